@@ -1,0 +1,132 @@
+"""Frames, operation names, error codes and bounds of the runnerd protocol. No I/O.
+
+The one module that both sides import. docs/PROTOCOL.md is its description; the schema of
+requests is the daemon's (`runner.messages`), so that a client needs msgpack alone.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final
+
+import msgpack
+
+PROTOCOL_VERSION: Final = 1
+DEFAULT_SOCKET: Final = "/run/runnerd/runnerd.sock"
+
+MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
+MAX_ARRAY_ITEMS: Final = 8192
+MAX_MAP_ITEMS: Final = 4096
+MAX_DEPTH: Final = 32
+MAX_REQUEST_ID: Final = 2**32 - 1
+MAX_IN_FLIGHT: Final = 64
+
+# MAX_ARG_STRLEN of the kernel is 32 pages with the final NUL (execve(2), "Limits on size").
+MAX_ARGUMENT_BYTES: Final = 131_071
+MAX_ARGUMENTS: Final = 4096
+MAX_ARGV_ENV_BYTES: Final = 1024 * 1024
+MAX_NAME_CHARS: Final = 64
+NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+MIN_JOB_PREFIX_CHARS: Final = 4
+
+STDOUT: Final = 1
+STDERR: Final = 2
+
+HEADER: Final = struct.Struct(">I")
+
+# A decoded msgpack value. Any, because it is validated by whoever knows the operation.
+Message = dict[str, Any]
+
+
+class FrameError(ValueError):
+    """The bytes are not a frame of this protocol. The text says why."""
+
+
+def encode_frame(message: Message) -> bytes:
+    """One frame, length included. Text with surrogates (see `from_os`) must be bytes by now.
+
+    Raises FrameError when the frame would be longer than MAX_FRAME_BYTES.
+    """
+    body: bytes = msgpack.packb(message, use_bin_type=True)
+    if len(body) > MAX_FRAME_BYTES:
+        raise FrameError(f"frame of {len(body)} bytes; at most {MAX_FRAME_BYTES}")
+    return HEADER.pack(len(body)) + body
+
+
+def frame_length(header: bytes) -> int:
+    """The length that a 4-byte header announces, checked before anything is allocated.
+
+    Raises FrameError when it is zero or above MAX_FRAME_BYTES.
+    """
+    (length,) = HEADER.unpack(header)
+    if not 0 < length <= MAX_FRAME_BYTES:
+        raise FrameError(f"frame of {length} bytes; 1 to {MAX_FRAME_BYTES} are allowed")
+    return int(length)
+
+
+def decode_body(body: bytes | bytearray | memoryview) -> Message:
+    """The map that a frame's body holds. Raises FrameError for anything else."""
+    try:
+        message = msgpack.unpackb(
+            body,
+            raw=False,
+            strict_map_key=False,
+            max_str_len=MAX_FRAME_BYTES,
+            max_bin_len=MAX_FRAME_BYTES,
+            max_array_len=MAX_ARRAY_ITEMS,
+            max_map_len=MAX_MAP_ITEMS,
+            max_ext_len=0,
+        )
+    # RecursionError and UnicodeDecodeError leave the unpacker as they are; a bound that is
+    # passed is a ValueError; an unhashable key (a map or an array) a TypeError.
+    except (msgpack.UnpackException, ValueError, RecursionError, TypeError) as error:
+        raise FrameError(f"not msgpack: {type(error).__name__}: {error}") from None
+    if not isinstance(message, dict):
+        raise FrameError(f"a frame holds a map, not {type(message).__name__}")
+    if _depth(message) > MAX_DEPTH:
+        raise FrameError(f"nested deeper than {MAX_DEPTH}")
+    return message
+
+
+def _depth(value: object) -> int:
+    """Nesting depth, walked level by level so that it cannot recurse too far itself."""
+    depth = 0
+    level = [value]
+    while level and depth <= MAX_DEPTH:
+        inner: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+        if any(isinstance(item, dict | list) for item in level):
+            depth += 1
+        level = [item for item in inner if isinstance(item, dict | list)]
+    return depth
+
+
+def to_wire(text: str | bytes) -> str | bytes:
+    """Text of the operating system as it travels: str when it is UTF-8, else bytes.
+
+    A str may carry undecodable bytes as surrogates (PEP 383), as `sys.argv` does.
+    """
+    if isinstance(text, bytes):
+        try:
+            return text.decode("utf-8")
+        except UnicodeDecodeError:
+            return text
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape")
+    return text
+
+
+def to_bytes(text: str | bytes) -> bytes:
+    """The bytes that the kernel sees for text that came over the wire."""
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+
+
+def to_text(value: str | bytes) -> str:
+    """Text for a Python program: what is not UTF-8 becomes surrogates (PEP 383)."""
+    return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")

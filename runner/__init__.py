@@ -1,0 +1,1 @@
+"""The daemon side: decisions, store, log, launcher, monitor, socket server."""

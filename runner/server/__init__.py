@@ -1,0 +1,1 @@
+"""The socket server: frames in, handlers, frames out. Decides nothing about jobs."""
