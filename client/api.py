@@ -1,0 +1,247 @@
+"""The client library: a `Client` with one method for each operation of the daemon.
+
+Programs use it directly and runctl is made of it. It turns arguments into requests and
+answers into the types of `client.records`; frames are `client.connection`'s, prose is
+`client.errors`'s. It never imports the daemon.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Final, cast
+
+from client import protocol
+from client.connection import ANSWER_SECONDS, Connection
+from client.errors import ClientError, ProtocolError, RequestRefused
+from client.logstream import LogStream
+from client.patience import Patience, is_away
+from client.submission import build_submission
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from client.records import Doctor, Hello, JobStatus, JobSummary, Limits, Network, State, Text
+
+RECONNECT_SECONDS: Final = 60.0
+PAGE_JOBS: Final = 500
+_JOB_ID_CHARS: Final = 36
+_IDLE_CONNECTIONS: Final = 4
+
+
+class Client:
+    """A client of the runnerd at `socket_path` (default: RUNNERD_SOCKET, else the standard one).
+
+    Connects when first used. May be used by several threads, and as a context manager.
+    Every method raises DaemonUnavailable, ConnectionLost, RequestRefused or ProtocolError,
+    all of them ClientError. `logs(follow=True)` and `wait` outlive a restart of the daemon:
+    they wait for it for up to `reconnect_seconds`; `on_away` is called with the error when
+    it goes, `on_back` when it is there again.
+    """
+
+    def __init__(
+        self,
+        socket_path: str | None = None,
+        *,
+        reconnect_seconds: float = RECONNECT_SECONDS,
+        on_away: Callable[[Exception], None] | None = None,
+        on_back: Callable[[], None] | None = None,
+    ) -> None:
+        default = os.environ.get("RUNNERD_SOCKET") or protocol.DEFAULT_SOCKET
+        self.socket_path = socket_path or default
+        self.reconnect_seconds = reconnect_seconds
+        self._on_away = on_away
+        self._on_back = on_back
+        self._pool = _Pool(self.socket_path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close idle connections; repeating is harmless, and a later call connects again."""
+        self._pool.close()
+
+    def hello(self) -> Hello:
+        """The daemon's greeting: its version, and who it takes us for."""
+        connection = self._pool.take()
+        self._pool.give(connection)
+        return cast("Hello", connection.hello)
+
+    def submit(  # noqa: PLR0913  the fields of the request
+        self,
+        argv: Sequence[Text],
+        *,
+        cwd: Text | None = None,
+        env: Mapping[Text, Text] | None = None,
+        name: str | None = None,
+        umask: int | None = None,
+        network: Network | None = None,
+        user: str | int | None = None,
+        limits: Limits | None = None,
+    ) -> str:
+        """Submit a job and return its id; it is on the daemon's disk by then.
+
+        `cwd`, `env` and `umask` are the caller's own unless given; `env` replaces the whole
+        environment. Bounds: docs/PROTOCOL.md. After ConnectionLost the job may or may not
+        have been accepted.
+        """
+        args = build_submission(
+            argv,
+            cwd=cwd,
+            env=env,
+            name=name,
+            umask=umask,
+            network=network,
+            user=user,
+            limits=limits,
+        )
+        return _string(self._request("submit", args), "job")
+
+    def jobs(self, *, ended: bool = False, page: int = PAGE_JOBS) -> Iterator[JobSummary]:
+        """Jobs that we may see, newest first; with those that have ended when `ended`.
+
+        Asks for `page` (1 to 1,000) at a time.
+        """
+        before: object = None
+        while True:
+            args = {"ended": ended, "limit": page, "before": before}
+            answer = self._request("list", args)
+            jobs, following = answer.get("jobs"), answer.get("next")
+            if not isinstance(jobs, list):
+                raise ProtocolError("runnerd sent a list without jobs")
+            yield from jobs
+            if following is None:
+                return
+            if following == before:
+                raise ProtocolError("runnerd sent the same page of jobs again")
+            before = following
+
+    def status(self, job: str) -> JobStatus:
+        """A job by id, prefix of an id (4 characters or more) or name."""
+        return cast("JobStatus", self._request("status", {"job": job}))
+
+    def logs(self, job: str, *, cursor: int = 0, follow: bool = False) -> LogStream:
+        """A job's output from the absolute offset `cursor` on; see LogStream.
+
+        Following ends when the job has ended and everything was given.
+        """
+        patience = self._patience(self.reconnect_seconds) if follow else None
+        full = self._full_id(job) if follow else job
+        return LogStream(self._pool, full, cursor, follow=follow, patience=patience)
+
+    def stop(self, job: str, *, grace_seconds: float | None = None, kill: bool = False) -> State:
+        """Ask a job to end: SIGTERM, after the grace (default 10 s) SIGKILL; `kill` at once.
+
+        Returns its state now; `wait` for its end. Repeating is harmless.
+        """
+        args: protocol.Message = {"job": job, "kill": kill}
+        if grace_seconds is not None:
+            args["grace_seconds"] = grace_seconds
+        return cast("State", _string(self._request("stop", args), "state"))
+
+    def wait(self, job: str, *, timeout_seconds: float | None = None) -> JobStatus:
+        """The job when it has ended, or as it is when `timeout_seconds` have passed."""
+        end = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        full = self._full_id(job)
+        patience = self._patience(min(self.reconnect_seconds, timeout_seconds or float("inf")))
+        while True:
+            try:
+                return self._wait_once(full, end, patience)
+            except ClientError as error:
+                if not is_away(error) or not self._pool.reached:
+                    raise
+                patience.wait(error)
+
+    def remove(self, job: str) -> str:
+        """Remove an ended job with its log; returns its full id."""
+        return _string(self._request("remove", {"job": job}), "job")
+
+    def doctor(self) -> Doctor:
+        """What the daemon's host can enforce, and where the daemon keeps things."""
+        return cast("Doctor", self._request("doctor", {}))
+
+    def _request(
+        self, op: str, args: protocol.Message, timeout: float | None = ANSWER_SECONDS
+    ) -> protocol.Message:
+        return self._pool.request(self._pool.take(), op, args, timeout)
+
+    def _wait_once(self, job: str, end: float | None, patience: Patience) -> JobStatus:
+        connection = self._pool.take()
+        patience.connected()
+        left = None if end is None else max(end - time.monotonic(), 0)
+        args = {"job": job, "timeout_seconds": left}
+        bound = None if left is None else left + ANSWER_SECONDS
+        return cast("JobStatus", self._pool.request(connection, "wait", args, bound))
+
+    def _full_id(self, job: str) -> str:
+        """The full id: while we wait, a name or prefix may come to mean another job."""
+        return job if len(job) == _JOB_ID_CHARS else self.status(job)["job"]
+
+    def _patience(self, seconds: float) -> Patience:
+        return Patience(seconds, self._on_away, self._on_back)
+
+
+class _Pool:
+    """Connections that wait to be used again. Appending and popping are atomic for threads."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._idle: list[Connection] = []
+        self.reached = False
+
+    def take(self) -> Connection:
+        """An idle connection that still stands, else a new one."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_idle():
+                return connection
+            connection.close()
+        connection = Connection(self._path)
+        self.reached = True
+        return connection
+
+    def give(self, connection: Connection) -> None:
+        """Take back a connection on which everything was answered."""
+        if len(self._idle) < _IDLE_CONNECTIONS:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def request(
+        self, connection: Connection, op: str, args: protocol.Message, timeout: float | None
+    ) -> protocol.Message:
+        """One request on a connection that was taken; it comes back when it can be used again."""
+        reusable = False
+        try:
+            answer = connection.request(op, args, timeout=timeout)
+            reusable = True
+        except RequestRefused as error:
+            reusable = error.code not in ("bad-frame", "hello-required", "shutting-down")
+            raise
+        finally:
+            if reusable:
+                self.give(connection)
+            else:
+                connection.close()
+        return answer
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+
+def _string(answer: protocol.Message, key: str) -> str:
+    value = answer.get(key)
+    if isinstance(value, str):
+        return value
+    raise ProtocolError(f"runnerd sent an answer without {key}")

@@ -1,0 +1,127 @@
+"""What every verb needs: a client, a line on stderr, JSON on stdout, a loop over jobs.
+
+No verb's own logic, and no prose about jobs (`client.cli.output`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from client.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from client.api import Client
+    from client.errors import RequestRefused
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+job_argument = click.argument("job", metavar="JOB")
+jobs_argument = click.argument("jobs", metavar="JOB...", nargs=-1, required=True)
+
+SHORT_ID_CHARS: Final = 8
+
+
+def open_client(
+    socket_path: str | None,
+    on_away: Callable[[Exception], None] | None = None,
+    on_back: Callable[[], None] | None = None,
+) -> Client:
+    """A client that tells the user on stderr when it waits for the daemon to come back."""
+    from client.api import RECONNECT_SECONDS, Client
+
+    def away(_error: Exception) -> None:
+        say(f"runnerd is away; waiting for it, at most {RECONNECT_SECONDS:g} s")
+
+    def back() -> None:
+        say("runnerd is back")
+
+    return Client(socket_path, on_away=on_away or away, on_back=on_back or back)
+
+
+def say(text: str) -> None:
+    """One line on stderr. Unbuffered: a signal handler may use it at any moment."""
+    with suppress(OSError):
+        os.write(2, f"runctl: {printable(text)}\n".encode("utf-8", "backslashreplace"))
+
+
+def write(text: str) -> None:
+    """Text on stdout, as it is."""
+    if sys.stdout is not None:
+        sys.stdout.write(text)
+
+
+def write_json(value: Any, *, line: bool = False) -> None:  # noqa: ANN401  any answer
+    """One JSON document on stdout: indented, or on one line. All ASCII.
+
+    Text that is not UTF-8 becomes {"base64": "…"}; as a key, escaped text.
+    """
+    import json
+
+    document = json.dumps(_jsonable(value), indent=None if line else 2)
+    write(document + "\n")
+    if line and sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _jsonable(value: Any) -> Any:  # noqa: ANN401  any answer
+    if isinstance(value, dict):
+        return {_key(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, bytes):
+        from base64 import b64encode
+
+        return {"base64": b64encode(value).decode("ascii")}
+    return value
+
+
+def _key(key: Any) -> str:  # noqa: ANN401  any msgpack value
+    return key.decode("utf-8", "backslashreplace") if isinstance(key, bytes) else str(key)
+
+
+def short(job: str) -> str:
+    """A job's id as people see it."""
+    return printable(job[:SHORT_ID_CHARS])
+
+
+def each(jobs: Iterable[str], act: Callable[[str], None]) -> int:
+    """Do it for every job, also after one was refused; 125 when one was, else 0.
+
+    A refusal is said on stderr; any other error ends the loop.
+    """
+    from client.errors import RequestRefused, describe
+
+    status = 0
+    for job in jobs:
+        try:
+            act(job)
+        except RequestRefused as error:
+            _name(error, job)
+            say(describe(error))
+            status = 125
+    return status
+
+
+@contextmanager
+def naming(job: str) -> Iterator[None]:
+    """Let a refusal name the job that was asked for."""
+    from client.errors import RequestRefused
+
+    try:
+        yield
+    except RequestRefused as error:
+        _name(error, job)
+        raise
+
+
+def _name(error: RequestRefused, job: str) -> None:
+    from client.errors import ABOUT_A_JOB
+
+    if error.given is None and error.code in ABOUT_A_JOB:
+        error.given = job

@@ -1,0 +1,78 @@
+"""A job's output written to our own stdout and stderr, byte for byte and at once.
+
+Straight to the descriptors: Python's buffers would delay it and mix the two streams. What
+it means that a reader is gone is for the verb to decide.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from client import protocol
+from client.cli.common import say
+from client.logstream import LogChunk, LogGap
+from client.units import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_STDERR_FD = 2
+
+
+def write_batch(
+    batch: list[LogChunk | LogGap],
+    on_gap: Callable[[LogGap], None],
+    write: Callable[[int, bytes], None],
+) -> None:
+    """Give the batch's bytes to `write(descriptor, data)` in their order, gaps to `on_gap`."""
+    for item in _merged(batch):
+        if isinstance(item, LogGap):
+            on_gap(item)
+        else:
+            stream, data = item
+            write(_STDERR_FD if stream == protocol.STDERR else 1, data)
+
+
+def _merged(batch: list[LogChunk | LogGap]) -> Iterator[LogGap | tuple[int, bytes]]:
+    """Neighbours of one stream joined: a log of single letters is not written letter by letter."""
+    stream, parts = 0, list[bytes]()
+    for item in batch:
+        if isinstance(item, LogChunk) and item.stream == stream:
+            parts.append(item.data)
+            continue
+        if parts:
+            yield stream, b"".join(parts)
+        if isinstance(item, LogGap):
+            stream, parts = 0, []
+            yield item
+        else:
+            stream, parts = item.stream, [item.data]
+    if parts:
+        yield stream, b"".join(parts)
+
+
+def say_gap(gap: LogGap) -> None:
+    """Tell the user that output is missing here."""
+    say(f"{format_size(gap.gap_bytes)} of older output was removed by retention")
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write everything, also to a pipe or terminal that somebody made non-blocking.
+
+    Raises OSError: EPIPE for a reader that is gone, EIO for a terminal that is, ENOSPC.
+    """
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:
+            _wait_writable(descriptor)
+
+
+def _wait_writable(descriptor: int) -> None:
+    import select
+
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    poll.poll()

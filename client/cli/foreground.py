@@ -1,0 +1,188 @@
+"""A job in the foreground: its output here, our signals there, its exit status ours.
+
+A foreground job belongs to its terminal: Ctrl-C, SIGTERM, SIGHUP and a reader that closed
+our output stop it, as they would end a plain command. Only `--detach` leaves it alone.
+
+The main thread sits in a blocking read or write. Python runs signal handlers between
+system calls and repeats the interrupted one (PEP 475), so nothing is lost; the handler
+sends its request on a connection of its own, so it also works while a write is stuck.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from typing import TYPE_CHECKING, Any, Final
+
+from client.cli.common import open_client, say, short
+from client.cli.copy import say_gap, write_all, write_batch
+from client.cli.output import last_words
+from client.errors import ClientError, RequestRefused, describe
+from client.patience import is_away
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import FrameType, TracebackType
+    from typing import Self
+
+    from client.api import Client
+    from client.records import JobStatus
+
+_FAILURE: Final = 125
+_KILLING_INTERRUPTS: Final = 2
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Left(BaseException):
+    """The user does not want to wait any longer. Raised by the signal handler."""
+
+
+def run_in_foreground(
+    socket_path: str | None, arguments: Mapping[str, Any], options: Mapping[str, str]
+) -> int:
+    """Submit, copy the output, and return the job's exit status.
+
+    `arguments` are those of `Client.submit`; `options` those of `client.errors.describe`.
+    """
+    control = Control()
+    with open_client(socket_path, control.on_away, control.on_back) as client, control:
+        try:
+            control.submitted(client, _submit(client, arguments, options))
+            return _follow(client, control)
+        except _Left:
+            say(control.farewell())
+            return _FAILURE
+        except ClientError as error:
+            if control.job and is_away(error):
+                raise ClientError(f"{describe(error)}; {control.farewell()}") from error
+            raise
+
+
+def _submit(client: Client, arguments: Mapping[str, Any], options: Mapping[str, str]) -> str:
+    try:
+        return client.submit(**arguments)
+    except RequestRefused as error:
+        raise ClientError(describe(error, options)) from error
+
+
+def _follow(client: Client, control: Control) -> int:
+    output = _Output(control)
+    with client.logs(control.job, follow=True) as stream:
+        for batch in stream.batches():
+            write_batch(batch, say_gap, output.write)
+    job: JobStatus | None = stream.status
+    if job is None or job["result"] is None:
+        job = client.wait(control.job)
+    for line in last_words(job, os.getuid()):
+        say(line)
+    return job["result"]["exit_status"] if job["result"] else _FAILURE
+
+
+class Control:
+    """Turns signals into stop requests for one job; active as a context manager.
+
+    A request that cannot be delivered (the job has no id yet, or runnerd is away) is kept
+    and sent as soon as it can be.
+    """
+
+    def __init__(self) -> None:
+        self.job = ""
+        self._client: Client | None = None
+        self._interrupts = 0
+        self._wanted = False
+        self._away = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in _SIGNALS:
+            # Ignored by who started us (nohup, a shell's background job): it stays so.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def submitted(self, client: Client, job: str) -> None:
+        """The job has an id: what was asked for meanwhile is asked now."""
+        self._client = client
+        self.job = job
+        if self._wanted:
+            self._ask()
+
+    def stop(self) -> None:
+        """Stop the job, as a first Ctrl-C does."""
+        self._wanted = True
+        if self.job:
+            self._ask()
+
+    def farewell(self) -> str:
+        """What becomes of the job when we leave before its end."""
+        if not self.job:
+            return "the job may have been accepted: see `runctl ps`"
+        return (
+            f"job {short(self.job)} was not stopped: `runctl logs -f {short(self.job)}` follows it"
+        )
+
+    def on_away(self, _error: Exception) -> None:
+        """The daemon went away while we follow."""
+        self._away = True
+        seconds = self._client.reconnect_seconds if self._client else 0
+        say(f"runnerd is away; the job goes on; waiting for runnerd, at most {seconds:g} s")
+
+    def on_back(self) -> None:
+        """The daemon is there again."""
+        self._away = False
+        say("runnerd is back")
+        if self._wanted:
+            self._ask()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._interrupts += number == signal.SIGINT
+        kill = self._interrupts >= _KILLING_INTERRUPTS
+        # Nobody to ask, and the user insists: the terminal is theirs.
+        if kill and (self._away or not self.job):
+            raise _Left
+        if self.job:
+            again = "" if kill else "; press Ctrl-C again to kill it"
+            say(f"{'killing' if kill else 'stopping'} {short(self.job)}{again}")
+        self.stop()
+
+    def _ask(self) -> None:
+        if self._client is None:
+            return
+        try:
+            self._client.stop(self.job, kill=self._interrupts >= _KILLING_INTERRUPTS)
+            self._wanted = False
+        except ClientError as error:
+            # While it is away the request is kept; a refusal (the job was removed) is final.
+            self._wanted = self._away = is_away(error)
+            then = "; it will be asked when it is back; press Ctrl-C again to leave"
+            say(describe(error) + (then if self._away else ""))
+
+
+class _Output:
+    """Writes to our descriptors; when one cannot be written any more, stops the job."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._closed: set[int] = set()
+
+    def write(self, descriptor: int, data: bytes) -> None:
+        if descriptor in self._closed:
+            return
+        try:
+            write_all(descriptor, data)
+        except OSError as error:
+            self._closed.add(descriptor)
+            if error.errno != errno.EPIPE:
+                name = "stderr" if descriptor == 2 else "stdout"  # noqa: PLR2004
+                say(f"cannot write to {name} ({error.strerror}); stopping the job")
+            self._control.stop()

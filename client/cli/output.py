@@ -1,0 +1,274 @@
+"""Prose and tables about jobs: how one ended, its state, its record. Pure text.
+
+Everything that comes from a job's submitter goes through `client.text.printable`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from client.cli.common import short
+from client.text import command_line, cut, printable, width
+from client.units import format_age, format_duration, format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from client.records import JobResult, JobStatus, JobSummary, Limits
+
+SECOND_NS: Final = 1_000_000_000
+_NAME_COLUMNS: Final = 16
+_USER_COLUMNS: Final = 10
+_LEAST_COMMAND_COLUMNS: Final = 10
+
+
+def last_words(job: JobStatus, uid: int | None = None) -> list[str]:
+    """What `run` says on stderr at the end: nothing after a plain exit.
+
+    `uid` is the reader's: who stopped the job is said when it was somebody else.
+    """
+    result = job["result"]
+    if result is None:
+        return []
+    lines = []
+    if result["reason"] != "exit":
+        lines.append(f"job {short(job['job'])} {how_it_ended(job, uid)}")
+    elif result.get("oom_kills"):
+        lines.append(f"job {short(job['job'])}: {_memory(job)}")
+    if hits := result.get("pids_max_hits"):
+        lines.append(f"job {short(job['job'])}: {_refused_forks(job['limits'], hits)}")
+    return lines
+
+
+def how_it_ended(job: JobStatus, uid: int | None = None) -> str:
+    """The end of an ended job as the rest of a sentence: "was killed by signal 9 (SIGKILL)"."""
+    result = job["result"]
+    if result is None:
+        return f"is {job['state']}"
+    if result["reason"] == "stopped":
+        return f"was stopped{_by(result, uid)}"
+    prose = _PROSE.get(result["reason"])
+    if prose is None:
+        # A reason that a later daemon may know.
+        return f"ended ({printable(result['reason'])}){_detail(result)}"
+    return prose(job, result)
+
+
+def _detail(result: JobResult) -> str:
+    return f": {printable(result['detail'])}" if result.get("detail") else ""
+
+
+def signal_name(number: int | None) -> str:
+    """A signal for people: "11 (SIGSEGV)"; real-time ones have a number alone."""
+    import signal
+
+    try:
+        return f"{number} ({signal.Signals(number or 0).name})"
+    except ValueError:
+        return str(number)
+
+
+def _memory(job: JobStatus) -> str:
+    result = job["result"]
+    parts = []
+    if (allowed := job["limits"].get("memory_max_bytes")) is not None:
+        parts.append(f"{format_size(allowed)} allowed")
+    if result and result.get("memory_peak_bytes") is not None:
+        parts.append(f"peak {format_size(result['memory_peak_bytes'] or 0)}")
+    if result and result.get("oom_kills"):
+        parts.append(f"{_count(result['oom_kills'] or 0, 'process', 'processes')} killed")
+    return ", ".join(parts) or "no figures"
+
+
+def _time_limit(limits: Limits) -> str:
+    seconds = limits.get("timeout_seconds")
+    return "" if seconds is None else f" of {format_duration(seconds)}"
+
+
+def _by(result: JobResult, uid: int | None) -> str:
+    who = result.get("stopped_by_uid")
+    return "" if who is None or who == uid else f" by uid {who}"
+
+
+def _refused_forks(limits: Limits, hits: int) -> str:
+    allowed = limits.get("pids_max")
+    size = "" if allowed is None else f" of {_count(allowed, 'process', 'processes')}"
+    return f"its limit{size} refused {_count(hits, 'fork', 'forks')}"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+_PROSE: Final[Mapping[str, Callable[[JobStatus, JobResult], str]]] = {
+    "exit": lambda _job, result: f"ended with exit code {result['exit_code']}",
+    "signal": lambda _job, result: f"was killed by signal {signal_name(result['signal'])}",
+    "oom": lambda job, _result: f"was killed at its memory limit: {_memory(job)}",
+    "timeout": lambda job, _result: f"ended at its time limit{_time_limit(job['limits'])}",
+    "launch-error": lambda _job, result: f"could not start{_detail(result)}",
+    "log-error": lambda _job, result: f"was ended, its output could not be stored{_detail(result)}",
+    "lost": lambda _job, result: f"was lost{_detail(result)}",
+}
+
+
+def state_word(job: JobSummary) -> str:
+    """The state in a table: "running", "exit 0", "signal 11", "oom"."""
+    result = job["result"]
+    if result is None:
+        return printable(job["state"])
+    if result["reason"] == "exit":
+        return f"exit {result['exit_code']}"
+    if result["reason"] == "signal":
+        return f"signal {result['signal']}"
+    return printable(result["reason"])
+
+
+def age(job: JobSummary, now_ns: int) -> str:
+    """How long the job waits, runs, or took."""
+    begin = job["started_ns"] or job["submitted_ns"]
+    end = job["ended_ns"] or now_ns
+    result = job["result"]
+    taken = result.get("wall_ns") if result else None
+    return format_age((end - begin if taken is None else taken) / SECOND_NS)
+
+
+def job_table(jobs: Iterable[JobSummary], now_ns: int, columns: int | None) -> str:
+    """A table of jobs with a heading; cut to `columns` when given (a terminal), else whole."""
+    rows = [_job_row(job, now_ns) for job in jobs]
+    if columns is not None:
+        rows = [_cut_row(row) for row in rows]
+    return table(("JOB", "NAME", "USER", "STATE", "TIME", "COMMAND"), rows, columns)
+
+
+def _job_row(job: JobSummary, now_ns: int) -> list[str]:
+    name = printable(job["name"] or "-")
+    command = command_line(job["argv"])
+    user = printable(job["user"])
+    return [short(job["job"]), name, user, state_word(job), age(job, now_ns), command]
+
+
+def _cut_row(row: list[str]) -> list[str]:
+    return [row[0], cut(row[1], _NAME_COLUMNS), cut(row[2], _USER_COLUMNS), *row[3:]]
+
+
+def table(heading: Sequence[str], rows: Sequence[Sequence[str]], columns: int | None) -> str:
+    """Columns two spaces apart; the last one is cut to what is left of `columns`."""
+    everything = [heading, *rows]
+    widths = [max(width(row[i]) for row in everything) for i in range(len(heading) - 1)]
+    left = None
+    if columns is not None:
+        left = max(columns - sum(widths) - 2 * len(widths), _LEAST_COMMAND_COLUMNS)
+    return "".join(_line(row, widths, left) for row in everything)
+
+
+def _line(row: Sequence[str], widths: Sequence[int], left: int | None) -> str:
+    cells = [cell + " " * (size - width(cell)) for cell, size in zip(row, widths, strict=False)]
+    last = row[-1] if left is None else cut(row[-1], left)
+    return "  ".join([*cells, last]).rstrip() + "\n"
+
+
+def job_record(job: JobStatus) -> str:
+    """Everything about a job, a line a fact."""
+    facts = [*_identity(job), *_times(job)]
+    facts += [("limit", text) for text in limit_lines(job["limits"])] or [("limit", "none")]
+    if job.get("usage"):
+        facts += [("usage", text) for text in _figures(job["usage"] or {})]
+    if job["result"]:
+        facts += [("result", text) for text in _figures(job["result"])]
+    return record(facts)
+
+
+def record(facts: Iterable[tuple[str, str]]) -> str:
+    """Labelled lines; a label that repeats is shown once."""
+    lines, previous = [], ""
+    for label, text in facts:
+        lines.append(f"{'' if label == previous else label:<10} {text}\n")
+        previous = label
+    return "".join(lines)
+
+
+def _identity(job: JobStatus) -> list[tuple[str, str]]:
+    state = how_it_ended(job) if job["result"] else job["state"]
+    if job.get("pid") is not None:
+        state += f", monitor's pid {job['pid']}"
+    user = f"{printable(job['user'])} (uid {job['uid']}, gid {job['gid']})"
+    if job["submitted_by_uid"] != job["uid"]:
+        user += f", submitted by uid {job['submitted_by_uid']}"
+    named = [("name", printable(job["name"]))] if job["name"] else []
+    return [
+        ("job", printable(job["job"])),
+        *named,
+        ("state", state),
+        ("command", command_line(job["argv"])),
+        ("directory", printable(job["cwd"])),
+        ("user", user),
+        ("network", printable(job["network"])),
+    ]
+
+
+def _times(job: JobStatus) -> list[tuple[str, str]]:
+    moments = (
+        ("submitted", job["submitted_ns"]),
+        ("started", job["started_ns"]),
+        ("ended", job["ended_ns"]),
+    )
+    return [(label, _moment(ns)) for label, ns in moments if ns is not None]
+
+
+def _moment(time_ns: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(time_ns // SECOND_NS))
+
+
+def limit_lines(limits: Limits) -> list[str]:
+    """The limits that apply, one text each."""
+    lines = []
+    if (memory := limits.get("memory_max_bytes")) is not None:
+        lines.append(f"memory {format_size(memory)}")
+    if (cpus := limits.get("cpu_max_millicpus")) is not None:
+        lines.append(f"CPUs {cpus / 1000:g}")
+    if (pids := limits.get("pids_max")) is not None:
+        lines.append(f"processes {pids}")
+    if (seconds := limits.get("timeout_seconds")) is not None:
+        lines.append(f"time {format_duration(seconds)}")
+    return lines + [_io_line(entry) for entry in limits.get("io") or []]
+
+
+def _io_line(entry: Mapping[str, Any]) -> str:
+    rates = [
+        f"{word} {format_size(entry[key])}/s"
+        for word, key in (("read", "read_bytes_per_second"), ("write", "write_bytes_per_second"))
+        if entry.get(key) is not None
+    ]
+    device = f" (device {printable(entry['device'])})" if entry.get("device") else ""
+    return f"IO of {printable(entry['path'])}{device}: {', '.join(rates)}"
+
+
+def _figures(values: Mapping[str, Any]) -> list[str]:
+    """The figures that are known, in the order of the table."""
+    lines = []
+    for key, label, show in _FIGURES:
+        if (value := values.get(key)) is not None:
+            lines.append(f"{label} {show(value)}")
+    return lines
+
+
+def _microseconds(value: int) -> str:
+    return format_duration(value / 1_000_000)
+
+
+_FIGURES: Final = (
+    ("wall_ns", "time", lambda value: format_duration(value / SECOND_NS)),
+    ("cpu_usec", "CPU time", _microseconds),
+    ("cpu_user_usec", "CPU time in user mode", _microseconds),
+    ("cpu_system_usec", "CPU time in the kernel", _microseconds),
+    ("memory_bytes", "memory", format_size),
+    ("memory_peak_bytes", "peak memory", format_size),
+    ("oom_kills", "processes killed for memory", str),
+    ("pids", "processes", str),
+    ("pids_peak", "peak processes", str),
+    ("pids_max_hits", "forks refused", str),
+    ("io_read_bytes", "read", format_size),
+    ("io_write_bytes", "written", format_size),
+    ("log_bytes", "output", format_size),
+)

@@ -1,0 +1,74 @@
+"""`runctl wait`: wait until jobs have ended, and exit as they did."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from client.cli import params
+from client.cli.common import (
+    each,
+    jobs_argument,
+    json_option,
+    open_client,
+    say,
+    short,
+    write,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from client.api import Client
+    from client.records import JobStatus
+
+_FAILURE: Final = 125
+
+
+@click.command(name="wait", short_help="Wait until jobs have ended.")
+@click.option(
+    "--timeout", type=params.DURATION_OR_ZERO, metavar="DURATION", help="Wait no longer than this."
+)
+@jobs_argument
+@json_option
+@click.pass_obj
+def command(
+    socket_path: str | None, *, jobs: tuple[str, ...], timeout: float | None, as_json: bool
+) -> int:
+    """Wait until every JOB has ended; say how each did.
+
+    Exits with the first exit status that is not 0, as `runctl run` would have; with 125
+    when the time has passed or a job is not known.
+    """
+    with open_client(socket_path) as client:
+        waiting = _Waiting(client, timeout, as_json=as_json)
+        failed = each(jobs, waiting.wait)
+    return next((status for status in waiting.statuses if status), 0) or failed
+
+
+class _Waiting:
+    """Waits for one job after the other, within one time for all."""
+
+    def __init__(self, client: Client, timeout: float | None, *, as_json: bool) -> None:
+        self.statuses: list[int] = []
+        self._client = client
+        self._end = None if timeout is None else time.monotonic() + timeout
+        self._as_json = as_json
+
+    def wait(self, job: str) -> None:
+        left = None if self._end is None else max(self._end - time.monotonic(), 0)
+        status = self._client.wait(job, timeout_seconds=left)
+        result = status["result"]
+        self.statuses.append(result["exit_status"] if result else _FAILURE)
+        self._report(status)
+
+    def _report(self, status: JobStatus) -> None:
+        from client.cli.output import how_it_ended
+
+        if self._as_json:
+            write_json(status, line=True)
+        if status["result"] is None:
+            say(f"job {short(status['job'])} has not ended in time; it is {status['state']}")
+        elif not self._as_json:
+            write(f"{short(status['job'])} {how_it_ended(status)}\n")

@@ -1,0 +1,233 @@
+"""One blocking connection to runnerd: greeting, requests, streams with credit.
+
+It knows frames and ids, not what the operations mean: that is `client.api`'s. It uses
+nothing heavier than `socket`, because `runctl ps` pays for each import. Not for use by
+several threads at once; `client.api` gives each its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from typing import Final
+
+from client import __version__, protocol
+from client.errors import ConnectionLost, DaemonUnavailable, ProtocolError, RequestRefused
+from client.framing import encode_request
+from client.text import printable
+
+# A daemon that is alive answers in milliseconds; one whose disk is slow, in seconds.
+ANSWER_SECONDS: Final = 60.0
+GREETING_SECONDS: Final = 10.0
+
+_START_IT: Final = (
+    "start it with `sudo runnerd`, or name its socket with --socket or RUNNERD_SOCKET"
+)
+
+
+class Connection:
+    """A greeted connection to the runnerd at `path`.
+
+    Raises DaemonUnavailable when nobody can be reached, RequestRefused when the greeting is
+    refused, ProtocolError when what answers is not runnerd. `hello` is its greeting.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._last_id = 0
+        self._socket = _connect(path)
+        try:
+            args = {"protocol": protocol.PROTOCOL_VERSION, "client": f"runctl {__version__}"}
+            self.hello = self.request("hello", args, timeout=GREETING_SECONDS)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close it; repeating is harmless. Streams on it end, jobs do not notice."""
+        self._socket.close()
+
+    def request(
+        self, op: str, args: protocol.Message, *, timeout: float | None = ANSWER_SECONDS
+    ) -> protocol.Message:
+        """The `ok` of one request. `timeout` in seconds for each wait; None waits for ever.
+
+        Raises RequestRefused, ConnectionLost (also when the time has passed), ProtocolError.
+        """
+        self._socket.settimeout(timeout)
+        request_id = self.start(op, args)
+        message = self.receive(request_id)
+        if "ok" not in message:
+            raise ProtocolError(f"runnerd sent an event in answer to {op}")
+        return _map(message["ok"], f"the answer to {op}")
+
+    def start(self, op: str, args: protocol.Message) -> int:
+        """Send a request and return its id; `receive` gives what comes for it."""
+        self._last_id = self._last_id % protocol.MAX_REQUEST_ID + 1
+        self.notify(self._last_id, op, args)
+        return self._last_id
+
+    def start_stream(self, op: str, args: protocol.Message) -> int:
+        """`start` for a request that may rightly be silent for as long as a job runs."""
+        self._socket.settimeout(None)
+        return self.start(op, args)
+
+    def notify(self, request_id: int, op: str, args: protocol.Message) -> None:
+        """Send `op` for that id: a request, or `credit` and `cancel`, which have no answer."""
+        frame = encode_request(request_id, op, args)
+        try:
+            self._socket.sendall(frame)
+        except TimeoutError:
+            raise ConnectionLost(f"runnerd did not take the {op} request in time") from None
+        except OSError as error:
+            self._raise_last_words(error)
+
+    def receive(self, request_id: int) -> protocol.Message:
+        """The next message for that id: one with `event`, or the last one, with `ok`.
+
+        Raises RequestRefused for an error; an answer to another id is left out (it belongs
+        to a stream that was cancelled).
+        """
+        while True:
+            message = self._read_frame()
+            answered = message.get("id")
+            if answered not in (request_id, 0):
+                continue
+            if "error" in message:
+                raise RequestRefused.from_wire(message["error"])
+            if answered == request_id and ("event" in message or "ok" in message):
+                return message
+            raise ProtocolError(f"runnerd sent a frame without an answer: {_keys(message)}")
+
+    def is_idle(self) -> bool:
+        """Whether nothing has come since the last answer: not even the end of the connection."""
+        try:
+            # Not MSG_DONTWAIT: Python waits for a socket with a timeout all the same.
+            self._socket.settimeout(0)
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def _raise_last_words(self, error: OSError) -> None:
+        """Raise what the daemon said before it closed, or else that it is gone."""
+        try:
+            self._socket.settimeout(1.0)
+            message = self._read_frame()
+        except (ConnectionLost, ProtocolError, OSError):
+            message = {}
+        if "error" in message and message.get("id") == 0:
+            raise RequestRefused.from_wire(message["error"]) from None
+        raise ConnectionLost(f"runnerd closed the connection ({error.strerror})") from None
+
+    def _read_frame(self) -> protocol.Message:
+        try:
+            length = protocol.frame_length(bytes(self._read(protocol.HEADER.size)))
+            return protocol.decode_body(self._read(length))
+        except protocol.FrameError as error:
+            raise ProtocolError(
+                f"what answers on {printable(self.path)} does not speak runnerd's protocol: {error}"
+            ) from None
+
+    def _read(self, size: int) -> bytearray:
+        data = bytearray(size)
+        view = memoryview(data)
+        while view:
+            try:
+                count = self._socket.recv_into(view)
+            except TimeoutError:
+                seconds = self._socket.gettimeout()
+                raise ConnectionLost(f"runnerd did not answer within {seconds:g} s") from None
+            except OSError as error:
+                raise ConnectionLost(f"the connection broke ({error.strerror})") from None
+            if count == 0:
+                raise ConnectionLost("runnerd closed the connection")
+            view = view[count:]
+        return data
+
+
+def _connect(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # A full backlog makes connect(2) wait; SO_SNDTIMEO bounds that wait (unix(7)), while
+        # a non-blocking connect would fail at once.
+        seconds = struct.pack("ll", int(GREETING_SECONDS), 0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds)
+        sock.connect(path)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, 0))
+    except (OSError, ValueError) as error:
+        sock.close()
+        raise _unavailable(path, error) from None
+    return sock
+
+
+def _unavailable(path: str, error: OSError | ValueError) -> DaemonUnavailable:
+    """Why nobody could be reached, and what to do about it."""
+    name = printable(path)
+    code = error.errno if isinstance(error, OSError) else None
+    if code in (errno.ENOENT, errno.ENOTDIR):
+        text = f"runnerd is not running: there is no socket {name}"
+        return DaemonUnavailable("missing", path, text, _START_IT)
+    if code == errno.ECONNREFUSED and _is_socket(path):
+        text = f"runnerd is not running: nobody listens on {name}, which an earlier one left"
+        return DaemonUnavailable("refused", path, text, _START_IT)
+    if code in (errno.EACCES, errno.EPERM):
+        text = f"permission denied on runnerd's socket {name}"
+        return DaemonUnavailable("denied", path, text, _how_to_join(path))
+    if code in (errno.EAGAIN, errno.ETIMEDOUT):
+        text = f"runnerd does not accept connections on {name}"
+        return DaemonUnavailable("silent", path, text, "it is overloaded or stuck: see its log")
+    why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    if code == errno.ECONNREFUSED:
+        why = "it is not a socket"
+    return DaemonUnavailable("other", path, f"cannot connect to {name}: {why}", _START_IT)
+
+
+def _is_socket(path: str) -> bool:
+    import stat
+
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _how_to_join(path: str) -> str:
+    """Which group may use the socket and how to become a member."""
+    import grp
+    import pwd
+
+    try:
+        status = os.stat(path)
+    except OSError:
+        return "its directory is closed to you: ask whoever runs it"
+    if not status.st_mode & 0o020:
+        return "only its owner may use it: ask whoever runs it"
+    try:
+        group = grp.getgrgid(status.st_gid).gr_name
+    except KeyError:
+        group = str(status.st_gid)
+    if status.st_gid in (os.getegid(), *os.getgroups()):
+        return f"its group {group} is yours, so its directory or a security module denies it"
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = f"#{os.getuid()}"
+    return (
+        f"members of the group {group} may use it: `sudo usermod -aG {group} {user}`, "
+        "then log in again"
+    )
+
+
+def _map(value: object, what: str) -> protocol.Message:
+    if isinstance(value, dict):
+        return value
+    raise ProtocolError(f"{what} is not a map")
+
+
+def _keys(message: protocol.Message) -> str:
+    return printable(sorted(map(str, message)))[:200]

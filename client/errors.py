@@ -1,0 +1,205 @@
+"""What can go wrong between a program and runnerd, and the prose for people.
+
+The wire carries a stable code and data; `describe` alone turns them into sentences: what
+failed, on what, why, and what to do. Nothing here connects or prints.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from client.text import printable
+from client.units import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class ClientError(Exception):
+    """Base of everything that this package raises on purpose. `str()` is a sentence."""
+
+
+class DaemonUnavailable(ClientError):  # noqa: N818  says what is, not what it is to you
+    """Nobody could be reached at the socket.
+
+    `reason` is "missing" (no socket), "refused" (nobody listens), "denied" (no permission),
+    "silent" (nobody answers) or "other"; `remedy` says what to do.
+    """
+
+    def __init__(self, reason: str, path: str, text: str, remedy: str) -> None:
+        super().__init__(f"{text}; {remedy}" if remedy else text)
+        self.reason = reason
+        self.path = path
+        self.text = text
+        self.remedy = remedy
+
+
+class ConnectionLost(ClientError):  # noqa: N818
+    """The connection ended before the answer came: runnerd was stopped, or it dropped us."""
+
+
+class ProtocolError(ClientError):
+    """The other side sent something that docs/PROTOCOL.md does not allow."""
+
+
+class RequestRefused(ClientError):  # noqa: N818
+    """An error of the protocol, with its code and data as in docs/PROTOCOL.md.
+
+    Raised for the daemon's refusals, and with the same field names for what this side
+    finds wrong before it sends anything.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        *,
+        field: str | None = None,
+        given: Any = None,  # noqa: ANN401  any msgpack value
+        allowed: Any = None,  # noqa: ANN401
+        detail: str | None = None,
+        candidates: Sequence[str] = (),
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.field = field
+        self.given = given
+        self.allowed = allowed
+        self.detail = detail
+        self.candidates = list(candidates)
+
+    @classmethod
+    def from_wire(cls, error: Any) -> RequestRefused:  # noqa: ANN401  validated here
+        """The exception for an `error` map. Raises ProtocolError when it is not one."""
+        if not isinstance(error, dict) or not isinstance(error.get("code"), str):
+            raise ProtocolError(f"runnerd sent an error without a code: {printable(error)[:200]}")
+        candidates = error.get("candidates")
+        return cls(
+            error["code"],
+            field=_text_or_none(error.get("field")),
+            given=error.get("given"),
+            allowed=error.get("allowed"),
+            detail=_text_or_none(error.get("detail")),
+            candidates=[str(item) for item in candidates] if isinstance(candidates, list) else [],
+        )
+
+    def __str__(self) -> str:
+        return describe(self)
+
+
+# Codes that say everything themselves, or that need more than the data they come with.
+_PROSE: Final = {
+    "bad-frame": "runnerd could not read what was sent",
+    "bad-request": "runnerd did not understand the request",
+    "hello-required": "runnerd wants a greeting first",
+    "unsupported-protocol": (
+        "this client and runnerd have no common protocol version; install the same release of both"
+    ),
+    "unknown-op": "this runnerd does not know that operation; it may be older than this client",
+    "no-such-job": "no job of yours matches; `runctl ps --all` lists them",
+    "ambiguous-job": "several jobs match; give more of the id",
+    "not-permitted": "the policy of this host does not permit it",
+    "job-active": "the job has not ended; stop it first",
+    "limit-unavailable": "this host cannot enforce that limit; see `runctl doctor`",
+    "too-many-requests": "too many requests are in flight",
+    "too-many-jobs": "too many jobs",
+    "shutting-down": "runnerd is stopping; try again when it is back",
+    "cancelled": "the request was cancelled",
+    "internal": "runnerd has a defect; its log has the details",
+}
+
+_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
+_RANGE: Final = re.compile(r"([0-9]+)(?:\.[0-9]+)? to ([0-9]+)")
+
+# Refusals whose `given` is the job that was asked for: it becomes the line's subject.
+ABOUT_A_JOB: Final = ("no-such-job", "ambiguous-job", "job-active")
+
+
+def describe(error: BaseException, options: Mapping[str, str] | None = None) -> str:
+    """One line for people: what failed, on what, why, what to do.
+
+    `options` maps fields of the protocol to the words that the reader used for them, for
+    instance {"limits.memory_max_bytes": "--mem"}; for a part of such a field the field is
+    shown too. Nothing in the line can act on a terminal.
+    """
+    if not isinstance(error, RequestRefused):
+        return printable(str(error)) or type(error).__name__
+    if error.code in ABOUT_A_JOB:
+        name, data = _value(error.given) if error.given else "", ""
+    else:
+        name, data = _option_name(error.field, options or {}), _given_allowed(error)
+    parts = [part for part in (data, _reason(error)) if part]
+    text = "; ".join(parts) or error.code
+    if error.candidates:
+        text += ": " + ", ".join(printable(item) for item in error.candidates)
+    return f"{name}: {text}" if name else text
+
+
+def _reason(error: RequestRefused) -> str:
+    """The daemon's own sentence, else ours for the code where the data is not enough."""
+    if error.detail:
+        detail = printable(error.detail)
+        known = error.code in ("unsupported-protocol", "bad-frame", "internal")
+        return f"{_PROSE[error.code]} ({detail})" if known else detail
+    if error.code == "invalid-argument":
+        return "" if error.allowed is not None or error.given is not None else "not valid"
+    return _PROSE.get(error.code, f"runnerd refused it ({printable(error.code)})")
+
+
+def _given_allowed(error: RequestRefused) -> str:
+    given = "" if error.given is None else f"{_value(error.given)}{_unit(error)} given"
+    return "; ".join(part for part in (given, _allowed(error)) if part)
+
+
+def _allowed(error: RequestRefused) -> str:
+    """The wire says a range, a bound, or in words what would do."""
+    if error.allowed is None:
+        return ""
+    text = _value(error.allowed)
+    if found := _RANGE.fullmatch(text):
+        if _is_size(error):
+            least, most = (format_size(int(number)) for number in found.groups())
+            return f"{least} to {most} allowed"
+        return f"{text}{_unit(error)} allowed"
+    if text.startswith("at most "):
+        return f"{text} allowed"
+    return text if text.startswith("it is ") else f"allowed: {text}"
+
+
+def _is_size(error: RequestRefused) -> bool:
+    return error.field is not None and "bytes" in error.field
+
+
+def _unit(error: RequestRefused) -> str:
+    """The unit that a bare number of this field is in."""
+    field = error.field or ""
+    if not _NUMBER.fullmatch(_value(error.given)):
+        return ""
+    if field.endswith("bytes_per_second"):
+        return " bytes a second"
+    if _is_size(error):
+        return " bytes"
+    if field.endswith("millicpus"):
+        return " thousandths of a CPU"
+    return " s" if field.endswith("_seconds") else ""
+
+
+def _value(value: object) -> str:
+    return printable(value) or "nothing"
+
+
+def _option_name(field: str | None, options: Mapping[str, str]) -> str:
+    """The reader's word for a field, or that of its longest stem with the field."""
+    if not field:
+        return ""
+    stem = field
+    while stem:
+        if stem in options:
+            return options[stem] if stem == field else f"{options[stem]} ({printable(field)})"
+        cut = max(stem.rfind("."), stem.rfind("["))
+        stem = stem[:cut] if cut > 0 else ""
+    return printable(field)
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,137 @@
+"""A `submit` request made from what a program or a command line says. No connection.
+
+Refuses here, with the daemon's field names, what would otherwise fail as a frame (a 10 MB
+argument) or is wrong whatever the daemon's policy. All other rules are the daemon's alone.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from client import protocol
+from client.errors import ClientError
+from client.framing import invalid, shown
+from client.protocol import to_bytes, to_wire
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from client.records import Limits, Text
+
+
+def build_submission(  # noqa: PLR0913  the fields of the request
+    argv: Sequence[Text],
+    *,
+    cwd: Text | None = None,
+    env: Mapping[Text, Text] | None = None,
+    name: str | None = None,
+    umask: int | None = None,
+    network: str | None = None,
+    user: str | int | None = None,
+    limits: Limits | None = None,
+) -> protocol.Message:
+    """The `args` of `submit`; None means the caller's own directory, environment and umask.
+
+    Raises RequestRefused (`invalid-argument`), ClientError when the caller's directory or
+    umask cannot be told.
+    """
+    environment: Mapping[Any, Any] = os.environb if env is None else env
+    _check_argv(argv)
+    _check_env(environment)
+    _check_total(argv, environment)
+    args: protocol.Message = {
+        "argv": [to_wire(item) for item in argv],
+        "cwd": to_wire(_checked("cwd", current_directory() if cwd is None else cwd)),
+        "env": {to_wire(key): to_wire(value) for key, value in environment.items()},
+        "umask": current_umask() if umask is None else umask,
+    }
+    optional = {"name": name, "network": network, "user": user, "limits": _limits(limits)}
+    args.update((key, value) for key, value in optional.items() if value is not None)
+    return args
+
+
+def current_directory() -> bytes:
+    """The caller's working directory. Raises ClientError when it was removed or is hidden."""
+    try:
+        return os.getcwdb()
+    except OSError as error:
+        raise ClientError(
+            f"cannot tell the current directory ({error.strerror}); go to one that exists"
+        ) from None
+
+
+def current_umask() -> int:
+    """The caller's umask, read without changing it: umask(2) alone would race with threads.
+
+    Raises ClientError when /proc is not mounted. The line is there since Linux 4.7, proc(5).
+    """
+    try:
+        with open("/proc/self/status", "rb") as file:
+            line = next(line for line in file if line.startswith(b"Umask:"))
+    except (OSError, StopIteration):
+        raise ClientError("cannot read the umask; /proc must be mounted") from None
+    return int(line.split()[1], 8)
+
+
+def _check_argv(argv: Sequence[Text]) -> None:
+    if isinstance(argv, str | bytes):
+        raise invalid("argv", shown(argv), "a list of arguments, not one text")
+    if not 1 <= len(argv) <= protocol.MAX_ARGUMENTS:
+        allowed = f"1 to {protocol.MAX_ARGUMENTS} arguments"
+        raise invalid("argv", f"{len(argv)} arguments", allowed)
+    for index, item in enumerate(argv):
+        _checked(f"argv[{index}]", item)
+    if not argv[0]:
+        raise invalid("argv[0]", "''", "a command")
+
+
+def _check_env(env: Mapping[Text, Text]) -> None:
+    if len(env) > protocol.MAX_MAP_ITEMS:
+        given = f"{len(env)} variables"
+        raise invalid("env", given, f"at most {protocol.MAX_MAP_ITEMS} variables")
+    for key, value in env.items():
+        raw = to_bytes(_checked("env", key))
+        field = f"env[{shown(key)}]"
+        if not raw or b"=" in raw:
+            raise invalid(field, shown(key), "a name without '='")
+        # The kernel counts NAME=VALUE as one string.
+        _checked(field, value, also=len(raw) + 1)
+
+
+def _check_total(argv: Sequence[Text], env: Mapping[Text, Text]) -> None:
+    total = sum(len(to_bytes(item)) for item in argv)
+    total += sum(len(to_bytes(key)) + len(to_bytes(value)) + 1 for key, value in env.items())
+    if total > protocol.MAX_ARGV_ENV_BYTES:
+        allowed = f"at most {protocol.MAX_ARGV_ENV_BYTES} bytes together"
+        raise invalid("argv and env", f"{total} bytes", allowed)
+
+
+def _checked(field: str, value: Text, also: int = 0) -> Text:
+    """`value`, when execve(2) could take it: no NUL, not too long (with `also` bytes more)."""
+    if not isinstance(value, str | bytes):
+        raise invalid(field, type(value).__name__, "text")
+    raw = to_bytes(value)
+    if len(raw) + also > protocol.MAX_ARGUMENT_BYTES:
+        allowed = f"at most {protocol.MAX_ARGUMENT_BYTES} bytes"
+        raise invalid(field, f"{len(raw) + also} bytes", allowed)
+    if b"\0" in raw:
+        raise invalid(field, shown(value), "text without NUL")
+    return value
+
+
+def _limits(limits: Limits | None) -> protocol.Message | None:
+    """The limits without those that are None, which the daemon would take for a wrong type."""
+    if limits is None:
+        return None
+    given: protocol.Message = {key: value for key, value in limits.items() if value is not None}
+    if "io" in given:
+        given["io"] = [_io_limit(entry) for entry in given["io"]]
+    return given
+
+
+def _io_limit(entry: Mapping[str, Any]) -> protocol.Message:
+    limit = {key: value for key, value in entry.items() if value is not None}
+    if "path" in limit:
+        limit["path"] = to_wire(limit["path"])
+    return limit

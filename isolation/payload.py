@@ -1,0 +1,197 @@
+"""The payload: from the monitor's fork to the exec of the command.
+
+Theory of operation. The monitor forks; the child runs `execute` and never returns. Its
+set-up is a list of named steps, run in order. A step that fails is reported through
+`status_fd` as step, errno and text, and the child ends: nothing is executed with half a
+set-up. Right before the exec one byte, EXECUTING, is written, and the descriptor is
+close-on-exec: so the byte and then end-of-file mean that the command runs; end-of-file
+alone means that the child was killed during its set-up.
+
+Privileged steps, each with its reason to be safe, run in namespaces of the job alone and
+touch no name that a user chose, but for the working directory: it is opened with the
+user's own identity. The command and its arguments are first looked at after the drop.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+
+from isolation import mounts, privileges, syscalls
+from isolation.syscalls import CloneFlags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+EXECUTING: Final = b"\x01"
+EXEC_STEP: Final = "execute the command"
+DEFAULT_PATH: Final = b"/usr/local/bin:/usr/bin:/bin"
+_SEPARATOR: Final = b"\0"
+_MAX_REPORT_BYTES: Final = 1024
+
+
+class Command(NamedTuple):
+    """What to execute and as whom. Bytes, because the kernel's text has no encoding."""
+
+    argv: list[bytes]
+    env: dict[bytes, bytes]
+    cwd: bytes
+    umask: int
+    uid: int
+    gid: int
+    groups: Sequence[int]
+
+
+class Streams(NamedTuple):
+    """Descriptors that become 0, 1 and 2, and the close-on-exec one for the report."""
+
+    stdin: int
+    stdout: int
+    stderr: int
+    status: int
+
+
+class SetupFailure(NamedTuple):
+    """Which step failed, and how. `errno` is 0 for a defect of ours."""
+
+    step: str
+    errno: int
+    text: str
+
+
+def execute(command: Command, streams: Streams, network_fd: int | None) -> NoReturn:
+    """Run every step, then the command. Never returns, whatever happens.
+
+    `network_fd` names the network namespace to enter; None leaves the host's.
+    """
+    step = "arrange the descriptors"
+    try:
+        _arrange_descriptors(streams)
+        for step, action in _steps(command, network_fd):  # noqa: B007 - read by the handler
+            action()
+        step = EXEC_STEP
+        os.write(streams.status, EXECUTING)
+        _exec(command)
+    # Everything: what is not caught here would end as a plain end-of-file, and that reads
+    # as success; unwinding would run the monitor's own code a second time.
+    except BaseException as error:  # noqa: BLE001
+        _report(streams.status, step, error)
+    finally:
+        os._exit(125)
+
+
+def _steps(command: Command, network_fd: int | None) -> list[tuple[str, Callable[[], object]]]:
+    """The table of contents of a job's set-up."""
+    place = _WorkingDirectory(command)
+    return [
+        ("leave the session", os.setsid),
+        ("allow the out-of-memory killer", privileges.become_killable),
+        ("enter the network", lambda: _enter_network(network_fd)),
+        ("enter the namespaces", _enter_namespaces),
+        ("detach the mounts", mounts.make_private),
+        ("open the working directory", place.open),
+        ("mount the private directories", place.cover),
+        ("mount /proc", mounts.mount_proc),
+        ("mount /sys", mounts.mount_sys),
+        ("drop privileges", lambda: _drop(command)),
+        ("enter the working directory", place.enter),
+        ("reset the signals", _reset_signals),
+        ("mark the descriptors", lambda: syscalls.close_on_exec_from(3)),
+    ]
+
+
+class _WorkingDirectory:
+    """Opened as the user, kept over the private mounts, entered as the user."""
+
+    def __init__(self, command: Command) -> None:
+        self._command = command
+        self._directory = mounts.WorkingDirectory("/", None)
+
+    def open(self) -> None:
+        command = self._command
+        syscalls.set_thread_file_identity(command.uid, command.gid, command.groups)
+        directory = mounts.open_working_directory(os.fsdecode(command.cwd))
+        syscalls.set_thread_file_identity(0, 0, ())
+        self._directory = mounts.detach(directory)
+
+    def cover(self) -> None:
+        mounts.mount_private_directories(self._command.uid, self._command.gid)
+        mounts.restore_working_directory(self._directory)
+
+    def enter(self) -> None:
+        os.chdir(self._directory.path)
+
+
+def _arrange_descriptors(streams: Streams) -> None:
+    """Each of `streams` is above 2: the monitor keeps 0 to 2 occupied."""
+    for target, fd in enumerate((streams.stdin, streams.stdout, streams.stderr)):
+        os.dup2(fd, target, inheritable=True)
+
+
+def _enter_network(network_fd: int | None) -> None:
+    if network_fd is not None:
+        syscalls.setns(network_fd, CloneFlags.NEWNET)
+
+
+def _enter_namespaces() -> None:
+    # The cgroup namespace is rooted where its maker is: hence here and not in the clone,
+    # whose cgroup namespace would be rooted at the monitor's cgroup.
+    syscalls.unshare(
+        CloneFlags.NEWNS | CloneFlags.NEWIPC | CloneFlags.NEWUTS | CloneFlags.NEWCGROUP
+    )
+
+
+def _drop(command: Command) -> None:
+    os.umask(command.umask)
+    privileges.drop_to(command.uid, command.gid, command.groups)
+
+
+def _reset_signals() -> None:
+    # The interpreter ignores SIGPIPE and SIGXFSZ; ignored signals stay so over an exec.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _exec(command: Command) -> None:
+    """execvp(3) with the job's own PATH, without its fall-back to a shell."""
+    name = command.argv[0]
+    if b"/" in name:
+        os.execve(name, command.argv, command.env)  # noqa: S606 - no shell is the point
+    denied: OSError | None = None
+    for directory in command.env.get(b"PATH", DEFAULT_PATH).split(b":"):
+        try:
+            os.execve(os.path.join(directory or b".", name), command.argv, command.env)  # noqa: S606
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            denied = error
+    raise denied or FileNotFoundError(errno.ENOENT, "not found in PATH", name)
+
+
+def _report(status_fd: int, step: str, error: BaseException) -> None:
+    number = (error.errno or 0) if isinstance(error, OSError) else 0
+    text = _text_of(error).encode("utf-8", "surrogateescape")
+    fields = (step.encode(), str(number).encode(), text)
+    os.write(status_fd, _SEPARATOR.join(fields)[:_MAX_REPORT_BYTES])
+
+
+def _text_of(error: BaseException) -> str:
+    if not isinstance(error, OSError) or not error.errno:
+        return f"{type(error).__name__}: {error}"
+    name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    return f"{name}{os.strerror(error.errno)}"
+
+
+def parse_report(report: bytes) -> SetupFailure | None:
+    """What the status descriptor gave until its end: None when the command runs."""
+    if report == EXECUTING:
+        return None
+    report = report.removeprefix(EXECUTING)
+    if not report:
+        return SetupFailure("start", 0, "it was killed before it could start")
+    step, _, rest = report.partition(_SEPARATOR)
+    number, _, text = rest.partition(_SEPARATOR)
+    return SetupFailure(step.decode(), int(number or b"0"), text.decode("utf-8", "surrogateescape"))

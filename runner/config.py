@@ -1,0 +1,236 @@
+"""The daemon's configuration: a TOML file, checked whole before anything uses it.
+
+Each key, its bounds and its default stand once, in the Structs below. Every error names
+file, line and key. Nothing is looked up on the host: whether a group exists or a
+directory can be used is found out by who uses it. docs/CONFIGURATION.md is for people.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar, get_type_hints
+
+import msgspec
+
+from client.protocol import DEFAULT_SOCKET
+from runner.config_kinds import (
+    Kind,
+    absolute_path,
+    controllers,
+    group_name,
+    seconds,
+    shown,
+    size,
+    socket_path,
+    whole_number,
+)
+from runner.toml_lines import key_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEFAULT_PATH: Final = "/etc/runnerd/config.toml"
+
+_MAX_FILE_BYTES: Final = 1024 * 1024
+_KIB: Final = 1024
+_MIB: Final = 1024 * _KIB
+_GIB: Final = 1024 * _MIB
+# What docs/PROTOCOL.md allows for the limits of a job.
+_MEMORY: Final = size(4 * _MIB, 2**50)
+_SEGMENT: Final = size(4 * _KIB, 2**40)
+
+_Table = TypeVar("_Table", bound=msgspec.Struct)
+
+
+class ConfigError(Exception):
+    """The configuration is wrong. The text names file, line and key: `FILE:7: jobs.x: …`."""
+
+
+class JobsConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """`[jobs]`: how many, and what applies to a job that asks for nothing else."""
+
+    max_running: Annotated[int, whole_number(1)] = 256
+    max_queued: Annotated[int, whole_number(0)] = 100_000
+    default_pids_max: Annotated[int, whole_number(1, 4_194_304)] = 4096
+    default_memory_max: Annotated[int | None, _MEMORY] = None
+    stop_grace_seconds: Annotated[float, seconds(0, 3600)] = 10
+
+
+class LogsConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """`[logs]`: the output kept of each job, in bytes."""
+
+    segment_bytes: Annotated[int, _SEGMENT] = 16 * _MIB
+    keep_bytes: Annotated[int, size(4 * _KIB, 2**50)] = _GIB
+
+
+class ClientsConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """`[clients]`: connections that are open at once."""
+
+    max_connections: Annotated[int, whole_number(1)] = 512
+    max_connections_per_user: Annotated[int, whole_number(1)] = 128
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be configured. `Config()` is the default."""
+
+    socket: Annotated[str, socket_path()] = DEFAULT_SOCKET
+    state_dir: Annotated[str, absolute_path()] = "/var/lib/runnerd"
+    cgroup_root: Annotated[str | None, absolute_path()] = None
+    group: Annotated[str, group_name()] = "runnerd"
+    admin_group: Annotated[str | None, group_name()] = None
+    required_controllers: Annotated[tuple[str, ...], controllers()] = ("cpu", "memory", "pids")
+    jobs: JobsConfig = JobsConfig()
+    logs: LogsConfig = LogsConfig()
+    clients: ClientsConfig = ClientsConfig()
+
+    def with_overrides(
+        self,
+        *,
+        socket: str | None = None,
+        state_dir: str | None = None,
+        cgroup_root: str | None = None,
+    ) -> Config:
+        """This configuration with what the command line says instead; None says nothing.
+
+        Relative paths start from the working directory. Raises ConfigError, which names
+        the option.
+        """
+        given = {"socket": socket, "state_dir": state_dir, "cgroup_root": cgroup_root}
+        checked = {key: _option(key, path) for key, path in given.items() if path is not None}
+        return msgspec.structs.replace(self, **checked)
+
+
+def load(path: str | None = None) -> Config:
+    """The configuration in the file, defaults for what it leaves out.
+
+    Without `path` that is DEFAULT_PATH when there is such a file, else all defaults.
+    Raises ConfigError.
+    """
+    if path is None:
+        if not os.path.lexists(DEFAULT_PATH):
+            return Config()
+        path = DEFAULT_PATH
+    source = _Source(path, _read(path))
+    config = source.table(Config, source.parsed(), ())
+    if config.logs.keep_bytes < config.logs.segment_bytes:
+        source.fail(
+            ("logs", "keep_bytes"),
+            f"expected at least logs.segment_bytes, {config.logs.segment_bytes}, "
+            f"got {config.logs.keep_bytes}",
+        )
+    return config
+
+
+class _Source:
+    """The text of a file, and how to speak of a place in it."""
+
+    def __init__(self, path: str, text: str) -> None:
+        self._path = path
+        self._text = text
+
+    def parsed(self) -> dict[str, Any]:
+        """The TOML document. Raises ConfigError with tomllib's line."""
+        try:
+            return tomllib.loads(self._text)
+        # TOMLDecodeError, or the plain one of an integer of thousands of digits.
+        except ValueError as error:
+            self._fail_syntax(str(error))
+        except RecursionError:
+            raise ConfigError(f"{self._path}: nested too deep") from None
+
+    def table(self, struct: type[_Table], values: dict[str, Any], at: tuple[str, ...]) -> _Table:
+        """One table as its Struct. Raises ConfigError for the first wrong key."""
+        hints = get_type_hints(struct, include_extras=True)
+        checked = {}
+        for key, value in values.items():
+            if key not in hints:
+                self.fail((*at, key), _unknown(key, at))
+            checked[key] = self._value(hints[key], value, (*at, key))
+        return struct(**checked)
+
+    def fail(self, key: tuple[str, ...], what: str) -> NoReturn:
+        """Raise the ConfigError for a key that is somewhere in the file."""
+        lines = key_lines(self._text)
+        line = next((lines[key[:n]] for n in range(len(key), 0, -1) if key[:n] in lines), 1)
+        raise ConfigError(f"{self._path}:{line}: {_dotted(key)}: {what}")
+
+    def _value(self, hint: Any, value: object, at: tuple[str, ...]) -> object:  # noqa: ANN401
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+            if isinstance(value, dict):
+                return self.table(hint, value, at)
+            self.fail(at, f"expected a table, got {shown(value)}")
+        try:
+            return _kind(hint).check(value)
+        except ValueError as error:
+            self.fail(at, str(error))
+
+    def _fail_syntax(self, message: str) -> NoReturn:
+        place = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", message, re.DOTALL)
+        if place:
+            message, line = f"{place[1]} (column {place[3]})", int(place[2])
+        else:
+            line = self._text.rstrip("\n").count("\n") + 1
+        raise ConfigError(f"{self._path}:{line}: not TOML: {message}") from None
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > _MAX_FILE_BYTES:
+        raise ConfigError(f"{path}: longer than {_MAX_FILE_BYTES} bytes")
+    try:
+        return data.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"{path}:{line}: not UTF-8, which TOML is: byte 0x{data[error.start]:02x}"
+        ) from None
+
+
+def _option(key: str, path: str) -> object:
+    hint = get_type_hints(Config, include_extras=True)[key]
+    try:
+        return _kind(hint).check(os.path.abspath(path) if path else path)
+    except ValueError as error:
+        raise ConfigError(f"--{key.replace('_', '-')}: {error}") from None
+
+
+def _kind(hint: Any) -> Kind:  # noqa: ANN401
+    kind: Kind = hint.__metadata__[0]
+    return kind
+
+
+def known_keys() -> list[str]:
+    """Every key in its dotted form, in the order in which they are declared."""
+    return [_dotted(path) for path in _leaves(Config, ())]
+
+
+def _leaves(struct: type[msgspec.Struct], at: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for key, hint in get_type_hints(struct, include_extras=True).items():
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+            yield from _leaves(hint, (*at, key))
+        else:
+            yield (*at, key)
+
+
+def _unknown(key: str, at: tuple[str, ...]) -> str:
+    """What to say of a key that there is none of: the nearest, in its own table if possible."""
+    leaves = list(_leaves(Config, ()))
+    here = {path[len(at)]: _dotted(path[: len(at) + 1]) for path in leaves if path[: len(at)] == at}
+    anywhere = {path[-1]: _dotted(path) for path in leaves}
+    for names in (here, anywhere):
+        if near := difflib.get_close_matches(key, names, 1):
+            return f"unknown key; did you mean {names[near[0]]}?"
+    return f"unknown key; known here: {', '.join(here)}"
+
+
+def _dotted(path: tuple[str, ...]) -> str:
+    return ".".join(
+        key if re.fullmatch("[A-Za-z0-9_-]+", key, re.ASCII) else shown(key) for key in path
+    )

@@ -1,0 +1,180 @@
+"""Puts the daemon together, serves until it is told to end, and takes it apart again.
+
+Order matters: locks before anything is read, the launcher before anything heavy is done,
+reconciliation before the socket exists. What fails on the way up is a `StartError` with
+text for people.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Final
+
+from isolation.cgroup_root import find_root, missing_controllers
+from isolation.cgroups import CgroupTree
+from isolation.errors import CgroupError, CgroupRootError
+from isolation.network import LoopbackNetworks
+from runner import limits, statedir
+from runner.jobdirs import JobDirectories
+from runner.launcher_client import LauncherClient
+from runner.launching import Launching
+from runner.lifecycle import State
+from runner.logs.tail import LogWatcher
+from runner.server.connection import Connection
+from runner.server.service import SERVER_NAME, Service, group_id
+from runner.store import Store, StoreError
+from runner.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from runner.config import Config
+
+_logger: Final = logging.getLogger(__name__)
+
+_WANTED_CONTROLLERS: Final = frozenset({"cpu", "io", "memory", "pids"})
+_POOL_THREADS: Final = 4
+_BACKLOG: Final = 512
+
+
+class StartError(Exception):
+    """runnerd cannot start. The text says why and what to do."""
+
+
+async def serve(config: Config) -> None:
+    """Run the daemon until SIGTERM or SIGINT. Raises StartError."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    async with AsyncExitStack() as stack:
+        try:
+            supervisor, service = await _assemble(config, stack)
+            await _open_socket(config, service, stack)
+        except (CgroupError, CgroupRootError, OSError, StoreError, statedir.InUseError) as error:
+            raise StartError(str(error)) from error
+        counts = supervisor.store.counts()
+        _logger.info(
+            "%s ready on %s: %d running, %d queued",
+            SERVER_NAME, config.socket, counts[State.RUNNING], counts[State.QUEUED],
+        )  # fmt: skip
+        await ended.wait()
+        running = supervisor.store.counts()[State.RUNNING]
+        _logger.info("stopping; %d running jobs go on without me", running)
+
+
+async def _assemble(config: Config, stack: AsyncExitStack) -> tuple[Supervisor, Service]:
+    loop = asyncio.get_running_loop()
+    _raise_descriptor_limit()
+    tree, locks = _lock_and_prepare(config, stack)
+    store = Store.open(os.path.join(config.state_dir, "runnerd.sqlite3"))
+    stack.callback(store.close)
+    launcher = LauncherClient(loop, locks)
+    stack.callback(launcher.close)
+    directories = JobDirectories(config.state_dir)
+    stack.callback(directories.close)
+    networks = LoopbackNetworks()
+    stack.callback(networks.close)
+    networks.start()
+    pool = stack.enter_context(ThreadPoolExecutor(_POOL_THREADS, "jobs"))
+    launching = Launching(
+        directories=directories,
+        tree=tree,
+        networks=networks,
+        launcher=launcher,
+        pool=pool,
+        monitor_bytes=_monitor_bytes(config, tree),
+    )
+    supervisor = Supervisor(
+        config=config,
+        store=store,
+        directories=directories,
+        tree=tree,
+        launching=launching,
+        pool=pool,
+    )
+    stack.push_async_callback(supervisor.close)
+    watcher = LogWatcher(loop)
+    stack.callback(watcher.close)
+    await supervisor.reconcile()
+    return supervisor, Service(config, supervisor, watcher, group_id(config.admin_group))
+
+
+def _lock_and_prepare(config: Config, stack: AsyncExitStack) -> tuple[CgroupTree, list[int]]:
+    """The locks of the state directory and the cgroup root, and the root made ready."""
+    statedir.prepare(config.state_dir)
+    state_lock = statedir.lock_file(os.path.join(config.state_dir, "lock"))
+    stack.callback(os.close, state_lock)
+    root = find_root(config.cgroup_root)
+    tree = CgroupTree(root.path)
+    tree.prepare(_WANTED_CONTROLLERS)
+    missing = missing_controllers(config.required_controllers, tree.available, root=root.path)
+    if missing:
+        reasons = "; ".join(f"{item.why}: {item.remedy}" for item in missing)
+        raise StartError(f"{reasons}. (required_controllers in the configuration names them.)")
+    root_lock = statedir.lock_directory(root.path)
+    stack.callback(os.close, root_lock)
+    _logger.info("cgroup root %s (%s), controllers: %s", root.path, root.source,
+                 ", ".join(sorted(tree.available)) or "none")  # fmt: skip
+    return tree, [state_lock, root_lock]
+
+
+def _monitor_bytes(config: Config, tree: CgroupTree) -> int | None:
+    if "memory" not in tree.available:
+        return None
+    kept = config.logs.keep_bytes + config.logs.segment_bytes
+    return limits.monitor_memory_bytes(config.state_dir, kept)
+
+
+def _raise_descriptor_limit() -> None:
+    """A running job costs one descriptor, a follower three, a connection one."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _open_socket(config: Config, service: Service, stack: AsyncExitStack) -> None:
+    """The socket, with its group and mode before anybody can connect."""
+    loop = asyncio.get_running_loop()
+    directory = os.path.dirname(config.socket)
+    os.makedirs(directory, 0o755, exist_ok=True)
+    _remove_stale(config.socket)
+    # Closed to all until the group is set.
+    previous = os.umask(0o177)
+    try:
+        server = await loop.create_unix_server(
+            lambda: Connection(service), config.socket, backlog=_BACKLOG
+        )
+    finally:
+        os.umask(previous)
+    stack.push_async_callback(_close_server, server, service, config.socket)
+    gid = group_id(config.group)
+    if gid is None:
+        _logger.warning(
+            "there is no group %s: only root may connect (groupadd --system %s makes it)",
+            config.group, config.group,
+        )  # fmt: skip
+        return
+    os.chown(config.socket, 0, gid)
+    os.chmod(config.socket, 0o660)
+
+
+def _remove_stale(path: str) -> None:
+    """A socket that a killed runnerd left; the lock says that no other uses it."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise StartError(f"{path} is there and is no socket; remove it, or give --socket")
+        os.unlink(path)
+
+
+async def _close_server(server: asyncio.Server, service: Service, path: str) -> None:
+    server.close()
+    service.close()
+    await server.wait_closed()
+    with suppress(FileNotFoundError):
+        os.unlink(path)

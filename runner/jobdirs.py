@@ -1,0 +1,131 @@
+"""The directories of jobs below the state directory: made, read and removed by descriptor.
+
+    jobs/<id>/{spec, control, exit, log/}
+
+The contents' formats are `runner.records` and `runner.logs`.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+from runner import records
+from runner.files import read_bounded, remove_tree
+
+JOBS: Final = "jobs"
+# A directory of a job that is being removed, under a name that no job has.
+_DOOMED: Final = "removed-"
+_OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class JobFiles(NamedTuple):
+    """Open descriptors of one job: its directory, its log directory, its control FIFO."""
+
+    job_dir: int
+    log_dir: int
+    control: int
+
+    def close(self) -> None:
+        """Close all three."""
+        for fd in self:
+            os.close(fd)
+
+
+class JobDirectories:
+    """All job directories of one state directory. Raises OSError of the calls it makes."""
+
+    def __init__(self, state_dir: str) -> None:
+        self.path = os.path.join(state_dir, JOBS)
+        os.makedirs(self.path, 0o700, exist_ok=True)
+        self._fd = os.open(self.path, _OPEN)
+
+    def close(self) -> None:
+        """Close the one descriptor that is kept."""
+        os.close(self._fd)
+
+    def create(self, job_id: str, spec: bytes) -> JobFiles:
+        """Make a job's directory afresh. What an earlier launch of it left is removed."""
+        if self._exists(job_id):
+            remove_tree(self._fd, job_id)
+        os.mkdir(job_id, 0o700, dir_fd=self._fd)
+        job_dir = os.open(job_id, _OPEN, dir_fd=self._fd)
+        os.mkdir(records.LOG_DIRECTORY, 0o700, dir_fd=job_dir)
+        os.mkfifo(records.CONTROL, 0o600, dir_fd=job_dir)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with open(os.open(records.SPEC, flags, 0o600, dir_fd=job_dir), "wb") as file:
+            file.write(spec)
+        log_dir = os.open(records.LOG_DIRECTORY, _OPEN, dir_fd=job_dir)
+        return JobFiles(job_dir, log_dir, self._open_control(job_dir))
+
+    def log_path(self, job_id: str) -> str:
+        """Where a job's log is, whether or not it has begun."""
+        return os.path.join(self.path, job_id, records.LOG_DIRECTORY)
+
+    def has_log(self, job_id: str) -> bool:
+        """Whether a monitor began the job: the job may have run."""
+        try:
+            return bool(os.listdir(self.log_path(job_id)))
+        except FileNotFoundError:
+            return False
+
+    def read_exit(self, job_id: str) -> dict[str, Any] | None:
+        """The exit record; None when there is none. Raises RecordError for a garbled one."""
+        try:
+            job_dir = os.open(job_id, _OPEN, dir_fd=self._fd)
+        except FileNotFoundError:
+            return None
+        try:
+            data = read_bounded(job_dir, records.EXIT, records.MAX_EXIT_BYTES)
+        except FileNotFoundError:
+            return None
+        finally:
+            os.close(job_dir)
+        return records.unpack(data)
+
+    def send_stop(self, job_id: str, uid: int, grace_seconds: float) -> None:
+        """Tell the job's monitor to end it. Raises OSError when the job has no directory."""
+        job_dir = os.open(job_id, _OPEN, dir_fd=self._fd)
+        try:
+            control = self._open_control(job_dir)
+        finally:
+            os.close(job_dir)
+        try:
+            grace_ms = round(grace_seconds * 1000)
+            os.write(control, records.CONTROL_RECORD.pack(records.CONTROL_STOP, uid, grace_ms))
+        finally:
+            os.close(control)
+
+    def doom(self, job_id: str) -> None:
+        """Take a job's directory out of use at once; `remove_doomed` does the work."""
+        with suppress(FileNotFoundError):
+            os.rename(job_id, _DOOMED + job_id, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+
+    def doomed(self) -> list[str]:
+        """The ids of jobs whose directories wait for removal."""
+        names = os.listdir(self._fd)
+        return [name.removeprefix(_DOOMED) for name in names if name.startswith(_DOOMED)]
+
+    def remove_doomed(self, job_id: str) -> None:
+        """Remove a doomed directory; none is no error."""
+        with suppress(FileNotFoundError):
+            remove_tree(self._fd, _DOOMED + job_id)
+
+    def names(self) -> list[str]:
+        """The names of all job directories."""
+        return [name for name in os.listdir(self._fd) if not name.startswith(_DOOMED)]
+
+    def _exists(self, name: str) -> bool:
+        try:
+            os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    @staticmethod
+    def _open_control(job_dir: int) -> int:
+        # For reading too: then opening never waits, and a record that is written while the
+        # monitor has not looked yet stays in the FIFO as long as either side has it open.
+        flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(records.CONTROL, flags, dir_fd=job_dir)

@@ -1,0 +1,105 @@
+"""The launcher: forks monitors for runnerd, and does nothing else.
+
+Theory of operation. runnerd starts it as `python -I -S` with one end of a SEQPACKET pair
+and the locks of its state directory and cgroup root, which it only holds open: as long as
+a launcher lives that may still fork, no other runnerd may begin. Each message asks for one
+monitor and carries its descriptors in the order of `Handles`. The answer carries the
+monitor's pid and pidfd, or an errno. End-of-file means that runnerd is gone: the launcher
+ends, and the monitors, which hold nothing of it, go on.
+
+It has one thread, imports the lean set only, and freezes its heap, so that a fork copies
+few pages. SIGCHLD is ignored: the kernel reaps monitors by itself, and runnerd watches them
+by pidfd.
+"""
+
+from __future__ import annotations
+
+import array
+import gc
+import os
+import signal
+import socket
+from typing import Any, Final
+
+from isolation import syscalls
+from isolation.syscalls import CloneFlags
+from runner import monitor, records
+from runner.handles import Handles
+
+_MAX_DESCRIPTORS: Final = 8
+
+
+def main(socket_fd: int) -> None:
+    """Serve launch requests until runnerd goes away."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    syscalls.set_process_name("runnerd-launch")
+    syscalls.set_dumpable(dumpable=False)
+    channel = socket.socket(fileno=socket_fd)
+    gc.collect()
+    gc.freeze()
+    while True:
+        message, descriptors = _receive(channel)
+        if not message:
+            return
+        _serve(channel, message, descriptors)
+
+
+def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
+    fds = array.array("i")
+    message, ancillary, _flags, _address = channel.recvmsg(
+        records.MAX_LAUNCH_MESSAGE_BYTES,
+        socket.CMSG_SPACE(_MAX_DESCRIPTORS * fds.itemsize),
+        socket.MSG_CMSG_CLOEXEC,
+    )
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return message, list(fds)
+
+
+def _serve(channel: socket.socket, message: bytes, descriptors: list[int]) -> None:
+    request = records.unpack(message)
+    answer: dict[str, Any] = {"seq": request["seq"]}
+    pidfd = -1
+    try:
+        handles = _handles(descriptors)
+        answer["pid"], pidfd = _fork_monitor(handles, request)
+    except OSError as error:
+        answer["errno"] = error.errno or 0
+        answer["text"] = f"{error.strerror} ({'; '.join(getattr(error, '__notes__', ()))})"
+    finally:
+        for fd in descriptors:
+            os.close(fd)
+    _send(channel, answer, pidfd)
+
+
+def _handles(descriptors: list[int]) -> Handles:
+    """In the order of `Handles`; the network comes last and may be missing."""
+    job_dir, log_dir, control, job, monitor_group, payload_group, *network = descriptors
+    return Handles(
+        job_dir, log_dir, control, job, monitor_group, payload_group, network[0] if network else None
+    )
+
+
+def _fork_monitor(handles: Handles, request: dict[str, Any]) -> tuple[int, int]:
+    pid, pidfd = syscalls.clone3(CloneFlags.NEWPID, handles.monitor_cgroup, signal.SIGCHLD)
+    if pid == 0:
+        try:
+            monitor.main(handles, request["job"])
+        finally:
+            # Never back into the launcher's loop, whatever went wrong.
+            os._exit(1)
+    return pid, pidfd
+
+
+def _send(channel: socket.socket, answer: dict[str, Any], pidfd: int) -> None:
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [pidfd]))]
+    try:
+        channel.sendmsg([records.pack(answer)], rights if pidfd >= 0 else [])
+    except BrokenPipeError:
+        # runnerd went away meanwhile; the next receive says so, and the monitor, which
+        # the next runnerd finds by its cgroup, goes on.
+        pass
+    finally:
+        if pidfd >= 0:
+            os.close(pidfd)

@@ -1,0 +1,170 @@
+"""runnerd's end of the launcher: starts it, asks it for monitors, starts it again if it dies.
+
+The descriptors of a request are borrowed: the caller closes its own. What the launcher does
+is told in `runner.launcher`; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import array
+import logging
+import os
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgpack
+
+from runner import records
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+    from runner.handles import Handles
+
+_logger: Final = logging.getLogger(__name__)
+
+# Modules are found by these paths alone: the launcher runs without `site`, in isolation.
+_PATHS: Final = tuple(
+    dict.fromkeys(
+        os.path.dirname(os.path.dirname(os.path.abspath(file)))
+        for file in (__file__, msgpack.__file__)
+    )
+)
+_PROGRAM: Final = (
+    "import sys; sys.path[:0] = sys.argv[2:]; "
+    "from runner.launcher import main; main(int(sys.argv[1]))"
+)
+_MAX_ANSWER_BYTES: Final = records.MAX_LAUNCH_MESSAGE_BYTES
+
+
+class LaunchError(Exception):
+    """The launcher could not fork a monitor. The text says why."""
+
+
+class LauncherGoneError(Exception):
+    """The launcher ended before it answered: whether a monitor was forked is not known."""
+
+
+class Launched(NamedTuple):
+    """A monitor: its pid as the host sees it, and a descriptor that tells when it ends."""
+
+    pid: int
+    pidfd: int
+
+
+class LauncherClient:
+    """The launcher process of one runnerd. Used from the event loop's thread only."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, keep_open: Sequence[int]) -> None:
+        self._loop = loop
+        self._keep_open = tuple(keep_open)
+        self._waiting: dict[int, asyncio.Future[Launched]] = {}
+        self._seq = 0
+        self._start()
+
+    @property
+    def pid(self) -> int:
+        """The launcher's process id."""
+        return self._process.pid
+
+    async def launch(self, job_id: str, handles: Handles) -> Launched:
+        """Fork the monitor of a job. Raises LaunchError or LauncherGoneError."""
+        self._seq += 1
+        answer: asyncio.Future[Launched] = self._loop.create_future()
+        self._waiting[self._seq] = answer
+        fds = array.array("i", [fd for fd in handles if fd is not None])
+        message = records.pack({"seq": self._seq, "job": job_id})
+        try:
+            await self._send(message, fds)
+            return await answer
+        finally:
+            self._waiting.pop(self._seq, None)
+
+    def close(self) -> None:
+        """Let the launcher end; its monitors go on."""
+        self._hang_up()
+        self._process.wait()
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)  # noqa: FBT003 - its only spelling
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-B", "-c", _PROGRAM, str(theirs.fileno()), *_PATHS],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), *self._keep_open),
+                env={},
+                cwd="/",
+                # A Ctrl-C at runnerd's terminal is not meant for it.
+                start_new_session=True,
+            )
+        self._socket = ours
+        self._loop.add_reader(ours, self._on_readable)
+
+    async def _send(self, message: bytes, fds: array.array[int]) -> None:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)]
+        while True:
+            try:
+                self._socket.sendmsg([message], rights)
+            except BlockingIOError:
+                await self._writable()
+            except OSError as error:
+                raise LauncherGoneError(f"it cannot be reached: {error.strerror}") from None
+            else:
+                return
+
+    async def _writable(self) -> None:
+        ready = self._loop.create_future()
+        self._loop.add_writer(self._socket, _set_done, ready)
+        try:
+            await ready
+        finally:
+            self._loop.remove_writer(self._socket)
+
+    def _on_readable(self) -> None:
+        fds = array.array("i")
+        try:
+            data, ancillary, _flags, _address = self._socket.recvmsg(
+                _MAX_ANSWER_BYTES, socket.CMSG_SPACE(fds.itemsize), socket.MSG_CMSG_CLOEXEC
+            )
+        except OSError:
+            data, ancillary = b"", []
+        for _level, _kind, rights in ancillary:
+            fds.frombytes(rights[: fds.itemsize])
+        if data:
+            self._settle(records.unpack(data), fds[0] if fds else -1)
+        else:
+            self._on_end()
+
+    def _settle(self, answer: dict[str, Any], pidfd: int) -> None:
+        waiting = self._waiting.get(answer["seq"])
+        if waiting is None or waiting.done():
+            # Its asker was cancelled; reconciliation finds the monitor by its cgroup.
+            if pidfd >= 0:
+                os.close(pidfd)
+        elif pidfd >= 0:
+            waiting.set_result(Launched(answer["pid"], pidfd))
+        else:
+            waiting.set_exception(LaunchError(answer.get("text", "no reason was given")))
+
+    def _on_end(self) -> None:
+        self._hang_up()
+        status = self._process.wait()
+        _logger.error("the launcher ended with status %d; starting another", status)
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(LauncherGoneError("it ended before it answered"))
+        self._start()
+
+    def _hang_up(self) -> None:
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+
+def _set_done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,125 @@
+"""One launch: from a committed `starting` to a monitor that runs. Undoes what it made if not.
+
+The blocking parts (directories, cgroups) run in a small pool of threads, one job each at a
+time; the descriptors made for the launch are closed in every case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgpack
+
+from isolation.errors import LimitUnavailable
+from runner import limits as job_limits
+from runner import spec as specs
+from runner.handles import Handles
+from runner.launcher_client import Launched, LaunchError
+from runner.refusal import Refusal
+from runner.submission import find_devices
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from isolation.cgroups import CgroupTree
+    from isolation.network import LoopbackNetworks
+    from runner.jobdirs import JobDirectories
+    from runner.launcher_client import LauncherClient
+    from runner.rows import Job
+
+
+class CannotLaunchError(Exception):
+    """Nothing of the job runs, and nothing is left of the attempt. The text says why."""
+
+
+class Started(NamedTuple):
+    """A running job: its monitor, and its limits as the kernel reads them back (msgpack)."""
+
+    monitor: Launched
+    limits: bytes
+
+
+class Launching:
+    """Everything that a launch needs. One for the daemon."""
+
+    def __init__(
+        self,
+        *,
+        directories: JobDirectories,
+        tree: CgroupTree,
+        networks: LoopbackNetworks,
+        launcher: LauncherClient,
+        pool: Executor,
+        monitor_bytes: int | None,
+    ) -> None:
+        self._directories = directories
+        self._tree = tree
+        self._networks = networks
+        self._launcher = launcher
+        self._pool = pool
+        self._monitor_bytes = monitor_bytes
+
+    async def launch(self, job: Job) -> Started:
+        """Start a job. Raises CannotLaunchError, or LauncherGoneError when that is not known."""
+        loop = asyncio.get_running_loop()
+        try:
+            spec = specs.unpack(job.spec)
+            devices = await find_devices(spec)
+            with ExitStack() as opened:
+                network = await self._network(spec)
+                if network is not None:
+                    opened.callback(os.close, network)
+                handles, shown = await loop.run_in_executor(
+                    self._pool, self._make, job, spec, devices, network, opened
+                )
+                monitor = await self._launcher.launch(job.id, handles)
+        # CgroupError and NetworkError are OSErrors; a damaged spec is a ValueError.
+        except (LaunchError, LimitUnavailable, Refusal, OSError, ValueError) as error:
+            await loop.run_in_executor(self._pool, self.undo, job.id)
+            raise CannotLaunchError(_why(error)) from error
+        return Started(monitor, msgpack.packb(shown))
+
+    def undo(self, job_id: str) -> None:
+        """Remove the cgroups of a job that has no process."""
+        cgroup = self._tree.job(job_id)
+        if cgroup is not None:
+            cgroup.remove()
+
+    async def _network(self, spec: dict[str, Any]) -> int | None:
+        return await self._networks.acquire() if spec["network"] == "none" else None
+
+    def _make(
+        self,
+        job: Job,
+        spec: dict[str, Any],
+        devices: dict[bytes, str],
+        network: int | None,
+        opened: ExitStack,
+    ) -> tuple[Handles, dict[str, Any]]:
+        """Directory, cgroups and limits, and the descriptors of them all."""
+        files = self._directories.create(job.id, job.spec)
+        opened.callback(files.close)
+        cgroup = self._tree.create_job(job.id)
+        wanted = job_limits.kernel_limits(spec["limits"], devices, self._monitor_bytes)
+        applied = cgroup.apply(wanted)
+        cgroups = cgroup.open_fds()
+        opened.callback(cgroups.close)
+        handles = Handles(
+            job_dir=files.job_dir,
+            log_dir=files.log_dir,
+            control=files.control,
+            job_cgroup=cgroups.job,
+            monitor_cgroup=cgroups.monitor,
+            payload_cgroup=cgroups.payload,
+            network=network,
+        )
+        return handles, job_limits.shown_limits(spec["limits"], devices, applied)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, Refusal):
+        return "; ".join(f"{name}: {value}" for name, value in error.fields.items())
+    return str(error)

@@ -1,0 +1,60 @@
+"""The states of a job and what leads from one to the next.
+
+Pure: no clock, no descriptor, no logging, nothing awaited. It says what may follow; the
+store makes it durable (`runner.store`), and why a job ended is another question
+(`runner.outcome`). The table is the one of ARCHITECTURE.md; a pair that is not in it
+is an error.
+"""
+
+from __future__ import annotations
+
+import enum
+from types import MappingProxyType
+from typing import Final
+
+
+class State(enum.StrEnum):
+    """Where a job is. The values are what the protocol and the database say."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class Event(enum.StrEnum):
+    """What happens to a job."""
+
+    LAUNCH = "launch"
+    STARTED = "started"
+    REQUEUE = "requeue"
+    FINISH = "finish"
+
+
+class ImpossibleTransition(ValueError):  # noqa: N818 - the name already says that it is one
+    """This event cannot happen in this state: a defect of the caller, never of the job."""
+
+    def __init__(self, state: State, event: Event) -> None:
+        super().__init__(f"{event} cannot happen to a job that is {state}")
+        self.state = state
+        self.event = event
+
+
+TRANSITIONS: Final = MappingProxyType(
+    {
+        (State.QUEUED, Event.LAUNCH): State.STARTING,
+        (State.QUEUED, Event.FINISH): State.ENDED,
+        (State.STARTING, Event.STARTED): State.RUNNING,
+        (State.STARTING, Event.REQUEUE): State.QUEUED,
+        (State.STARTING, Event.FINISH): State.ENDED,
+        (State.RUNNING, Event.FINISH): State.ENDED,
+    }
+)
+
+
+def advance(state: State, event: Event) -> State:
+    """The state after `event`. Raises ImpossibleTransition when the table has no such pair."""
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        raise ImpossibleTransition(state, event) from None

@@ -1,0 +1,83 @@
+"""The names and the index records of a job's log: bytes in, values out, no I/O.
+
+The one description of the format; the monitor writes by it (`runner.logs.writer`) and the
+daemon reads by it (`runner.logs.reader`). Part of the lean set: it is loaded into every
+monitor, so it imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STDOUT: Final = 1
+STDERR: Final = 2
+
+LOG_SUFFIX: Final = ".log"
+INDEX_SUFFIX: Final = ".idx"
+
+# time_ns, offset, length, stream, three zero bytes
+INDEX_RECORD: Final = struct.Struct("<QQIB3x")
+MAX_OFFSET: Final = 2**64 - 1
+
+# 2**64 - 1 has twenty digits, so that names sort as their offsets do.
+_DIGITS: Final = 20
+
+
+class Record(NamedTuple):
+    """One read of the monitor: `length` bytes of `stream` at the absolute `offset`.
+
+    `time_ns` is Unix time in nanoseconds; `stream` is STDOUT or STDERR.
+    """
+
+    time_ns: int
+    offset: int
+    length: int
+    stream: int
+
+    @property
+    def end(self) -> int:
+        """The absolute offset of the first byte after it."""
+        return self.offset + self.length
+
+
+def log_name(start: int) -> str:
+    """The file of raw output whose first byte has the absolute offset `start`."""
+    return f"{start:0{_DIGITS}d}{LOG_SUFFIX}"
+
+
+def index_name(start: int) -> str:
+    """The file of index records beside `log_name(start)`."""
+    return f"{start:0{_DIGITS}d}{INDEX_SUFFIX}"
+
+
+def parse_name(name: str) -> tuple[int, str] | None:
+    """The offset and the suffix (".log" or ".idx") of a file's name; None for any other name."""
+    digits, suffix = name[:_DIGITS], name[_DIGITS:]
+    if suffix not in (LOG_SUFFIX, INDEX_SUFFIX):
+        return None
+    # int() alone would take "+1", "1_0", spaces and the digits of other scripts.
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    start = int(digits)
+    return (start, suffix) if start <= MAX_OFFSET else None
+
+
+def visible_records(index: bytes, start: int) -> Iterator[Record]:
+    """The records at the head of `index` that are whole and sane, in order.
+
+    `start` is the offset that the first record must have: the segment's own when `index`
+    is read from its beginning, else the end of the record before. The first record that is
+    torn, does not begin where the one before ended, is empty or names no stream ends the
+    visible part: what follows it cannot be trusted.
+    """
+    whole = len(index) - len(index) % INDEX_RECORD.size
+    for fields in INDEX_RECORD.iter_unpack(index[:whole]):
+        _, offset, length, stream = fields
+        if offset != start or not length or stream not in (STDOUT, STDERR):
+            return
+        yield Record._make(fields)
+        start += length

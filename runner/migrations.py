@@ -1,0 +1,109 @@
+"""The schema of the store, as numbered steps from an empty file to today.
+
+Step N takes a database of version N-1 (PRAGMA user_version) to N, in one transaction: a
+crash leaves the old version or the new one. A step that was released is never edited; a
+change is a new step at the end. What the rows mean is `runner.store`'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import sqlite3
+
+# Tells our files from other programs' databases: "rund" (PRAGMA application_id).
+APPLICATION_ID: Final = 0x72756E64
+
+# The spec has a table of its own: a row is rewritten whole at each transition, and a
+# spec may be a megabyte. AUTOINCREMENT, so that a sequence number is never used twice,
+# also when the newest job was removed. Events outlive their job: no foreign key.
+_JOBS_AND_EVENTS: Final = """
+CREATE TABLE jobs (
+    seq              INTEGER PRIMARY KEY AUTOINCREMENT,
+    id               TEXT    NOT NULL UNIQUE,
+    submitted_by_uid INTEGER NOT NULL,
+    uid              INTEGER NOT NULL,
+    gid              INTEGER NOT NULL,
+    name             TEXT,
+    state            TEXT    NOT NULL CHECK (state IN ('queued', 'starting', 'running', 'ended')),
+    submitted_ns     INTEGER NOT NULL,
+    started_ns       INTEGER,
+    ended_ns         INTEGER,
+    monitor_pid      INTEGER,
+    limits           BLOB,
+    reason           TEXT,
+    result           BLOB,
+    CHECK ((state = 'ended') = (ended_ns IS NOT NULL)),
+    CHECK ((state = 'ended') = (reason IS NOT NULL)),
+    CHECK ((state = 'ended') = (result IS NOT NULL)),
+    CHECK ((state = 'running') = (monitor_pid IS NOT NULL)),
+    CHECK (state <> 'running' OR started_ns IS NOT NULL),
+    CHECK (state NOT IN ('queued', 'starting') OR (started_ns IS NULL AND limits IS NULL))
+);
+CREATE INDEX jobs_active ON jobs (seq) WHERE state <> 'ended';
+CREATE INDEX jobs_active_of ON jobs (submitted_by_uid, seq) WHERE state <> 'ended';
+CREATE INDEX jobs_of ON jobs (submitted_by_uid, seq);
+CREATE INDEX jobs_named ON jobs (name, seq) WHERE name IS NOT NULL;
+CREATE INDEX jobs_named_of ON jobs (submitted_by_uid, name, seq) WHERE name IS NOT NULL;
+
+CREATE TABLE specs (
+    seq  INTEGER PRIMARY KEY REFERENCES jobs (seq) ON DELETE CASCADE,
+    spec BLOB NOT NULL
+);
+
+CREATE TABLE events (
+    seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+    job_id  TEXT    NOT NULL,
+    time_ns INTEGER NOT NULL,
+    kind    TEXT    NOT NULL,
+    data    BLOB
+);
+"""
+
+SCRIPTS: Final = (_JOBS_AND_EVENTS,)
+
+
+class SchemaError(ValueError):
+    """The file is a database, but not one that this program can work with."""
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring the database to the newest version. Nothing is written when it is there already.
+
+    Raises SchemaError when it is newer than this program or another program's, and
+    sqlite3.Error when it cannot be read or written.
+    """
+    version = _pragma(db, "user_version")
+    _check_ours(db, version)
+    for number in range(version + 1, len(SCRIPTS) + 1):
+        _apply(db, number)
+
+
+def _check_ours(db: sqlite3.Connection, version: int) -> None:
+    application = _pragma(db, "application_id")
+    (objects,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    is_new = version == 0 and application == 0 and objects == 0
+    if application != APPLICATION_ID and not is_new:
+        raise SchemaError("this is the database of another program, not of runnerd")
+    if version > len(SCRIPTS):
+        raise SchemaError(
+            f"its version is {version} and this runnerd knows {len(SCRIPTS)}: "
+            "it was used by a newer runnerd, so start that one"
+        )
+
+
+def _apply(db: sqlite3.Connection, number: int) -> None:
+    # Both pragmas are fields of the file's header and part of the transaction.
+    stamp = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number};"
+    try:
+        db.executescript(f"BEGIN IMMEDIATE; {SCRIPTS[number - 1]} {stamp} COMMIT;")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> int:
+    (value,) = db.execute(f"PRAGMA {name}").fetchone()
+    return int(value)

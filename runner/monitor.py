@@ -1,0 +1,111 @@
+"""The monitor: pid 1 of one job's PID namespace, from its fork to its exit record.
+
+Theory of operation. The launcher clones it into `job-<id>/monitor`. It is root, in the
+host's mount namespace, not dumpable, and connected to nobody: it holds descriptors
+(`runner.handles`) and reads what to run from `spec`. It begins the log, which is the
+durable sign that the job may have run, runs the job (`runner.run_loop`), writes `exit`, and
+ends. Should it die instead, the kernel kills the whole PID namespace.
+
+Lean: imported by the launcher, paid for by each fork.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from isolation import syscalls
+from runner import outcome, records
+from runner.handles import Handles, kill_payload
+from runner.logs.writer import SegmentWriter
+from runner.run_loop import RunLoop
+from runner.usage import read_usage
+
+if TYPE_CHECKING:
+    from runner.outcome import Outcome
+
+# One block; a record is shorter, because its texts are bounded where they are made.
+_EXIT_BYTES: Final = 4096
+_TEXT_CHARS: Final = 500
+
+
+class _Times(NamedTuple):
+    unix_ns: int
+    monotonic_ns: int
+
+
+def main(handles: Handles, job_id: str) -> None:
+    """Run the job that the directory's spec describes. Returns when `exit` is written."""
+    _detach(handles)
+    exit_fd = _reserve_exit(handles)
+    started = _Times(time.time_ns(), time.monotonic_ns())
+    log_bytes: int | None = None
+    try:
+        spec = _read_spec(handles, job_id)
+        log = SegmentWriter(
+            handles.log_dir,
+            segment_bytes=spec["log_segment_bytes"],
+            keep_bytes=spec["log_keep_bytes"],
+        )
+        result = RunLoop(handles, spec, log).run()
+        log_bytes = log.total_bytes
+        # What cannot be synced is still in the page cache; the end of the job stays known.
+        with suppress(OSError):
+            log.close()
+    # A defect of ours must not look like a job that still runs, nor like a success.
+    except Exception as error:  # noqa: BLE001
+        kill_payload(handles)
+        result = outcome.lost(f"its monitor failed: {type(error).__name__}: {error}"[:_TEXT_CHARS])
+    fields = {"job": job_id, "log_bytes": log_bytes, **_fields(result, handles, started)}
+    _write_exit(handles, exit_fd, fields)
+
+
+def _detach(handles: Handles) -> None:
+    """Keep nothing of the launcher but the handles."""
+    syscalls.close_all_except([0, 1, 2, *(fd for fd in handles if fd is not None)])
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd, inheritable=False)
+    os.close(null)
+    os.setsid()
+    syscalls.set_process_name("runnerd-monitor")
+
+
+def _read_spec(handles: Handles, job_id: str) -> dict[str, Any]:
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(records.SPEC, flags, dir_fd=handles.job_dir)
+    with open(fd, "rb") as file:
+        spec = records.unpack(file.read(records.MAX_SPEC_BYTES))
+    if spec["job"] != job_id:
+        raise records.RecordError(f"the spec is that of job {spec['job']}")
+    return spec
+
+
+def _fields(result: Outcome, handles: Handles, started: _Times) -> dict[str, Any]:
+    return {
+        **result._asdict(),
+        "started_ns": started.unix_ns,
+        "ended_ns": time.time_ns(),
+        "wall_ns": time.monotonic_ns() - started.monotonic_ns,
+        **read_usage(handles.job_cgroup, handles.payload_cgroup),
+    }
+
+
+def _reserve_exit(handles: Handles) -> int:
+    """Room for the exit record, taken while there is some: a full disk must not hide an end."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(records.EXIT_TEMPORARY, flags, 0o600, dir_fd=handles.job_dir)
+    os.write(fd, bytes(_EXIT_BYTES))
+    return fd
+
+
+def _write_exit(handles: Handles, fd: int, fields: dict[str, Any]) -> None:
+    data = records.pack(fields)
+    os.pwrite(fd, data, 0)
+    os.ftruncate(fd, len(data))
+    os.fsync(fd)
+    directory = handles.job_dir
+    os.rename(records.EXIT_TEMPORARY, records.EXIT, src_dir_fd=directory, dst_dir_fd=directory)
+    os.fsync(directory)

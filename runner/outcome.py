@@ -1,0 +1,111 @@
+"""How a job ended: from the facts that the monitor saw to one reason. Pure, lean.
+
+A reason says whose doing it was; the first cause wins. What the words mean is in the
+table of ARCHITECTURE.md.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from typing import Final, NamedTuple
+
+EXIT: Final = "exit"
+SIGNAL: Final = "signal"
+OOM: Final = "oom"
+TIMEOUT: Final = "timeout"
+STOPPED: Final = "stopped"
+LAUNCH_ERROR: Final = "launch-error"
+LOG_ERROR: Final = "log-error"
+LOST: Final = "lost"
+REASONS: Final = (EXIT, SIGNAL, OOM, TIMEOUT, STOPPED, LAUNCH_ERROR, LOG_ERROR, LOST)
+
+# What env(1), timeout(1) and a shell exit with; 125 says that it was not the command.
+STATUS_OURS: Final = 125
+STATUS_TIMEOUT: Final = 124
+STATUS_NOT_EXECUTABLE: Final = 126
+STATUS_NOT_FOUND: Final = 127
+STATUS_SIGNAL_BASE: Final = 128
+
+
+class Facts(NamedTuple):
+    """What the monitor saw. `wait_status` as of wait(2), None when nothing was ever forked."""
+
+    wait_status: int | None
+    oom_kills: int = 0
+    stopped_by_uid: int | None = None
+    timed_out: bool = False
+    log_errno: int = 0
+    failed_step: str | None = None
+    failed_errno: int = 0
+    failed_text: str = ""
+    is_exec_step: bool = False
+
+
+class Outcome(NamedTuple):
+    """The verdict. `exit_status` is what `runctl run` exits with."""
+
+    reason: str
+    exit_code: int | None
+    signal: int | None
+    exit_status: int
+    detail: str | None = None
+    stopped_by_uid: int | None = None
+
+
+def judge(facts: Facts) -> Outcome:  # noqa: PLR0911 - one line a cause, in their order
+    """The reason for an end, in the order of causes: what ended it first is named."""
+    code, number = _decode(facts.wait_status)
+    natural = code if code is not None else STATUS_SIGNAL_BASE + (number or 0)
+    if facts.stopped_by_uid is not None:
+        return Outcome(STOPPED, code, number, natural, None, facts.stopped_by_uid)
+    if facts.timed_out:
+        return Outcome(TIMEOUT, code, number, STATUS_TIMEOUT)
+    if facts.log_errno:
+        why = f"its output could not be stored: {os.strerror(facts.log_errno)}"
+        return Outcome(LOG_ERROR, code, number, STATUS_OURS, why)
+    if facts.oom_kills and number == signal.SIGKILL:
+        return Outcome(OOM, None, number, natural)
+    if facts.failed_step is not None:
+        return _launch_error(facts)
+    if number is not None:
+        return Outcome(SIGNAL, None, number, natural)
+    return Outcome(EXIT, code, None, natural)
+
+
+def _decode(wait_status: int | None) -> tuple[int | None, int | None]:
+    """(exit code, signal): one of them is None."""
+    if wait_status is None:
+        return STATUS_OURS, None
+    code = os.waitstatus_to_exitcode(wait_status)
+    return (code, None) if code >= 0 else (None, -code)
+
+
+def _launch_error(facts: Facts) -> Outcome:
+    detail = f"{facts.failed_step}: {facts.failed_text}"
+    return Outcome(LAUNCH_ERROR, None, None, _launch_status(facts), detail)
+
+
+def _launch_status(facts: Facts) -> int:
+    if not facts.is_exec_step:
+        return STATUS_OURS
+    if facts.failed_errno in (errno.ENOENT, errno.ENOTDIR):
+        return STATUS_NOT_FOUND
+    return STATUS_NOT_EXECUTABLE
+
+
+def never_started(detail: str) -> Outcome:
+    """The launch itself failed: nothing of the job ever ran."""
+    return Outcome(LAUNCH_ERROR, None, None, STATUS_OURS, detail)
+
+
+def stopped_in_queue(uid: int) -> Outcome:
+    """Stopped before it started; as a shell would see a SIGTERM."""
+    status = STATUS_SIGNAL_BASE + signal.SIGTERM
+    return Outcome(STOPPED, None, None, status, "it had not started", uid)
+
+
+def lost(detail: str) -> Outcome:
+    """What happened to it cannot be known: never reported as a success."""
+    return Outcome(LOST, None, None, STATUS_OURS, detail)

@@ -1,0 +1,83 @@
+"""Who may do what: decisions from the kernel's word about a peer, and nothing else.
+
+Pure. Who may connect at all is not decided here: the kernel does that by the socket's
+owner, group and mode. Names of groups are resolved by the daemon at its start; here they
+are numbers. A request that is refused for somebody else's job is answered as if the job
+did not exist, which is the business of `runner.server`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+ROOT_UID: Final = 0
+
+# setresuid(2) takes 2**32-1, which is -1, for "leave it as it is": a job would stay root.
+MAX_UID: Final = 2**32 - 2
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """Who is at the other end of a socket: SO_PEERCRED and SO_PEERGROUPS (socket(7)).
+
+    It is the state when the peer connected. `gid` is its effective group, `groups` its
+    supplementary ones. `pid` is for the log only: it may be another process by now.
+    """
+
+    uid: int
+    gid: int
+    groups: frozenset[int]
+    pid: int
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """Whether something is allowed, and why: a sentence for the peer and the audit log."""
+
+    allowed: bool
+    why: str
+
+    def __bool__(self) -> bool:
+        """Whether it is allowed, so that a decision cannot be mistaken for a yes."""
+        return self.allowed
+
+
+def is_admin(peer: Peer, admin_gid: int | None) -> bool:
+    """Whether the peer is root or in the admin group. None: there is no such group."""
+    if peer.uid == ROOT_UID:
+        return True
+    return admin_gid is not None and (peer.gid == admin_gid or admin_gid in peer.groups)
+
+
+def may_see(peer: Peer, owner_uid: int, admin_gid: int | None) -> Decision:
+    """Whether the peer may know of a job that `owner_uid` submitted, and read its output."""
+    return _owner_or_admin(peer, owner_uid, admin_gid)
+
+
+def may_control(peer: Peer, owner_uid: int, admin_gid: int | None) -> Decision:
+    """Whether the peer may stop or remove a job that `owner_uid` submitted."""
+    return _owner_or_admin(peer, owner_uid, admin_gid)
+
+
+def may_run_as(peer: Peer, target_uid: int, admin_gid: int | None) -> Decision:
+    """Whether the peer may submit a job that runs as `target_uid`.
+
+    Root and the admin group may name any user, root included: the group is worth root.
+    """
+    if not 0 <= target_uid <= MAX_UID:
+        return Decision(allowed=False, why=f"{target_uid} is not the number of a user")
+    if target_uid == peer.uid:
+        return Decision(allowed=True, why="jobs run as who submits them")
+    if is_admin(peer, admin_gid):
+        return Decision(allowed=True, why="root and the admin group may run jobs as any user")
+    return Decision(
+        allowed=False, why=f"only root and the admin group may run jobs as uid {target_uid}"
+    )
+
+
+def _owner_or_admin(peer: Peer, owner_uid: int, admin_gid: int | None) -> Decision:
+    if peer.uid == owner_uid:
+        return Decision(allowed=True, why="it is the peer's own job")
+    if is_admin(peer, admin_gid):
+        return Decision(allowed=True, why="root and the admin group act on every job")
+    return Decision(allowed=False, why=f"the job belongs to uid {owner_uid}")

@@ -1,0 +1,94 @@
+"""The SQL of the store: text only, named for what it asks.
+
+Each listing names the index that serves it (INDEXED BY): the planner has no statistics to
+choose by, and a query that needed a scan should fail in a test, not slow down a daemon
+with a million jobs. The schema is `runner.migrations`', running these `runner.store`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from runner.lifecycle import Event
+from runner.rows import Job
+
+
+def _select(index: str, where: str) -> str:
+    """A query for whole jobs, in the order of Job's fields, through one index."""
+    fields = ", ".join(
+        f"specs.{name}" if name == "spec" else f"jobs.{name}" for name in Job.__struct_fields__
+    )
+    through = f"INDEXED BY {index}" if index else ""
+    # CROSS JOIN keeps the order of the tables, so specs are looked up one by one. What is
+    # put together here is text of this module; values are always bound.
+    return f"SELECT {fields} FROM jobs {through} CROSS JOIN specs USING (seq) WHERE {where}"  # noqa: S608
+
+
+# sqlite3 binds nothing larger.
+MAX_INTEGER: Final = 2**63 - 1
+
+BY_ID: Final = _select("", "jobs.id = :id")
+ACTIVE: Final = _select("jobs_active", "jobs.state <> 'ended' ORDER BY jobs.seq")
+QUEUED: Final = _select(
+    "jobs_active",
+    "jobs.state <> 'ended' AND jobs.state = 'queued' ORDER BY jobs.seq LIMIT :limit",
+)
+LAUNCHED: Final = _select(
+    "jobs_active",
+    "jobs.state <> 'ended' AND jobs.state IN ('starting', 'running') ORDER BY jobs.seq",
+)
+# A range, not LIKE: nothing to escape, and the index of ids serves it.
+BY_PREFIX: Final = _select(
+    "",
+    "jobs.id >= :low AND jobs.id < :high AND (:uid IS NULL OR jobs.submitted_by_uid = :uid)"
+    " ORDER BY jobs.seq DESC LIMIT :limit",
+)
+NEWEST_NAMED: Final = _select("jobs_named", "jobs.name = :name ORDER BY jobs.seq DESC LIMIT 1")
+NEWEST_NAMED_OF: Final = _select(
+    "jobs_named_of",
+    "jobs.submitted_by_uid = :uid AND jobs.name = :name ORDER BY jobs.seq DESC LIMIT 1",
+)
+
+_OLDER: Final = "jobs.seq < :before ORDER BY jobs.seq DESC LIMIT :limit"
+# By (of one submitter, ended ones too).
+PAGES: Final = {
+    (False, True): _select("", _OLDER),
+    (False, False): _select("jobs_active", f"jobs.state <> 'ended' AND {_OLDER}"),
+    (True, True): _select("jobs_of", f"jobs.submitted_by_uid = :uid AND {_OLDER}"),
+    (True, False): _select(
+        "jobs_active_of", f"jobs.state <> 'ended' AND jobs.submitted_by_uid = :uid AND {_OLDER}"
+    ),
+}
+
+STATE: Final = "SELECT state FROM jobs WHERE id = :id"
+COUNT: Final = "SELECT count(*) FROM jobs"
+COUNT_ACTIVE: Final = (
+    "SELECT state, count(*) FROM jobs INDEXED BY jobs_active WHERE state <> 'ended' GROUP BY state"
+)
+EVENTS: Final = (
+    "SELECT seq, job_id, time_ns, kind, data FROM events WHERE seq > :seq ORDER BY seq LIMIT :limit"
+)
+
+INSERT: Final = (
+    "INSERT INTO jobs (id, submitted_by_uid, uid, gid, name, state, submitted_ns)"
+    " VALUES (:id, :submitted_by_uid, :uid, :gid, :name, 'queued', :submitted_ns)"
+)
+INSERT_SPEC: Final = "INSERT INTO specs (seq, spec) VALUES (:seq, :spec)"
+INSERT_EVENT: Final = (
+    "INSERT INTO events (job_id, time_ns, kind, data) VALUES (:job_id, :time_ns, :kind, :data)"
+)
+DELETE: Final = "DELETE FROM jobs WHERE id = :id"
+
+UPDATES: Final = {
+    Event.LAUNCH: "UPDATE jobs SET state = :state WHERE id = :id",
+    Event.STARTED: (
+        "UPDATE jobs SET state = :state, monitor_pid = :monitor_pid, started_ns = :started_ns,"
+        " limits = :limits WHERE id = :id"
+    ),
+    Event.REQUEUE: "UPDATE jobs SET state = :state WHERE id = :id",
+    Event.FINISH: (
+        "UPDATE jobs SET state = :state, monitor_pid = NULL, ended_ns = :ended_ns,"
+        " started_ns = coalesce(started_ns, :started_ns), reason = :reason, result = :result"
+        " WHERE id = :id"
+    ),
+}

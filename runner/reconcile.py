@@ -1,0 +1,78 @@
+"""After a restart: where each job is that the store believes to be under way.
+
+The verdict is pure; the facts are gathered by `examine`. A monitor is known by what the
+kernel says: it is the process in the job's own `monitor` cgroup. A stored pid is never
+trusted, so a recycled one is never watched and never signalled.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from runner.lifecycle import State
+from runner.records import RecordError
+
+if TYPE_CHECKING:
+    from isolation.cgroups import CgroupTree, JobCgroup
+    from runner.jobdirs import JobDirectories
+    from runner.rows import Job
+
+
+class Verdict(Enum):
+    """What to do with a job that was starting or running."""
+
+    FINISH = "ended, as its exit record says"
+    WATCH = "running"
+    LOST = "lost"
+    REQUEUE = "it never ran"
+
+
+class Facts(NamedTuple):
+    """What is left of a job. `damage` says why a record that is there cannot be read."""
+
+    exit_record: dict[str, Any] | None
+    pidfd: int | None
+    pid: int | None
+    has_log: bool
+    damage: str | None = None
+
+
+def judge(state: State, facts: Facts) -> Verdict:
+    """The table of ARCHITECTURE.md, "From submit to result"."""
+    if facts.exit_record is not None:
+        return Verdict.FINISH
+    if facts.pidfd is not None:
+        return Verdict.WATCH
+    if facts.has_log or facts.damage is not None or state is State.RUNNING:
+        return Verdict.LOST
+    return Verdict.REQUEUE
+
+
+def examine(job: Job, tree: CgroupTree, directories: JobDirectories) -> Facts:
+    """Gather the facts. The caller owns `pidfd`. Raises OSError, CgroupError."""
+    # The monitor first: it may write its record and end at any moment, and then the record,
+    # read second, is there.
+    cgroup = tree.job(job.id)
+    pid, pidfd = _find_monitor(cgroup) if cgroup is not None else (None, None)
+    damage = None
+    record = None
+    try:
+        record = directories.read_exit(job.id)
+    except (RecordError, OSError) as error:
+        damage = f"its exit record cannot be read: {error}"
+    return Facts(record, pidfd, pid, directories.has_log(job.id), damage)
+
+
+def _find_monitor(cgroup: JobCgroup) -> tuple[int | None, int | None]:
+    for pid in cgroup.monitor_pids():
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        # Asked again, because the pid may have been recycled before the pidfd was opened.
+        if pid in cgroup.monitor_pids():
+            return pid, pidfd
+        os.close(pidfd)
+    return None, None

@@ -1,0 +1,44 @@
+"""A request that is refused: the error codes of docs/PROTOCOL.md as an exception."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_SHOWN_CHARS: Final = 80
+
+
+class Refusal(Exception):  # noqa: N818 - the word of the protocol, not a failure of ours
+    """Carries what the client is told: a stable code and the data that explains it."""
+
+    def __init__(
+        self,
+        code: str,
+        *,
+        field: str | None = None,
+        given: str | None = None,
+        allowed: str | None = None,
+        detail: str | None = None,
+        candidates: list[str] | None = None,
+    ) -> None:
+        fields = {
+            "field": field,
+            "given": given,
+            "allowed": allowed,
+            "detail": detail,
+            "candidates": candidates,
+        }
+        self.code = code
+        self.fields: dict[str, Any] = {
+            name: value for name, value in fields.items() if value is not None
+        }
+        super().__init__(code, self.fields)
+
+    def to_wire(self) -> dict[str, Any]:
+        """The `error` map of an answer."""
+        return {"code": self.code, **self.fields}
+
+
+def shown(value: object) -> str:
+    """What somebody sent, as a short printable text."""
+    text = ascii(value)
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"

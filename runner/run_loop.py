@@ -1,0 +1,202 @@
+"""One job from its payload's fork to its last byte of output. The monitor's working part.
+
+Waits in one poll for output, control records, ended children, the set-up report and
+deadlines. Decides nothing that `runner.watchdog` or `runner.outcome` decides. Lean.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from isolation import payload, syscalls
+from isolation.payload import Command, SetupFailure, Streams
+from isolation.syscalls import CloneFlags
+from runner import outcome, records
+from runner.handles import kill_payload
+from runner.outcome import Facts, Outcome
+from runner.pump import Pump
+from runner.usage import count_oom_kills
+from runner.watchdog import KILL, TERMINATE, Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.handles import Handles
+    from runner.logs.writer import SegmentWriter
+
+# After the end of a job whose log has no room: how long its last output waits for some.
+_FULL_DISK_PATIENCE_SECONDS: Final = 30.0
+_MAX_REPORT_BYTES: Final = 4096
+
+
+class RunLoop:
+    """The loop of one monitor. Built once, run once."""
+
+    def __init__(self, handles: Handles, spec: dict[str, Any], log: SegmentWriter) -> None:
+        self._handles = handles
+        self._spec = spec
+        self._poll = select.poll()
+        self._on_ready: dict[int, Callable[[], None]] = {}
+        self._pump = Pump(log, self._watch, self._unwatch)
+        self._payload_pid = -1
+        self._wait_status: int | None = None
+        self._report = b""
+        self._report_fd = -1
+        self._watchdog = Watchdog(
+            time.monotonic(), spec["timeout_seconds"], spec["stop_grace_seconds"]
+        )
+
+    def run(self) -> Outcome:
+        """Start the payload, see it through to its end, and judge that end."""
+        self._watch_children()
+        self._watch(self._handles.control, self._read_control)
+        self._start()
+        while self._wait_status is None:
+            self._turn()
+        self._end_all()
+        return outcome.judge(self._facts())
+
+    # The start
+
+    def _start(self) -> None:
+        outputs = {stream: self._make_pipe() for stream in (records.STDOUT, records.STDERR)}
+        self._report_fd, report_write = os.pipe2(os.O_CLOEXEC)
+        stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        streams = Streams(
+            stdin, outputs[records.STDOUT][1], outputs[records.STDERR][1], report_write
+        )
+        pid, pidfd = syscalls.clone3(CloneFlags(0), self._handles.payload_cgroup, signal.SIGCHLD)
+        if pid == 0:
+            payload.execute(self._command(), streams, self._handles.network)
+        self._payload_pid = pid
+        for fd in (pidfd, *streams):
+            os.close(fd)
+        if self._handles.network is not None:
+            # Its last reference but the job's own: the network goes when the job has gone.
+            os.close(self._handles.network)
+        for stream, (read_fd, _) in outputs.items():
+            self._pump.add(read_fd, stream)
+        self._watch(self._report_fd, self._read_report)
+
+    def _make_pipe(self) -> tuple[int, int]:
+        """A pipe whose write end the job's user may open again as /dev/stdout."""
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        os.fchown(write_fd, self._spec["uid"], self._spec["gid"])
+        return read_fd, write_fd
+
+    def _command(self) -> Command:
+        spec = self._spec
+        return Command(
+            spec["argv"], spec["env"], spec["cwd"], spec["umask"],
+            spec["uid"], spec["gid"], spec["groups"],
+        )  # fmt: skip
+
+    # The waiting
+
+    def _watch(self, fd: int, action: Callable[[], None]) -> None:
+        self._on_ready[fd] = action
+        self._poll.register(fd, select.POLLIN)
+
+    def _unwatch(self, fd: int) -> None:
+        self._poll.unregister(fd)
+        del self._on_ready[fd]
+
+    def _watch_children(self) -> None:
+        """SIGCHLD, which the launcher ignores, becomes a readable pipe."""
+        wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        self._watch(wake_read, lambda: self._on_child(wake_read))
+
+    def _turn(self) -> None:
+        """Wait for one round of events and act on each."""
+        for fd, _events in self._poll.poll(self._patience_ms()):
+            action = self._on_ready.get(fd)
+            if action is not None:
+                action()
+        now = time.monotonic()
+        self._pump.on_time(now)
+        self._act(self._watchdog.on_time(now))
+
+    def _patience_ms(self) -> int | None:
+        times = [at for at in (self._watchdog.deadline(), self._pump.retry_at) if at is not None]
+        if not times:
+            return None
+        # One more: poll counts whole milliseconds and must not wake before the time.
+        return max(0, int((min(times) - time.monotonic()) * 1000) + 1)
+
+    def _on_child(self, wake_fd: int) -> None:
+        os.read(wake_fd, 4096)
+        self._reap(os.WNOHANG)
+
+    def _reap(self, options: int) -> None:
+        """Collect ended children: the payload and every orphan of the namespace."""
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, options)
+                if pid == 0:
+                    return
+                if pid == self._payload_pid:
+                    self._wait_status = status
+
+    def _read_report(self) -> None:
+        data = os.read(self._report_fd, _MAX_REPORT_BYTES)
+        self._report += data
+        if not data:
+            self._unwatch(self._report_fd)
+            os.close(self._report_fd)
+            self._report_fd = -1
+
+    def _read_control(self) -> None:
+        data = os.read(self._handles.control, records.CONTROL_RECORD.size)
+        if len(data) != records.CONTROL_RECORD.size:
+            return
+        kind, uid, grace_ms = records.CONTROL_RECORD.unpack(data)
+        if kind == records.CONTROL_STOP:
+            self._act(self._watchdog.on_stop(time.monotonic(), uid, grace_ms / 1000))
+
+    def _act(self, action: str | None) -> None:
+        if action == TERMINATE:
+            # As pid 1 of the namespace: every process of the job but this one.
+            with suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGTERM)
+        elif action == KILL:
+            kill_payload(self._handles)
+
+    # The end
+
+    def _end_all(self) -> None:
+        """The first process has ended: so does everything that it started."""
+        kill_payload(self._handles)
+        # Blocks until the last one is gone; a stopped or sleeping one is killed as well.
+        self._reap(0)
+        while self._report_fd >= 0:
+            self._read_report()
+        self._pump.drain(time.monotonic() + _FULL_DISK_PATIENCE_SECONDS)
+
+    def _facts(self) -> Facts:
+        failure = payload.parse_report(self._report)
+        return Facts(
+            wait_status=self._wait_status,
+            oom_kills=count_oom_kills(self._handles.payload_cgroup),
+            stopped_by_uid=self._watchdog.stopped_by_uid,
+            timed_out=self._watchdog.timed_out,
+            log_errno=self._pump.lost_errno,
+            **_failure_fields(failure),
+        )
+
+
+def _failure_fields(failure: SetupFailure | None) -> dict[str, Any]:
+    if failure is None:
+        return {}
+    return {
+        "failed_step": failure.step,
+        "failed_errno": failure.errno,
+        "failed_text": failure.text,
+        "is_exec_step": failure.step == payload.EXEC_STEP,
+    }

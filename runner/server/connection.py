@@ -1,0 +1,259 @@
+"""One client: who it is, its requests in flight, its streams, and its end.
+
+Nothing that a client does reaches beyond its own connection: a bad frame closes it, a
+request that fails is answered, a reader that does not read is not written to. What the
+requests mean is `runner.server.handlers`' business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+from client import protocol
+from client.protocol import FrameError, Message
+from isolation.syscalls import peer_groups
+from runner import messages
+from runner.policy import Peer
+from runner.refusal import Refusal, shown
+from runner.server.framing import FrameBuffer
+from runner.store import StoreError
+
+if TYPE_CHECKING:
+    from runner.server.service import Service
+
+_logger: Final = logging.getLogger(__name__)
+
+# A frame that was begun must be finished in this time, and so must the greeting.
+FRAME_SECONDS: Final = 10.0
+_CREDENTIALS: Final = struct.Struct("iII")
+
+
+def peer_of(sock: socket.socket) -> Peer:
+    """Who connected, by the kernel's word: SO_PEERCRED and SO_PEERGROUPS, socket(7)."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, gid = _CREDENTIALS.unpack(credentials)
+    return Peer(uid=uid, gid=gid, pid=pid, groups=frozenset(peer_groups(sock.fileno())))
+
+
+class Connection(asyncio.Protocol):
+    """A connection of the socket server. Made by asyncio when a client connects."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._loop = asyncio.get_running_loop()
+        self._buffer = FrameBuffer()
+        self._requests: dict[int, asyncio.Task[None]] = {}
+        self._streams: dict[int, Stream] = {}
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._greeted = False
+        self._deadline: asyncio.TimerHandle | None = None
+        self.peer: Peer | None = None
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask the kernel who it is, and whether there is room for one more."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a server makes
+        self._transport = transport
+        try:
+            self.peer = peer_of(transport.get_extra_info("socket"))
+            self._service.admit(self)
+        except Refusal as refusal:
+            self._refuse(0, refusal)
+            transport.close()
+        except OSError:
+            _logger.exception("a peer that the kernel does not name was turned away")
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what was sent; anything but frames ends the connection."""
+        if self._transport.is_closing():
+            return
+        try:
+            for message in self._buffer.feed(data):
+                self._take(message)
+        except FrameError as error:
+            self._drop(str(error))
+        else:
+            self._watch_frame()
+
+    def eof_received(self) -> bool:
+        """The client will send no more. Answers under way may still be read by it."""
+        return bool(self._requests) and not self._buffer.partial
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
+        """Nobody is there to answer any more."""
+        self._service.forget(self)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        for task in self._requests.values():
+            task.cancel()
+        self._writable.set()
+
+    def pause_writing(self) -> None:
+        """The client does not read: streams wait."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._writable.set()
+
+    # Requests
+
+    def close(self) -> None:
+        """End the connection from our side."""
+        self._transport.close()
+
+    def _take(self, message: Message) -> None:
+        request_id = message.get("id")
+        if type(request_id) is not int or not 1 <= request_id <= protocol.MAX_REQUEST_ID:
+            self._refuse(0, Refusal("bad-request", field="id", given=shown(request_id),
+                                    allowed=f"1 to {protocol.MAX_REQUEST_ID}"))  # fmt: skip
+            return
+        try:
+            self._dispatch(request_id, *_envelope(message))
+        except Refusal as refusal:
+            self._refuse(request_id, refusal)
+        except Exception as error:  # noqa: BLE001 - it must not end the other requests
+            self._own_up(request_id, error)
+
+    def _dispatch(self, request_id: int, op: str, args: Message) -> None:
+        if op == "credit":
+            self._credit(request_id, messages.parse(messages.Credit, args).events)
+        elif op == "cancel":
+            messages.parse(messages.Cancel, args)
+            self._cancel(request_id)
+        elif op == "hello":
+            self._greet(request_id, messages.parse(messages.Hello, args))
+        elif not self._greeted:
+            raise Refusal("hello-required", detail="the first request must be hello")
+        elif request_id in self._requests:
+            raise Refusal("bad-request", field="id", given=str(request_id),
+                          allowed="an id that is not in flight")  # fmt: skip
+        elif len(self._requests) >= protocol.MAX_IN_FLIGHT:
+            raise Refusal("too-many-requests", allowed=f"{protocol.MAX_IN_FLIGHT} in flight")
+        else:
+            self._begin(request_id, op, args)
+
+    def _begin(self, request_id: int, op: str, args: Message) -> None:
+        stream = Stream(self, request_id)
+        work = self._service.handle(self._known_peer(), op, args, stream)
+        self._streams[request_id] = stream
+        self._requests[request_id] = self._loop.create_task(self._answer(request_id, work))
+
+    async def _answer(self, request_id: int, work: Any) -> None:  # noqa: ANN401
+        try:
+            self._send({"id": request_id, "ok": await work})
+        except Refusal as refusal:
+            self._refuse(request_id, refusal)
+        except asyncio.CancelledError:
+            self._refuse(request_id, Refusal("cancelled"))
+        except StoreError as error:
+            _logger.error("request refused: %s", error)  # noqa: TRY400 - the text says it all
+            self._refuse(request_id, Refusal("internal", detail="the store cannot be used"))
+        except Exception as error:  # noqa: BLE001 - the client must be answered
+            self._own_up(request_id, error)
+        finally:
+            del self._requests[request_id]
+            del self._streams[request_id]
+
+    def _greet(self, request_id: int, hello: messages.Hello) -> None:
+        answer = self._service.greet(self._known_peer(), hello)
+        self._greeted = True
+        self._send({"id": request_id, "ok": answer})
+
+    def _credit(self, request_id: int, events: int) -> None:
+        stream = self._streams.get(request_id)
+        if stream is not None:
+            stream.grant(events)
+
+    def _cancel(self, request_id: int) -> None:
+        task = self._requests.get(request_id)
+        if task is not None:
+            task.cancel()
+
+    def _known_peer(self) -> Peer:
+        assert self.peer is not None  # noqa: S101 - set when the connection was made
+        return self.peer
+
+    # Writing
+
+    async def send_event(self, request_id: int, seq: int, event: Message) -> None:
+        """One event of a stream, as soon as the client reads."""
+        await self._writable.wait()
+        self._send({"id": request_id, "seq": seq, "event": event})
+
+    def _own_up(self, request_id: int, error: Exception) -> None:
+        """A defect of ours: its details are for the log, not for the client."""
+        _logger.error("a defect while answering uid %d", self._known_peer().uid, exc_info=error)
+        self._refuse(request_id, Refusal("internal", detail="runnerd's log has the details"))
+
+    def _refuse(self, request_id: int, refusal: Refusal) -> None:
+        self._send({"id": request_id, "error": refusal.to_wire()})
+
+    def _send(self, message: Message) -> None:
+        if self._transport.is_closing():
+            return
+        self._transport.write(protocol.encode_frame(message))
+
+    def _drop(self, why: str) -> None:
+        _logger.warning("connection of uid %d dropped: %s", self._known_peer().uid, why)
+        self._refuse(0, Refusal("bad-frame", detail=why))
+        self._transport.close()
+
+    def _watch_frame(self) -> None:
+        """A half frame holds memory: for a while, not for ever."""
+        if self._buffer.partial and self._deadline is None:
+            self._deadline = self._loop.call_later(
+                FRAME_SECONDS, self._drop, f"a frame was not complete after {FRAME_SECONDS:g} s"
+            )
+        elif not self._buffer.partial and self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class Stream:
+    """The events of one request, sent as far as the client granted credit."""
+
+    def __init__(self, connection: Connection, request_id: int) -> None:
+        self._connection = connection
+        self._request_id = request_id
+        self._seq = 0
+        self._credit = 0
+        self._granted = asyncio.Event()
+
+    def grant(self, events: int) -> None:
+        """Let so many more events go."""
+        self._credit = min(self._credit + events, protocol.MAX_REQUEST_ID)
+        self._granted.set()
+
+    async def ready(self) -> None:
+        """Wait until one more event may be sent: nothing need be read before."""
+        while self._credit == 0:
+            self._granted.clear()
+            await self._granted.wait()
+
+    async def send(self, event: Message) -> None:
+        """Send one event; waits for credit and for the client to read."""
+        await self.ready()
+        self._credit -= 1
+        self._seq += 1
+        await self._connection.send_event(self._request_id, self._seq, event)
+
+
+def _envelope(message: Message) -> tuple[str, Message]:
+    """The operation and its arguments. Raises Refusal."""
+    unknown = message.keys() - {"id", "op", "args"}
+    if unknown:
+        raise Refusal("bad-request", field=shown(next(iter(unknown))), allowed="id, op, args")
+    op, args = message.get("op"), message.get("args", {})
+    if not isinstance(op, str):
+        raise Refusal("bad-request", field="op", given=shown(op), allowed="an operation's name")
+    if not isinstance(args, dict) or not all(isinstance(name, str) for name in args):
+        raise Refusal("bad-request", field="args", given=shown(args), allowed="a map of names")
+    return op, args

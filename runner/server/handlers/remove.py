@@ -1,0 +1,20 @@
+"""`remove`: forget an ended job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runner import messages
+    from runner.policy import Peer
+    from runner.server.connection import Stream
+    from runner.server.service import Service
+
+
+async def remove(
+    service: Service, peer: Peer, request: messages.Remove, _stream: Stream
+) -> dict[str, Any]:
+    """Remove an ended job of the peer with its output."""
+    job = service.find_job(peer, request.job)
+    await service.supervisor.remove(job, peer.uid)
+    return {"job": job.id}

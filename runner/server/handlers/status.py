@@ -1,0 +1,21 @@
+"""`status`: one job, with what it uses right now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runner import views
+
+if TYPE_CHECKING:
+    from runner import messages
+    from runner.policy import Peer
+    from runner.server.connection import Stream
+    from runner.server.service import Service
+
+
+async def status(
+    service: Service, peer: Peer, request: messages.Status, _stream: Stream
+) -> dict[str, Any]:
+    """Show one job of the peer."""
+    job = service.find_job(peer, request.job)
+    return views.status(job, service.supervisor.usage(job))

@@ -1,0 +1,23 @@
+"""`stop`: end a job, politely first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runner import messages
+    from runner.policy import Peer
+    from runner.server.connection import Stream
+    from runner.server.service import Service
+
+
+async def stop(
+    service: Service, peer: Peer, request: messages.Stop, _stream: Stream
+) -> dict[str, Any]:
+    """SIGTERM, and SIGKILL after the grace, to a job of the peer."""
+    job = service.find_job(peer, request.job)
+    grace = request.grace_seconds
+    if grace is None:
+        grace = service.config.jobs.stop_grace_seconds
+    state = await service.supervisor.stop(job, peer.uid, 0 if request.kill else grace)
+    return {"state": state.value}

@@ -1,0 +1,144 @@
+"""What every handler has at hand, the table of operations, and who may connect how often."""
+
+from __future__ import annotations
+
+import grp
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from client import __version__, protocol
+from runner import messages
+from runner.policy import Peer, is_admin, may_see
+from runner.refusal import Refusal, shown
+from runner.server.handlers import HANDLERS
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from runner.config import Config
+    from runner.logs.tail import LogWatcher
+    from runner.rows import Job
+    from runner.server.connection import Connection, Stream
+    from runner.supervisor import Supervisor
+
+SERVER_NAME = f"runnerd {__version__}"
+FEATURES = ("logs.follow",)
+
+
+class Service:
+    """The daemon as a connection sees it."""
+
+    name = SERVER_NAME
+    kernel = os.uname().release
+
+    def __init__(
+        self, config: Config, supervisor: Supervisor, watcher: LogWatcher, admin_gid: int | None
+    ) -> None:
+        self.config = config
+        self.supervisor = supervisor
+        self.watcher = watcher
+        self.admin_gid = admin_gid
+        self._connections: set[Connection] = set()
+        self._by_uid: Counter[int] = Counter()
+
+    # Connections
+
+    def admit(self, connection: Connection) -> None:
+        """Count a connection in. Raises Refusal when there are too many."""
+        uid = connection.peer.uid if connection.peer else 0
+        bounds = self.config.clients
+        # Root is never locked out by others.
+        if uid != 0 and len(self._connections) >= bounds.max_connections:
+            raise Refusal("too-many-requests", allowed=f"{bounds.max_connections} connections")
+        if uid != 0 and self._by_uid[uid] >= bounds.max_connections_per_user:
+            raise Refusal(
+                "too-many-requests",
+                allowed=f"{bounds.max_connections_per_user} connections of one user",
+            )
+        self._connections.add(connection)
+        self._by_uid[uid] += 1
+
+    def forget(self, connection: Connection) -> None:
+        """It has gone."""
+        if connection in self._connections:
+            self._connections.remove(connection)
+            uid = connection.peer.uid if connection.peer else 0
+            self._by_uid[uid] -= 1
+
+    def close(self) -> None:
+        """End every connection."""
+        for connection in list(self._connections):
+            connection.close()
+
+    # Requests
+
+    def greet(self, peer: Peer, hello: messages.Hello) -> dict[str, Any]:
+        """The answer to `hello`. Raises Refusal when there is no common version."""
+        if hello.protocol != protocol.PROTOCOL_VERSION:
+            raise Refusal(
+                "unsupported-protocol",
+                field="protocol",
+                given=shown(hello.protocol),
+                allowed=str(protocol.PROTOCOL_VERSION),
+            )
+        return {
+            "protocol": protocol.PROTOCOL_VERSION,
+            "server": SERVER_NAME,
+            "features": list(FEATURES),
+            "uid": peer.uid,
+            "admin": self.is_admin(peer),
+            "max_frame_bytes": protocol.MAX_FRAME_BYTES,
+        }
+
+    def handle(
+        self, peer: Peer, op: str, args: dict[str, Any], stream: Stream
+    ) -> Coroutine[Any, Any, dict[str, Any]]:
+        """The work that answers a request. Raises Refusal for what is no request."""
+        try:
+            kind, handler = HANDLERS[op]
+        except KeyError:
+            raise Refusal("unknown-op", field="op", given=shown(op),
+                          allowed=", ".join(sorted(HANDLERS))) from None  # fmt: skip
+        work: Coroutine[Any, Any, dict[str, Any]] = handler(
+            self, peer, messages.parse(kind, args), stream
+        )
+        return work
+
+    # For handlers
+
+    def is_admin(self, peer: Peer) -> bool:
+        """Whether the peer acts on everybody's jobs."""
+        return is_admin(peer, self.admin_gid)
+
+    def visible_to(self, peer: Peer) -> int | None:
+        """The uid whose jobs the peer sees; None: everybody's."""
+        return None if self.is_admin(peer) else peer.uid
+
+    def find_job(self, peer: Peer, text: str) -> Job:
+        """The one job that a peer means. Raises Refusal: none that it may see, or several."""
+        found = self.supervisor.store.find(text, self.visible_to(peer))
+        if not found:
+            raise Refusal("no-such-job", field="job", given=shown(text))
+        if len(found) > 1:
+            raise Refusal(
+                "ambiguous-job",
+                field="job",
+                given=shown(text),
+                candidates=[job.id for job in found],
+            )
+        (job,) = found
+        decision = may_see(peer, job.submitted_by_uid, self.admin_gid)
+        if not decision:
+            raise Refusal("no-such-job", field="job", given=shown(text))
+        return job
+
+
+def group_id(name: str | None) -> int | None:
+    """The number of a group; None when there is no such group."""
+    if name is None:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None

@@ -1,0 +1,346 @@
+"""The daemon's memory: jobs and what happened to them, in one SQLite file.
+
+A change is on disk, its event with it, when the method that makes it returns; only then
+may anybody be told (WAL, synchronous=FULL). The store asks `runner.lifecycle` whether a
+change is possible and decides nothing else; who may see a job is `runner.policy`'s. It
+belongs to one thread, the event loop's, and to one process: the lock of the state
+directory sees to that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+from typing import TYPE_CHECKING, Final, Self
+
+import msgspec
+
+from client.protocol import MIN_JOB_PREFIX_CHARS
+from runner import queries
+from runner.lifecycle import Event, State, advance
+from runner.migrations import SchemaError, migrate
+from runner.rows import EventData, Job, NewJob, StoredEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    Value = str | int | bytes | None
+
+__all__ = ["Job", "JobActiveError", "NewJob", "NoSuchJobError", "Store", "StoreError"]
+
+SUBMIT: Final = "submit"
+REMOVE: Final = "remove"
+
+MAX_MATCHES: Final = 20
+# A page of the protocol's list is one frame; the specs that go into it stay below that.
+PAGE_SPEC_BYTES: Final = 3 * 1024 * 1024
+
+_SETTINGS: Final = (
+    # Milliseconds. Somebody who looks into the file with sqlite3(1) may hold a lock.
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+)
+# By the beginning of SQLite's name for the error.
+_REMEDIES: Final = {
+    "SQLITE_NOTADB": "Move it aside with its -wal and -shm, and put back a copy; without one "
+    "runnerd starts empty and knows no earlier job",
+    "SQLITE_CORRUPT": "Move it aside with its -wal and -shm, and put back a copy; without one "
+    "runnerd starts empty and knows no earlier job",
+    "SQLITE_BUSY": "Another program has it open and locked; end that one",
+    "SQLITE_FULL": "Make room on its file system",
+    "SQLITE_READONLY": "Make the file, its directory and its file system writable",
+}
+
+
+class StoreError(Exception):
+    """The store cannot be read or written. The text names the file and what to do."""
+
+
+class NoSuchJobError(StoreError):
+    """There is no job of this id."""
+
+
+class JobActiveError(StoreError):
+    """The job has not ended, and only an ended job can be removed."""
+
+
+class Store:
+    """The open database. Made by `Store.open`; every method may raise StoreError."""
+
+    def __init__(self, db: sqlite3.Connection, path: str) -> None:
+        self._db = db
+        self._path = path
+        self._counts = self._counted()
+
+    @classmethod
+    def open(cls, path: str) -> Self:
+        """Open the database, made (mode 0600) or brought to today's schema where needed.
+
+        Raises StoreError when it cannot be opened, is damaged, is not ours, or was written
+        by a newer program.
+        """
+        _make_private(path)
+        with _described(path):
+            db = sqlite3.connect(path, isolation_level=None)
+        try:
+            _set_up(db, path)
+            return cls(db, path)
+        except BaseException:
+            db.close()
+            raise
+
+    def close(self) -> None:
+        """Close the database. Nothing is lost without it."""
+        self._db.close()
+
+    def insert(self, new: NewJob) -> Job:
+        """Keep a new job, queued."""
+        about: EventData = {"submitted_by_uid": new.submitted_by_uid, "uid": new.uid}
+        with self._transaction():
+            inserted = self._db.execute(queries.INSERT, msgspec.structs.asdict(new))
+            self._db.execute(queries.INSERT_SPEC, {"seq": inserted.lastrowid, "spec": new.spec})
+            self._record(new.id, new.submitted_ns, SUBMIT, about)
+        self._counts[State.QUEUED] += 1
+        return self._existing(new.id)
+
+    def mark_starting(self, job_id: str, time_ns: int) -> Job:
+        """From queued to starting. Every mark raises ImpossibleTransition, NoSuchJobError."""
+        return self._advance(job_id, Event.LAUNCH, time_ns, {}, {})
+
+    def mark_running(
+        self, job_id: str, monitor_pid: int, started_ns: int, limits: bytes | None
+    ) -> Job:
+        """From starting to running. `limits` as read back, encoded by the caller."""
+        values: dict[str, Value] = {
+            "monitor_pid": monitor_pid,
+            "started_ns": started_ns,
+            "limits": limits,
+        }
+        about: EventData = {"monitor_pid": monitor_pid}
+        return self._advance(job_id, Event.STARTED, started_ns, values, about)
+
+    def mark_requeued(self, job_id: str, time_ns: int, why: str = "") -> Job:
+        """From starting to queued, in its old place: reconciliation found that it never ran."""
+        return self._advance(job_id, Event.REQUEUE, time_ns, {}, {"why": why} if why else {})
+
+    def mark_ended(
+        self,
+        job_id: str,
+        ended_ns: int,
+        reason: str,
+        result: bytes,
+        *,
+        started_ns: int | None = None,
+    ) -> Job:
+        """From any other state to ended. `result` is encoded by the caller.
+
+        `started_ns` is for a job that ran though `running` was never committed; a time that
+        is already there stays.
+        """
+        values: dict[str, Value] = {
+            "ended_ns": ended_ns,
+            "reason": reason,
+            "result": result,
+            "started_ns": started_ns,
+        }
+        return self._advance(job_id, Event.FINISH, ended_ns, values, {"reason": reason})
+
+    def delete(self, job_id: str, time_ns: int, removed_by_uid: int) -> None:
+        """Remove an ended job; its events stay. Raises JobActiveError, NoSuchJobError."""
+        with self._transaction():
+            if self._state(job_id) is not State.ENDED:
+                raise JobActiveError(f"job {job_id} has not ended")
+            self._db.execute(queries.DELETE, {"id": job_id})
+            self._record(job_id, time_ns, REMOVE, {"removed_by_uid": removed_by_uid})
+        self._counts[State.ENDED] -= 1
+
+    def get(self, job_id: str) -> Job | None:
+        """The job of this full id."""
+        found = list(self._jobs(queries.BY_ID, id=job_id))
+        return found[0] if found else None
+
+    def active(self) -> list[Job]:
+        """Every job that has not ended, in the order of submission.
+
+        With its spec each, so a long queue needs memory: see `launched` and `queued`.
+        """
+        return list(self._jobs(queries.ACTIVE))
+
+    def launched(self) -> list[Job]:
+        """The jobs that are starting or running, in the order of submission."""
+        return list(self._jobs(queries.LAUNCHED))
+
+    def queued(self, limit: int = queries.MAX_INTEGER) -> list[Job]:
+        """The first queued jobs, in the order of submission, requeued ones in their old place."""
+        return list(self._jobs(queries.QUEUED, limit=limit))
+
+    def counts(self) -> dict[State, int]:
+        """How many jobs are in each state. Costs nothing: counted as they change."""
+        return dict(self._counts)
+
+    def find(self, text: str, submitted_by_uid: int | None) -> list[Job]:
+        """The jobs that `text` may mean to a submitter; None stands for who sees all.
+
+        A full id; else the ids that begin with it, from 4 characters on, newest first and
+        at most MAX_MATCHES; else the newest job of that name.
+        """
+        # Ids and names are printable ASCII. Anything else may not even be a valid string.
+        if not (text.isascii() and text.isprintable()):
+            return []
+        job = self.get(text)
+        if job is not None and submitted_by_uid in {None, job.submitted_by_uid}:
+            return [job]
+        return self._begins_with(text, submitted_by_uid) or self._named(text, submitted_by_uid)
+
+    def list_jobs(
+        self, *, submitted_by_uid: int | None, include_ended: bool, limit: int, before: int | None
+    ) -> tuple[list[Job], int | None]:
+        """One page of jobs, newest first, and the `before` of the next page, None at the end.
+
+        At most `limit` (at least 1) jobs, fewer when their specs together pass
+        PAGE_SPEC_BYTES: argument lists may be long, and a page has to be sent.
+        """
+        query = queries.PAGES[submitted_by_uid is not None, include_ended]
+        older = queries.MAX_INTEGER if before is None else min(before, queries.MAX_INTEGER)
+        found = self._jobs(query, uid=submitted_by_uid, before=max(older, 0), limit=limit + 1)
+        page: list[Job] = []
+        size = 0
+        with contextlib.closing(found):
+            for job in found:
+                size += len(job.spec)
+                if page and (len(page) == limit or size > PAGE_SPEC_BYTES):
+                    return page, page[-1].seq
+                page.append(job)
+        return page, None
+
+    def events_since(self, seq: int, limit: int) -> list[StoredEvent]:
+        """Events after number `seq`, oldest first, at most `limit`."""
+        with _described(self._path):
+            rows = self._db.execute(queries.EVENTS, {"seq": seq, "limit": limit}).fetchall()
+        return [StoredEvent.from_row(row) for row in rows]
+
+    def _advance(
+        self,
+        job_id: str,
+        event: Event,
+        time_ns: int,
+        values: dict[str, Value],
+        about: EventData,
+    ) -> Job:
+        with self._transaction():
+            state = self._state(job_id)
+            following = advance(state, event)
+            values |= {"id": job_id, "state": following.value}
+            self._db.execute(queries.UPDATES[event], values)
+            self._record(job_id, time_ns, event.value, about)
+        self._counts[state] -= 1
+        self._counts[following] += 1
+        return self._existing(job_id)
+
+    def _state(self, job_id: str) -> State:
+        row = self._db.execute(queries.STATE, {"id": job_id}).fetchone()
+        if row is None:
+            raise NoSuchJobError(f"there is no job {job_id}")
+        return State(row[0])
+
+    def _existing(self, job_id: str) -> Job:
+        job = self.get(job_id)
+        if job is None:
+            raise NoSuchJobError(f"there is no job {job_id}")
+        return job
+
+    def _record(self, job_id: str, time_ns: int, kind: str, about: EventData) -> None:
+        data = msgspec.msgpack.encode(about) if about else None
+        event = {"job_id": job_id, "time_ns": time_ns, "kind": kind, "data": data}
+        self._db.execute(queries.INSERT_EVENT, event)
+
+    def _begins_with(self, prefix: str, uid: int | None) -> list[Job]:
+        if len(prefix) < MIN_JOB_PREFIX_CHARS:
+            return []
+        # DEL comes after every printable character.
+        high = f"{prefix}\x7f"
+        return list(
+            self._jobs(queries.BY_PREFIX, low=prefix, high=high, uid=uid, limit=MAX_MATCHES)
+        )
+
+    def _named(self, name: str, uid: int | None) -> list[Job]:
+        if uid is None:
+            return list(self._jobs(queries.NEWEST_NAMED, name=name))
+        return list(self._jobs(queries.NEWEST_NAMED_OF, name=name, uid=uid))
+
+    def _jobs(self, query: str, **values: Value) -> Generator[Job]:
+        """The jobs of a query, read one at a time."""
+        with _described(self._path), contextlib.closing(self._db.execute(query, values)) as rows:
+            for row in rows:
+                yield Job.from_row(row)
+
+    def _counted(self) -> dict[State, int]:
+        counts = dict.fromkeys(State, 0)
+        with _described(self._path):
+            (total,) = self._db.execute(queries.COUNT).fetchone()
+            counts.update((State(s), n) for s, n in self._db.execute(queries.COUNT_ACTIVE))
+        counts[State.ENDED] = total - sum(counts.values())
+        return counts
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of the body on disk, or nothing of it."""
+        with _described(self._path):
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
+
+def _make_private(path: str) -> None:
+    """Make the file when it is not there. Its log and index get its mode from SQLite."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be opened: {error.strerror}") from None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise StoreError(f"{path}: not a regular file")
+        os.fchmod(fd, 0o600)
+    finally:
+        os.close(fd)
+
+
+def _set_up(db: sqlite3.Connection, path: str) -> None:
+    with _described(path):
+        for setting in _SETTINGS:
+            db.execute(setting)
+        _check_wal(db, path)
+        try:
+            migrate(db)
+        except SchemaError as error:
+            raise StoreError(f"{path}: {error}") from None
+
+
+def _check_wal(db: sqlite3.Connection, path: str) -> None:
+    # SQLite answers with the mode it stays in where a file system has no shared memory.
+    (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise StoreError(
+            f"{path}: this file system cannot hold a write-ahead log (SQLite stays in mode "
+            f"{mode}); put the state directory on a local one"
+        )
+
+
+@contextlib.contextmanager
+def _described(path: str) -> Iterator[None]:
+    """Turn the errors of SQLite into ours: what, where, what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+        remedies = [text for start, text in _REMEDIES.items() if name.startswith(start)]
+        message = ". ".join([f"{path}: {error} ({name})", *remedies])
+        raise StoreError(message) from error

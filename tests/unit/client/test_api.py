@@ -1,0 +1,214 @@
+"""The library's Client: one method an operation, and what outlives a restart."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from client.api import Client
+from client.errors import ConnectionLost, DaemonUnavailable, ProtocolError, RequestRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.unit.client.conftest import FakeDaemon, Session
+
+    Job = Callable[..., dict[str, Any]]
+
+JOB_ID = "3f2a81c0-5d0f-4c3e-9d7e-0c6a3b1f2e4d"
+
+
+def test_submit_sends_the_whole_request_and_returns_the_id(daemon: FakeDaemon) -> None:
+    daemon.answer("submit", {"job": JOB_ID, "state": "queued"})
+    with Client(daemon.path) as client:
+        job = client.submit(
+            ["make"],
+            cwd="/tmp",
+            env={"A": "1"},
+            name="n",
+            umask=0o77,
+            network="host",
+            user=5,
+            limits={"pids_max": 9},
+        )
+    assert job == JOB_ID
+    assert daemon.args("submit") == [
+        {
+            "argv": ["make"],
+            "cwd": "/tmp",
+            "env": {"A": "1"},
+            "name": "n",
+            "umask": 0o77,
+            "network": "host",
+            "user": 5,
+            "limits": {"pids_max": 9},
+        }
+    ]
+
+
+def test_a_wrong_argument_is_refused_before_anything_is_sent(daemon: FakeDaemon) -> None:
+    with Client(daemon.path) as client, pytest.raises(RequestRefused, match=r"argv\[3\]"):
+        client.submit(["a", "b", "c", "x" * 10**7])
+    assert not daemon.seen
+
+
+def test_jobs_are_listed_page_by_page(daemon: FakeDaemon) -> None:
+    pages: dict[int | None, dict[str, Any]] = {
+        None: {"jobs": [{"job": "a"}, {"job": "b"}], "next": 17},
+        17: {"jobs": [{"job": "c"}], "next": None},
+    }
+    daemon.handlers["list"] = lambda s, r: s.ok(r, pages[r["args"]["before"]])
+    with Client(daemon.path) as client:
+        assert [job["job"] for job in client.jobs(ended=True, page=2)] == ["a", "b", "c"]
+    assert daemon.args("list")[0] == {"ended": True, "limit": 2, "before": None}
+
+
+@pytest.mark.parametrize("answer", [{}, {"jobs": 5}, {"jobs": [], "next": 3}])
+def test_a_list_that_cannot_end_or_begin_is_a_protocol_error(
+    daemon: FakeDaemon, answer: dict[str, Any]
+) -> None:
+    daemon.answer("list", answer)
+    with Client(daemon.path) as client, pytest.raises(ProtocolError):
+        list(client.jobs())
+
+
+def test_the_small_operations_ask_and_answer(daemon: FakeDaemon, make_job: Job) -> None:
+    daemon.answer("status", make_job())
+    daemon.answer("stop", {"state": "running"})
+    daemon.answer("remove", {"job": JOB_ID})
+    daemon.answer("doctor", {"server": "runnerd 9.9.9", "features": []})
+    with Client(daemon.path) as client:
+        assert client.status("build")["user"] == "alice"
+        assert client.stop("build", grace_seconds=0, kill=True) == "running"
+        assert client.stop("build") == "running"
+        assert client.remove("build") == JOB_ID
+        assert client.doctor()["server"] == client.hello()["server"]
+    assert daemon.args("stop") == [
+        {"job": "build", "grace_seconds": 0, "kill": True},
+        {"job": "build", "kill": False},
+    ]
+    assert len(daemon.args("hello")) == 1
+
+
+@pytest.mark.parametrize("op", ["submit", "stop", "remove"])
+def test_an_answer_without_its_value_is_a_protocol_error(daemon: FakeDaemon, op: str) -> None:
+    daemon.answer(op, {})
+    calls: dict[str, Callable[[Client], str]] = {
+        "submit": lambda client: client.submit(["x"]),
+        "stop": lambda client: client.stop(JOB_ID),
+        "remove": lambda client: client.remove(JOB_ID),
+    }
+    with Client(daemon.path) as client, pytest.raises(ProtocolError, match="without"):
+        calls[op](client)
+
+
+def test_a_refusal_leaves_the_connection_usable(daemon: FakeDaemon) -> None:
+    daemon.refuse("status", "no-such-job")
+    with Client(daemon.path) as client:
+        for _ in range(2):
+            with pytest.raises(RequestRefused):
+                client.status("x")
+    assert len(daemon.args("hello")) == 1
+
+
+def test_a_restart_between_two_requests_is_not_noticed(daemon: FakeDaemon, make_job: Job) -> None:
+    daemon.answer("status", make_job())
+    with Client(daemon.path) as client:
+        client.status(JOB_ID)
+        daemon.stop()
+        daemon.start()
+        assert client.status(JOB_ID)["job"] == JOB_ID
+
+
+def test_a_submission_whose_answer_is_lost_is_not_sent_again(daemon: FakeDaemon) -> None:
+    daemon.handlers["submit"] = lambda session, _request: session.close()
+    with Client(daemon.path) as client, pytest.raises(ConnectionLost):
+        client.submit(["x"])
+    assert len(daemon.args("submit")) == 1
+
+
+def test_waiting_goes_on_after_a_restart_for_the_same_job(
+    daemon: FakeDaemon, make_job: Job
+) -> None:
+    tries = iter(range(3))
+
+    def wait(session: Session, request: dict[str, Any]) -> None:
+        if next(tries) < 2:
+            session.close()
+        else:
+            session.ok(request, make_job(result={"exit_status": 3}))
+
+    daemon.handlers["wait"] = wait
+    daemon.answer("status", make_job())
+    heard: list[str] = []
+    with Client(daemon.path, on_away=lambda _: heard.append("away")) as client:
+        job = client.wait("build")
+    assert job["result"] is not None
+    assert job["result"]["exit_status"] == 3
+    # By its full id: "build" may be another job by now.
+    assert [args["job"] for args in daemon.args("wait")] == [JOB_ID] * 3
+    assert heard
+
+
+def test_waiting_passes_what_is_left_of_the_time(daemon: FakeDaemon, make_job: Job) -> None:
+    daemon.answer("wait", make_job())
+    with Client(daemon.path) as client:
+        assert client.wait(JOB_ID, timeout_seconds=30)["state"] == "running"
+    assert 29 < daemon.args("wait")[0]["timeout_seconds"] <= 30
+
+
+def test_waiting_does_not_outlast_its_own_time_for_an_absent_daemon(daemon: FakeDaemon) -> None:
+    daemon.handlers["wait"] = lambda session, _request: session.close()
+    with Client(daemon.path) as client, pytest.raises(ConnectionLost):
+        client.wait(JOB_ID, timeout_seconds=0.1)
+
+
+@pytest.mark.parametrize("call", ["wait", "logs"])
+def test_a_daemon_that_was_never_there_is_not_waited_for(tmp_path: Path, call: str) -> None:
+    with Client(str(tmp_path / "none")) as client, pytest.raises(DaemonUnavailable):
+        if call == "wait":
+            client.wait(JOB_ID)
+        else:
+            list(client.logs(JOB_ID, follow=True))
+
+
+def test_the_socket_is_found_in_the_environment(
+    daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNNERD_SOCKET", daemon.path)
+    with Client() as client:
+        assert client.hello()["uid"] == 1000
+
+
+def test_threads_share_a_client(daemon: FakeDaemon, make_job: Job) -> None:
+    daemon.handlers["status"] = lambda s, r: s.ok(r, make_job(job=r["args"]["job"]))
+    wrong: list[str] = []
+
+    def ask(client: Client, name: str) -> None:
+        wrong.extend(name for _ in range(50) if client.status(name)["job"] != name)
+
+    with Client(daemon.path) as client:
+        threads = [threading.Thread(target=ask, args=(client, f"job{i}")) for i in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not wrong
+
+
+def test_the_library_and_the_command_start_lean() -> None:
+    """No module that costs more to import than what it is wanted for."""
+    heavy = "asyncio logging dataclasses rich msgspec pyroute2 cgroupspy json subprocess runner isolation"
+    script = (
+        "import sys, client.api, client.cli.ps, client.cli.run, client.cli.foreground\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert not set(heavy.split()) & set(done.stdout.split())

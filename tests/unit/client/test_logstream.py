@@ -1,0 +1,253 @@
+"""A log as an iterator: every byte once, credit for what was used, across restarts."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.api import Client
+from client.errors import ConnectionLost, ProtocolError, RequestRefused
+from client.logstream import WINDOW_EVENTS, LogChunk, LogGap, LogStream, _chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.unit.client.conftest import FakeDaemon, Session
+
+    Job = Callable[..., dict[str, Any]]
+
+JOB_ID = "3f2a81c0-5d0f-4c3e-9d7e-0c6a3b1f2e4d"
+
+
+def output(offset: int, *runs: tuple[int, bytes]) -> dict[str, Any]:
+    return {
+        "offset": offset,
+        "runs": [[stream, len(data), 7] for stream, data in runs],
+        "data": b"".join(data for _, data in runs),
+    }
+
+
+def serve(daemon: FakeDaemon, events: list[dict[str, Any]], end: dict[str, Any]) -> None:
+    def logs(session: Session, request: dict[str, Any]) -> None:
+        for seq, event in enumerate(events, 1):
+            session.event(request, seq, event)
+        session.ok(request, end)
+
+    daemon.handlers["logs"] = logs
+
+
+def test_chunks_come_by_stream_with_offsets_then_the_status(
+    daemon: FakeDaemon, make_job: Job
+) -> None:
+    events = [output(0, (1, b"out"), (2, b"err")), output(6, (1, b"!"))]
+    serve(daemon, events, {"cursor": 7, "status": make_job(result={})})
+    with Client(daemon.path) as client, client.logs(JOB_ID) as stream:
+        assert stream.status is None
+        assert list(stream) == [
+            LogChunk(0, 1, b"out", 7),
+            LogChunk(3, 2, b"err", 7),
+            LogChunk(6, 1, b"!", 7),
+        ]
+        assert stream.cursor == 7
+        assert stream.status is not None
+        assert stream.status["state"] == "ended"
+    assert daemon.args("logs")[0] == {
+        "job": JOB_ID, "cursor": 0, "follow": False, "credit": WINDOW_EVENTS,
+    }  # fmt: skip
+
+
+def test_the_cursor_is_where_the_next_item_begins(daemon: FakeDaemon, make_job: Job) -> None:
+    events = [output(5, (1, b"ab"), (2, b"c")), {"gap_bytes": 92, "offset": 100}]
+    serve(daemon, events, {"cursor": 100, "status": make_job()})
+    with Client(daemon.path) as client, client.logs(JOB_ID, cursor=5) as stream:
+        cursors = [stream.cursor, *(stream.cursor for _ in stream)]
+    assert cursors == [5, 7, 8, 100]
+
+
+def test_a_gap_is_an_item_of_its_own(daemon: FakeDaemon, make_job: Job) -> None:
+    events = [{"gap_bytes": 100, "offset": 100}, output(100, (1, b"x"))]
+    serve(daemon, events, {"cursor": 101, "status": make_job()})
+    with Client(daemon.path) as client, client.logs(JOB_ID) as stream:
+        assert list(stream.batches()) == [[LogGap(100, 100)], [LogChunk(100, 1, b"x", 7)]]
+
+
+def test_credit_is_granted_only_for_what_was_used(daemon: FakeDaemon, make_job: Job) -> None:
+    total = WINDOW_EVENTS * 4
+    credit = threading.Semaphore(0)
+    state = {"sent": 0}
+
+    def push(session: Session, request: dict[str, Any], events: int) -> None:
+        for _ in range(min(events, total - state["sent"])):
+            state["sent"] += 1
+            session.event(request, state["sent"], output(state["sent"] - 1, (1, b"x")))
+        if state["sent"] == total:
+            session.ok(request, {"cursor": total, "status": make_job()})
+        credit.release()
+
+    daemon.handlers["logs"] = lambda s, r: push(s, r, r["args"]["credit"])
+    daemon.handlers["credit"] = lambda s, r: push(s, r, r["args"]["events"])
+    with Client(daemon.path) as client, client.logs(JOB_ID) as stream:
+        assert next(stream).offset == 0
+        assert credit.acquire(timeout=10)
+        # One is in use, none used up: nothing more was asked for.
+        assert not daemon.args("credit")
+        assert len(list(stream)) == total - 1
+    granted = sum(args["events"] for args in daemon.args("credit"))
+    assert total - WINDOW_EVENTS <= granted <= total
+
+
+def test_following_goes_on_at_the_cursor_after_a_restart(daemon: FakeDaemon, make_job: Job) -> None:
+    text = bytes(range(256)) * 8
+    heard: list[str] = []
+
+    def part(session: Session, request: dict[str, Any]) -> None:
+        """Three events from the cursor on; then the daemon is killed."""
+        position = request["args"]["cursor"]
+        for seq in range(1, 4):
+            data = text[position : position + 100]
+            if not data:
+                session.ok(request, {"cursor": position, "status": make_job(result={})})
+                return
+            session.event(request, seq, output(position, (1, data)))
+            position += len(data)
+        session.sock.sendall(b"\0\0\1\0a torn frame")
+        session.close()
+
+    daemon.handlers["logs"] = part
+    client = Client(
+        daemon.path,
+        on_away=lambda _error: heard.append("away"),
+        on_back=lambda: heard.append("back"),
+    )
+    with client, client.logs(JOB_ID, follow=True) as stream:
+        got = b"".join(item.data for item in stream if isinstance(item, LogChunk))
+    assert got == text
+    assert heard == ["away", "back"] * (len(text) // 300)
+    assert [args["cursor"] for args in daemon.args("logs")] == list(range(0, len(text), 300))
+
+
+def test_following_waits_for_a_daemon_that_starts_again(daemon: FakeDaemon, make_job: Job) -> None:
+    def stop(session: Session, request: dict[str, Any]) -> None:
+        session.event(request, 1, output(0, (1, b"one")))
+        session.refuse(request, "shutting-down")
+
+    daemon.handlers["logs"] = stop
+
+    def restart(_error: Exception) -> None:
+        daemon.stop()
+        serve(daemon, [output(3, (1, b"two"))], {"cursor": 6, "status": make_job(result={})})
+        starter.start()
+
+    starter = threading.Timer(0.1, daemon.start)
+    with (
+        Client(daemon.path, on_away=restart) as client,
+        client.logs(JOB_ID, follow=True) as stream,
+    ):
+        got = [item.data for item in stream if isinstance(item, LogChunk)]
+    starter.join()
+    assert got == [b"one", b"two"]
+
+
+def test_following_gives_up_when_the_time_is_over(daemon: FakeDaemon) -> None:
+    daemon.handlers["logs"] = lambda session, _request: session.close()
+    with (
+        Client(daemon.path, reconnect_seconds=0.1) as client,
+        client.logs(JOB_ID, follow=True) as stream,
+        pytest.raises(ConnectionLost),
+    ):
+        list(stream)
+    assert len(daemon.args("logs")) > 1
+
+
+def test_reading_without_following_does_not_try_again(daemon: FakeDaemon) -> None:
+    daemon.handlers["logs"] = lambda session, _request: session.close()
+    with Client(daemon.path) as client, pytest.raises(ConnectionLost):
+        list(client.logs(JOB_ID))
+    assert len(daemon.args("logs")) == 1
+
+
+def test_a_refusal_ends_following(daemon: FakeDaemon) -> None:
+    daemon.refuse("logs", "no-such-job")
+    with Client(daemon.path) as client, pytest.raises(RequestRefused):
+        list(client.logs(JOB_ID, follow=True))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        5,
+        None,
+        {"offset": 0},
+        {"offset": 0, "runs": [[1, 3, 0]], "data": b"ab"},
+        {"offset": 0, "runs": [[1, 1, 0]], "data": b"ab"},
+        {"offset": 0, "runs": [[1, 1]], "data": b"a"},
+        {"offset": 0, "runs": [[1, 2, 0]], "data": "ab"},
+        {"offset": 1, "runs": [[1, 2, 0]], "data": b"ab"},
+        {"offset": "x", "gap_bytes": 1},
+        {"gap_bytes": None, "offset": 1},
+    ],
+)
+def test_an_event_that_does_not_fit_is_a_protocol_error(daemon: FakeDaemon, event: Any) -> None:
+    serve(daemon, [event], {})
+    with Client(daemon.path) as client, pytest.raises(ProtocolError):
+        list(client.logs(JOB_ID))
+
+
+def test_bytes_that_came_before_are_never_given_again(daemon: FakeDaemon) -> None:
+    serve(daemon, [output(0, (1, b"abc")), output(2, (1, b"cd"))], {})
+    with Client(daemon.path) as client, client.logs(JOB_ID) as stream:
+        assert next(stream)
+        with pytest.raises(ProtocolError, match="from offset 2, not from 3"):
+            next(stream)
+
+
+def test_an_event_out_of_its_sequence_is_a_protocol_error(daemon: FakeDaemon) -> None:
+    daemon.handlers["logs"] = lambda s, r: s.event(r, 2, output(0, (1, b"abc")))
+    with Client(daemon.path) as client, pytest.raises(ProtocolError, match="event 1"):
+        list(client.logs(JOB_ID))
+
+
+def test_an_end_without_a_status_is_a_protocol_error(daemon: FakeDaemon) -> None:
+    serve(daemon, [], {"cursor": 0})
+    with Client(daemon.path) as client, pytest.raises(ProtocolError, match="status"):
+        list(client.logs(JOB_ID))
+
+
+def test_leaving_early_closes_the_connection(daemon: FakeDaemon) -> None:
+    left = threading.Event()
+
+    def logs(session: Session, request: dict[str, Any]) -> None:
+        session.event(request, 1, output(0, (1, b"x")))
+        assert session.read() is None
+        left.set()
+
+    daemon.handlers["logs"] = logs
+    with Client(daemon.path) as client:
+        with client.logs(JOB_ID, follow=True) as stream:
+            assert next(stream)
+        stream.close()
+        assert left.wait(10)
+
+
+def test_a_finished_stream_gives_its_connection_back(daemon: FakeDaemon, make_job: Job) -> None:
+    serve(daemon, [], {"cursor": 0, "status": make_job()})
+    with Client(daemon.path) as client:
+        for _ in range(3):
+            assert isinstance(stream := client.logs(JOB_ID), LogStream)
+            assert list(stream) == []
+    assert len(daemon.args("hello")) == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=9)), max_size=9))
+def test_runs_cut_the_data_without_loss(runs: list[tuple[int, bytes]]) -> None:
+    chunks = _chunks(output(40, *runs))
+    assert [(c.stream, c.data) for c in chunks if isinstance(c, LogChunk)] == runs
+    end = 40
+    for chunk in chunks:
+        assert chunk.offset == end
+        end += len(chunk.data) if isinstance(chunk, LogChunk) else 0

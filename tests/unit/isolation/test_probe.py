@@ -1,0 +1,130 @@
+"""The doctor's findings on described hosts: a /proc and a cgroup root of plain files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from isolation import mountinfo
+from isolation.probe import Feature, Host, features, probe
+
+ALL = frozenset({"cpu", "io", "memory", "pids"})
+FILES = (
+    "cgroup.type", "cgroup.kill", "memory.max", "memory.swap.max", "memory.peak", "cpu.max",
+    "pids.max", "io.max",
+)  # fmt: skip
+PROC = {
+    "self/status": "Name:\tx\nNoNewPrivs:\t0\n",
+    "pressure/memory": "some avg10=0.00\n",
+    "sys/fs/inotify/max_user_instances": "128\n",
+    "sys/fs/inotify/max_user_watches": "65536\n",
+    "swaps": "Filename Type Size Used Priority\n",
+}
+NAMESPACES = ("pid", "mnt", "net", "ipc", "uts", "cgroup")
+
+
+def write(top: Path, name: str, text: str = "") -> None:
+    path = top / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    """A host that lacks nothing."""
+    proc, root = tmp_path / "proc", tmp_path / "cgroup"
+    for name, text in PROC.items():
+        write(proc, name, text)
+    for name in NAMESPACES:
+        write(proc, f"self/ns/{name}")
+        write(proc, f"sys/user/max_{name}_namespaces", "1000\n")
+    for name in FILES:
+        write(root, name)
+    return Host(str(root), ALL, "/var/lib/runnerd", str(proc))
+
+
+def finding(host: Host, name: str) -> Feature:
+    (found,) = (feature for feature in features(host) if feature.name == name)
+    return found
+
+
+def test_a_host_that_lacks_nothing_enforces_everything(host: Host) -> None:
+    found = features(host)
+    assert {feature.status for feature in found} == {"enforced"}
+    assert len({feature.name for feature in found}) == len(found)
+
+
+@pytest.mark.parametrize("name", FILES[1:])
+def test_a_file_that_this_kernel_lacks_is_named(host: Host, name: str) -> None:
+    (Path(host.cgroup_root) / name).unlink()
+    feature = finding(host, name)
+    assert feature.status == "unavailable"
+    assert feature.why == f"this kernel has no {name}"
+    assert feature.remedy is not None
+
+
+def test_a_limit_whose_controller_is_on_v1_says_so(host: Host) -> None:
+    mounts = mountinfo.parse("35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory")
+    hybrid = host._replace(available=ALL - {"memory"}, mounts=tuple(mounts))
+    feature = finding(hybrid, "memory.max")
+    assert feature.status == "unavailable"
+    assert feature.why is not None
+    assert "v1" in feature.why
+
+
+def test_files_are_found_in_a_child_when_the_root_is_the_top(host: Host) -> None:
+    root = Path(host.cgroup_root)
+    for name in FILES:
+        (root / name).unlink()
+        write(root, f"daemon/{name}")
+    assert finding(host, "memory.peak").status == "enforced"
+    (root / "daemon/memory.peak").unlink()
+    assert finding(host, "memory.peak").status == "unavailable"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("pid", "pid"), ("mount", "mnt"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts"),
+     ("cgroup", "cgroup")],
+)  # fmt: skip
+def test_namespaces_may_be_absent_or_forbidden(host: Host, name: str, file: str) -> None:
+    sysctl = f"sys/user/max_{file}_namespaces"
+    write(Path(host.proc), sysctl, "0\n")
+    feature = finding(host, f"{name}-namespace")
+    assert feature.why == f"/proc/{sysctl} is 0"
+    (Path(host.proc) / f"self/ns/{file}").unlink()
+    assert finding(host, f"{name}-namespace").why == f"this kernel has no {name} namespaces"
+
+
+def test_a_kernel_without_pressure_says_so(host: Host) -> None:
+    (Path(host.proc) / "pressure/memory").unlink()
+    assert finding(host, "pressure").status == "unavailable"
+
+
+def test_too_few_inotify_instances_are_shown_with_the_number(host: Host) -> None:
+    write(Path(host.proc), "sys/fs/inotify/max_user_instances", "2\n")
+    feature = finding(host, "inotify")
+    assert feature.why == "/proc/sys/fs/inotify/max_user_instances is 2, fewer than 16"
+    assert feature.remedy == "sysctl fs.inotify.max_user_instances=16"
+
+
+def test_swap_that_cannot_be_limited_is_a_hole_in_the_memory_limit(host: Host) -> None:
+    write(Path(host.proc), "swaps", PROC["swaps"] + "/dev/zram0 partition 1024 0 -2\n")
+    assert finding(host, "swap-limit").status == "enforced"
+    (Path(host.cgroup_root) / "memory.swap.max").unlink()
+    assert finding(host, "swap-limit").status == "unavailable"
+
+
+def test_a_state_directory_in_memory_is_reported(host: Host) -> None:
+    (mount,) = mountinfo.parse("9 1 0:9 / /var/lib/runnerd rw - tmpfs tmpfs rw")
+    feature = finding(host._replace(state_mount=mount), "state-dir")
+    assert feature.status == "unavailable"
+    assert feature.why is not None
+    assert "cannot be reclaimed" in feature.why
+
+
+def test_this_host_can_be_probed_without_any_right(tmp_path: Path) -> None:
+    found = probe(str(tmp_path / "no-cgroup"), (), str(tmp_path))
+    limits = [feature for feature in found if feature.name.endswith(".max")]
+    assert all(feature.status == "unavailable" and feature.remedy for feature in limits)

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.logs.format import INDEX_RECORD, index_name, log_name
+from runner.logs.writer import SegmentWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+OpenWriter = Any
+
+
+def _names(path: Path | str) -> list[str]:
+    return sorted(os.listdir(path))
+
+
+def _starts(path: Path | str) -> list[int]:
+    return [int(name[:20]) for name in _names(path) if name.endswith(".log")]
+
+
+def _disk_bytes(path: Path | str) -> int:
+    return sum(entry.stat().st_size for entry in os.scandir(path))
+
+
+def test_a_new_log_has_begun_with_an_empty_private_segment(
+    log_dir: Path, open_writer: OpenWriter
+) -> None:
+    with open_writer(log_dir) as writer:
+        assert _names(log_dir) == [index_name(0), log_name(0)]
+        assert writer.total_bytes == 0
+        for path in log_dir.iterdir():
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert path.stat().st_size == 0
+
+
+def test_its_files_are_closed_on_exec(log_dir: Path, open_writer: OpenWriter) -> None:
+    with open_writer(log_dir) as writer:
+        assert not os.get_inheritable(writer._log_fd)
+        assert not os.get_inheritable(writer._index_fd)
+
+
+def test_an_append_is_its_bytes_and_one_record(log_dir: Path, open_writer: OpenWriter) -> None:
+    with open_writer(log_dir) as writer:
+        writer.append(1, b"one\0", 11)
+        writer.append(2, memoryview(bytearray(b"two")), 12)
+        assert writer.total_bytes == 7
+        assert (log_dir / log_name(0)).read_bytes() == b"one\0two"
+        index = (log_dir / index_name(0)).read_bytes()
+        assert list(INDEX_RECORD.iter_unpack(index)) == [(11, 0, 4, 1), (12, 4, 3, 2)]
+
+
+def test_an_empty_append_leaves_no_record(log_dir: Path, open_writer: OpenWriter) -> None:
+    with open_writer(log_dir) as writer:
+        writer.append(1, b"", 11)
+        assert _disk_bytes(log_dir) == 0
+
+
+@pytest.mark.parametrize("stream", [-1, 0, 3])
+def test_another_stream_is_refused(log_dir: Path, open_writer: OpenWriter, stream: int) -> None:
+    with open_writer(log_dir) as writer, pytest.raises(ValueError, match="stream"):
+        writer.append(stream, b"x", 11)
+    assert _disk_bytes(log_dir) == 0
+
+
+@pytest.mark.parametrize(("segment", "keep"), [(0, 1), (1, 0), (-1, 1), (1, -1)])
+def test_sizes_below_one_are_refused(
+    log_dir: Path, open_writer: OpenWriter, segment: int, keep: int
+) -> None:
+    with pytest.raises(ValueError, match="at least 1"), open_writer(log_dir, segment, keep):
+        pass
+    assert _names(log_dir) == []
+
+
+@pytest.mark.parametrize("name", [log_name(0), index_name(0), log_name(4096)])
+def test_a_log_that_was_begun_is_not_begun_again(
+    log_dir: Path, open_writer: OpenWriter, name: str
+) -> None:
+    (log_dir / name).write_bytes(b"mine")
+    with pytest.raises(FileExistsError), open_writer(log_dir):
+        pass
+    assert _names(log_dir) == [name]
+    assert (log_dir / name).read_bytes() == b"mine"
+
+
+# Listing the directory takes the one descriptor and gives it back; then the index takes it.
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_log_that_cannot_be_begun_leaves_nothing(
+    log_dir: Path, descriptors_left: Callable[[int], Any], count: int
+) -> None:
+    dir_fd = os.open(log_dir, os.O_RDONLY)
+    with descriptors_left(count), pytest.raises(OSError, match="open files"):
+        SegmentWriter(dir_fd, segment_bytes=1, keep_bytes=1)
+    os.close(dir_fd)
+    assert _names(log_dir) == []
+
+
+def test_a_segment_is_one_append_too_long_at_most_and_no_append_is_split(
+    log_dir: Path, open_writer: OpenWriter
+) -> None:
+    with open_writer(log_dir, segment_bytes=100) as writer:
+        for size in (75, 500, 76, 1):
+            writer.append(1, b"x" * size, 11)
+    # 75 + 24 is below 100: the next one still goes there, whole; 76 + 24 is not.
+    assert _starts(log_dir) == [0, 575, 651]
+    sizes = [(log_dir / log_name(start)).stat().st_size for start in _starts(log_dir)]
+    assert sizes == [575, 76, 1]
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 300),
+    st.integers(1, 900),
+    st.lists(st.integers(1, 200), min_size=1, max_size=60),
+)
+def test_retention_keeps_what_was_asked_and_at_most_a_segment_more(
+    open_writer: OpenWriter, segment_bytes: int, keep_bytes: int, sizes: list[int]
+) -> None:
+    with (
+        tempfile.TemporaryDirectory() as path,
+        open_writer(path, segment_bytes, keep_bytes) as writer,
+    ):
+        written = 0
+        for size in sizes:
+            writer.append(1, b"x" * size, 11)
+            written += size + INDEX_RECORD.size
+            kept = _disk_bytes(path)
+            assert kept >= min(keep_bytes, written)
+            # One segment, and one append more when the segment had just been finished.
+            assert kept < keep_bytes + segment_bytes + 2 * (200 + INDEX_RECORD.size)
+        starts = _starts(path)
+        assert [int(name[:20]) for name in _names(path) if name.endswith(".idx")] == starts
+        ends = [start + os.stat(f"{path}/{log_name(start)}").st_size for start in starts]
+        assert ends == [*starts[1:], writer.total_bytes] == [*starts[1:], sum(sizes)]
+
+
+def test_the_index_counts_as_disk_space(log_dir: Path, open_writer: OpenWriter) -> None:
+    with open_writer(log_dir, segment_bytes=2500, keep_bytes=10_000) as writer:
+        for _ in range(5000):
+            writer.append(1, b"x", 11)
+        assert 10_000 <= _disk_bytes(log_dir) <= 12_525
+
+
+def test_a_segment_whose_data_was_removed_by_somebody_is_removed_all_the_same(
+    log_dir: Path, open_writer: OpenWriter
+) -> None:
+    with open_writer(log_dir, segment_bytes=1, keep_bytes=60) as writer:
+        writer.append(1, b"one", 11)
+        writer.append(1, b"two", 11)
+        (log_dir / log_name(0)).unlink()
+        for _ in range(9):
+            writer.append(1, b"more", 11)
+        assert index_name(0) not in _names(log_dir)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_segment_that_cannot_be_begun_fails_the_append_which_can_be_tried_again(
+    log_dir: Path,
+    open_writer: OpenWriter,
+    descriptors_left: Callable[[int], Any],
+    count: int,
+) -> None:
+    with open_writer(log_dir, segment_bytes=1) as writer:
+        writer.append(1, b"one", 11)
+        before = _names(log_dir)
+        for _ in range(3):
+            with descriptors_left(count), pytest.raises(OSError, match="open files"):
+                writer.append(1, b"two", 12)
+            assert _names(log_dir) == before
+            assert writer.total_bytes == 3
+        writer.append(1, b"two", 12)
+    assert _starts(log_dir) == [0, 3]
+    assert (log_dir / log_name(3)).read_bytes() == b"two"
+
+
+def test_closing_twice_is_harmless_and_keeps_everything(log_dir: Path) -> None:
+    dir_fd = os.open(log_dir, os.O_RDONLY)
+    writer = SegmentWriter(dir_fd, segment_bytes=10, keep_bytes=10_000)
+    for _ in range(20):
+        writer.append(1, b"0123456789", 11)
+    writer.close()
+    writer.close()
+    os.close(dir_fd)
+    assert sum(len((log_dir / log_name(start)).read_bytes()) for start in _starts(log_dir)) == 200
+
+
+def test_closing_says_when_something_could_not_be_put_on_disk_and_still_closes(
+    log_dir: Path,
+) -> None:
+    dir_fd = os.open(log_dir, os.O_RDONLY)
+    writer = SegmentWriter(dir_fd, segment_bytes=1, keep_bytes=10_000)
+    writer.append(1, b"one", 11)
+    writer.append(1, b"two", 11)
+    (log_dir / log_name(0)).unlink()
+    with pytest.raises(FileNotFoundError):
+        writer.close()
+    writer.close()
+    os.close(dir_fd)
+
+
+# With RLIMIT_FSIZE the kernel writes up to the limit, then says EFBIG: a full disk without a
+# disk. After each failure the log must read as before; with room, the same call must succeed.
+_FULL_DISK = """
+import os, random, resource, signal, sys, tempfile
+from runner.logs.reader import LogReader
+from runner.logs.writer import SegmentWriter
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+
+def room(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+
+def read_all(path):
+    data, runs = b"", []
+    with LogReader(path) as reader:
+        while chunk := reader.read(len(data)):
+            data += chunk.data
+            runs += chunk.runs
+        assert reader.damage is None, reader.damage
+    return data, runs
+
+def one_log(chance, path, segment_bytes):
+    dir_fd = os.open(path, os.O_RDONLY)
+    writer = SegmentWriter(dir_fd, segment_bytes=segment_bytes, keep_bytes=2**40)
+    data, runs, failures, limit = b"", [], 0, 1
+    for number in range(25):
+        piece = chance.randbytes(chance.choice((1, 1, 2, 30, 300)))
+        run = (chance.choice((1, 2)), len(piece), number)
+        while True:
+            room(limit)
+            try:
+                writer.append(run[0], piece, run[2])
+                break
+            except OSError:
+                failures += 1
+                assert writer.total_bytes == len(data)
+                assert read_all(path) == (data, runs)
+                assert sum(e.stat().st_size for e in os.scandir(path)) == len(data) + 24 * len(runs)
+                limit += chance.randrange(1, 60)
+        data += piece
+        runs.append(run)
+    room(hard)
+    writer.close()
+    os.close(dir_fd)
+    assert read_all(path) == (data, runs)
+    return failures
+
+failures = 0
+for seed in range(int(sys.argv[1])):
+    chance = random.Random(seed)
+    with tempfile.TemporaryDirectory() as path:
+        failures += one_log(chance, path, chance.choice((1, 200, 10**6)))
+print(failures)
+"""
+
+
+def test_on_a_full_disk_no_byte_is_lost_or_repeated(spawn: Callable[..., Any]) -> None:
+    with spawn(_FULL_DISK, "40") as process:
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert int(output) > 400
+
+
+def test_nothing_heavy_is_imported(spawn: Callable[..., Any]) -> None:
+    script = (
+        "import sys, runner.logs.writer\n"
+        "print(*{'asyncio', 'logging', 'dataclasses', 'msgpack', 'msgspec', 'inspect'}"
+        " & sys.modules.keys())"
+    )
+    with spawn(script) as process:
+        output, _ = process.communicate(timeout=60)
+    assert output == b"\n"

@@ -1,0 +1,360 @@
+"""The configuration: defaults, each bound, and errors with file, line and key."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner import config as module
+from runner.config import ClientsConfig, Config, ConfigError, JobsConfig, LogsConfig, load
+
+ROOT = pathlib.Path(__file__).parents[3]
+MIB = 1024 * 1024
+
+
+def loaded(tmp_path: pathlib.Path, text: str | bytes) -> Config:
+    path = tmp_path / "config.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
+    return load(str(path))
+
+
+def refusal(tmp_path: pathlib.Path, text: str | bytes) -> str:
+    with pytest.raises(ConfigError) as error:
+        loaded(tmp_path, text)
+    return str(error.value).removeprefix(f"{tmp_path}/")
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: pathlib.Path) -> None:
+    assert loaded(tmp_path, "") == Config()
+    assert Config().jobs == JobsConfig(
+        max_running=256,
+        max_queued=100_000,
+        default_pids_max=4096,
+        default_memory_max=None,
+        stop_grace_seconds=10,
+    )
+    assert Config().logs == LogsConfig(segment_bytes=16 * MIB, keep_bytes=1024 * MIB)
+    assert Config().clients == ClientsConfig(max_connections=512, max_connections_per_user=128)
+
+
+def test_without_a_path_a_missing_default_file_means_the_defaults(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config.toml"
+    monkeypatch.setattr(module, "DEFAULT_PATH", str(path))
+    assert load() == Config()
+    path.write_text("[jobs]\nmax_running = 3\n", "utf-8")
+    assert load().jobs.max_running == 3
+
+
+def test_a_file_that_was_named_must_be_there(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "absent.toml"
+    with pytest.raises(ConfigError, match=re.escape(f"{path}: cannot be read: No such file")):
+        load(str(path))
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load(str(tmp_path))
+
+
+def test_every_key_can_be_set(tmp_path: pathlib.Path) -> None:
+    text = """
+        socket = "/run/a.sock"
+        state_dir = "/srv/a"
+        cgroup_root = "/sys/fs/cgroup/a"
+        group = "a"
+        admin_group = "b"
+        required_controllers = ["cpu", "io"]
+        jobs = { max_running = 1, max_queued = 0, default_pids_max = 2, \
+                 default_memory_max = "256M", stop_grace_seconds = 0.5 }
+        [logs]
+        segment_bytes = 4096
+        keep_bytes = "1t"
+        [clients]
+        max_connections = 7
+        max_connections_per_user = 8
+    """
+    assert loaded(tmp_path, text) == Config(
+        socket="/run/a.sock",
+        state_dir="/srv/a",
+        cgroup_root="/sys/fs/cgroup/a",
+        group="a",
+        admin_group="b",
+        required_controllers=("cpu", "io"),
+        jobs=JobsConfig(
+            max_running=1,
+            max_queued=0,
+            default_pids_max=2,
+            default_memory_max=256 * MIB,
+            stop_grace_seconds=0.5,
+        ),
+        logs=LogsConfig(segment_bytes=4096, keep_bytes=2**40),
+        clients=ClientsConfig(max_connections=7, max_connections_per_user=8),
+    )
+
+
+REFUSALS = [
+    (
+        '# a\nsocket = "/run/x"\n\n[jobs]\n\n# b\nmax_running = "many"\n',
+        'config.toml:7: jobs.max_running: expected a whole number of at least 1, got "many"',
+    ),
+    (
+        "jobs.max_running = 0",
+        "config.toml:1: jobs.max_running: expected a whole number of at least 1, got 0",
+    ),
+    (
+        "\njobs.max_running = true",
+        "config.toml:2: jobs.max_running: expected a whole number of at least 1, got true",
+    ),
+    (
+        "[jobs]\nmax_running = 1.0",
+        "config.toml:2: jobs.max_running: expected a whole number of at least 1, got 1.0",
+    ),
+    (
+        "[jobs]\nmax_queued = -1",
+        "config.toml:2: jobs.max_queued: expected a whole number of at least 0, got -1",
+    ),
+    (
+        "[jobs]\ndefault_pids_max = 4194305",
+        (
+            "config.toml:2: jobs.default_pids_max: expected a whole number from 1 to 4194304,"
+            " got 4194305"
+        ),
+    ),
+    (
+        '[jobs]\ndefault_memory_max = "12Q"',
+        (
+            "config.toml:2: jobs.default_memory_max: expected a size from 4194304 to"
+            ' 1125899906842624 bytes, as a number or as text such as "256M", got "12Q"'
+        ),
+    ),
+    (
+        '[jobs]\ndefault_memory_max = "1K"',
+        (
+            "config.toml:2: jobs.default_memory_max: expected a size from 4194304 to"
+            ' 1125899906842624 bytes, as a number or as text such as "256M", got "1K"'
+        ),
+    ),
+    (
+        "[jobs]\nstop_grace_seconds = nan",
+        (
+            "config.toml:2: jobs.stop_grace_seconds: expected a number of seconds from 0 to 3600,"
+            " got NaN"
+        ),
+    ),
+    (
+        "[jobs]\nstop_grace_seconds = inf",
+        (
+            "config.toml:2: jobs.stop_grace_seconds: expected a number of seconds from 0 to 3600,"
+            " got Infinity"
+        ),
+    ),
+    (
+        'state_dir = "var"',
+        'config.toml:1: state_dir: expected an absolute path such as "/run/x", got "var"',
+    ),
+    (
+        'state_dir = "/a\\u0000"',
+        'config.toml:1: state_dir: expected an absolute path such as "/run/x", got "/a\\u0000"',
+    ),
+    (
+        f'socket = "/{"s" * 107}"',
+        f'config.toml:1: socket: expected an absolute path of at most 107 bytes, got "/{"s" * 57}…',
+    ),
+    (
+        'group = "a b"',
+        'config.toml:1: group: expected the name of a group, got "a b"',
+    ),
+    (
+        "group = 1979-05-27",
+        'config.toml:1: group: expected the name of a group, got "1979-05-27"',
+    ),
+    (
+        'required_controllers = [\n"cpu",\n"memroy"]',
+        (
+            "config.toml:1: required_controllers: expected a list of different cgroup controllers"
+            " out of cpu, cpuset, hugetlb, io, memory, misc, pids, rdma,"
+            ' got ["cpu", "memroy"]'
+        ),
+    ),
+    (
+        'required_controllers = ["cpu", "cpu"]',
+        (
+            "config.toml:1: required_controllers: expected a list of different cgroup controllers"
+            " out of cpu, cpuset, hugetlb, io, memory, misc, pids, rdma,"
+            ' got ["cpu", "cpu"]'
+        ),
+    ),
+    (
+        "[logs]\nsegment_bytes = 1",
+        (
+            "config.toml:2: logs.segment_bytes: expected a size from 4096 to 1099511627776 bytes,"
+            ' as a number or as text such as "256M", got 1'
+        ),
+    ),
+    (
+        '[logs]\nsegment_bytes = "2M"\nkeep_bytes = "1M"',
+        (
+            "config.toml:3: logs.keep_bytes: expected at least logs.segment_bytes, 2097152,"
+            " got 1048576"
+        ),
+    ),
+    (
+        '\n[logs]\nsegment_bytes = "2G"',
+        (
+            "config.toml:2: logs.keep_bytes: expected at least logs.segment_bytes, 2147483648,"
+            " got 1073741824"
+        ),
+    ),
+    (
+        "\njobs = 3",
+        "config.toml:2: jobs: expected a table, got 3",
+    ),
+    (
+        "\n[socket]",
+        "config.toml:2: socket: expected an absolute path of at most 107 bytes, got a table",
+    ),
+    (
+        "[[jobs]]\nmax_running = 1",
+        'config.toml:1: jobs: expected a table, got [{"max_running": 1}]',
+    ),
+    (
+        "[jobs]\nmax_runing = 1",
+        "config.toml:2: jobs.max_runing: unknown key; did you mean jobs.max_running?",
+    ),
+    (
+        "max_running = 1",
+        "config.toml:1: max_running: unknown key; did you mean jobs.max_running?",
+    ),
+    (
+        "[job]\nmax_running = 1",
+        "config.toml:1: job: unknown key; did you mean jobs?",
+    ),
+    (
+        '[jobs]\n"x y\\n" = 1',
+        (
+            'config.toml:2: jobs."x y\\n": unknown key; known here: max_running, max_queued,'
+            " default_pids_max, default_memory_max, stop_grace_seconds"
+        ),
+    ),
+    (
+        'state_dir = """\\\n/a\n[jobs]\nmax_running = 0\n"""\n[jobs]\nmax_running = "0"',
+        'config.toml:7: jobs.max_running: expected a whole number of at least 1, got "0"',
+    ),
+    (
+        "[jobs]\r\nmax_running = 1\r\nmax_queued = -1\r\n",
+        "config.toml:3: jobs.max_queued: expected a whole number of at least 0, got -1",
+    ),
+    (
+        f"\njobs.max_running = 0x{'f' * 5000}\njobs.max_queued = -0.5",
+        "config.toml:3: jobs.max_queued: expected a whole number of at least 0, got -0.5",
+    ),
+    (
+        f"\njobs.default_pids_max = 0x{'f' * 5000}",
+        (
+            "config.toml:2: jobs.default_pids_max: expected a whole number from 1 to 4194304,"
+            " got a number that is too long to show"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSALS, ids=[m for _, m in REFUSALS])
+def test_what_is_wrong_is_refused_with_file_line_and_key(
+    tmp_path: pathlib.Path, text: str, message: str
+) -> None:
+    assert refusal(tmp_path, text) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "beginning"),
+    [
+        ("a = 1\n= 2\n", "config.toml:2: not TOML: Invalid statement (column 1)"),
+        ("\n\njobs.max_running 3", "config.toml:3: not TOML: Expected '=' after a key"),
+        ("a = 1\na = 2\n", "config.toml:2: not TOML: Cannot overwrite a value"),
+        ('a = 1\n\nb = "unclosed\n', "config.toml:3: not TOML: "),
+        ("a = 1\n\nb = [1,\n", "config.toml:3: not TOML: "),
+        ("a = " + "[" * 100_000, "config.toml: nested too deep"),
+        ("a = 1\nb = " + "9" * 5000, "config.toml:"),
+        (b"a = 1\n\nb = '\xff'", "config.toml:3: not UTF-8, which TOML is: byte 0xff"),
+        (b"# " + b"x" * MIB, "config.toml: longer than 1048576 bytes"),
+    ],
+)
+def test_what_is_not_toml_is_refused_with_its_line(
+    tmp_path: pathlib.Path, text: str | bytes, beginning: str
+) -> None:
+    assert refusal(tmp_path, text).startswith(beginning)
+
+
+@given(text=st.text(st.sampled_from("jobs.max_running=1[]{}\"'\n #,"), max_size=60))
+def test_any_text_is_a_configuration_or_a_clear_refusal(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    base = tmp_path_factory.mktemp("any")
+    try:
+        outcome = repr(loaded(base, text))
+    except ConfigError as error:
+        outcome = str(error).removeprefix(f"{base}/")
+    assert re.match(r"Config\(|config\.toml:\d+: ", outcome)
+
+
+@given(number=st.integers(4, 2**20), unit=st.sampled_from(["M", "m", "G"]))
+def test_sizes_as_text_and_as_numbers_mean_the_same(
+    tmp_path_factory: pytest.TempPathFactory, number: int, unit: str
+) -> None:
+    path = tmp_path_factory.mktemp("size")
+    factor = {"M": MIB, "G": 1024 * MIB}[unit.upper()]
+    text = loaded(path, f'jobs.default_memory_max = "{number}{unit}"')
+    assert text == loaded(path, f"jobs.default_memory_max = {number * factor}")
+
+
+def test_the_command_line_wins_over_the_file(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = loaded(tmp_path, 'socket = "/run/a"\nstate_dir = "/srv/a"\n[jobs]\nmax_running = 2')
+    changed = config.with_overrides(socket="/run/b", cgroup_root="relative/../c")
+    assert changed == msgspec.structs.replace(
+        config, socket="/run/b", cgroup_root=os.path.join(os.getcwd(), "c")
+    )
+    assert config.with_overrides() == config
+
+
+def test_a_wrong_option_is_refused_by_its_name() -> None:
+    with pytest.raises(ConfigError, match=r"--state-dir: expected an absolute path .* got \"\""):
+        Config().with_overrides(state_dir="")
+    with pytest.raises(ConfigError, match=r"--socket: expected .* at most 107 bytes"):
+        Config().with_overrides(socket="/" + "s" * 200)
+
+
+def test_the_example_is_the_defaults_and_names_every_key() -> None:
+    path = ROOT / "examples" / "config.toml"
+    assert load(str(path)) == Config()
+    text = path.read_text("utf-8")
+    for key in module.known_keys():
+        assert re.search(rf"^(# )?{key.rsplit('.', 1)[-1]} = ", text, re.MULTILINE), key
+
+
+def test_what_the_example_has_in_comments_is_valid_too(tmp_path: pathlib.Path) -> None:
+    text = (ROOT / "examples" / "config.toml").read_text("utf-8")
+    config = loaded(tmp_path, re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE))
+    assert config.admin_group == "runnerd-admin"
+    assert config.jobs.default_memory_max == 2048 * MIB
+
+
+def test_the_manual_has_every_key_with_its_default() -> None:
+    text = (ROOT / "docs" / "CONFIGURATION.md").read_text("utf-8")
+    documented = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|", text, re.MULTILINE))
+    assert list(documented) == [key.rsplit(".", 1)[-1] for key in module.known_keys()]
+    values: dict[str, object] = {}
+    for table in (Config(), Config().jobs, Config().logs, Config().clients):
+        values |= msgspec.structs.asdict(table)
+    sizes = {"segment_bytes": '"16M"', "keep_bytes": '"1G"'}
+    for key, default in documented.items():
+        written = msgspec.json.encode(values[key]).decode().replace('","', '", "')
+        expected = "none" if values[key] is None else f"`{sizes.get(key, written)}`"
+        assert default == expected, key
