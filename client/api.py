@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from client import protocol
 from client.connection import ANSWER_SECONDS, Connection
-from client.errors import ClientError, ProtocolError, RequestRefused
+from client.errors import ClientError, ConnectionLost, ProtocolError, RequestRefused
 from client.logstream import LogStream
 from client.patience import Patience, is_away
 from client.submission import build_submission
@@ -105,7 +105,13 @@ class Client:
             user=user,
             limits=limits,
         )
-        return _string(self._request("submit", args), "job")
+        try:
+            answer = self._request("submit", args)
+        except ConnectionLost as error:
+            raise ConnectionLost(
+                f"{error}; the job may have been accepted: `runctl ps --all` shows it"
+            ) from None
+        return _string(answer, "job")
 
     def jobs(self, *, ended: bool = False, page: int = PAGE_JOBS) -> Iterator[JobSummary]:
         """Jobs that we may see, newest first; with those that have ended when `ended`.

@@ -147,20 +147,21 @@ class Control:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._interrupts += number == signal.SIGINT
         kill = self._interrupts >= _KILLING_INTERRUPTS
-        # Nobody to ask, and the user insists: the terminal is theirs.
-        if kill and (self._away or not self.job):
-            raise _Left
+        was_away = self._away or not self.job
         if self.job:
             again = "" if kill else "; press Ctrl-C again to kill it"
             say(f"{'killing' if kill else 'stopping'} {short(self.job)}{again}")
         self.stop()
+        # Still nobody to ask, and the user insists: the terminal is theirs.
+        if kill and was_away and self._wanted:
+            raise _Left
 
     def _ask(self) -> None:
         if self._client is None:
             return
         try:
             self._client.stop(self.job, kill=self._interrupts >= _KILLING_INTERRUPTS)
-            self._wanted = False
+            self._wanted = self._away = False
         except ClientError as error:
             # While it is away the request is kept; a refusal (the job was removed) is final.
             self._wanted = self._away = is_away(error)

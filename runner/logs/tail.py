@@ -145,11 +145,11 @@ class LogWatcher:
         del self._directories[directory.path]
         if descriptor is None or self._inotify is None:
             return
-        self._fired(descriptor)
+        # Its IN_IGNORED, read later, clears `_armed`, and wakes another name of the directory.
         try:
             self._inotify.rm_watch(descriptor)
         except OSError:
-            # EINVAL: it fired, or the directory was removed, and the event is still queued.
+            # EINVAL: it fired, or the directory was removed, and that event is still queued.
             return
 
     def _start(self) -> INotify:
@@ -166,8 +166,9 @@ class LogWatcher:
                 for descriptor in list(self._armed):
                     self._fired(descriptor)
             else:
-                # Also IN_IGNORED, which follows each one-shot event, when it comes alone: the
-                # directory was removed. Descriptors are not used again soon (inotify(7)).
+                # IN_IGNORED, which follows each one-shot event, counts too: it comes alone when
+                # the directory is removed, and when a watch was set again on the descriptor that
+                # the kernel was just taking away. Numbers are not used again soon (inotify(7)).
                 self._fired(event.wd)
 
     def _fired(self, descriptor: int) -> None:

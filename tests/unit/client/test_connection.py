@@ -154,7 +154,7 @@ def test_a_socket_that_nobody_listens_on_is_told_from_a_missing_one(daemon: Fake
     assert caught.value.reason == "refused"
 
 
-@pytest.mark.parametrize("name", ["file", "", "x" * 200, "a\0b"])
+@pytest.mark.parametrize("name", ["file", "", "x" * 200])
 def test_a_path_that_is_no_socket_says_so(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DaemonUnavailable, match="cannot connect") as caught:

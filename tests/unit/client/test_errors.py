@@ -19,9 +19,7 @@ OPTIONS = {"limits.memory_max_bytes": "--mem", "limits.cpu_max_millicpus": "--cp
 _scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary())
 
 
-@pytest.mark.parametrize(
-    "kind", [ConnectionLost, DaemonUnavailable, ProtocolError, RequestRefused]
-)
+@pytest.mark.parametrize("kind", [ConnectionLost, DaemonUnavailable, ProtocolError, RequestRefused])
 def test_every_error_is_a_client_error(kind: type[Exception]) -> None:
     assert issubclass(kind, ClientError)
 

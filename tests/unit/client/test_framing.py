@@ -24,9 +24,7 @@ def test_a_request_is_a_frame_of_id_op_and_args() -> None:
         ({"job": "caf\udcff"}, "job"),
     ],
 )
-def test_what_msgpack_cannot_carry_is_refused_by_field(
-    args: dict[str, object], field: str
-) -> None:
+def test_what_msgpack_cannot_carry_is_refused_by_field(args: dict[str, object], field: str) -> None:
     with pytest.raises(RequestRefused) as caught:
         encode_request(1, "x", args)
     assert (caught.value.code, caught.value.field) == ("invalid-argument", field)

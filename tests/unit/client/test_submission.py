@@ -48,7 +48,9 @@ def test_limits_that_are_none_are_left_out() -> None:
         limits={
             "memory_max_bytes": None,
             "pids_max": 5,
-            "io": [{"path": b"/\xff", "read_bytes_per_second": 4096, "write_bytes_per_second": None}],
+            "io": [
+                {"path": b"/\xff", "read_bytes_per_second": 4096, "write_bytes_per_second": None}
+            ],
         },
     )
     assert args["limits"] == {

@@ -89,7 +89,8 @@ def test_a_rate_is_a_size_with_or_without_a_second() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "millicpus"), [("1", 1000), ("0.5", 500), ("1.5", 1500), ("0.001", 1), ("2.5000", 2500)]
+    ("text", "millicpus"),
+    [("1", 1000), ("0.5", 500), ("1.5", 1500), ("0.001", 1), ("2.5000", 2500)],
 )
 def test_cpus_are_read_in_thousandths(text: str, millicpus: int) -> None:
     assert units.parse_cpus(text) == millicpus

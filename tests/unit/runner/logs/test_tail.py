@@ -115,6 +115,24 @@ def test_what_comes_between_reading_and_waiting_is_not_missed(
         asyncio.run(follow())
 
 
+def test_what_comes_after_a_wake_up_and_before_the_next_wait_is_not_missed(
+    log_dir: Path, open_writer: OpenWriter
+) -> None:
+    async def follow() -> None:
+        async with _watcher() as watcher:
+            watch, other = watcher.watch(log_dir), watcher.watch(log_dir)
+            for _ in range(50):
+                waiting = [await _settled(watch), await _settled(other)]
+                writer.append(1, b"one", 11)
+                await asyncio.gather(*waiting)
+                writer.append(1, b"two", 12)
+                await watch.changed()
+                await other.changed()
+
+    with open_writer(log_dir) as writer:
+        asyncio.run(follow())
+
+
 def test_what_comes_before_the_first_wait_is_not_missed(
     log_dir: Path, open_writer: OpenWriter
 ) -> None:
@@ -157,6 +175,25 @@ def test_many_followers_of_a_directory_share_one_kernel_watch(
 
     with open_writer(log_dir) as writer:
         asyncio.run(follow())
+
+
+def test_a_follower_by_another_name_goes_on_when_the_first_name_is_left(log_dir: Path) -> None:
+    async def follow() -> None:
+        async with _watcher() as watcher:
+            first = watcher.watch(log_dir)
+            second = watcher.watch(f"{log_dir}/../{log_dir.name}")
+            waiting = await _settled(second)
+            first.close()
+            (log_dir / "new").touch()
+            await waiting
+            waiting = await _settled(second)
+            (log_dir / "newer").touch()
+            await waiting
+            second.close()
+            await _loop_has_turned()
+            assert not watcher._armed
+
+    asyncio.run(follow())
 
 
 def test_a_thousand_appends_cost_one_event(log_dir: Path, open_writer: OpenWriter) -> None:

@@ -161,6 +161,25 @@ def test_a_segment_whose_data_was_removed_by_somebody_is_removed_all_the_same(
         assert index_name(0) not in _names(log_dir)
 
 
+def test_a_segment_that_cannot_be_removed_fails_the_append_which_can_be_tried_again(
+    log_dir: Path, open_writer: OpenWriter
+) -> None:
+    with open_writer(log_dir, segment_bytes=1, keep_bytes=60) as writer:
+        for piece in (b"one", b"two", b"three"):
+            writer.append(1, piece, 11)
+        (log_dir / index_name(0)).unlink()
+        (log_dir / index_name(0)).mkdir()
+        for _ in range(3):
+            with pytest.raises(OSError, match=index_name(0)):
+                writer.append(1, b"four", 11)
+            # The data went first: readers look for it alone, and never find it half removed.
+            assert _starts(log_dir) == [3, 6]
+            assert writer.total_bytes == 11
+        (log_dir / index_name(0)).rmdir()
+        writer.append(1, b"four", 11)
+        assert writer.total_bytes == 15
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_segment_that_cannot_be_begun_fails_the_append_which_can_be_tried_again(
     log_dir: Path,

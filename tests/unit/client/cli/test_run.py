@@ -1,0 +1,160 @@
+"""`runctl run`: from options to the request, in this process and detached."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from client.cli.run import merge_io
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.unit.client.conftest import FakeDaemon
+
+    Runctl = Callable[..., tuple[int, str, str]]
+
+JOB_ID = "3f2a81c0-5d0f-4c3e-9d7e-0c6a3b1f2e4d"
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def submit(daemon: FakeDaemon, runctl: Runctl) -> Callable[..., dict[str, Any]]:
+    """What `runctl run -d` with these arguments asks for."""
+    daemon.answer("submit", {"job": JOB_ID, "state": "queued"})
+
+    def run(*arguments: str) -> dict[str, Any]:
+        status, out, err = runctl("run", "-d", *arguments)
+        assert (status, out, err) == (0, f"{JOB_ID}\n", "")
+        return daemon.args("submit")[-1]
+
+    return run
+
+
+def test_options_end_where_the_command_begins(submit: Callable[..., dict[str, Any]]) -> None:
+    assert submit("--mem", "256M", "make", "-j2", "--mem", "5")["argv"] == [
+        "make", "-j2", "--mem", "5",
+    ]  # fmt: skip
+    assert submit("--", "make", "--", "-j2")["argv"] == ["make", "--", "-j2"]
+    assert submit("--", "-x")["argv"] == ["-x"]
+
+
+def test_every_option_becomes_its_field(
+    submit: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/tmp")
+    asked = submit(
+        "--mem", "256M", "--cpus", "1.5", "--pids", "64", "--timeout", "10m",
+        "--io-read", "data:10M", "--io-write", "/tmp/data:5M", "--io-write", "/srv:a:1G/s",
+        "--net", "host", "--name", "build", "--cwd", "sub/..", "--user", "1001", "make",
+    )  # fmt: skip
+    assert asked["limits"] == {
+        "memory_max_bytes": 256 * MIB,
+        "cpu_max_millicpus": 1500,
+        "pids_max": 64,
+        "timeout_seconds": 600.0,
+        "io": [
+            {
+                "path": "/tmp/data",
+                "read_bytes_per_second": 10 * MIB,
+                "write_bytes_per_second": 5 * MIB,
+            },
+            {"path": "/srv:a", "write_bytes_per_second": 1024 * MIB},
+        ],
+    }
+    assert asked["network"] == "host"
+    assert asked["name"] == "build"
+    # Left to the kernel: "sub" may be a link.
+    assert asked["cwd"] == "/tmp/sub/.."
+    assert asked["user"] == 1001
+    assert submit("--user", "bob", "make")["user"] == "bob"
+
+
+def test_the_defaults_are_the_callers_surroundings(submit: Callable[..., dict[str, Any]]) -> None:
+    asked = submit("make")
+    assert asked["cwd"] == os.getcwd()
+    assert asked["network"] == "none"
+    assert asked["limits"] == {}
+    assert set(asked) == {"argv", "cwd", "env", "umask", "network", "limits"}
+
+
+def test_env_goes_over_the_callers_environment(
+    submit: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINE", "1")
+    monkeypatch.setenv("OTHER", "caf\udcff")
+    asked = submit("--env", "MINE=2=3", "--env", "NEW=", "--env", "OTHER", "x")["env"]
+    assert (asked["MINE"], asked["NEW"], asked["OTHER"]) == ("2=3", "", b"caf\xff")
+    assert "PATH" in asked
+
+
+def test_env_that_is_not_set_is_refused(runctl: Runctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    status, _, err = runctl("run", "--env", "NOT_SET", "x")
+    assert status == 125
+    assert "'NOT_SET' given without a value" in err
+
+
+def test_rates_of_one_path_are_one_entry_and_the_last_counts() -> None:
+    assert merge_io([("/a", 1), ("/a", 2)], [("/b", 3), ("/a", 4)]) == [
+        {"path": "/a", "read_bytes_per_second": 2, "write_bytes_per_second": 4},
+        {"path": "/b", "write_bytes_per_second": 3},
+    ]
+
+
+def test_detached_json_is_an_object(daemon: FakeDaemon, runctl: Runctl) -> None:
+    daemon.answer("submit", {"job": JOB_ID, "state": "queued"})
+    status, out, _ = runctl("run", "-d", "--json", "x")
+    assert status == 0
+    assert json.loads(out) == {"job": JOB_ID}
+
+
+@pytest.mark.parametrize("detach", [["-d"], []])
+def test_a_refused_limit_is_named_by_its_option(
+    daemon: FakeDaemon, runctl: Runctl, detach: list[str]
+) -> None:
+    daemon.refuse(
+        "submit",
+        "invalid-argument",
+        field="limits.memory_max_bytes",
+        given="1024",
+        allowed="4194304 to 1125899906842624",
+    )
+    status, out, err = runctl("run", *detach, "--mem", "1K", "x")
+    assert (status, out) == (125, "")
+    assert err == "runctl: --mem: 1024 bytes given; 4 MiB to 1 PiB allowed\n"
+
+
+def test_a_limit_that_cannot_be_enforced_says_the_remedy(
+    daemon: FakeDaemon, runctl: Runctl
+) -> None:
+    daemon.refuse(
+        "submit", "limit-unavailable", field="limits.io", detail="no io controller; enable it"
+    )
+    status, _, err = runctl("run", "--io-read", "/:1M", "x")
+    assert status == 125
+    assert err == "runctl: --io-read/--io-write: no io controller; enable it\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([""], "argv[0]: '' given; allowed: a command"),
+        (["a", "b", "c", "x" * 10**7], "argv[3]: 10000000 bytes given; at most 131071 bytes"),
+        (["--env", "A=" + "x" * 131_072, "c"], "--env (env['A']): 131074 bytes given"),
+    ],
+)
+def test_an_impossible_command_is_refused_before_anything_is_sent(
+    daemon: FakeDaemon, runctl: Runctl, arguments: list[str], text: str
+) -> None:
+    status, _, err = (
+        runctl("run", "-d", "--", *arguments)
+        if arguments[0] != "--env"
+        else runctl("run", "-d", *arguments)
+    )
+    assert status == 125
+    assert err.startswith(f"runctl: {text}")
+    assert not daemon.args("submit")
