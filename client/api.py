@@ -19,11 +19,21 @@ from client.patience import Patience, is_away
 from client.submission import build_submission
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
-    from client.records import Doctor, Hello, JobStatus, JobSummary, Limits, Network, State, Text
+    from client.records import (
+        Doctor,
+        Environment,
+        Hello,
+        JobStatus,
+        JobSummary,
+        Limits,
+        Network,
+        State,
+        Text,
+    )
 
 RECONNECT_SECONDS: Final = 60.0
 PAGE_JOBS: Final = 500
@@ -82,7 +92,7 @@ class Client:
         argv: Sequence[Text],
         *,
         cwd: Text | None = None,
-        env: Mapping[Text, Text] | None = None,
+        env: Environment | None = None,
         name: str | None = None,
         umask: int | None = None,
         network: Network | None = None,

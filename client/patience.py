@@ -23,7 +23,8 @@ STEADY_SECONDS: Final = 5.0
 def is_away(error: BaseException) -> bool:
     """Whether the error means that runnerd is gone or going, rather than that it refused."""
     if isinstance(error, RequestRefused):
-        return error.code == "shutting-down"
+        # This client never cancels: a daemon that ends does that to requests in flight.
+        return error.code in ("shutting-down", "cancelled")
     return isinstance(error, ConnectionLost | DaemonUnavailable)
 
 

@@ -6,9 +6,12 @@ Text that comes from the operating system is `str`, or `bytes` when it is not UT
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NotRequired, TypedDict
 
 Text = str | bytes
+# A mapping's key type is invariant: one of these for each kind of dict that a caller may have.
+Environment = Mapping[str, str] | Mapping[bytes, bytes] | Mapping[Text, Text]
 State = Literal["queued", "starting", "running", "ended"]
 Reason = Literal["exit", "signal", "oom", "timeout", "stopped", "launch-error", "log-error", "lost"]
 Network = Literal["none", "host"]

@@ -17,14 +17,14 @@ from client.protocol import to_bytes, to_wire
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from client.records import Limits, Text
+    from client.records import Environment, Limits, Text
 
 
 def build_submission(  # noqa: PLR0913  the fields of the request
     argv: Sequence[Text],
     *,
     cwd: Text | None = None,
-    env: Mapping[Text, Text] | None = None,
+    env: Environment | None = None,
     name: str | None = None,
     umask: int | None = None,
     network: str | None = None,

@@ -64,17 +64,24 @@ class MissingController(NamedTuple):
     remedy: str
 
 
-def find_root(configured: str | None = None) -> CgroupRoot:
+def find_root(configured: str | None = None, *, needs_limits: bool = True) -> CgroupRoot:
     """The cgroup root to use on this host. Raises CgroupRootError; makes nothing.
 
     `configured` is an absolute path and need not exist yet; it wins over everything found.
+    With `needs_limits` a tree that offers no controller at all will not do.
     """
     mounts = mountinfo.read()
     with open(
         "/proc/self/cgroup", encoding="utf-8", errors="surrogateescape", newline="\n"
     ) as file:
         own = own_cgroup(file.read())
-    return decide_root(mounts, own, configured, is_delegated=is_delegated, offered=offered)
+    return decide_root(
+        mounts,
+        own,
+        configured,
+        is_delegated=is_delegated,
+        offered=offered if needs_limits else lambda _path: LIMIT_CONTROLLERS,
+    )
 
 
 def decide_root(

@@ -27,6 +27,13 @@ PRIVATE_DIRECTORIES: Final = ("/tmp", "/dev/shm", "/run/user")  # noqa: S108 - t
 
 _SAFE: Final = MountFlags.NOSUID | MountFlags.NODEV
 _INERT: Final = _SAFE | MountFlags.NOEXEC
+_READ_ONLY: Final = _INERT | MountFlags.RDONLY
+
+# Writing them takes uid 0 and no capability: core_pattern alone would let a job of root run
+# a program outside of every limit, and sysrq-trigger would end the host.
+_KERNEL_SETTINGS: Final = (
+    "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs",
+)  # fmt: skip
 
 
 class WorkingDirectory(NamedTuple):
@@ -66,8 +73,18 @@ def detach(directory: WorkingDirectory) -> WorkingDirectory:
 
 
 def mount_proc() -> None:
-    """A /proc that shows the PID namespace of the caller and nothing else."""
+    """A /proc that shows the PID namespace of the caller, with the kernel's settings read-only."""
     mount("proc", "/proc", "proc", _INERT)
+    for path in _KERNEL_SETTINGS:
+        if os.path.exists(path):
+            mount(path, path, None, MountFlags.BIND)
+            mount(None, path, None, MountFlags.REMOUNT | MountFlags.BIND | _READ_ONLY)
+
+
+def mount_message_queues() -> None:
+    """The POSIX message queues of the job's own IPC namespace: a mount shows its maker's."""
+    if _is_directory("/dev/mqueue"):
+        mount("mqueue", "/dev/mqueue", "mqueue", _INERT)
 
 
 def mount_sys() -> None:
@@ -85,7 +102,7 @@ def _mount_read_only(source: str, target: str, fstype: str) -> None:
     mount(source, target, fstype, _INERT)
     # Read-only as a property of this mount: asked for at once it would be one of the
     # superblock, which cgroup2 shares with the host.
-    mount(None, target, None, MountFlags.REMOUNT | MountFlags.BIND | MountFlags.RDONLY | _INERT)
+    mount(None, target, None, MountFlags.REMOUNT | MountFlags.BIND | _READ_ONLY)
 
 
 def mount_private_directories(uid: int, gid: int) -> None:

@@ -95,6 +95,7 @@ def _steps(command: Command, network_fd: int | None) -> list[tuple[str, Callable
         ("mount the private directories", place.cover),
         ("mount /proc", mounts.mount_proc),
         ("mount /sys", mounts.mount_sys),
+        ("mount /dev/mqueue", mounts.mount_message_queues),
         ("drop privileges", lambda: _drop(command)),
         ("enter the working directory", place.enter),
         ("reset the signals", _reset_signals),
@@ -159,7 +160,7 @@ def _exec(command: Command) -> None:
     """execvp(3) with the job's own PATH, without its fall-back to a shell."""
     name = command.argv[0]
     if b"/" in name:
-        os.execve(name, command.argv, command.env)  # noqa: S606 - no shell is the point
+        _exec_path(name, command)
     denied: OSError | None = None
     for directory in command.env.get(b"PATH", DEFAULT_PATH).split(b":"):
         try:
@@ -169,6 +170,16 @@ def _exec(command: Command) -> None:
         except PermissionError as error:
             denied = error
     raise denied or FileNotFoundError(errno.ENOENT, "not found in PATH", name)
+
+
+def _exec_path(path: bytes, command: Command) -> None:
+    try:
+        os.execve(path, command.argv, command.env)  # noqa: S606 - no shell is the point
+    except FileNotFoundError:
+        if not os.path.exists(path):
+            raise
+        why = "the interpreter or loader that it names does not exist"
+        raise FileNotFoundError(errno.ENOENT, why, path) from None
 
 
 def _report(status_fd: int, step: str, error: BaseException) -> None:
@@ -182,7 +193,7 @@ def _text_of(error: BaseException) -> str:
     if not isinstance(error, OSError) or not error.errno:
         return f"{type(error).__name__}: {error}"
     name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-    return f"{name}{os.strerror(error.errno)}"
+    return f"{name}{error.strerror}"
 
 
 def parse_report(report: bytes) -> SetupFailure | None:

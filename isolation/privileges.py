@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # What a job of root keeps: enough to install files and drop to other users, not enough to
-# mount, to load modules, to trace, to set up networks or to leave its cgroup. Numbers from
-# linux/capability.h; the list is the one that container engines grant.
+# mount, to load modules, to trace, to set up networks or to make device nodes. Numbers from
+# linux/capability.h; the list is the one that container engines grant, without CAP_MKNOD.
 ROOT_CAPABILITIES: Final = {
     "CAP_CHOWN": 0,
     "CAP_DAC_OVERRIDE": 1,
@@ -31,7 +31,6 @@ ROOT_CAPABILITIES: Final = {
     "CAP_NET_BIND_SERVICE": 10,
     "CAP_NET_RAW": 13,
     "CAP_SYS_CHROOT": 18,
-    "CAP_MKNOD": 27,
     "CAP_AUDIT_WRITE": 29,
     "CAP_SETFCAP": 31,
 }

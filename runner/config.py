@@ -54,7 +54,7 @@ class JobsConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     max_running: Annotated[int, whole_number(1)] = 256
     max_queued: Annotated[int, whole_number(0)] = 100_000
-    default_pids_max: Annotated[int, whole_number(1, 4_194_304)] = 4096
+    default_pids_max: Annotated[int, whole_number(0, 4_194_304)] = 4096
     default_memory_max: Annotated[int | None, _MEMORY] = None
     stop_grace_seconds: Annotated[float, seconds(0, 3600)] = 10
 

@@ -110,7 +110,7 @@ def _lock_and_prepare(config: Config, stack: AsyncExitStack) -> tuple[CgroupTree
     statedir.prepare(config.state_dir)
     state_lock = statedir.lock_file(os.path.join(config.state_dir, "lock"))
     stack.callback(os.close, state_lock)
-    root = find_root(config.cgroup_root)
+    root = find_root(config.cgroup_root, needs_limits=bool(config.required_controllers))
     tree = CgroupTree(root.path)
     tree.prepare(_WANTED_CONTROLLERS)
     missing = missing_controllers(config.required_controllers, tree.available, root=root.path)

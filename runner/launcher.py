@@ -17,6 +17,7 @@ from __future__ import annotations
 import array
 import gc
 import os
+import resource
 import signal
 import socket
 from typing import Any, Final
@@ -27,11 +28,16 @@ from runner import monitor, records
 from runner.handles import Handles
 
 _MAX_DESCRIPTORS: Final = 8
+_USUAL_DESCRIPTORS: Final = 1024
 
 
 def main(socket_fd: int) -> None:
     """Serve launch requests until runnerd goes away."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    # A monitor inherits it. The interpreter's own handler would make SIGINT the one signal
+    # that a job of root can send to pid 1 of its namespace (pid_namespaces(7)).
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit_descriptors()
     syscalls.set_process_name("runnerd-launch")
     syscalls.set_dumpable(dumpable=False)
     channel = socket.socket(fileno=socket_fd)
@@ -42,6 +48,14 @@ def main(socket_fd: int) -> None:
         if not message:
             return
         _serve(channel, message, descriptors)
+
+
+def _limit_descriptors() -> None:
+    """Jobs inherit the usual soft limit, not runnerd's: some programs close all below it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _USUAL_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_USUAL_DESCRIPTORS, hard)
+    if soft != wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
@@ -77,7 +91,13 @@ def _handles(descriptors: list[int]) -> Handles:
     """In the order of `Handles`; the network comes last and may be missing."""
     job_dir, log_dir, control, job, monitor_group, payload_group, *network = descriptors
     return Handles(
-        job_dir, log_dir, control, job, monitor_group, payload_group, network[0] if network else None
+        job_dir,
+        log_dir,
+        control,
+        job,
+        monitor_group,
+        payload_group,
+        network[0] if network else None,
     )
 
 

@@ -62,13 +62,14 @@ def _refuse(why: str) -> NoReturn:
 def _log_to_stderr(*, verbose: bool) -> None:
     logging.basicConfig(
         stream=sys.stderr,
-        level=logging.DEBUG if verbose else logging.INFO,
+        level=logging.INFO,
         format="%(asctime)s %(levelname)-7s %(message)s",
         datefmt="%Y-%m-%d %H:%M:%S",
     )
-    # Libraries speak at debug level of every packet.
-    for name in ("asyncio", "pyroute2"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # Ours alone: libraries speak at debug level of every packet.
+    if verbose:
+        for package in ("runner", "isolation"):
+            logging.getLogger(package).setLevel(logging.DEBUG)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,8 @@ def _decode(wait_status: int | None) -> tuple[int | None, int | None]:
 
 
 def _launch_error(facts: Facts) -> Outcome:
-    detail = f"{facts.failed_step}: {facts.failed_text}"
+    text = facts.failed_text
+    detail = text if facts.is_exec_step else f"{facts.failed_step}: {text}"
     return Outcome(LAUNCH_ERROR, None, None, _launch_status(facts), detail)
 
 

@@ -165,6 +165,8 @@ class RunLoop:
             # As pid 1 of the namespace: every process of the job but this one.
             with suppress(ProcessLookupError):
                 os.kill(-1, signal.SIGTERM)
+                # A stopped process would only see it when somebody continued it.
+                os.kill(-1, signal.SIGCONT)
         elif action == KILL:
             kill_payload(self._handles)
 

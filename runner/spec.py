@@ -42,7 +42,7 @@ def _limits(request: LimitsRequest, config: Config) -> dict[str, Any]:
     limits = {
         "memory_max_bytes": request.memory_max_bytes or config.jobs.default_memory_max,
         "cpu_max_millicpus": request.cpu_max_millicpus,
-        "pids_max": request.pids_max or config.jobs.default_pids_max,
+        "pids_max": request.pids_max or config.jobs.default_pids_max or None,
         "timeout_seconds": request.timeout_seconds,
         "io": [_io(entry.path, entry.read_bytes_per_second, entry.write_bytes_per_second)
                for entry in request.io],

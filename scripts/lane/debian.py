@@ -26,16 +26,17 @@ class Suite:
             (work / directory).mkdir(parents=True)
         source = f"deb [signed-by={KEYRING}] {find_mirror()} {name} main\n"
         (work / "sources.list").write_text(source)
+        (work / "apt.conf").write_text(self._configuration())
         say(f"reading the package lists of Debian {name}")
         self._apt("apt-get", "update")
 
-    def newest(self, pattern: str) -> str:
-        """The package with the highest number in the pattern's first group."""
-        names = self._apt("apt-cache", "pkgnames").split()
-        found = [match for name in names if (match := re.fullmatch(pattern, name))]
-        if not found:
-            raise LaneError(f"Debian {self.name} has no package like {pattern}")
-        return max(found, key=lambda match: _numbers(match[1]))[0]
+    def newest(self, prefix: str) -> str:
+        """The package whose name is the prefix and the highest version number."""
+        names = self._apt("apt-cache", "pkgnames", prefix).split()
+        numbered = [name for name in names if re.fullmatch(r"[\d.]+", name.removeprefix(prefix))]
+        if not numbered:
+            raise LaneError(f"Debian {self.name} has no package {prefix}X.Y")
+        return max(numbered, key=version_order)
 
     def version(self, package: str) -> str:
         """The version of a package, as the archive has it."""
@@ -55,21 +56,25 @@ class Suite:
         run(["dpkg-deb", "--extract", archive, into])
 
     def _apt(self, tool: str, *arguments: str, cwd: Path | None = None) -> str:
+        return run([tool, "-c", self._work / "apt.conf", *arguments], cwd=cwd)
+
+    def _configuration(self) -> str:
         options = {
             "Dir::Etc::SourceList": self._work / "sources.list",
-            "Dir::Etc::SourceParts": "-",
+            "Dir::Etc::SourceParts": "/dev/null",
             # The machine's pins are meant for its own suite.
             "Dir::Etc::Preferences": "/dev/null",
-            "Dir::Etc::PreferencesParts": "-",
+            "Dir::Etc::PreferencesParts": "/dev/null",
             "Dir::State::Lists": self._work / "lists",
             "Dir::Cache": self._work / "cache",
             # Installed packages would count as candidates, and can't be downloaded.
             "Dir::State::Status": "/dev/null",
             # The download user cannot write below a private directory.
             "APT::Sandbox::User": "",
+            # An unreachable mirror is only a warning otherwise.
+            "APT::Update::Error-Mode": "any",
         }
-        words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-        return run([tool, *words, *arguments], cwd=cwd)
+        return "".join(f'{name} "{value}";\n' for name, value in options.items())
 
 
 def find_mirror() -> str:
@@ -117,5 +122,6 @@ def _present(proof: str) -> bool:
     return shutil.which(proof, path=tool_path()) is not None
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
+def version_order(version: str) -> tuple[int, ...]:
+    """A key that sorts versions by their numbers."""
+    return tuple(int(number) for number in re.findall(r"\d+", version))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import socket
 import threading
 from contextlib import suppress
@@ -121,8 +122,6 @@ class FakeDaemon:
 
     def start(self) -> None:
         with suppress(FileNotFoundError):
-            import os
-
             os.unlink(self.path)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self.path)
@@ -215,11 +214,10 @@ def make_job() -> Callable[..., dict[str, Any]]:
     return make
 
 
-Runctl = "Callable[..., tuple[int, str, str]]"
-
-
 @pytest.fixture
-def runctl(daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]) -> Runctl:
+def runctl(
+    daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     """Runs runctl in this process: exit status, stdout, stderr."""
 
     def run(*arguments: str) -> tuple[int, str, str]:

@@ -46,7 +46,7 @@ def test_chunks_come_by_stream_with_offsets_then_the_status(
     events = [output(0, (1, b"out"), (2, b"err")), output(6, (1, b"!"))]
     serve(daemon, events, {"cursor": 7, "status": make_job(result={})})
     with Client(daemon.path) as client, client.logs(JOB_ID) as stream:
-        assert stream.status is None
+        assert [stream.status] == [None]
         assert list(stream) == [
             LogChunk(0, 1, b"out", 7),
             LogChunk(3, 2, b"err", 7),
@@ -192,7 +192,9 @@ def test_a_refusal_ends_following(daemon: FakeDaemon) -> None:
         {"gap_bytes": None, "offset": 1},
     ],
 )
-def test_an_event_that_does_not_fit_is_a_protocol_error(daemon: FakeDaemon, event: Any) -> None:
+def test_an_event_that_does_not_fit_is_a_protocol_error(
+    daemon: FakeDaemon, event: dict[str, Any]
+) -> None:
     serve(daemon, [event], {})
     with Client(daemon.path) as client, pytest.raises(ProtocolError):
         list(client.logs(JOB_ID))

@@ -28,7 +28,10 @@ def test_the_callers_directory_environment_and_umask_are_the_defaults() -> None:
 
 
 def test_the_umask_is_read_and_stays() -> None:
-    script = "import os; os.umask(0o37); from client.submission import current_umask as u; print(u(), u())"
+    script = (
+        "import os; os.umask(0o37); from client.submission import current_umask as umask;"
+        "print(umask(), umask())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
@@ -36,7 +39,7 @@ def test_the_umask_is_read_and_stays() -> None:
 
 
 def test_text_that_is_not_utf8_travels_as_bytes() -> None:
-    args = build_submission(["a\udcff", b"b\xfe", b"c"], env={b"K\xff": "v"}, cwd="/d\udcff")
+    args = build_submission(["a\udcff", b"b\xfe", b"c"], env={b"K\xff": b"v"}, cwd="/d\udcff")
     assert args["argv"] == [b"a\xff", b"b\xfe", "c"]
     assert args["env"] == {b"K\xff": "v"}
     assert args["cwd"] == b"/d\xff"

@@ -121,7 +121,7 @@ REFUSALS = [
     (
         "[jobs]\ndefault_pids_max = 4194305",
         (
-            "config.toml:2: jobs.default_pids_max: expected a whole number from 1 to 4194304,"
+            "config.toml:2: jobs.default_pids_max: expected a whole number from 0 to 4194304,"
             " got 4194305"
         ),
     ),
@@ -256,7 +256,7 @@ REFUSALS = [
     (
         f"\njobs.default_pids_max = 0x{'f' * 5000}",
         (
-            "config.toml:2: jobs.default_pids_max: expected a whole number from 1 to 4194304,"
+            "config.toml:2: jobs.default_pids_max: expected a whole number from 0 to 4194304,"
             " got a number that is too long to show"
         ),
     ),

@@ -15,7 +15,7 @@ from client.cli import VERBS, main
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.client.conftest import FakeDaemon
+    from tests.unit.client.conftest import FakeDaemon, Session
 
     Job = Callable[..., dict[str, Any]]
     Runctl = Callable[..., tuple[int, str, str]]
@@ -154,7 +154,7 @@ def test_a_reader_that_is_gone_ends_it_quietly(
 ) -> None:
     daemon.answer("list", {"jobs": [make_job()] * 500, "next": None})
 
-    def logs(session: Any, request: dict[str, Any]) -> None:
+    def logs(session: Session, request: dict[str, Any]) -> None:
         event = {"offset": 0, "runs": [[1, 3, 0]], "data": b"abc"}
         session.event(request, 1, event)
         session.ok(request, {"cursor": 3, "status": make_job()})
@@ -182,7 +182,7 @@ def test_a_full_disk_is_said(daemon: FakeDaemon, make_job: Job) -> None:
 def test_closed_descriptors_do_not_become_the_socket(daemon: FakeDaemon, make_job: Job) -> None:
     daemon.answer("status", make_job())
     script = f"exec {' '.join(COMMAND)} --socket {daemon.path} status 3f2a <&- >&- 2>&-"
-    done = subprocess.run(["/bin/sh", "-c", script], timeout=30, check=False)  # noqa: S603
+    done = subprocess.run(["/bin/sh", "-c", script], timeout=30, check=False)
     assert done.returncode == 0
     assert [request["op"] for request in daemon.seen] == ["hello", "status"]
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from tests.unit.client.conftest import FakeDaemon, Session
 
     Job = Callable[..., dict[str, Any]]
-    Start = Callable[..., "subprocess.Popen[bytes]"]
+    Process = subprocess.Popen[bytes]
+    Start = Callable[..., Process]
 
 JOB_ID = "3f2a81c0-5d0f-4c3e-9d7e-0c6a3b1f2e4d"
 COMMAND = [sys.executable, "-W", "error", "-m", "client.cli"]
@@ -51,10 +52,11 @@ class Script:
     def print(self, stream: int, data: bytes) -> None:
         assert self.stream
         session, request = self.stream
+        # Counted first: whoever reads the output may have us print on, in another thread.
         self.seq += 1
+        begin, self.position = self.position, self.position + len(data)
         runs = [[stream, len(data), 1]]
-        session.event(request, self.seq, {"offset": self.position, "runs": runs, "data": data})
-        self.position += len(data)
+        session.event(request, self.seq, {"offset": begin, "runs": runs, "data": data})
 
     def end(self, result: dict[str, Any]) -> None:
         assert self.stream
@@ -75,12 +77,14 @@ def script(daemon: FakeDaemon, make_job: Job) -> Script:
 @pytest.fixture
 def start(daemon: FakeDaemon) -> Iterator[Start]:
     """Starts `runctl run make`; it is gone when the test is over."""
-    processes: list[subprocess.Popen[bytes]] = []
+    processes: list[Process] = []
 
-    def run(**options: Any) -> subprocess.Popen[bytes]:
+    def run(*, prefix: tuple[str, ...] = (), stdout: int = subprocess.PIPE) -> Process:
         process = subprocess.Popen(
-            [*COMMAND, "--socket", daemon.path, "run", "make"],
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "bufsize": 0, **options},
+            [*prefix, *COMMAND, "--socket", daemon.path, "run", "make"],
+            bufsize=0,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
         )
         processes.append(process)
         return process
@@ -91,7 +95,7 @@ def start(daemon: FakeDaemon) -> Iterator[Start]:
         process.communicate(timeout=30)
 
 
-def finish(process: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
+def finish(process: Process) -> tuple[int, bytes, bytes]:
     out, err = process.communicate(timeout=30)
     return process.returncode, out, err
 
@@ -173,7 +177,7 @@ def test_signals_that_were_ignored_stay_ignored(
     script: Script, start: Start, daemon: FakeDaemon
 ) -> None:
     script.ends = False
-    process = start(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process = start(prefix=("/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh"))
     daemon.wait_for("logs")
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGTERM)
