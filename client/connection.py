@@ -81,8 +81,9 @@ class Connection:
             self._socket.sendall(frame)
         except TimeoutError:
             raise ConnectionLost(f"runnerd did not take the {op} request in time") from None
-        except OSError as error:
-            self._raise_last_words(error)
+        except OSError:
+            # What the daemon said before it closed is still to be read; after that, its end.
+            return
 
     def receive(self, request_id: int) -> protocol.Message:
         """The next message for that id: one with `event`, or the last one, with `ok`.
@@ -112,17 +113,6 @@ class Connection:
         except OSError:
             return False
         return False
-
-    def _raise_last_words(self, error: OSError) -> None:
-        """Raise what the daemon said before it closed, or else that it is gone."""
-        try:
-            self._socket.settimeout(1.0)
-            message = self._read_frame()
-        except (ConnectionLost, ProtocolError, OSError):
-            message = {}
-        if "error" in message and message.get("id") == 0:
-            raise RequestRefused.from_wire(message["error"]) from None
-        raise ConnectionLost(f"runnerd closed the connection ({error.strerror})") from None
 
     def _read_frame(self) -> protocol.Message:
         try:

@@ -30,6 +30,7 @@ CREATE TABLE jobs (
     submitted_ns     INTEGER NOT NULL,
     started_ns       INTEGER,
     ended_ns         INTEGER,
+    boot_id          TEXT,
     monitor_pid      INTEGER,
     limits           BLOB,
     reason           TEXT,
@@ -37,6 +38,7 @@ CREATE TABLE jobs (
     CHECK ((state = 'ended') = (ended_ns IS NOT NULL)),
     CHECK ((state = 'ended') = (reason IS NOT NULL)),
     CHECK ((state = 'ended') = (result IS NOT NULL)),
+    CHECK (state NOT IN ('starting', 'running') OR boot_id IS NOT NULL),
     CHECK ((state = 'running') = (monitor_pid IS NOT NULL)),
     CHECK (state <> 'running' OR started_ns IS NOT NULL),
     CHECK (state NOT IN ('queued', 'starting') OR (started_ns IS NULL AND limits IS NULL))

@@ -80,7 +80,7 @@ INSERT_EVENT: Final = (
 DELETE: Final = "DELETE FROM jobs WHERE id = :id"
 
 UPDATES: Final = {
-    Event.LAUNCH: "UPDATE jobs SET state = :state WHERE id = :id",
+    Event.LAUNCH: "UPDATE jobs SET state = :state, boot_id = :boot_id WHERE id = :id",
     Event.STARTED: (
         "UPDATE jobs SET state = :state, monitor_pid = :monitor_pid, started_ns = :started_ns,"
         " limits = :limits WHERE id = :id"

@@ -36,6 +36,7 @@ class Facts(NamedTuple):
     pidfd: int | None
     pid: int | None
     has_log: bool
+    same_boot: bool = True
     damage: str | None = None
 
 
@@ -45,9 +46,11 @@ def judge(state: State, facts: Facts) -> Verdict:
         return Verdict.FINISH
     if facts.pidfd is not None:
         return Verdict.WATCH
-    if facts.has_log or facts.damage is not None or state is State.RUNNING:
-        return Verdict.LOST
-    return Verdict.REQUEUE
+    never_ran = state is State.STARTING and facts.same_boot and not facts.has_log
+    if never_ran and facts.damage is None:
+        return Verdict.REQUEUE
+    # After a power cut a missing log proves nothing: it may not have reached the disk.
+    return Verdict.LOST
 
 
 def examine(job: Job, tree: CgroupTree, directories: JobDirectories) -> Facts:
@@ -62,7 +65,14 @@ def examine(job: Job, tree: CgroupTree, directories: JobDirectories) -> Facts:
         record = directories.read_exit(job.id)
     except (RecordError, OSError) as error:
         damage = f"its exit record cannot be read: {error}"
-    return Facts(record, pidfd, pid, directories.has_log(job.id), damage)
+    same_boot = job.boot_id == boot_id()
+    return Facts(record, pidfd, pid, directories.has_log(job.id), same_boot, damage)
+
+
+def boot_id() -> str:
+    """A name for the time since the machine was booted: random(4), "/proc interfaces"."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
 
 
 def _find_monitor(cgroup: JobCgroup) -> tuple[int | None, int | None]:

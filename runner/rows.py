@@ -40,7 +40,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     `seq` is the order of submission, never used twice. `limits` are those read back from
     the kernel, in the encoding of whoever stored them, None before they were. Times are
-    Unix nanoseconds. `started_ns` of an ended job is None when it never ran. `monitor_pid`
+    Unix nanoseconds. `started_ns` of an ended job is None when it never ran. `boot_id` is that
+    of the machine's boot in which it was last launched (random(4)). `monitor_pid`
     is set while it is running only; `ended_ns`, `reason` and `result` once it has ended.
     """
 
@@ -54,6 +55,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     submitted_ns: int
     started_ns: int | None
     ended_ns: int | None
+    boot_id: str | None
     monitor_pid: int | None
     limits: bytes | None
     reason: str | None

@@ -106,9 +106,9 @@ class Store:
         self._counts[State.QUEUED] += 1
         return self._existing(new.id)
 
-    def mark_starting(self, job_id: str, time_ns: int) -> Job:
+    def mark_starting(self, job_id: str, time_ns: int, boot_id: str) -> Job:
         """From queued to starting. Every mark raises ImpossibleTransition, NoSuchJobError."""
-        return self._advance(job_id, Event.LAUNCH, time_ns, {}, {})
+        return self._advance(job_id, Event.LAUNCH, time_ns, {"boot_id": boot_id}, {})
 
     def mark_running(
         self, job_id: str, monitor_pid: int, started_ns: int, limits: bytes | None

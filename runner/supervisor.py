@@ -20,7 +20,7 @@ from runner.changes import Changes
 from runner.launcher_client import LauncherGoneError
 from runner.launching import CannotLaunchError
 from runner.lifecycle import State
-from runner.reconcile import Facts, Verdict, examine, judge
+from runner.reconcile import Facts, Verdict, boot_id, examine, judge
 from runner.refusal import Refusal
 from runner.store import StoreError
 from runner.usage import read_usage
@@ -130,7 +130,7 @@ class Supervisor:
         running = counts[State.STARTING] + counts[State.RUNNING]
         free = max(0, self.config.jobs.max_running - running)
         for job_id in admit(self.store.queued(free), running, self.config.jobs.max_running):
-            job = self.store.mark_starting(job_id, time.time_ns())
+            job = self.store.mark_starting(job_id, time.time_ns(), boot_id())
             self._spawn(self._launch(job))
 
     async def _launch(self, job: Job) -> None:

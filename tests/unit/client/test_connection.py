@@ -117,7 +117,7 @@ def test_a_daemon_that_closed_after_saying_why_is_quoted(daemon: FakeDaemon) -> 
 
     def drop(session: Session, _request: dict[str, Any]) -> None:
         session.send({"id": 0, "error": {"code": "bad-frame", "detail": "last words"}})
-        session.sock.shutdown(socket.SHUT_RDWR)
+        session.close()
         closed.set()
 
     daemon.handlers["credit"] = drop
@@ -125,7 +125,9 @@ def test_a_daemon_that_closed_after_saying_why_is_quoted(daemon: FakeDaemon) -> 
     connection.notify(1, "credit", {"events": 1})
     assert closed.wait(10)
     with pytest.raises(RequestRefused, match="last words"):
-        connection.notify(1, "credit", {"events": 1})
+        connection.request("status", {})
+    with pytest.raises(ConnectionLost):
+        connection.request("status", {})
     connection.close()
 
 

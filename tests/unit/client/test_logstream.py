@@ -220,6 +220,26 @@ def test_an_end_without_a_status_is_a_protocol_error(daemon: FakeDaemon) -> None
         list(client.logs(JOB_ID))
 
 
+def test_what_was_sent_before_the_daemon_ended_is_still_read(
+    daemon: FakeDaemon, make_job: Job
+) -> None:
+    closed = threading.Event()
+
+    def logs(session: Session, request: dict[str, Any]) -> None:
+        for seq in range(1, WINDOW_EVENTS + 1):
+            session.event(request, seq, output(seq - 1, (1, b"x")))
+        session.ok(request, {"cursor": WINDOW_EVENTS, "status": make_job(result={})})
+        session.close()
+        closed.set()
+
+    daemon.handlers["logs"] = logs
+    with Client(daemon.path) as client, client.logs(JOB_ID) as stream:
+        assert next(stream)
+        assert closed.wait(10)
+        # Credit can no longer be sent; everything is in the socket all the same.
+        assert len(list(stream)) == WINDOW_EVENTS - 1
+
+
 def test_leaving_early_closes_the_connection(daemon: FakeDaemon) -> None:
     left = threading.Event()
 

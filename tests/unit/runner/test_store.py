@@ -72,17 +72,18 @@ def test_a_job_goes_from_queued_to_ended_and_keeps_what_it_was_given(kept: Store
         submitted_ns=5,
         started_ns=None,
         ended_ns=None,
+        boot_id=None,
         monitor_pid=None,
         limits=None,
         reason=None,
         result=None,
         spec=b"\x00spec",
     )
-    starting = kept.mark_starting(new.id, 6)
-    assert starting == msgspec.structs.replace(job, state=State.STARTING)
+    starting = kept.mark_starting(new.id, 6, "boot")
+    assert starting == msgspec.structs.replace(job, state=State.STARTING, boot_id="boot")
     running = kept.mark_running(new.id, 4321, 7, b"limits")
     assert running == msgspec.structs.replace(
-        job, state=State.RUNNING, monitor_pid=4321, started_ns=7, limits=b"limits"
+        starting, state=State.RUNNING, monitor_pid=4321, started_ns=7, limits=b"limits"
     )
     last = kept.mark_ended(new.id, 8, "exit", b"result")
     assert last == msgspec.structs.replace(
@@ -94,9 +95,9 @@ def test_a_job_goes_from_queued_to_ended_and_keeps_what_it_was_given(kept: Store
 def test_each_change_is_an_event_with_its_time(kept: Store) -> None:
     new = new_job(by=7, submitted_ns=5)
     kept.insert(new)
-    kept.mark_starting(new.id, 6)
+    kept.mark_starting(new.id, 6, "boot")
     kept.mark_requeued(new.id, 7, "no log")
-    kept.mark_starting(new.id, 8)
+    kept.mark_starting(new.id, 8, "boot")
     kept.mark_running(new.id, 4321, 9, None)
     kept.mark_ended(new.id, 10, "lost", b"")
     kept.delete(new.id, 11, 0)
@@ -130,13 +131,13 @@ def test_a_change_that_is_not_possible_leaves_job_and_events_alone(kept: Store) 
 
 def test_a_job_that_ran_unseen_gets_its_start_with_its_end(kept: Store) -> None:
     job = kept.insert(new_job())
-    kept.mark_starting(job.id, 2)
+    kept.mark_starting(job.id, 2, "boot")
     assert kept.mark_ended(job.id, 9, "exit", b"", started_ns=3).started_ns == 3
 
 
 def test_a_start_that_is_known_is_not_replaced(kept: Store) -> None:
     job = kept.insert(new_job())
-    kept.mark_starting(job.id, 2)
+    kept.mark_starting(job.id, 2, "boot")
     kept.mark_running(job.id, 4321, 3, None)
     assert kept.mark_ended(job.id, 9, "exit", b"", started_ns=4).started_ns == 3
 
@@ -144,7 +145,7 @@ def test_a_start_that_is_known_is_not_replaced(kept: Store) -> None:
 def test_an_unknown_job_is_an_error_to_change_and_nothing_to_read(kept: Store) -> None:
     assert kept.get("absent") is None
     with pytest.raises(NoSuchJobError, match="there is no job absent"):
-        kept.mark_starting("absent", 1)
+        kept.mark_starting("absent", 1, "boot")
     with pytest.raises(NoSuchJobError):
         kept.delete("absent", 1, 0)
 
@@ -180,8 +181,8 @@ def test_the_number_of_a_removed_job_is_not_given_again(kept: Store) -> None:
 def test_active_and_queued_are_in_the_order_of_submission(kept: Store) -> None:
     ids = [kept.insert(new_job()).id for _ in range(5)]
     ended(kept, ids[1])
-    kept.mark_starting(ids[0], 2)
-    kept.mark_starting(ids[3], 2)
+    kept.mark_starting(ids[0], 2, "boot")
+    kept.mark_starting(ids[3], 2, "boot")
     kept.mark_running(ids[3], 4321, 3, None)
     assert [job.id for job in kept.active()] == [ids[0], ids[2], ids[3], ids[4]]
     assert [job.id for job in kept.launched()] == [ids[0], ids[3]]
@@ -337,10 +338,10 @@ def test_a_change_that_cannot_be_written_changes_nothing(path: str) -> None:
     job = kept.insert(new_job())
     kept._db.execute("PRAGMA query_only = ON")
     with pytest.raises(StoreError, match=r"readonly database .*writable"):
-        kept.mark_starting(job.id, 2)
+        kept.mark_starting(job.id, 2, "boot")
     assert kept.counts()[State.QUEUED] == 1
     kept._db.execute("PRAGMA query_only = OFF")
-    assert kept.mark_starting(job.id, 2).state is State.STARTING
+    assert kept.mark_starting(job.id, 2, "boot").state is State.STARTING
     kept.close()
 
 

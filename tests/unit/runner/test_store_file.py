@@ -51,7 +51,7 @@ for number in itertools.count():
     kept.insert(NewJob(id=job_id, submitted_by_uid=0, uid=0, gid=0, name=None,
                        spec=b"s" * (number % 9000), submitted_ns=1))
     print(job_id, "queued", flush=True)
-    kept.mark_starting(job_id, 2)
+    kept.mark_starting(job_id, 2, "boot")
     print(job_id, "starting", flush=True)
     kept.mark_running(job_id, 4321, 3, b"limits")
     print(job_id, "running", flush=True)

@@ -42,6 +42,7 @@ class Model:
             state=State.QUEUED,
             started_ns=None,
             ended_ns=None,
+            boot_id=None,
             monitor_pid=None,
             limits=None,
             reason=None,
@@ -56,6 +57,8 @@ class Model:
         if job is None or (job.state, event) not in TRANSITIONS:
             return False
         changes: dict[str, object] = {"state": TRANSITIONS[job.state, event]}
+        if event is Event.LAUNCH:
+            changes |= {"boot_id": "boot"}
         if event is Event.STARTED:
             changes |= {"monitor_pid": now, "started_ns": now, "limits": b"limits"}
         if event is Event.FINISH:
@@ -77,7 +80,7 @@ def apply(kept: Store, job_id: str, event: Event | None, now: int) -> bool:
     try:
         match event:
             case Event.LAUNCH:
-                kept.mark_starting(job_id, now)
+                kept.mark_starting(job_id, now, "boot")
             case Event.STARTED:
                 kept.mark_running(job_id, now, now, b"limits")
             case Event.REQUEUE:

@@ -1,0 +1,135 @@
+"""Jobs by the client library, for tests that ask what one sees, does and leaves.
+
+runctl's own start takes longer than such a job; what a user types is tested in test_run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from client import protocol
+from client.logstream import LogChunk
+from tests.kernel.harness import wait_until
+
+if TYPE_CHECKING:
+    from client.api import Client
+    from client.records import JobResult, JobStatus
+    from tests.kernel.harness import Daemon
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Ended(NamedTuple):
+    """A job after its end, with all of its output."""
+
+    status: JobStatus
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def result(self) -> JobResult:
+        assert self.status["result"] is not None
+        return self.status["result"]
+
+    @property
+    def text(self) -> str:
+        """What it said, for an assertion's message and for `in`."""
+        return (self.stdout + self.stderr).decode(errors="replace")
+
+
+def submit(client: Client, *argv: str, user: str = "alice", **options: Any) -> str:
+    """Submit as root on behalf of a user; the id."""
+    given = {"cwd": "/", "env": {"PATH": PATH}, "umask": 0o022, **options}
+    return client.submit(list(argv), user=user, **given)
+
+
+def output(client: Client, job: str) -> tuple[bytes, bytes]:
+    """Everything that was written until the job's end, stdout and stderr."""
+    streams: dict[int, list[bytes]] = {protocol.STDOUT: [], protocol.STDERR: []}
+    with client.logs(job, follow=True) as log:
+        for item in log:
+            assert isinstance(item, LogChunk), item
+            streams[item.stream].append(item.data)
+    return b"".join(streams[protocol.STDOUT]), b"".join(streams[protocol.STDERR])
+
+
+def run(daemon: Daemon, *argv: str, user: str = "alice", **options: Any) -> Ended:
+    """Run a command to its end."""
+    with daemon.client() as client:
+        job = submit(client, *argv, user=user, **options)
+        stdout, stderr = output(client, job)
+        return Ended(client.status(job), stdout, stderr)
+
+
+def run_shell(daemon: Daemon, script: str, user: str = "alice", **options: Any) -> Ended:
+    """Run lines of sh to their end."""
+    return run(daemon, "sh", "-c", script, user=user, **options)
+
+
+def run_python(daemon: Daemon, program: str, user: str = "alice", **options: Any) -> Ended:
+    """Run a Python program to its end."""
+    return run(daemon, *python(program), user=user, **options)
+
+
+def ask_python(daemon: Daemon, program: str, user: str = "alice", **options: Any) -> Any:
+    """What a Python program, run as a job, prints as JSON."""
+    ended = run_python(daemon, program, user, **options)
+    assert ended.result["exit_status"] == 0, ended.text
+    return json.loads(ended.stdout)
+
+
+def python(program: str) -> list[str]:
+    """The command for a Python program; nothing but the standard library."""
+    return [sys.executable, "-I", "-S", "-c", program]
+
+
+def wait_for_output(client: Client, job: str, wanted: bytes) -> None:
+    """Return when the job has written this much and no more is on its way to us."""
+    with client.logs(job, follow=True) as log:
+        seen = b""
+        for item in log:
+            assert isinstance(item, LogChunk), item
+            seen += item.data
+            if wanted in seen:
+                return
+    raise AssertionError(f"the job ended without {wanted!r}: {seen!r}")
+
+
+def payload_cgroup(daemon: Daemon, job: str) -> str:
+    """Where the processes of a job are."""
+    return f"{daemon.cgroup_root}/job-{job}/payload"
+
+
+def pids(cgroup: str) -> list[int]:
+    """The processes in a cgroup, as the host numbers them."""
+    with open(f"{cgroup}/cgroup.procs", encoding="ascii") as file:
+        return [int(line) for line in file]
+
+
+def wait_for_pids(cgroup: str, count: int) -> list[int]:
+    """The processes of a cgroup as soon as there are so many."""
+    wait_until(lambda: len(pids(cgroup)) == count, 10, lambda: pids(cgroup))
+    return pids(cgroup)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the host has this process; a zombie has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def status_fields(text: str) -> dict[str, str]:
+    """The lines of a /proc/PID/status (proc(5))."""
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def job_cgroups(daemon: Daemon) -> list[str]:
+    """The cgroups of jobs that there are."""
+    return [name for name in os.listdir(daemon.cgroup_root) if name.startswith("job-")]
