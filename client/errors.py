@@ -125,10 +125,11 @@ def describe(error: BaseException, options: Mapping[str, str] | None = None) -> 
     if not isinstance(error, RequestRefused):
         return printable(str(error)) or type(error).__name__
     if error.code in ABOUT_A_JOB:
-        name, data = _value(error.given) if error.given else "", ""
+        name, given, allowed = _value(error.given) if error.given else "", "", ""
     else:
-        name, data = _option_name(error.field, options or {}), _given_allowed(error)
-    parts = [part for part in (data, _reason(error)) if part]
+        name = _option_name(error.field, options or {})
+        given, allowed = _given(error), _allowed(error)
+    parts = (part for part in (given, _reason(error), allowed) if part)
     text = "; ".join(parts) or error.code
     if error.candidates:
         text += ": " + ", ".join(printable(item) for item in error.candidates)
@@ -146,9 +147,8 @@ def _reason(error: RequestRefused) -> str:
     return _PROSE.get(error.code, f"runnerd refused it ({printable(error.code)})")
 
 
-def _given_allowed(error: RequestRefused) -> str:
-    given = "" if error.given is None else f"{_value(error.given)}{_unit(error)} given"
-    return "; ".join(part for part in (given, _allowed(error)) if part)
+def _given(error: RequestRefused) -> str:
+    return "" if error.given is None else f"{_value(error.given)}{_unit(error)} given"
 
 
 def _allowed(error: RequestRefused) -> str:

@@ -78,7 +78,7 @@ def mount_proc() -> None:
     for path in _KERNEL_SETTINGS:
         if os.path.exists(path):
             mount(path, path, None, MountFlags.BIND)
-            mount(None, path, None, MountFlags.REMOUNT | MountFlags.BIND | _READ_ONLY)
+            _make_read_only(path)
 
 
 def mount_message_queues() -> None:
@@ -87,21 +87,27 @@ def mount_message_queues() -> None:
         mount("mqueue", "/dev/mqueue", "mqueue", _INERT)
 
 
-def mount_sys() -> None:
-    """A read-only /sys of the job's own network, and its own cgroup as the whole cgroup tree.
+def mount_sys(*, own_network: bool) -> None:
+    """A read-only /sys of the job's network, and its own cgroup as the whole cgroup tree.
 
     On a hybrid host this also covers the v1 hierarchies. The file systems below the host's
     /sys (debugfs, tracefs, bpf, efivars) are not put back.
     """
-    _mount_read_only("sysfs", "/sys", "sysfs")
+    if own_network:
+        mount("sysfs", "/sys", "sysfs", _INERT)
+    else:
+        # There is one sysfs for each network namespace, and mounting it over itself is
+        # EBUSY; a bind without what is mounted below comes to the same.
+        mount("/sys", "/sys", None, MountFlags.BIND)
+    _make_read_only("/sys")
     if os.path.isdir("/sys/fs/cgroup"):
-        _mount_read_only("cgroup2", "/sys/fs/cgroup", "cgroup2")
+        mount("cgroup2", "/sys/fs/cgroup", "cgroup2", _INERT)
+        _make_read_only("/sys/fs/cgroup")
 
 
-def _mount_read_only(source: str, target: str, fstype: str) -> None:
-    mount(source, target, fstype, _INERT)
-    # Read-only as a property of this mount: asked for at once it would be one of the
-    # superblock, which cgroup2 shares with the host.
+def _make_read_only(target: str) -> None:
+    # As a property of this mount: asked for when mounting it would be one of the superblock,
+    # which cgroup2 and the host's sysfs share with the host.
     mount(None, target, None, MountFlags.REMOUNT | MountFlags.BIND | _READ_ONLY)
 
 

@@ -94,7 +94,7 @@ def _steps(command: Command, network_fd: int | None) -> list[tuple[str, Callable
         ("open the working directory", place.open),
         ("mount the private directories", place.cover),
         ("mount /proc", mounts.mount_proc),
-        ("mount /sys", mounts.mount_sys),
+        ("mount /sys", lambda: mounts.mount_sys(own_network=network_fd is not None)),
         ("mount /dev/mqueue", mounts.mount_message_queues),
         ("drop privileges", lambda: _drop(command)),
         ("enter the working directory", place.enter),

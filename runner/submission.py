@@ -71,16 +71,21 @@ async def find_devices(spec: dict[str, Any]) -> dict[bytes, str]:
         field = f"limits.io[{index}].path"
         path = os.fsdecode(entry["path"])
         account = Account(spec["uid"], spec["gid"], tuple(spec["groups"]), spec["user"])
-        disk = await _ask(account, field, path, partial(disk_of_path, path))
+        wanted = f"a path that {account.name} can reach"
+        disk = await _ask(account, field, path, partial(disk_of_path, path), wanted)
         devices[entry["path"]] = disk.device
     return devices
 
 
 async def _check_cwd(request: Submit, account: Account) -> None:
-    await _ask(account, "cwd", os.fsdecode(request.cwd), lambda: check_directory(request.cwd))
+    path = os.fsdecode(request.cwd)
+    wanted = f"an existing directory that {account.name} may enter"
+    await _ask(account, "cwd", path, lambda: check_directory(request.cwd), wanted)
 
 
-async def _ask(account: Account, field: str, path: str, question: Callable[[], _T]) -> _T:
+async def _ask(
+    account: Account, field: str, path: str, question: Callable[[], _T], wanted: str
+) -> _T:
     caller = Caller(account.uid, account.gid, account.groups)
     try:
         async with asyncio.timeout(_PATH_SECONDS):
@@ -97,7 +102,7 @@ async def _ask(account: Account, field: str, path: str, question: Callable[[], _
         "invalid-argument",
         field=field,
         given=shown(path),
-        allowed=f"a path that {account.name} can use",
+        allowed=wanted,
         detail=why,
     )
 

@@ -15,7 +15,7 @@ def read_usage(job_cgroup: int, payload_cgroup: int) -> dict[str, int | None]:
         "cpu_user_usec": cpu.get("user_usec"),
         "cpu_system_usec": cpu.get("system_usec"),
         "memory_peak_bytes": cgroup_files.read_int(payload_cgroup, "memory.peak"),
-        "oom_kills": memory_events.get("oom_kill"),
+        "oom_kills": _processes_killed(memory_events),
         "pids_peak": cgroup_files.read_int(payload_cgroup, "pids.peak"),
         "pids_max_hits": pids_events.get("max"),
         "io_read_bytes": cgroup_files.sum_nested(job_cgroup, "io.stat", "rbytes"),
@@ -23,6 +23,18 @@ def read_usage(job_cgroup: int, payload_cgroup: int) -> dict[str, int | None]:
     }
 
 
+def _processes_killed(memory_events: dict[str, int]) -> int | None:
+    """How many processes the kernel killed for want of memory.
+
+    In a group kill it counts its first victim twice (mm/oom_kill.c: the victim itself, and
+    again as a member of the group), as long as that still had its memory the second time.
+    """
+    kills = memory_events.get("oom_kill")
+    if not kills:
+        return kills
+    return max(1, kills - memory_events.get("oom_group_kill", 0))
+
+
 def count_oom_kills(payload_cgroup: int) -> int:
-    """How many processes of the job the kernel killed for want of memory."""
+    """Whether, and about how often, the kernel killed in the job for want of memory."""
     return cgroup_files.read_keyed(payload_cgroup, "memory.events").get("oom_kill", 0)

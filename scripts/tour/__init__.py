@@ -1,0 +1,1 @@
+"""What `scripts/demo` does: the main job, shown and checked step by step."""

@@ -1,0 +1,99 @@
+"""Frames out of a byte stream, however it was cut, and what is held meanwhile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.protocol import HEADER, MAX_FRAME_BYTES, FrameError, encode_frame
+from runner.server.framing import FrameBuffer
+
+Message = dict[str, Any]
+
+messages = st.lists(
+    st.dictionaries(st.text(max_size=4), st.integers(0, 2**32) | st.binary(max_size=40)),
+    max_size=6,
+)
+
+
+def pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
+    return [stream[start:end] for start, end in zip(places, places[1:], strict=False)]
+
+
+@given(sent=messages, cuts=st.lists(st.integers(0)))
+def test_however_a_stream_is_cut_the_messages_are_the_same(
+    sent: list[Message], cuts: list[int]
+) -> None:
+    buffer = FrameBuffer()
+    stream = b"".join(map(encode_frame, sent))
+    got = [message for piece in pieces(stream, cuts) for message in buffer.feed(piece)]
+    assert got == sent
+    assert not buffer.partial
+
+
+@given(sent=messages, tail=st.integers(1, 30))
+def test_a_frame_without_its_end_is_partial_until_the_end_comes(
+    sent: list[Message], tail: int
+) -> None:
+    last = encode_frame({"last": b"0123456789"})
+    cut = len(last) - tail % len(last)
+    cut = max(1, cut)
+    buffer = FrameBuffer()
+    assert list(buffer.feed(b"".join(map(encode_frame, sent)) + last[:cut])) == (
+        [*sent, {"last": b"0123456789"}] if cut == len(last) else sent
+    )
+    assert buffer.partial == (cut < len(last))
+    if buffer.partial:
+        assert list(buffer.feed(last[cut:])) == [{"last": b"0123456789"}]
+        assert not buffer.partial
+
+
+@given(sent=messages, cuts=st.lists(st.integers(0)))
+def test_between_reads_no_more_than_one_frame_is_held(sent: list[Message], cuts: list[int]) -> None:
+    buffer = FrameBuffer()
+    frames = list(map(encode_frame, sent))
+    longest = max(map(len, frames), default=0)
+    for piece in pieces(b"".join(frames), cuts):
+        list(buffer.feed(piece))
+        assert len(buffer._data) < max(longest, 1)
+
+
+@pytest.mark.parametrize("length", [0, MAX_FRAME_BYTES + 1, 2**31, 2**32 - 1])
+def test_a_length_out_of_bounds_is_refused_by_its_header_alone(length: int) -> None:
+    buffer = FrameBuffer()
+    with pytest.raises(FrameError, match=str(length)):
+        list(buffer.feed(HEADER.pack(length)))
+    assert len(buffer._data) <= HEADER.size
+
+
+def test_a_frame_of_the_full_length_is_taken() -> None:
+    data = bytes(MAX_FRAME_BYTES - 8)
+    frame = encode_frame({"a": data})
+    assert len(frame) == HEADER.size + MAX_FRAME_BYTES
+    buffer = FrameBuffer()
+    assert list(buffer.feed(frame[:-1])) == []
+    assert list(buffer.feed(frame[-1:])) == [{"a": data}]
+
+
+@pytest.mark.parametrize("body", [b"\xc1", b"\x93\x01", b"\x01", b"\x80\x80", b"\xff" * 9])
+def test_messages_before_a_bad_frame_are_given_and_then_the_error(body: bytes) -> None:
+    good = {"id": 1}
+    buffer = FrameBuffer()
+    feed = buffer.feed(encode_frame(good) + HEADER.pack(len(body)) + body)
+    assert next(feed) == good
+    with pytest.raises(FrameError):
+        next(feed)
+
+
+@given(st.lists(st.binary(max_size=60), max_size=5))
+def test_garbage_is_messages_or_a_frame_error_and_nothing_else(parts: list[bytes]) -> None:
+    buffer = FrameBuffer()
+    try:
+        for part in parts:
+            assert all(isinstance(message, dict) for message in buffer.feed(part))
+    except FrameError:
+        return

@@ -1,0 +1,206 @@
+"""Directories of jobs: what is made, what is found, and what is out of reach at once."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from runner import records
+from runner.jobdirs import JobDirectories
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+JOB = "3f2a0000-0000-4000-8000-000000000001"
+OTHER = "3f2a0000-0000-4000-8000-000000000002"
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "jobs"
+
+
+@pytest.fixture
+def directories(jobs: Path) -> Iterator[JobDirectories]:
+    before = set(os.listdir("/proc/self/fd"))
+    made = JobDirectories(str(jobs.parent))
+    yield made
+    made.close()
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_job_has_a_spec_a_fifo_and_an_empty_log_all_for_their_owner_alone(
+    directories: JobDirectories, jobs: Path
+) -> None:
+    previous = os.umask(0)
+    try:
+        files = directories.create(JOB, b"what to run")
+    finally:
+        os.umask(previous)
+    home = jobs / JOB
+    assert sorted(os.listdir(home)) == ["control", "log", "spec"]
+    assert (home / "spec").read_bytes() == b"what to run"
+    assert stat.S_ISFIFO((home / "control").stat().st_mode)
+    assert os.path.samestat(os.fstat(files.job_dir), home.stat())
+    assert os.path.samestat(os.fstat(files.log_dir), (home / "log").stat())
+    assert os.path.samestat(os.fstat(files.control), (home / "control").stat())
+    assert [mode(home), mode(home / "log"), mode(home / "spec"), mode(home / "control")] == [
+        0o700, 0o700, 0o600, 0o600,
+    ]  # fmt: skip
+    assert not any(os.get_inheritable(fd) for fd in files)
+    files.close()
+
+
+def test_a_second_launch_begins_afresh(directories: JobDirectories, jobs: Path) -> None:
+    directories.create(JOB, b"old").close()
+    (jobs / JOB / "log" / "00000000000000000000.log").write_bytes(b"old output")
+    (jobs / JOB / "exit").write_bytes(b"old record")
+    directories.create(JOB, b"new").close()
+    assert not directories.has_log(JOB)
+    assert directories.read_exit(JOB) is None
+    assert (jobs / JOB / "spec").read_bytes() == b"new"
+
+
+def test_a_directory_that_is_a_link_is_replaced_and_not_followed(
+    directories: JobDirectories, jobs: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").touch()
+    (jobs / JOB).symlink_to(outside)
+    directories.create(JOB, b"spec").close()
+    assert not (jobs / JOB).is_symlink()
+    assert os.listdir(outside) == ["precious"]
+
+
+FULL_DISK = """
+import os, resource, signal, sys
+from runner.jobdirs import JobDirectories
+made = JobDirectories(sys.argv[1])
+before = len(os.listdir("/proc/self/fd"))
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+for _ in range(3):
+    try:
+        made.create(sys.argv[2], b"spec")
+    except OSError as error:
+        print(error.strerror)
+print(len(os.listdir("/proc/self/fd")) - before)
+"""
+
+
+def test_a_launch_that_finds_the_disk_full_keeps_no_descriptor(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE stands for the disk: write(2) fails with EFBIG where it would with ENOSPC."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path), JOB],
+        capture_output=True, check=True, cwd=ROOT, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.stdout.split("\n")[:-1] == ["File too large"] * 3 + ["0"]
+
+
+def test_a_stop_reaches_the_fifo_whole_though_nobody_reads_yet(
+    directories: JobDirectories,
+) -> None:
+    files = directories.create(JOB, b"spec")
+    directories.send_stop(JOB, 1000, 2.5)
+    directories.send_stop(JOB, 2**32 - 2, 3600)
+    size = records.CONTROL_RECORD.size
+    read = [records.CONTROL_RECORD.unpack(os.read(files.control, size)) for _ in range(2)]
+    assert read == [(1, 1000, 2500), (1, 2**32 - 2, 3_600_000)]
+    with pytest.raises(BlockingIOError):
+        os.read(files.control, size)
+    files.close()
+
+
+def test_a_stop_for_a_job_without_a_directory_is_an_error(directories: JobDirectories) -> None:
+    with pytest.raises(FileNotFoundError):
+        directories.send_stop(JOB, 0, 0)
+
+
+def test_a_stop_never_waits_for_a_monitor_that_is_gone(directories: JobDirectories) -> None:
+    directories.create(JOB, b"spec").close()
+    directories.send_stop(JOB, 0, 0)
+
+
+def test_a_stop_is_not_written_through_a_link(
+    directories: JobDirectories, jobs: Path, tmp_path: Path
+) -> None:
+    directories.create(JOB, b"spec").close()
+    (tmp_path / "outside").touch()
+    (jobs / JOB / "control").unlink()
+    (jobs / JOB / "control").symlink_to(tmp_path / "outside")
+    with pytest.raises(OSError, match="symbolic links"):
+        directories.send_stop(JOB, 0, 0)
+    assert (tmp_path / "outside").read_bytes() == b""
+
+
+def test_a_log_has_begun_when_its_directory_holds_anything(
+    directories: JobDirectories, jobs: Path
+) -> None:
+    assert not directories.has_log(JOB)
+    directories.create(JOB, b"spec").close()
+    assert not directories.has_log(JOB)
+    (jobs / JOB / "log" / "00000000000000000000.idx").touch()
+    assert directories.has_log(JOB)
+    assert directories.log_path(JOB) == str(jobs / JOB / "log")
+
+
+def test_an_exit_record_is_read_and_a_missing_one_is_none(
+    directories: JobDirectories, jobs: Path
+) -> None:
+    assert directories.read_exit(JOB) is None
+    directories.create(JOB, b"spec").close()
+    assert directories.read_exit(JOB) is None
+    (jobs / JOB / "exit.tmp").write_bytes(records.pack({"reason": "exit"}))
+    assert directories.read_exit(JOB) is None
+    (jobs / JOB / "exit.tmp").rename(jobs / JOB / "exit")
+    assert directories.read_exit(JOB) == {"version": 1, "reason": "exit"}
+
+
+def test_a_record_that_is_garbled_or_too_long_is_an_error(
+    directories: JobDirectories, jobs: Path
+) -> None:
+    directories.create(JOB, b"spec").close()
+    (jobs / JOB / "exit").write_bytes(b"\0" * 10)
+    with pytest.raises(records.RecordError):
+        directories.read_exit(JOB)
+    (jobs / JOB / "exit").write_bytes(b"\0" * (records.MAX_EXIT_BYTES + 1))
+    with pytest.raises(OSError, match="longer than"):
+        directories.read_exit(JOB)
+
+
+def test_a_doomed_job_is_out_of_reach_at_once_and_found_again_after_a_crash(
+    directories: JobDirectories, jobs: Path
+) -> None:
+    directories.create(JOB, b"spec").close()
+    directories.create(OTHER, b"spec").close()
+    directories.doom(JOB)
+    assert directories.names() == [OTHER]
+    assert directories.doomed() == [JOB]
+    assert not directories.has_log(JOB)
+    again = JobDirectories(str(jobs.parent))
+    assert again.doomed() == [JOB]
+    again.remove_doomed(JOB)
+    again.close()
+    assert os.listdir(jobs) == [OTHER]
+
+
+def test_dooming_and_removing_again_is_harmless(directories: JobDirectories) -> None:
+    directories.doom(JOB)
+    directories.remove_doomed(JOB)
+    assert directories.doomed() == []
+
+
+def test_job_directories_are_closed_to_others(directories: JobDirectories, jobs: Path) -> None:
+    assert directories.path == str(jobs)
+    assert mode(jobs) == 0o700

@@ -1,0 +1,376 @@
+"""Output on its way into the log: no byte lost, repeated or out of order, disk full or not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner import pump as pump_module
+from runner.logs.format import STDERR, STDOUT
+from runner.logs.reader import Chunk, LogReader
+from runner.logs.writer import SegmentWriter
+from runner.pump import Pump
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parents[3]
+DEADLINE_SECONDS = 20.0
+
+
+class SometimesFull(SegmentWriter):
+    """A log whose disk is full for the next `refusals` appends."""
+
+    refusals = 0
+    refused = 0
+
+    def append(self, stream: int, data: bytes | bytearray | memoryview, time_ns: int) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            self.refused += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().append(stream, data, time_ns)
+
+
+class Bench:
+    """A pump between real pipes and a real log, turned as the monitor's loop turns it."""
+
+    def __init__(self, path: str, cleanup: ExitStack) -> None:
+        self.path = path
+        dir_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        cleanup.callback(os.close, dir_fd)
+        self.log = SometimesFull(dir_fd, segment_bytes=2**20, keep_bytes=2**30)
+        cleanup.callback(self.log.close)
+        self._cleanup = cleanup
+        self._poll = select.poll()
+        self.ready: dict[int, Callable[[], None]] = {}
+        self.pump = Pump(self.log, self._watch, self._unwatch)
+        self.reads: dict[int, int] = {}
+        self.writes: dict[int, int] = {}
+        for stream in (STDOUT, STDERR):
+            self.reads[stream], self.writes[stream] = os.pipe2(os.O_CLOEXEC)
+            self.pump.add(self.reads[stream], stream)
+            cleanup.callback(self.hang_up, stream)
+
+    def _watch(self, fd: int, action: Callable[[], None]) -> None:
+        assert fd not in self.ready
+        self.ready[fd] = action
+        self._poll.register(fd, select.POLLIN)
+
+    def _unwatch(self, fd: int) -> None:
+        self._poll.unregister(fd)
+        del self.ready[fd]
+
+    def hang_up(self, stream: int) -> None:
+        """The job closes its end."""
+        if (fd := self.writes.pop(stream, -1)) >= 0:
+            os.close(fd)
+
+    def turn(self, timeout_ms: int = 0) -> None:
+        for fd, _ in self._poll.poll(timeout_ms):
+            if fd in self.ready:
+                self.ready[fd]()
+
+    def turn_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline
+            self.turn(10)
+            self.pump.on_time(time.monotonic())
+
+    def finish(self) -> None:
+        """As after the end of a job; closes the read ends."""
+        self.pump.drain(time.monotonic() + DEADLINE_SECONDS)
+        for stream in list(self.writes):
+            self.hang_up(stream)
+
+    def output(self) -> dict[int, bytes]:
+        """What a reader of the log sees of each stream."""
+        return self.streams_and_whole()[0]
+
+    def streams_and_whole(self) -> tuple[dict[int, bytes], bytes]:
+        whole = b""
+        split = {STDOUT: b"", STDERR: b""}
+        with LogReader(self.path) as reader:
+            while (piece := reader.read(len(whole))) is not None:
+                assert isinstance(piece, Chunk)
+                whole += piece.data
+                position = 0
+                for stream, length, _ in piece.runs:
+                    split[stream] += piece.data[position : position + length]
+                    position += length
+        return split, whole
+
+
+@pytest.fixture(autouse=True)
+def no_descriptor_left() -> Iterator[None]:
+    before = set(os.listdir("/proc/self/fd"))
+    yield
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with ExitStack() as cleanup:
+        yield Bench(str(tmp_path), cleanup)
+
+
+@pytest.fixture
+def quick_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump_module, "_RETRY_SECONDS", 0.002)
+
+
+def test_output_goes_to_the_log_in_its_order_and_by_its_stream(bench: Bench) -> None:
+    for stream, text in ((STDOUT, b"one "), (STDERR, b"two "), (STDOUT, b"three")):
+        os.write(bench.writes[stream], text)
+        bench.turn_until(lambda: not select.select(list(bench.reads.values()), [], [], 0)[0])
+    bench.finish()
+    assert bench.streams_and_whole() == (
+        {STDOUT: b"one three", STDERR: b"two "},
+        b"one two three",
+    )
+
+
+def test_output_is_dated_by_the_wall_clock(bench: Bench) -> None:
+    before = time.time_ns()
+    os.write(bench.writes[STDOUT], b"x")
+    bench.finish()
+    with LogReader(bench.path) as reader:
+        piece = reader.read(0)
+    assert isinstance(piece, Chunk)
+    assert before <= piece.runs[0][2] <= time.time_ns()
+
+
+def test_a_stream_that_the_job_closes_is_let_go_and_the_other_goes_on(bench: Bench) -> None:
+    os.write(bench.writes[STDOUT], b"last words")
+    bench.hang_up(STDOUT)
+    bench.turn_until(lambda: set(bench.ready) == {bench.reads[STDERR]})
+    os.write(bench.writes[STDERR], b"still here")
+    bench.finish()
+    assert bench.output() == {STDOUT: b"last words", STDERR: b"still here"}
+    assert bench.ready == {}
+
+
+def test_draining_takes_what_is_in_the_pipes_without_waiting_for_their_end(bench: Bench) -> None:
+    """A process outside may still hold the write end: its end-of-file may never come."""
+    data = os.urandom(65536)
+    for stream in (STDOUT, STDERR):
+        assert os.write(bench.writes[stream], data) == len(data)
+    bench.pump.drain(time.monotonic() + DEADLINE_SECONDS)
+    assert bench.output() == {STDOUT: data, STDERR: data}
+    assert bench.pump.lost_errno == 0
+    for stream in (STDOUT, STDERR):
+        with pytest.raises(BrokenPipeError):
+            os.write(bench.writes[stream], b"x")
+
+
+def test_draining_when_everything_was_closed_is_harmless(bench: Bench) -> None:
+    for stream in (STDOUT, STDERR):
+        bench.hang_up(stream)
+    bench.turn_until(lambda: not bench.ready)
+    bench.finish()
+    assert bench.output() == {STDOUT: b"", STDERR: b""}
+
+
+def test_a_writer_outside_the_job_cannot_keep_the_drain_going(bench: Bench) -> None:
+    """A job may have handed its stdout to a process that writes on and on."""
+    ended = threading.Event()
+    writing = bench.writes[STDOUT]
+
+    def write_on_and_on() -> None:
+        block = bytes(1024 * 1024)
+        with suppress(BrokenPipeError):
+            while not ended.is_set():
+                os.write(writing, block)
+
+    writer = threading.Thread(target=write_on_and_on, daemon=True)
+    draining = threading.Thread(target=bench.pump.drain, args=(time.monotonic(),), daemon=True)
+    writer.start()
+    bench.turn_until(lambda: bench.log.total_bytes > 0)
+    draining.start()
+    draining.join(3)
+    came_to_its_end = not draining.is_alive()
+    ended.set()
+    # A reader is needed for the last write when the drain has not ended by itself.
+    writer.join(DEADLINE_SECONDS)
+    draining.join(DEADLINE_SECONDS)
+    bench.finish()
+    assert came_to_its_end
+
+
+def test_on_a_full_disk_nothing_is_read_so_that_the_job_blocks(bench: Bench) -> None:
+    bench.log.refusals = 10**9
+    os.write(bench.writes[STDOUT], b"x")
+    os.write(bench.writes[STDERR], b"y")
+    bench.turn()
+    assert bench.pump.retry_at is not None
+    assert bench.ready == {}
+    assert bench.log.refused == 1
+    for stream in (STDOUT, STDERR):
+        os.set_blocking(bench.writes[stream], False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                os.write(bench.writes[stream], bytes(65536))
+    bench.turn()
+    assert bench.log.refused == 1
+    bench.log.refusals = 0
+    bench.finish()
+
+
+def test_the_same_bytes_are_tried_again_when_it_is_time_and_not_before(bench: Bench) -> None:
+    bench.log.refusals = 2
+    os.write(bench.writes[STDOUT], b"kept")
+    bench.turn()
+    assert bench.pump.retry_at is not None
+    bench.pump.on_time(bench.pump.retry_at - 0.001)
+    assert bench.log.refused == 1
+    bench.pump.on_time(bench.pump.retry_at)
+    assert bench.log.refused == 2
+    os.write(bench.writes[STDOUT], b" and more")
+    bench.pump.on_time(bench.pump.retry_at + 1)
+    assert bench.pump.retry_at is None
+    assert set(bench.ready) == set(bench.reads.values())
+    bench.finish()
+    assert bench.output()[STDOUT] == b"kept and more"
+
+
+def test_when_there_is_room_again_in_time_draining_loses_nothing(
+    bench: Bench, quick_retry: None
+) -> None:
+    bench.log.refusals = 5
+    for stream in (STDOUT, STDERR):
+        os.write(bench.writes[stream], b"x" * 65536)
+    bench.finish()
+    assert bench.output() == {STDOUT: b"x" * 65536, STDERR: b"x" * 65536}
+    assert (bench.log.refused, bench.pump.lost_errno) == (5, 0)
+
+
+def test_draining_gives_up_at_its_deadline_and_says_why(bench: Bench, quick_retry: None) -> None:
+    bench.log.refusals = 10**9
+    for stream in (STDOUT, STDERR):
+        os.write(bench.writes[stream], b"lost")
+    started = time.monotonic()
+    bench.pump.drain(started + 0.1)
+    assert 0.1 <= time.monotonic() - started < 2
+    assert bench.pump.lost_errno == errno.ENOSPC
+    assert bench.log.refused > 1
+    for fd in bench.reads.values():
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+
+
+def test_a_disk_that_was_full_before_the_end_is_waited_for_in_the_drain(
+    bench: Bench, quick_retry: None
+) -> None:
+    bench.log.refusals = 3
+    os.write(bench.writes[STDERR], b"pending")
+    bench.turn()
+    assert bench.pump.retry_at is not None
+    os.write(bench.writes[STDOUT], b"in the pipe")
+    bench.finish()
+    assert bench.output() == {STDOUT: b"in the pipe", STDERR: b"pending"}
+
+
+events = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from([STDOUT, STDERR]), st.binary(min_size=1, max_size=9000)),
+        st.integers(1, 4),  # so many appends will find the disk full
+        st.none(),  # the loop turns, and it is time to try again
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=60)
+@given(events=events)
+def test_whatever_is_written_and_whenever_the_disk_is_full_the_log_has_each_byte_once(
+    tmp_path_factory: pytest.TempPathFactory, events: list[tuple[int, bytes] | int | None]
+) -> None:
+    wrote = {STDOUT: b"", STDERR: b""}
+    with ExitStack() as cleanup:
+        bench = Bench(str(tmp_path_factory.mktemp("log")), cleanup)
+        for event in events:
+            if event is None:
+                bench.turn()
+                bench.pump.on_time(time.monotonic() + 60)
+            elif isinstance(event, int):
+                bench.log.refusals += event
+            elif len(wrote[event[0]]) < 50_000:  # less than any pipe holds: never blocks
+                stream, data = event
+                os.write(bench.writes[stream], data)
+                wrote[stream] += data
+        bench.log.refusals = 0
+        bench.pump.on_time(time.monotonic() + 60)
+        bench.finish()
+        assert bench.output() == wrote
+        assert bench.log.total_bytes == sum(map(len, wrote.values()))
+
+
+def test_a_fast_writer_and_a_disk_that_is_full_now_and_then(
+    bench: Bench, quick_retry: None
+) -> None:
+    """More than a pipe holds, so the writer blocks and is let go again and again."""
+    data = {stream: os.urandom(1_500_000) for stream in (STDOUT, STDERR)}
+    writing = dict(bench.writes)
+
+    def write_all(stream: int) -> None:
+        rest = memoryview(data[stream])
+        while rest:
+            rest = rest[os.write(writing[stream], rest[:50_001]) :]
+
+    threads = [threading.Thread(target=write_all, args=(stream,)) for stream in data]
+    for thread in threads:
+        thread.start()
+    bench.log.refusals = 3
+    bench.turn_until(lambda: not any(thread.is_alive() for thread in threads))
+    bench.log.refusals = 3
+    bench.finish()
+    assert bench.output() == data
+
+
+REAL_FULL = """
+import os, resource, select, sys, threading, time
+from runner import pump
+from runner.logs.writer import SegmentWriter
+pump._RETRY_SECONDS = 0.002
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+log = SegmentWriter(os.open(sys.argv[1], os.O_RDONLY), segment_bytes=2**30, keep_bytes=2**40)
+watched = {}
+made = pump.Pump(log, lambda fd, action: watched.update({fd: action}), watched.pop)
+read, write = os.pipe()
+made.add(read, 1)
+data = bytes(range(256)) * 200
+os.write(write, data)
+watched[read]()
+print(made.retry_at is not None, log.total_bytes)
+room = threading.Timer(0.1, resource.setrlimit, (resource.RLIMIT_FSIZE, (soft, hard)))
+room.start()
+made.drain(time.monotonic() + 20)
+log.close()
+with open(os.path.join(sys.argv[1], "0" * 20 + ".log"), "rb") as file:
+    print(file.read() == data, made.lost_errno)
+"""
+
+
+def test_a_file_that_the_kernel_lets_grow_no_further_loses_nothing(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE: the kernel takes a part of the write, then refuses with EFBIG."""
+    done = subprocess.run(
+        [sys.executable, "-c", REAL_FULL, str(tmp_path)],
+        capture_output=True, check=True, cwd=ROOT, text=True, timeout=30,
+        preexec_fn=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+    )  # fmt: skip
+    assert done.stdout == "True 0\nTrue 0\n"

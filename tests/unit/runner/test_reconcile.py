@@ -1,0 +1,194 @@
+"""After a restart: every row of the table, and facts that are the kernel's and the disk's."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isolation.cgroups import CgroupTree
+from runner import records
+from runner.jobdirs import JobDirectories
+from runner.lifecycle import State
+from runner.reconcile import Facts, Verdict, boot_id, examine, judge
+from runner.rows import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+JOB = "3f2a0000-0000-4000-8000-000000000001"
+EXIT: dict[str, Any] = {"version": 1, "reason": "exit"}
+
+
+def facts(**changes: object) -> Facts:
+    nothing: dict[str, Any] = {"exit_record": None, "pidfd": None, "pid": None, "has_log": False}
+    return Facts(**{**nothing, **changes})
+
+
+@pytest.mark.parametrize("state", [State.STARTING, State.RUNNING])
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        (facts(exit_record=EXIT), Verdict.FINISH),
+        (facts(exit_record=EXIT, pidfd=3, pid=7, has_log=True), Verdict.FINISH),
+        (facts(exit_record=EXIT, same_boot=False), Verdict.FINISH),
+        (facts(pidfd=3, pid=7), Verdict.WATCH),
+        (facts(pidfd=3, pid=7, has_log=True), Verdict.WATCH),
+        (facts(has_log=True), Verdict.LOST),
+        (facts(has_log=True, same_boot=False), Verdict.LOST),
+        (facts(same_boot=False), Verdict.LOST),
+        (facts(damage="torn"), Verdict.LOST),
+        (facts(damage="torn", has_log=True), Verdict.LOST),
+    ],
+)
+def test_each_row_of_the_table(state: State, found: Facts, verdict: Verdict) -> None:
+    assert judge(state, found) is verdict
+
+
+def test_a_starting_job_that_left_nothing_since_the_boot_is_queued_again() -> None:
+    assert judge(State.STARTING, facts()) is Verdict.REQUEUE
+
+
+def test_a_job_that_was_running_is_never_run_a_second_time() -> None:
+    assert judge(State.RUNNING, facts()) is Verdict.LOST
+
+
+@given(
+    state=st.sampled_from([State.STARTING, State.RUNNING]),
+    found=st.builds(
+        Facts,
+        exit_record=st.none() | st.just(EXIT),
+        pidfd=st.none() | st.just(3),
+        pid=st.just(7),
+        has_log=st.booleans(),
+        same_boot=st.booleans(),
+        damage=st.none() | st.just("torn"),
+    ),
+)
+def test_a_job_runs_again_only_when_nothing_at_all_says_that_it_may_have_run(
+    state: State, found: Facts
+) -> None:
+    if judge(state, found) is Verdict.REQUEUE:
+        assert state is State.STARTING
+        assert found == facts(pid=7)
+
+
+def test_the_boot_has_a_name_that_stays() -> None:
+    assert boot_id() == boot_id()
+    assert len(boot_id()) == 36
+
+
+class Host:
+    """A state directory and ordinary files where the kernel would show a job's cgroups."""
+
+    def __init__(self, path: Path) -> None:
+        self.directories = JobDirectories(str(path / "state"))
+        self.root = path / "cgroup"
+        self.root.mkdir()
+        self.tree = CgroupTree(str(self.root))
+
+    def make_cgroup(self, *pids: int) -> None:
+        for name in ("monitor", "payload"):
+            (self.root / f"job-{JOB}" / name).mkdir(parents=True)
+        procs = self.root / f"job-{JOB}" / "monitor" / "cgroup.procs"
+        procs.write_text("".join(f"{pid}\n" for pid in pids))
+
+    def make_directory(self) -> Path:
+        self.directories.create(JOB, b"spec").close()
+        return self.root.parent / "state" / "jobs" / JOB
+
+    def examine(self, *, boot: str | None = None) -> Facts:
+        return examine(job(boot or boot_id()), self.tree, self.directories)
+
+
+def job(boot: str) -> Job:
+    return Job(
+        seq=1, id=JOB, submitted_by_uid=0, uid=0, gid=0, name=None, state=State.STARTING,
+        submitted_ns=1, started_ns=None, ended_ns=None, boot_id=boot, monitor_pid=None,
+        limits=None, reason=None, result=None, spec=b"spec",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    before = set(os.listdir("/proc/self/fd"))
+    made = Host(tmp_path)
+    yield made
+    made.directories.close()
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_job_of_which_nothing_is_left_has_no_facts(host: Host) -> None:
+    assert host.examine() == facts()
+    host.make_cgroup()
+    host.make_directory()
+    assert host.examine() == facts()
+
+
+def test_the_boot_of_the_launch_is_compared_with_this_one(host: Host) -> None:
+    assert not host.examine(boot="00000000-0000-0000-0000-000000000000").same_boot
+
+
+def test_a_monitor_is_the_process_in_the_jobs_own_cgroup(host: Host) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        host.make_cgroup(process.pid)
+        found = host.examine()
+        assert found.pid == process.pid
+        assert found.pidfd is not None
+        process.communicate()
+        # pidfd_open(2): readable when that very process has ended.
+        assert select.select([found.pidfd], [], [], 10)[0]
+        os.close(found.pidfd)
+
+
+def test_a_pid_that_is_gone_is_no_monitor(host: Host) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+        host.make_cgroup(process.pid)
+        assert host.examine() == facts()
+
+
+def test_a_pid_that_left_the_cgroup_before_it_was_held_is_no_monitor(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process is there, but the cgroup no longer says that it is the monitor."""
+    host.make_cgroup(os.getpid())
+    held = os.pidfd_open
+
+    def open_and_recycle(pid: int) -> int:
+        (host.root / f"job-{JOB}" / "monitor" / "cgroup.procs").write_text("")
+        return held(pid)
+
+    monkeypatch.setattr(os, "pidfd_open", open_and_recycle)
+    assert host.examine() == facts()
+
+
+def test_a_log_that_was_begun_and_an_exit_record_are_found(host: Host) -> None:
+    directory = host.make_directory()
+    (directory / "log" / "00000000000000000000.log").touch()
+    assert host.examine() == facts(has_log=True)
+    (directory / "exit").write_bytes(records.pack({"reason": "exit"}))
+    assert host.examine() == facts(has_log=True, exit_record=EXIT)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"torn", records.pack({"a": 1})[:-1]])
+def test_a_record_that_cannot_be_read_is_damage_and_not_a_missing_one(
+    host: Host, content: bytes
+) -> None:
+    (host.make_directory() / "exit").write_bytes(content)
+    found = host.examine()
+    assert found.exit_record is None
+    assert found.damage is not None
+    assert found.damage.startswith("its exit record cannot be read: ")
+
+
+def test_a_record_that_is_no_file_is_damage(host: Host) -> None:
+    os.mkfifo(host.make_directory() / "exit")
+    assert host.examine().damage is not None
