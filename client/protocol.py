@@ -7,9 +7,11 @@ requests is the daemon's (`runner.messages`), so that a client needs msgpack alo
 from __future__ import annotations
 
 import struct
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgpack
+
+_T = TypeVar("_T")
 
 PROTOCOL_VERSION: Final = 1
 DEFAULT_SOCKET: Final = "/run/runnerd/runnerd.sock"
@@ -18,6 +20,10 @@ MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 MAX_ARRAY_ITEMS: Final = 8192
 MAX_MAP_ITEMS: Final = 4096
 MAX_DEPTH: Final = 32
+# A request needs its root, args, argv, env, limits, io and up to 16 io entries.
+MAX_REQUEST_CONTAINERS: Final = 64
+MAX_ANSWER_CONTAINERS: Final = 200_000
+MAX_GREETING_BYTES: Final = 4096
 MAX_REQUEST_ID: Final = 2**32 - 1
 MAX_IN_FLIGHT: Final = 64
 
@@ -53,19 +59,36 @@ def encode_frame(message: Message) -> bytes:
     return HEADER.pack(len(body)) + body
 
 
-def frame_length(header: bytes) -> int:
+def frame_length(header: bytes, most: int = MAX_FRAME_BYTES) -> int:
     """The length that a 4-byte header announces, checked before anything is allocated.
 
-    Raises FrameError when it is zero or above MAX_FRAME_BYTES.
+    Raises FrameError when it is zero or above `most`.
     """
     (length,) = HEADER.unpack(header)
-    if not 0 < length <= MAX_FRAME_BYTES:
-        raise FrameError(f"frame of {length} bytes; 1 to {MAX_FRAME_BYTES} are allowed")
+    if not 0 < length <= most:
+        raise FrameError(f"frame of {length} bytes; 1 to {most} are allowed")
     return int(length)
 
 
-def decode_body(body: bytes | bytearray | memoryview) -> Message:
+class _ContainerCount:
+    """Stops the unpacker at one array or map too many: each costs far more than its bytes."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._left = most
+
+    def __call__(self, container: _T) -> _T:
+        self._left -= 1
+        if self._left < 0:
+            raise FrameError(f"more than {self._most} arrays and maps")
+        return container
+
+
+def decode_body(
+    body: bytes | bytearray | memoryview, max_containers: int = MAX_ANSWER_CONTAINERS
+) -> Message:
     """The map that a frame's body holds. Raises FrameError for anything else."""
+    count = _ContainerCount(max_containers)
     try:
         message = msgpack.unpackb(
             body,
@@ -76,7 +99,11 @@ def decode_body(body: bytes | bytearray | memoryview) -> Message:
             max_array_len=MAX_ARRAY_ITEMS,
             max_map_len=MAX_MAP_ITEMS,
             max_ext_len=0,
+            object_hook=count,
+            list_hook=count,
         )
+    except FrameError:
+        raise
     # RecursionError and UnicodeDecodeError leave the unpacker as they are; a bound that is
     # passed is a ValueError; an unhashable key (a map or an array) a TypeError.
     except (msgpack.UnpackException, ValueError, RecursionError, TypeError) as error:

@@ -12,7 +12,12 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from isolation.syscalls import set_thread_file_identity
+from isolation.syscalls import (
+    ResolveFlags,
+    openat2,
+    set_capabilities,
+    set_thread_file_identity,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,13 +34,21 @@ class Caller(NamedTuple):
 
 
 def ask_as(caller: Caller, question: Callable[[], _T]) -> Future[_T]:
-    """The answer of `question`, run in a new thread with the caller's file permissions."""
+    """The answer of `question`, run in a new thread with the caller's file permissions.
+
+    A path on a dead file system holds the thread for ever: bound how many you start.
+    """
     answer: Future[_T] = Future()
 
     def run() -> None:
+        # From here on a cancellation comes too late, and the answer can be set.
+        if not answer.set_running_or_notify_cancel():
+            return
         try:
             if caller.uid != 0:
                 set_thread_file_identity(caller.uid, caller.gid, caller.groups)
+                # Those that are not about files, too: CAP_SYS_PTRACE would open /proc/PID/root.
+                set_capabilities(0)
             answer.set_result(question())
         except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
             answer.set_exception(error)
@@ -46,14 +59,11 @@ def ask_as(caller: Caller, question: Callable[[], _T]) -> Future[_T]:
 
 def check_directory(path: bytes) -> None:
     """Whether a process could make this directory its own. Raises OSError if not: chdir(2)."""
-    fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    at_fdcwd = -100
+    # As the payload will open it: links in /proc lead where path permissions don't count.
+    fd = openat2(at_fdcwd, path, os.O_PATH | os.O_DIRECTORY, ResolveFlags.NO_MAGICLINKS)
     try:
         # Search permission on the directory itself: O_PATH has checked only those above.
         os.close(os.open(".", os.O_PATH | os.O_CLOEXEC, dir_fd=fd))
     finally:
         os.close(fd)
-
-
-def device_number(path: bytes) -> int:
-    """st_dev of what a path leads to. Raises OSError when the caller may not reach it."""
-    return os.stat(path).st_dev

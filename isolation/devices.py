@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from isolation import mountinfo
 from isolation.errors import LimitUnavailable
+from isolation.syscalls import ResolveFlags, openat2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,8 @@ def disk_of_path(path: str, *, sysfs: str = "/sys") -> Disk:
     Raises OSError when the path cannot be looked up, LimitUnavailable when io.max has
     nothing to act on there.
     """
-    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    at_fdcwd = -100
+    fd = openat2(at_fdcwd, path, os.O_PATH, ResolveFlags.NO_MAGICLINKS)
     try:
         return disk_of_fd(fd, path, sysfs=sysfs)
     finally:

@@ -96,6 +96,7 @@ def _steps(command: Command, network_fd: int | None) -> list[tuple[str, Callable
         ("mount /proc", mounts.mount_proc),
         ("mount /sys", lambda: mounts.mount_sys(own_network=network_fd is not None)),
         ("mount /dev/mqueue", mounts.mount_message_queues),
+        ("leave the keyring", privileges.leave_keyring),
         ("drop privileges", lambda: _drop(command)),
         ("enter the working directory", place.enter),
         ("reset the signals", _reset_signals),

@@ -65,6 +65,16 @@ def _limit_bounding_set(kept: int) -> None:
             raise
 
 
+def leave_keyring() -> None:
+    """The keys of whoever started runnerd are not the job's: keyrings outlive setresuid(2)."""
+    try:
+        syscalls.join_new_session_keyring()
+    except OSError as error:
+        # A kernel without CONFIG_KEYS has nothing to leave.
+        if error.errno != errno.ENOSYS:
+            raise
+
+
 def become_killable() -> None:
     """The kernel's out-of-memory killer treats the job like any process again."""
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:

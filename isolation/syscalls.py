@@ -28,6 +28,7 @@ _SYS_MOVE_MOUNT: Final = 429
 _SYS_CLONE3: Final = 435
 _SYS_CLOSE_RANGE: Final = 436
 _SYS_OPENAT2: Final = 437
+_SYS_KEYCTL: Final = {"x86_64": 250, "aarch64": 219, "riscv64": 219}.get(os.uname().machine)
 _SYS_SETGROUPS: Final = {"x86_64": 116, "aarch64": 159, "riscv64": 159}.get(os.uname().machine)
 
 _AT_EMPTY_PATH: Final = 0x1000
@@ -329,6 +330,18 @@ def set_thread_file_identity(uid: int, gid: int, groups: Sequence[int]) -> None:
         call(wanted)
         if call(wanted) != wanted:
             raise PermissionError(f"{name}({wanted}) was refused")
+
+
+def join_new_session_keyring() -> None:
+    """Leave the session keyring that was inherited for a new, empty one. keyctl(2).
+
+    Raises OSError: ENOSYS where the kernel has no keyrings; EDQUOT.
+    """
+    if _SYS_KEYCTL is None:
+        raise OSError(f"keyctl: its number is not known on {os.uname().machine}")
+    join_session_keyring = 1
+    result = _libc.syscall(_long(_SYS_KEYCTL), _long(join_session_keyring), None)
+    _check(result, "keyctl(KEYCTL_JOIN_SESSION_KEYRING)")
 
 
 def peer_groups(socket_fd: int) -> list[int]:

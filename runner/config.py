@@ -26,6 +26,7 @@ from runner.config_kinds import (
     size,
     socket_path,
     whole_number,
+    yes_or_no,
 )
 from runner.toml_lines import key_lines
 
@@ -67,10 +68,11 @@ class LogsConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClientsConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """`[clients]`: connections that are open at once."""
+    """`[clients]`: who may connect, and how often at once."""
 
     max_connections: Annotated[int, whole_number(1)] = 512
     max_connections_per_user: Annotated[int, whole_number(1)] = 128
+    allow_jobs: Annotated[bool, yes_or_no()] = False
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

@@ -74,6 +74,11 @@ def seconds(low: float, high: float) -> Kind:
     )
 
 
+def yes_or_no() -> Kind:
+    """A switch."""
+    return Kind("true or false", lambda value: value if isinstance(value, bool) else None)
+
+
 def absolute_path() -> Kind:
     """A path from the root."""
     return Kind('an absolute path such as "/run/x"', _path)

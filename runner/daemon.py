@@ -27,9 +27,11 @@ from runner.launcher_client import LauncherClient
 from runner.launching import Launching
 from runner.lifecycle import State
 from runner.logs.tail import LogWatcher
+from runner.paths import UserPaths
 from runner.server.connection import Connection
 from runner.server.service import SERVER_NAME, Service, group_id
 from runner.store import Store, StoreError
+from runner.submission import Submissions
 from runner.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -82,12 +84,14 @@ async def _assemble(config: Config, stack: AsyncExitStack) -> tuple[Supervisor, 
     stack.callback(networks.close)
     networks.start()
     pool = stack.enter_context(ThreadPoolExecutor(_POOL_THREADS, "jobs"))
+    paths = UserPaths()
     launching = Launching(
         directories=directories,
         tree=tree,
         networks=networks,
         launcher=launcher,
         pool=pool,
+        paths=paths,
         monitor_bytes=_monitor_bytes(config, tree),
     )
     supervisor = Supervisor(
@@ -102,7 +106,9 @@ async def _assemble(config: Config, stack: AsyncExitStack) -> tuple[Supervisor, 
     watcher = LogWatcher(loop)
     stack.callback(watcher.close)
     await supervisor.reconcile()
-    return supervisor, Service(config, supervisor, watcher, group_id(config.admin_group))
+    admin_gid = group_id(config.admin_group)
+    submissions = Submissions(config, admin_gid, tree, paths)
+    return supervisor, Service(config, supervisor, submissions, watcher, admin_gid)
 
 
 def _lock_and_prepare(config: Config, stack: AsyncExitStack) -> tuple[CgroupTree, list[int]]:
@@ -143,7 +149,7 @@ async def _open_socket(config: Config, service: Service, stack: AsyncExitStack) 
     loop = asyncio.get_running_loop()
     directory = os.path.dirname(config.socket)
     os.makedirs(directory, 0o755, exist_ok=True)
-    _remove_stale(config.socket)
+    await _remove_stale(config.socket)
     # Closed to all until the group is set.
     previous = os.umask(0o177)
     try:
@@ -152,7 +158,8 @@ async def _open_socket(config: Config, service: Service, stack: AsyncExitStack) 
         )
     finally:
         os.umask(previous)
-    stack.push_async_callback(_close_server, server, service, config.socket)
+    identity = _identity(config.socket)
+    stack.push_async_callback(_close_server, server, service, config.socket, identity)
     gid = group_id(config.group)
     if gid is None:
         _logger.warning(
@@ -164,17 +171,33 @@ async def _open_socket(config: Config, service: Service, stack: AsyncExitStack) 
     os.chmod(config.socket, 0o660)
 
 
-def _remove_stale(path: str) -> None:
-    """A socket that a killed runnerd left; the lock says that no other uses it."""
-    with suppress(FileNotFoundError):
+async def _remove_stale(path: str) -> None:
+    """Remove a socket that a killed runnerd left; one that somebody listens on stays."""
+    try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise StartError(f"{path} is there and is no socket; remove it, or give --socket")
+        _reader, writer = await asyncio.open_unix_connection(path)
+    except FileNotFoundError:
+        return
+    except ConnectionRefusedError:
         os.unlink(path)
+        return
+    writer.close()
+    raise StartError(f"another runnerd listens on {path}; stop it, or give another --socket")
 
 
-async def _close_server(server: asyncio.Server, service: Service, path: str) -> None:
+def _identity(path: str) -> tuple[int, int]:
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino
+
+
+async def _close_server(
+    server: asyncio.Server, service: Service, path: str, identity: tuple[int, int]
+) -> None:
     server.close()
     service.close()
     await server.wait_closed()
     with suppress(FileNotFoundError):
-        os.unlink(path)
+        # Only our own: somebody may have put another there.
+        if _identity(path) == identity:
+            os.unlink(path)

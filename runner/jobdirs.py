@@ -8,10 +8,10 @@ The contents' formats are `runner.records` and `runner.logs`.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, Final, NamedTuple
 
-from runner import records
+from runner import records, stored
 from runner.files import read_bounded, remove_tree
 
 JOBS: Final = "jobs"
@@ -49,15 +49,20 @@ class JobDirectories:
         """Make a job's directory afresh. What an earlier launch of it left is removed."""
         if self._exists(job_id):
             remove_tree(self._fd, job_id)
-        os.mkdir(job_id, 0o700, dir_fd=self._fd)
-        job_dir = os.open(job_id, _OPEN, dir_fd=self._fd)
-        os.mkdir(records.LOG_DIRECTORY, 0o700, dir_fd=job_dir)
-        os.mkfifo(records.CONTROL, 0o600, dir_fd=job_dir)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with open(os.open(records.SPEC, flags, 0o600, dir_fd=job_dir), "wb") as file:
-            file.write(spec)
-        log_dir = os.open(records.LOG_DIRECTORY, _OPEN, dir_fd=job_dir)
-        return JobFiles(job_dir, log_dir, self._open_control(job_dir))
+        with ExitStack() as opened:
+            os.mkdir(job_id, 0o700, dir_fd=self._fd)
+            job_dir = os.open(job_id, _OPEN, dir_fd=self._fd)
+            opened.callback(os.close, job_dir)
+            os.mkdir(records.LOG_DIRECTORY, 0o700, dir_fd=job_dir)
+            os.mkfifo(records.CONTROL, 0o600, dir_fd=job_dir)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            with open(os.open(records.SPEC, flags, 0o600, dir_fd=job_dir), "wb") as file:
+                file.write(spec)
+            log_dir = os.open(records.LOG_DIRECTORY, _OPEN, dir_fd=job_dir)
+            opened.callback(os.close, log_dir)
+            files = JobFiles(job_dir, log_dir, self._open_control(job_dir))
+            opened.pop_all()
+            return files
 
     def log_path(self, job_id: str) -> str:
         """Where a job's log is, whether or not it has begun."""
@@ -82,7 +87,7 @@ class JobDirectories:
             return None
         finally:
             os.close(job_dir)
-        return records.unpack(data)
+        return stored.exit_record(data, job_id)
 
     def send_stop(self, job_id: str, uid: int, grace_seconds: float) -> None:
         """Tell the job's monitor to end it. Raises OSError when the job has no directory."""

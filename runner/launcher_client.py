@@ -73,15 +73,16 @@ class LauncherClient:
     async def launch(self, job_id: str, handles: Handles) -> Launched:
         """Fork the monitor of a job. Raises LaunchError or LauncherGoneError."""
         self._seq += 1
+        seq = self._seq
         answer: asyncio.Future[Launched] = self._loop.create_future()
-        self._waiting[self._seq] = answer
+        self._waiting[seq] = answer
         fds = array.array("i", [fd for fd in handles if fd is not None])
-        message = records.pack({"seq": self._seq, "job": job_id})
+        message = records.pack({"seq": seq, "job": job_id})
         try:
             await self._send(message, fds)
             return await answer
         finally:
-            self._waiting.pop(self._seq, None)
+            self._waiting.pop(seq, None)
 
     def close(self) -> None:
         """Let the launcher end; its monitors go on."""

@@ -11,15 +11,12 @@ import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgpack
-
 from isolation.errors import LimitUnavailable
 from runner import limits as job_limits
-from runner import spec as specs
+from runner import records, stored
 from runner.handles import Handles
 from runner.launcher_client import Launched, LaunchError
 from runner.refusal import Refusal
-from runner.submission import find_devices
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -28,6 +25,7 @@ if TYPE_CHECKING:
     from isolation.network import LoopbackNetworks
     from runner.jobdirs import JobDirectories
     from runner.launcher_client import LauncherClient
+    from runner.paths import UserPaths
     from runner.rows import Job
 
 
@@ -36,7 +34,7 @@ class CannotLaunchError(Exception):
 
 
 class Started(NamedTuple):
-    """A running job: its monitor, and its limits as the kernel reads them back (msgpack)."""
+    """A running job: its monitor, and its limits as the kernel reads them back (a record)."""
 
     monitor: Launched
     limits: bytes
@@ -53,6 +51,7 @@ class Launching:
         networks: LoopbackNetworks,
         launcher: LauncherClient,
         pool: Executor,
+        paths: UserPaths,
         monitor_bytes: int | None,
     ) -> None:
         self._directories = directories
@@ -60,14 +59,15 @@ class Launching:
         self._networks = networks
         self._launcher = launcher
         self._pool = pool
+        self._paths = paths
         self._monitor_bytes = monitor_bytes
 
     async def launch(self, job: Job) -> Started:
         """Start a job. Raises CannotLaunchError, or LauncherGoneError when that is not known."""
         loop = asyncio.get_running_loop()
         try:
-            spec = specs.unpack(job.spec)
-            devices = await find_devices(spec)
+            spec = stored.spec(job.spec)
+            devices = await self._paths.find_devices(spec)
             with ExitStack() as opened:
                 network = await self._network(spec)
                 if network is not None:
@@ -80,7 +80,7 @@ class Launching:
         except (LaunchError, LimitUnavailable, Refusal, OSError, ValueError) as error:
             await loop.run_in_executor(self._pool, self.undo, job.id)
             raise CannotLaunchError(_why(error)) from error
-        return Started(monitor, msgpack.packb(shown))
+        return Started(monitor, records.pack(shown))
 
     def undo(self, job_id: str) -> None:
         """Remove the cgroups of a job that has no process."""

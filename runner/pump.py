@@ -7,9 +7,11 @@ Only the end of the job bounds that patience.
 
 from __future__ import annotations
 
+import array
 import errno
 import fcntl
 import os
+import termios
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -61,14 +63,19 @@ class Pump:
     def drain(self, deadline: float) -> None:
         """The job is gone: store what is left in the pipes, then close them.
 
-        Reads until a pipe is empty, not until its end: a descriptor that a job handed to
-        a process outside would keep the end from ever coming. Bytes for which there is no
+        What the job wrote is in the pipe now, and no more is read: a process outside that
+        got hold of the other end could go on writing for ever. Bytes for which there is no
         room before `deadline` (monotonic seconds) are given up, and `lost_errno` says why.
         """
         for fd in list(self._streams):
-            while self._wait_for_room(deadline) and self._read(fd):
-                pass
+            left = _buffered_bytes(fd)
+            while left > 0 and self._wait_for_room(deadline):
+                count = self._read(fd, left)
+                if count == 0:
+                    break
+                left -= count
             self._forget(fd)
+        self._wait_for_room(deadline)
 
     def _wait_for_room(self, deadline: float) -> bool:
         while self.retry_at is not None:
@@ -80,18 +87,18 @@ class Pump:
             self._store()
         return True
 
-    def _read(self, fd: int) -> bool:
-        """Move one buffer. False when the pipe is empty or at its end."""
+    def _read(self, fd: int, most: int = _READ_BYTES) -> int:
+        """Move one buffer. The bytes moved: 0 when the pipe is empty or at its end."""
         try:
-            count = os.readv(fd, [self._buffer])
+            count = os.readv(fd, [self._view[:most]])
         except BlockingIOError:
-            return False
+            return 0
         if count == 0:
             self._forget(fd)
-            return False
+            return 0
         self._pending = (self._streams[fd], count, time.time_ns())
         self._store()
-        return True
+        return count
 
     def _store(self) -> None:
         """Append what the buffer holds; when that fails, the same again later."""
@@ -130,3 +137,10 @@ class Pump:
                 self._unwatch(fd)
             del self._streams[fd]
             os.close(fd)
+
+
+def _buffered_bytes(fd: int) -> int:
+    """What a pipe holds: FIONREAD, pipe(7)."""
+    count = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, count)
+    return count[0]

@@ -29,13 +29,24 @@ class Refusal(Exception):  # noqa: N818 - the word of the protocol, not a failur
         }
         self.code = code
         self.fields: dict[str, Any] = {
-            name: value for name, value in fields.items() if value is not None
+            name: _sendable(value) if isinstance(value, str) else value
+            for name, value in fields.items()
+            if value is not None
         }
         super().__init__(code, self.fields)
+
+    def __str__(self) -> str:
+        """For the log: the code and what explains it."""
+        return "; ".join([self.code, *(f"{name}: {value}" for name, value in self.fields.items())])
 
     def to_wire(self) -> dict[str, Any]:
         """The `error` map of an answer."""
         return {"code": self.code, **self.fields}
+
+
+def _sendable(text: str) -> str:
+    """Undecodable bytes of a path (PEP 383) cannot travel as text."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def shown(value: object) -> str:

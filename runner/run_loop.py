@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # After the end of a job whose log has no room: how long its last output waits for some.
 _FULL_DISK_PATIENCE_SECONDS: Final = 30.0
+_REAPED_AT_ONCE: Final = 256
 _MAX_REPORT_BYTES: Final = 4096
 
 
@@ -47,6 +48,7 @@ class RunLoop:
         self._wait_status: int | None = None
         self._report = b""
         self._report_fd = -1
+        self._wake_write = -1
         self._watchdog = Watchdog(
             time.monotonic(), spec["timeout_seconds"], spec["stop_grace_seconds"]
         )
@@ -108,9 +110,9 @@ class RunLoop:
 
     def _watch_children(self) -> None:
         """SIGCHLD, which the launcher ignores, becomes a readable pipe."""
-        wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         self._watch(wake_read, lambda: self._on_child(wake_read))
 
     def _turn(self) -> None:
@@ -132,17 +134,21 @@ class RunLoop:
 
     def _on_child(self, wake_fd: int) -> None:
         os.read(wake_fd, 4096)
-        self._reap(os.WNOHANG)
+        # A storm of orphans must not keep the loop from its deadlines: the rest comes next.
+        for _ in range(_REAPED_AT_ONCE):
+            if not self._reap(os.WNOHANG):
+                return
+        os.write(self._wake_write, b"\0")
 
-    def _reap(self, options: int) -> None:
-        """Collect ended children: the payload and every orphan of the namespace."""
-        with suppress(ChildProcessError):
-            while True:
-                pid, status = os.waitpid(-1, options)
-                if pid == 0:
-                    return
-                if pid == self._payload_pid:
-                    self._wait_status = status
+    def _reap(self, options: int) -> bool:
+        """Collect one ended child: the payload or an orphan of the namespace. False: none."""
+        try:
+            pid, status = os.waitpid(-1, options)
+        except ChildProcessError:
+            return False
+        if pid == self._payload_pid:
+            self._wait_status = status
+        return pid != 0
 
     def _read_report(self) -> None:
         data = os.read(self._report_fd, _MAX_REPORT_BYTES)
@@ -176,7 +182,8 @@ class RunLoop:
         """The first process has ended: so does everything that it started."""
         kill_payload(self._handles)
         # Blocks until the last one is gone; a stopped or sleeping one is killed as well.
-        self._reap(0)
+        while self._reap(0):
+            pass
         while self._report_fd >= 0:
             self._read_report()
         self._pump.drain(time.monotonic() + _FULL_DISK_PATIENCE_SECONDS)

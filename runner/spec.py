@@ -56,10 +56,5 @@ def _io(path: bytes, read: int | None, write: int | None) -> dict[str, Any]:
 
 
 def pack(spec: dict[str, Any]) -> bytes:
-    """As it is committed and as it lies in the job's directory."""
+    """As it is committed and as it lies in the job's directory; read back by `runner.stored`."""
     return records.pack(spec)
-
-
-def unpack(data: bytes) -> dict[str, Any]:
-    """Raises `records.RecordError` when it is torn or garbled."""
-    return records.unpack(data)

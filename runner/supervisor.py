@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from isolation.errors import CgroupError
-from runner import outcome, records
+from runner import outcome, records, stored
 from runner.admission import admit
 from runner.changes import Changes
 from runner.launcher_client import LauncherGoneError
@@ -68,6 +68,9 @@ class Supervisor:
         self._pidfds: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
+        # Until it is known what runs, nothing is started.
+        self._reconciling = True
+        self._again: asyncio.TimerHandle | None = None
 
     # Requests
 
@@ -123,9 +126,21 @@ class Supervisor:
     # The life of a job
 
     def _admit(self) -> None:
-        """Start what may start now."""
-        if self._draining:
+        """Start what may start now; when the store cannot be written, a moment later."""
+        if self._draining or self._reconciling:
             return
+        try:
+            self._admit_now()
+        except StoreError as error:
+            _logger.error("no job can be started: %s", error)  # noqa: TRY400 - the text says it
+            if self._again is None:
+                self._again = self._loop.call_later(_RETRY_SECONDS, self._admit_again)
+
+    def _admit_again(self) -> None:
+        self._again = None
+        self._admit()
+
+    def _admit_now(self) -> None:
         counts = self.store.counts()
         running = counts[State.STARTING] + counts[State.RUNNING]
         free = max(0, self.config.jobs.max_running - running)
@@ -251,6 +266,7 @@ class Supervisor:
         for job in self.store.launched():
             await self._settle(job)
         await self._report_strangers()
+        self._reconciling = False
         self._admit()
 
     async def _settle(self, job: Job) -> None:
@@ -296,6 +312,8 @@ class Supervisor:
     async def close(self) -> None:
         """Start nothing more, let launches under way settle, and let go of every job."""
         self._draining = True
+        if self._again is not None:
+            self._again.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_SETTLE_SECONDS)
         for task in list(self._tasks):
@@ -319,13 +337,6 @@ class Supervisor:
         return await self._loop.run_in_executor(self._pool, function, *args)
 
 
-_RESULT_FIELDS: Final = (
-    "wall_ns", "cpu_usec", "cpu_user_usec", "cpu_system_usec",
-    "memory_peak_bytes", "oom_kills", "pids_peak", "pids_max_hits",
-    "io_read_bytes", "io_write_bytes", "log_bytes",
-)  # fmt: skip
-
-
 def _result(verdict: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
     """The `result` of docs/PROTOCOL.md."""
-    return {**verdict._asdict(), **{name: facts.get(name) for name in _RESULT_FIELDS}}
+    return {**{name: facts.get(name) for name in stored.RESULT_FIELDS}, **verdict._asdict()}

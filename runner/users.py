@@ -40,7 +40,7 @@ def account_for(peer: Peer, user: str | int | None, admin_gid: int | None) -> Ac
 
 def _look_up(user: str | int) -> pwd.struct_passwd:
     try:
-        if isinstance(user, str) and not user.isdecimal():
+        if isinstance(user, str) and not (user.isascii() and user.isdigit()):
             return pwd.getpwnam(user)
         return pwd.getpwuid(int(user))
     # ValueError: a NUL or text that no encoding has; OverflowError: beyond a uid.

@@ -1,14 +1,15 @@
-"""A job as the protocol shows it (docs/PROTOCOL.md, `status` and `list`). No decisions."""
+"""A job as the protocol shows it (docs/PROTOCOL.md, `status` and `list`). No decisions.
+
+A damaged record hides itself, never the other jobs of a list.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgpack
-
 from client.protocol import to_wire
-from runner import records
-from runner import spec as specs
+from runner import stored
+from runner.records import RecordError
 
 if TYPE_CHECKING:
     from runner.rows import Job
@@ -16,11 +17,7 @@ if TYPE_CHECKING:
 
 def summary(job: Job) -> dict[str, Any]:
     """One line of a list."""
-    try:
-        spec = specs.unpack(job.spec)
-    except records.RecordError:
-        # One damaged row must not hide the others.
-        spec = {"argv": [b"?"], "cwd": b"?", "network": "?", "user": "?", "limits": {}}
+    spec = _spec(job)
     return {
         "job": job.id,
         "name": job.name,
@@ -36,25 +33,27 @@ def summary(job: Job) -> dict[str, Any]:
         "submitted_ns": job.submitted_ns,
         "started_ns": job.started_ns,
         "ended_ns": job.ended_ns,
-        "result": None if job.result is None else _result(job.result),
+        "result": None if job.result is None else stored.result(job.result),
     }
-
-
-def _result(data: bytes) -> dict[str, Any]:
-    result = records.unpack(data)
-    del result["version"]
-    return result
 
 
 def status(job: Job, usage: dict[str, int | None] | None) -> dict[str, Any]:
     """Everything that the submitter may know of a job."""
-    applied = None if job.limits is None else msgpack.unpackb(job.limits)
-    shown = summary(job)
-    if applied is None:
-        applied = specs.unpack(job.spec)["limits"] if shown["user"] != "?" else {}
-    return {**shown, "limits": _limits(applied), "usage": usage}
+    return {**summary(job), "limits": _limits(job), "usage": usage}
 
 
-def _limits(limits: dict[str, Any]) -> dict[str, Any]:
+def _spec(job: Job) -> dict[str, Any]:
+    try:
+        return stored.spec(job.spec)
+    except RecordError:
+        return {"argv": [b"?"], "cwd": b"?", "network": "?", "user": str(job.uid), "limits": {}}
+
+
+def _limits(job: Job) -> dict[str, Any]:
+    """As read back once they were applied; until then as asked for."""
+    try:
+        limits = _spec(job)["limits"] if job.limits is None else stored.limits(job.limits)
+    except RecordError:
+        return {}
     io = [{**entry, "path": to_wire(entry["path"])} for entry in limits.get("io", ())]
     return {**limits, **({"io": io} if io else {})}

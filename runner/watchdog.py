@@ -48,14 +48,12 @@ class Watchdog:
         self._kill_at = min(self._kill_at, now + grace)
         return self.on_time(now)
 
-    def end_now(self) -> str:
-        """The job cannot go on, for a reason of ours."""
-        self._killed = True
-        return KILL
-
     def _end(self, now: float, grace: float) -> str:
         self._kill_at = now + grace
-        if grace <= 0:
+        if self._timeout_at is not None:
+            # The timeout stays a promise: a stop with a long grace must not lift it.
+            self._kill_at = min(self._kill_at, self._timeout_at + self._grace)
+        if self._kill_at <= now:
             self._killed = True
             return KILL
         return TERMINATE

@@ -29,6 +29,8 @@ _logger: Final = logging.getLogger(__name__)
 
 # A frame that was begun must be finished in this time, and so must the greeting.
 FRAME_SECONDS: Final = 10.0
+# How long a connection that is closed may take to read what was written to it.
+LINGER_SECONDS: Final = 1.0
 _CREDENTIALS: Final = struct.Struct("iII")
 
 
@@ -40,12 +42,18 @@ def peer_of(sock: socket.socket) -> Peer:
 
 
 class Connection(asyncio.Protocol):
-    """A connection of the socket server. Made by asyncio when a client connects."""
+    """A connection of the socket server. Made by asyncio when a client connects.
+
+    What it can make the daemon hold is bounded: requests in flight by their number, half
+    frames by `Service.hold` and by time, and answers because a client that does not read
+    what was written is not read from either.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._loop = asyncio.get_running_loop()
         self._buffer = FrameBuffer()
+        self._held_bytes = 0
         self._requests: dict[int, asyncio.Task[None]] = {}
         self._streams: dict[int, Stream] = {}
         self._writable = asyncio.Event()
@@ -65,49 +73,93 @@ class Connection(asyncio.Protocol):
             self._service.admit(self)
         except Refusal as refusal:
             self._refuse(0, refusal)
-            transport.close()
+            self.close()
         except OSError:
             _logger.exception("a peer that the kernel does not name was turned away")
             transport.abort()
+        else:
+            self._start_clock("no hello came")
 
     def data_received(self, data: bytes) -> None:
         """Take what was sent; anything but frames ends the connection."""
         if self._transport.is_closing():
             return
+        taken = 0
         try:
             for message in self._buffer.feed(data):
+                taken += 1
                 self._take(message)
+            self._hold(self._buffer.held_bytes)
         except FrameError as error:
-            self._drop(str(error))
+            self._drop(Refusal("bad-frame", detail=str(error)))
+        except Refusal as refusal:
+            self._drop(refusal)
         else:
-            self._watch_frame()
+            self._watch_frame(completed=taken > 0)
 
-    def eof_received(self) -> bool:
-        """The client will send no more. Answers under way may still be read by it."""
-        return bool(self._requests) and not self._buffer.partial
+    def eof_received(self) -> None:
+        """The client has gone: what it waited for is cancelled, the connection closed."""
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
         """Nobody is there to answer any more."""
         self._service.forget(self)
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._hold(0)
+        self._stop_clock()
         for task in self._requests.values():
             task.cancel()
         self._writable.set()
 
     def pause_writing(self) -> None:
-        """The client does not read: streams wait."""
+        """The client does not read: nothing is written to it, and nothing read from it."""
         self._writable.clear()
+        self._stop_clock()
+        self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """It reads again."""
         self._writable.set()
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+            self._watch_frame(completed=False)
 
-    # Requests
+    # Bounds
 
     def close(self) -> None:
-        """End the connection from our side."""
+        """End the connection: soon, also when the client does not read."""
         self._transport.close()
+        self._loop.call_later(LINGER_SECONDS, self._transport.abort)
+
+    def _drop(self, refusal: Refusal) -> None:
+        _logger.warning("connection of uid %d dropped: %s", self._known_peer().uid, refusal)
+        self._refuse(0, refusal)
+        self.close()
+
+    def _hold(self, held_bytes: int) -> None:
+        """Account for what waits in a half frame. Raises Refusal when it is too much."""
+        more = held_bytes - self._held_bytes
+        self._held_bytes = held_bytes
+        if more and self.peer is not None:
+            self._service.hold(self.peer.uid, more)
+
+    def _watch_frame(self, *, completed: bool) -> None:
+        """A half frame holds memory: for a while, not for ever."""
+        if completed or not self._held_bytes:
+            self._stop_clock()
+        if self._held_bytes and self._deadline is None:
+            self._start_clock("a frame was not complete")
+        elif not self._greeted and self._deadline is None:
+            self._start_clock("no hello came")
+
+    def _start_clock(self, why: str) -> None:
+        refusal = Refusal("bad-frame", detail=f"{why} within {FRAME_SECONDS:g} s")
+        self._deadline = self._loop.call_later(FRAME_SECONDS, self._drop, refusal)
+
+    def _stop_clock(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    # Requests
 
     def _take(self, message: Message) -> None:
         request_id = message.get("id")
@@ -148,7 +200,11 @@ class Connection(asyncio.Protocol):
 
     async def _answer(self, request_id: int, work: Any) -> None:  # noqa: ANN401
         try:
-            self._send({"id": request_id, "ok": await work})
+            # Not before the client has read: 64 pages of a list are 200 MB.
+            await self._writable.wait()
+            answer = await work
+            await self._writable.wait()
+            self._send({"id": request_id, "ok": answer})
         except Refusal as refusal:
             self._refuse(request_id, refusal)
         except asyncio.CancelledError:
@@ -159,12 +215,15 @@ class Connection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - the client must be answered
             self._own_up(request_id, error)
         finally:
+            # Never begun, when it was cancelled before the client had read.
+            work.close()
             del self._requests[request_id]
             del self._streams[request_id]
 
     def _greet(self, request_id: int, hello: messages.Hello) -> None:
         answer = self._service.greet(self._known_peer(), hello)
         self._greeted = True
+        self._buffer.greeted()
         self._send({"id": request_id, "ok": answer})
 
     def _credit(self, request_id: int, events: int) -> None:
@@ -175,7 +234,9 @@ class Connection(asyncio.Protocol):
     def _cancel(self, request_id: int) -> None:
         task = self._requests.get(request_id)
         if task is not None:
-            task.cancel()
+            # After its first step, which may still be due: a task that is cancelled before
+            # it never runs, and nobody would be answered.
+            self._loop.call_soon(task.cancel)
 
     def _known_peer(self) -> Peer:
         assert self.peer is not None  # noqa: S101 - set when the connection was made
@@ -200,21 +261,6 @@ class Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         self._transport.write(protocol.encode_frame(message))
-
-    def _drop(self, why: str) -> None:
-        _logger.warning("connection of uid %d dropped: %s", self._known_peer().uid, why)
-        self._refuse(0, Refusal("bad-frame", detail=why))
-        self._transport.close()
-
-    def _watch_frame(self) -> None:
-        """A half frame holds memory: for a while, not for ever."""
-        if self._buffer.partial and self._deadline is None:
-            self._deadline = self._loop.call_later(
-                FRAME_SECONDS, self._drop, f"a frame was not complete after {FRAME_SECONDS:g} s"
-            )
-        elif not self._buffer.partial and self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
 
 
 class Stream:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import grp
 import os
+import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from client import __version__, protocol
+from isolation.cgroup_root import own_cgroup
 from runner import messages
 from runner.policy import Peer, is_admin, may_see
 from runner.refusal import Refusal, shown
@@ -20,9 +22,13 @@ if TYPE_CHECKING:
     from runner.logs.tail import LogWatcher
     from runner.rows import Job
     from runner.server.connection import Connection, Stream
+    from runner.submission import Submissions
     from runner.supervisor import Supervisor
 
 SERVER_NAME = f"runnerd {__version__}"
+# Of frames that are not complete, for each user: some of the longest, many of the usual.
+MAX_HELD_BYTES: Final = 16 * 1024 * 1024
+_IN_A_JOB: Final = re.compile(r"/job-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/|$)")
 FEATURES = ("logs.follow",)
 
 
@@ -33,21 +39,34 @@ class Service:
     kernel = os.uname().release
 
     def __init__(
-        self, config: Config, supervisor: Supervisor, watcher: LogWatcher, admin_gid: int | None
+        self,
+        config: Config,
+        supervisor: Supervisor,
+        submissions: Submissions,
+        watcher: LogWatcher,
+        admin_gid: int | None,
     ) -> None:
         self.config = config
         self.supervisor = supervisor
+        self.submissions = submissions
         self.watcher = watcher
         self.admin_gid = admin_gid
         self._connections: set[Connection] = set()
         self._by_uid: Counter[int] = Counter()
+        # Bytes of frames that are not complete, for each user.
+        self._held: Counter[int] = Counter()
 
     # Connections
 
     def admit(self, connection: Connection) -> None:
-        """Count a connection in. Raises Refusal when there are too many."""
+        """Count a connection in. Raises Refusal when there are too many, or for a job."""
         uid = connection.peer.uid if connection.peer else 0
         bounds = self.config.clients
+        if not bounds.allow_jobs and connection.peer and self._is_job(connection.peer.pid):
+            raise Refusal(
+                "not-permitted",
+                detail="a job may not use runnerd, unless clients.allow_jobs is set",
+            )
         # Root is never locked out by others.
         if uid != 0 and len(self._connections) >= bounds.max_connections:
             raise Refusal("too-many-requests", allowed=f"{bounds.max_connections} connections")
@@ -65,6 +84,24 @@ class Service:
             self._connections.remove(connection)
             uid = connection.peer.uid if connection.peer else 0
             self._by_uid[uid] -= 1
+
+    def hold(self, uid: int, more: int) -> None:
+        """Count bytes that wait in half frames. Raises Refusal when a user's are too many."""
+        self._held[uid] += more
+        if more > 0 and self._held[uid] > MAX_HELD_BYTES:
+            raise Refusal("too-many-requests", allowed=f"{MAX_HELD_BYTES} bytes in half frames")
+
+    def _is_job(self, pid: int) -> bool:
+        """Whether a process is in a job, by the cgroup that the kernel names for it.
+
+        One that is gone already cannot be told from a job's and is taken for one.
+        """
+        try:
+            with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
+                path = own_cgroup(file.read())
+        except OSError:
+            return True
+        return path is not None and _IN_A_JOB.search(path) is not None
 
     def close(self) -> None:
         """End every connection."""

@@ -55,6 +55,7 @@ class Session:
         self._controllers = self._controllers_of_all()
         self._build = work / "build"
         self._daemon: subprocess.Popen[bytes] | None = None
+        self._pids: list[tuple[int, str]] = []
 
     def run(self) -> None:
         """Show and check everything. Raises Unexpected or CannotStart; cleans up in any case."""
@@ -102,7 +103,7 @@ class Session:
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self._daemon.poll() is not None:
-                raise CannotStart(self._log.read_text().strip() or "it said nothing")
+                raise _why_it_ended(self._log.read_text())
             if time.monotonic() > deadline:
                 raise Unexpected(f"runnerd does not answer:\n{self._log.read_text()}")
             time.sleep(0.05)
@@ -123,14 +124,11 @@ class Session:
             print("(No ordinary user can reach this checkout, so root it is.)")
         self._build.mkdir()
         os.chown(self._build, user.uid, user.gid)
-        source = Path(self._program.source)
-        if source.is_dir():
-            self._shell(f"cp -r {source}/. .")
-        else:
-            # Root alone may read where it was fetched to.
-            archive = self._work / source.name
-            archive.write_bytes(source.read_bytes())
-            self._shell(f"tar -xf {archive} --strip-components=1 --no-same-owner")
+        # Only root may read where it was fetched to.
+        archive = self._work / Path(self._program.archive).name
+        archive.write_bytes(Path(self._program.archive).read_bytes())
+        done = self._shell(f"tar -xf {archive} --strip-components=1 --no-same-owner")
+        self._expect(done.status == 0, f"tar ended with {done.status}")
 
     def _build_it(self) -> Done:
         say("It is built as a job with a memory limit; its output comes as it is written")
@@ -244,9 +242,7 @@ class Session:
     def _prove_nothing_is_left(self) -> None:
         alive = [pid for pid, started in self._pids if _start_time(pid) == started]
         self._expect(not alive, f"processes are left: {alive}")
-        print(
-            f"No process: {len(self._pids)} were there, runnerd and what it started; all are gone."
-        )
+        print(f"No process: runnerd and what it started, {len(self._pids)} in all, are gone.")
         self._expect(not os.path.exists(self._cgroup_root), f"{self._cgroup_root} is still there")
         print(f"No cgroup: {self._cgroup_root} is removed.")
 
@@ -275,6 +271,11 @@ class Session:
             except OSError as error:
                 # Somebody else has begun to use it meanwhile.
                 print(f"The {controller} controller stays enabled in {path}: {error.strerror}.")
+
+
+def _why_it_ended(log: str) -> Exception:
+    _, refusal, why = log.rpartition("runnerd: cannot start: ")
+    return CannotStart(why.strip().rstrip(".")) if refusal else Unexpected(f"runnerd ended:\n{log}")
 
 
 def _take_away(cgroup: str) -> None:

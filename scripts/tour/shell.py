@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import selectors
 import subprocess
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tour.host import User
 
 COPY_BYTES = 65536
+END_SECONDS = 20.0
 
 
 class Failed(Exception):  # noqa: N818 - the word for it
@@ -41,7 +43,8 @@ def announce(prompt: str, command: str) -> None:
 def succeed(command: Sequence[str], *, shown: str, statuses: Container[int] = (0,)) -> int:
     """Run a tool of this project with our own output. Raises Failed for another status."""
     announce("$", shown)
-    status = subprocess.run(command, check=False).returncode
+    with _ended_with_us(subprocess.Popen(command)) as process:
+        status = process.wait()
     if status not in statuses:
         raise Failed(f"`{shown}` ended with {status}")
     return status
@@ -51,16 +54,29 @@ def run_as(
     user: User, words: Sequence[str], environment: Mapping[str, str], cwd: Path, *, live: bool
 ) -> Done:
     """Run a command as a user; with `live` its output comes out here as it is written."""
-    with subprocess.Popen(
+    process = subprocess.Popen(
         words,
         user=user.uid, group=user.gid, extra_groups=(),
         env=environment, cwd=cwd, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
+    )  # fmt: skip
+    with _ended_with_us(process):
         assert process.stdout is not None  # noqa: S101 - asked for above
         assert process.stderr is not None  # noqa: S101
         stdout, stderr = _copy(process.stdout, process.stderr, live=live)
-    return Done(process.returncode, stdout, stderr)
+        return Done(process.wait(), stdout, stderr)
+
+
+@contextmanager
+def _ended_with_us(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """A child that is asked to end, and waited for, when we are interrupted."""
+    with process:
+        try:
+            yield process
+        except BaseException:
+            process.terminate()
+            process.wait(END_SECONDS)
+            raise
 
 
 def _copy(stdout: IO[bytes], stderr: IO[bytes], *, live: bool) -> tuple[bytes, bytes]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,10 +39,10 @@ Acquire::https::Timeout "15";
 
 
 class Program(NamedTuple):
-    """A program's source: a tar archive or a directory, and how to try what was built."""
+    """A program: its source, a tar archive of one directory, and how to try what was built."""
 
     title: str
-    source: str
+    archive: str
     test: str
 
 
@@ -57,8 +57,10 @@ def fetch(into: Path) -> Program:
     except (Failed, OSError, subprocess.TimeoutExpired) as error:
         print(f"No source package can be fetched here ({error}).")
         print("So it is the small program that this project ships in examples/sums.")
-        shutil.copytree(EXAMPLES / "sums", into / "sums")
-        program = Program("sums, shipped in examples/sums", str(into / "sums"), SUMS_TEST)
+        archive = into / "sums.tar"
+        with tarfile.open(archive, "w") as tar:
+            tar.add(EXAMPLES / "sums", "sums")
+        program = Program("sums, shipped in examples/sums", str(archive), SUMS_TEST)
     (into / "program.json").write_text(json.dumps(program._asdict()))
     return program
 
@@ -76,16 +78,19 @@ def _from_archive(into: Path) -> Path:
     (apt / "sources.list").write_text(source_lines())
     configuration = apt / "apt.conf"
     configuration.write_text(APT_CONFIGURATION.format(directory=apt))
-    for words in ("apt-get update", "apt-get source --download-only --tar-only bzip2"):
-        announce("$", f"APT_CONFIG={configuration} {words}")
-        _apt(words.split(), configuration)
+    _apt("apt-get update", configuration)
+    # It ends well also when no archive answered.
+    if not list(apt.glob("lists/*_Sources*")):
+        raise Failed("no package archive answers")
+    _apt("apt-get source --download-only --tar-only bzip2", configuration)
     return next(iter(apt.glob("bzip2_*.orig.tar.*[!c]")))
 
 
-def _apt(words: list[str], configuration: Path) -> None:
-    """Quietly; what it says is worth reading only when it fails."""
+def _apt(command: str, configuration: Path) -> None:
+    """Shown, but quiet: what apt says is worth reading only when it fails."""
+    announce("$", f"APT_CONFIG={configuration} {command}")
     done = subprocess.run(
-        words,
+        command.split(),
         cwd=configuration.parent,
         env={"PATH": "/usr/bin:/bin", "APT_CONFIG": str(configuration), "LC_ALL": "C.UTF-8"},
         stdin=subprocess.DEVNULL,
@@ -97,7 +102,7 @@ def _apt(words: list[str], configuration: Path) -> None:
     )
     if done.returncode != 0:
         lines = [line for line in done.stdout.splitlines() if line.startswith("E: ")]
-        raise Failed(lines[0] if lines else f"{words[0]} failed with {done.returncode}")
+        raise Failed(lines[0] if lines else f"`{command}` ended with {done.returncode}")
 
 
 def source_lines() -> str:

@@ -104,15 +104,39 @@ def payload_cgroup(daemon: Daemon, job: str) -> str:
 
 
 def pids(cgroup: str) -> list[int]:
-    """The processes in a cgroup, as the host numbers them."""
-    with open(f"{cgroup}/cgroup.procs", encoding="ascii") as file:
-        return [int(line) for line in file]
+    """The processes in a cgroup, as the host numbers them; none when there is no such cgroup."""
+    try:
+        with open(f"{cgroup}/cgroup.procs", encoding="ascii") as file:
+            return [int(line) for line in file]
+    except FileNotFoundError:
+        return []
 
 
 def wait_for_pids(cgroup: str, count: int) -> list[int]:
     """The processes of a cgroup as soon as there are so many."""
     wait_until(lambda: len(pids(cgroup)) == count, 10, lambda: pids(cgroup))
     return pids(cgroup)
+
+
+def wait_for_command(daemon: Daemon, job: str, name: str) -> int:
+    """The host's number of a job's process, once it executes what it was asked to."""
+    found: list[int] = []
+
+    def look() -> bool:
+        found[:] = [pid for pid in pids(payload_cgroup(daemon, job)) if command_name(pid) == name]
+        return bool(found)
+
+    wait_until(look)
+    return found[0]
+
+
+def command_name(pid: int) -> str:
+    """What a process calls itself; empty when it is gone."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
+            return file.read().rstrip("\n")
+    except FileNotFoundError:
+        return ""
 
 
 def is_alive(pid: int) -> bool:

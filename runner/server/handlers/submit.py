@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runner.submission import prepare
-
 if TYPE_CHECKING:
     from runner import messages
     from runner.policy import Peer
@@ -17,7 +15,6 @@ async def submit(
     service: Service, peer: Peer, request: messages.Submit, _stream: Stream
 ) -> dict[str, Any]:
     """Accept a job, as the peer or as whom the peer may ask for."""
-    supervisor = service.supervisor
-    new = await prepare(request, peer, service.config, service.admin_gid, supervisor.tree)
-    job = supervisor.submit(new)
+    new = await service.submissions.prepare(request, peer)
+    job = service.supervisor.submit(new)
     return {"job": job.id, "state": job.state.value}

@@ -1,0 +1,91 @@
+"""Questions about users' paths: asked as the user, in bounded number, for a bounded time.
+
+What is refused is refused in the words of docs/PROTOCOL.md, naming the field; nothing is
+told that the file system would not tell the user itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from isolation.caller import Caller, ask_as, check_directory
+from isolation.devices import disk_of_path
+from isolation.errors import LimitUnavailable
+from runner.refusal import Refusal, shown
+from runner.users import Account
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+_T = TypeVar("_T")
+
+# A path on a dead network file system must not hold its submitter for ever.
+PATH_SECONDS: Final = 10.0
+# Threads that such paths may hold, for each user.
+_AT_ONCE: Final = 16
+
+
+class UserPaths:
+    """The questions of one daemon. For the event loop's thread only."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, asyncio.Semaphore] = {}
+
+    async def check_cwd(self, account: Account, cwd: bytes) -> None:
+        """Whether the account may enter a directory. Raises Refusal."""
+        wanted = f"an existing directory that {account.name} may enter"
+        await self._ask(account, "cwd", cwd, partial(check_directory, cwd), wanted)
+
+    async def find_devices(self, spec: dict[str, Any]) -> dict[bytes, str]:
+        """The device below each path of a spec's io limits. Raises Refusal."""
+        account = Account(spec["uid"], spec["gid"], tuple(spec["groups"]), spec["user"])
+        wanted = f"a path that {account.name} can reach"
+        devices: dict[bytes, str] = {}
+        for index, entry in enumerate(spec["limits"].get("io", ())):
+            path = entry["path"]
+            question = partial(disk_of_path, os.fsdecode(path))
+            disk = await self._ask(account, f"limits.io[{index}].path", path, question, wanted)
+            devices[path] = disk.device
+        return devices
+
+    async def _ask(
+        self, account: Account, field: str, path: bytes, question: Callable[[], _T], wanted: str
+    ) -> _T:
+        try:
+            return await self._answer(account, question)
+        except LimitUnavailable as error:
+            raise Refusal(
+                "limit-unavailable", field=field, given=_shown(path), detail=str(error)
+            ) from None
+        except TimeoutError:
+            why = f"it did not answer within {PATH_SECONDS:g} s"
+        except OSError as error:
+            why = error.strerror or str(error)
+        raise Refusal(
+            "invalid-argument", field=field, given=_shown(path), allowed=wanted, detail=why
+        )
+
+    async def _answer(self, account: Account, question: Callable[[], _T]) -> _T:
+        slots = self._slots.setdefault(account.uid, asyncio.Semaphore(_AT_ONCE))
+        loop = asyncio.get_running_loop()
+
+        def give_back(_answer: Future[_T]) -> None:
+            # The daemon may have ended before the thread did.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(slots.release)
+
+        async with asyncio.timeout(PATH_SECONDS):
+            await slots.acquire()
+            answer = ask_as(Caller(account.uid, account.gid, account.groups), question)
+            # When its thread ends, not when somebody stops waiting for it.
+            answer.add_done_callback(give_back)
+            return await asyncio.wrap_future(answer)
+
+
+def _shown(path: bytes) -> str:
+    return shown(os.fsdecode(path))

@@ -1,0 +1,738 @@
+"""One client over a real socket: what it may ask, what it may hold, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from client import protocol
+from client.protocol import HEADER, encode_frame
+from runner.policy import Peer
+from runner.refusal import Refusal
+from runner.server import connection as connection_module
+from runner.server.connection import Connection, Stream, peer_of
+from runner.store import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from runner import messages
+
+DEADLINE_SECONDS = 10.0
+Message = dict[str, Any]
+Handler = "Callable[[Message, Stream], Awaitable[Message]]"
+
+
+class StubService:
+    """The daemon behind the connections: answers by name, jobs there are none."""
+
+    def __init__(self) -> None:
+        self.connections: list[Connection] = []
+        self.handled: list[Message] = []
+        self.refuses: Refusal | None = None
+        self.handlers: dict[str, Handler] = {"echo": self.echo, "hang": self.hang}
+        self.cancelled = 0
+
+    def admit(self, connection: Connection) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.connections.append(connection)
+
+    def forget(self, connection: Connection) -> None:
+        if connection in self.connections:
+            self.connections.remove(connection)
+
+    def greet(self, peer: Peer, hello: messages.Hello) -> Message:
+        if hello.protocol != 1:
+            raise Refusal("unsupported-protocol", allowed="1")
+        return {"uid": peer.uid}
+
+    def handle(
+        self, _peer: Peer, op: str, args: Message, stream: Stream
+    ) -> Awaitable[dict[str, Any]]:
+        if op not in self.handlers:
+            raise Refusal("unknown-op", given=op)
+        self.handled.append(args)
+        return self.handlers[op](args, stream)
+
+    async def echo(self, args: Message, _stream: Stream) -> Message:
+        return args
+
+    async def hang(self, _args: Message, _stream: Stream) -> Message:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.cancelled += 1
+        return {}
+
+
+class Client:
+    """The other end, as bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def send(self, *requests: Message) -> None:
+        """All of them in one write."""
+        self.writer.write(b"".join(map(encode_frame, requests)))
+
+    async def receive(self) -> Message:
+        header = await within(self.reader.readexactly(HEADER.size))
+        return protocol.decode_body(
+            await within(self.reader.readexactly(protocol.frame_length(header)))
+        )
+
+    async def ask(self, request: Message) -> Message:
+        self.send(request)
+        return await self.receive()
+
+    async def greet(self) -> None:
+        assert await self.ask(HELLO) == {"id": 1, "ok": {"uid": os.getuid()}}
+
+    async def is_closed(self) -> bool:
+        return await within(self.reader.read(1)) == b""
+
+
+HELLO: Message = {"id": 1, "op": "hello", "args": {"protocol": 1}}
+
+
+async def within(awaitable: Any) -> Any:  # noqa: ANN401
+    return await asyncio.wait_for(awaitable, DEADLINE_SECONDS)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+class World:
+    """A server on a socket of its own."""
+
+    def __init__(self, service: StubService, path: str) -> None:
+        self.service = service
+        self.path = path
+
+    async def connect(self) -> Client:
+        return Client(*await asyncio.open_unix_connection(self.path, limit=2**24))
+
+    async def greeted(self) -> Client:
+        client = await self.connect()
+        await client.greet()
+        return client
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Callable[[Callable[[World], Awaitable[None]]], None]:
+    """Runs a scenario against a server, and proves that the server forgets every client."""
+
+    @asynccontextmanager
+    async def world() -> AsyncIterator[World]:
+        service = StubService()
+        path = str(tmp_path / "socket")
+        loop = asyncio.get_running_loop()
+        server = await loop.create_unix_server(lambda: Connection(service), path)
+        try:
+            yield World(service, path)
+        finally:
+            for connection in list(service.connections):
+                connection.close()
+            await until(lambda: not service.connections)
+            server.close()
+            await server.wait_closed()
+
+    async def whole(scenario: Callable[[World], Awaitable[None]]) -> None:
+        async with world() as made:
+            clients: list[Client] = []
+            connect = made.connect
+
+            async def connect_and_remember() -> Client:
+                clients.append(await connect())
+                return clients[-1]
+
+            made.connect = connect_and_remember  # type: ignore[method-assign]
+            try:
+                await scenario(made)
+            finally:
+                for client in clients:
+                    client.writer.transport.abort()
+
+    return lambda scenario: asyncio.run(whole(scenario))
+
+
+Play = "Callable[[Callable[[World], Awaitable[None]]], None]"
+
+
+def error_of(answer: Message) -> tuple[int, str]:
+    return answer["id"], answer["error"]["code"]
+
+
+# Who
+
+
+def test_the_kernel_says_who_connected() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with ours, theirs:
+        assert peer_of(ours) == Peer(
+            uid=os.geteuid(), gid=os.getegid(), pid=os.getpid(), groups=frozenset(os.getgroups())
+        )
+
+
+def test_who_is_not_admitted_is_told_why_and_closed(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        world.service.refuses = Refusal("too-many-requests", allowed="2 connections")
+        client = await world.connect()
+        answer = await client.receive()
+        assert answer == {
+            "id": 0,
+            "error": {"code": "too-many-requests", "allowed": "2 connections"},
+        }
+        assert await client.is_closed()
+
+    play(scenario)
+
+
+def test_a_client_that_goes_away_is_forgotten_and_its_requests_are_cancelled(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.greeted()
+        client.send({"id": 2, "op": "hang"}, {"id": 3, "op": "hang"})
+        await until(lambda: len(world.service.handled) == 2)
+        client.writer.transport.abort()
+        await until(lambda: not world.service.connections)
+        await until(lambda: world.service.cancelled == 2)
+
+    play(scenario)
+
+
+# Greeting
+
+
+def test_nothing_is_answered_before_the_greeting(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.connect()
+        assert error_of(await client.ask({"id": 7, "op": "echo"})) == (7, "hello-required")
+        assert world.service.handled == []
+        await client.greet()
+        assert await client.ask({"id": 7, "op": "echo", "args": {"a": 1}}) == {
+            "id": 7,
+            "ok": {"a": 1},
+        }
+
+    play(scenario)
+
+
+def test_requests_may_follow_the_greeting_without_waiting_for_its_answer(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.connect()
+        client.send(HELLO, {"id": 2, "op": "echo"})
+        assert [(await client.receive())["id"] for _ in range(2)] == [1, 2]
+
+    play(scenario)
+
+
+def test_a_greeting_that_is_refused_is_none(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.connect()
+        hello = {**HELLO, "args": {"protocol": 2}}
+        assert error_of(await client.ask(hello)) == (1, "unsupported-protocol")
+        assert error_of(await client.ask({"id": 2, "op": "echo"})) == (2, "hello-required")
+
+    play(scenario)
+
+
+# Requests
+
+
+@pytest.mark.parametrize("request_id", [0, -1, 2**32, 1.0, "1", None, True, [1]])
+def test_an_id_that_is_none_is_answered_with_id_zero(play: Play, request_id: object) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.greeted()
+        answer = await client.ask({"id": request_id, "op": "echo"})
+        assert error_of(answer) == (0, "bad-request")
+        assert (answer["error"]["field"], answer["error"]["allowed"]) == ("id", "1 to 4294967295")
+        assert "ok" in await client.ask({"id": 2**32 - 1, "op": "echo"})
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "field"),
+    [
+        ({"op": "nope"}, "unknown-op", None),
+        ({}, "bad-request", "op"),
+        ({"op": 5}, "bad-request", "op"),
+        ({"op": b"echo"}, "bad-request", "op"),
+        ({"op": "echo", "args": []}, "bad-request", "args"),
+        ({"op": "echo", "args": None}, "bad-request", "args"),
+        ({"op": "echo", "args": {1: 2}}, "bad-request", "args"),
+        ({"op": "echo", "more": 1}, "bad-request", "'more'"),
+        ({"op": "echo", 5: 1}, "bad-request", "5"),
+        ({"op": "credit", "args": {"events": 0}}, "invalid-argument", "events"),
+        ({"op": "credit", "args": {}}, "invalid-argument", "events"),
+        ({"op": "cancel", "args": {"a": 1}}, "invalid-argument", "a"),
+        ({"op": "hello", "args": {"protocol": "1"}}, "invalid-argument", "protocol"),
+        ({"op": "hello", "args": {"protocol": 1, "uid": 0}}, "invalid-argument", "uid"),
+    ],
+)
+def test_what_is_no_request_is_refused_by_name_and_the_next_one_is_answered(
+    play: Play, request_: Message, code: str, field: str | None
+) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.greeted()
+        answer = await client.ask({"id": 9, **request_})
+        assert error_of(answer) == (9, code)
+        assert answer["error"].get("field") == field
+        assert "ok" in await client.ask({"id": 9, "op": "echo"})
+
+    play(scenario)
+
+
+def test_answers_come_as_they_are_ready_and_not_in_order(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.greeted()
+        client.send({"id": 2, "op": "hang"}, {"id": 3, "op": "echo"})
+        assert (await client.receive())["id"] == 3
+
+    play(scenario)
+
+
+def test_an_id_in_flight_cannot_be_used_again_until_it_is_answered(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.greeted()
+        client.send({"id": 2, "op": "hang"})
+        answer = await client.ask({"id": 2, "op": "echo"})
+        assert error_of(answer) == (2, "bad-request")
+        assert answer["error"]["field"] == "id"
+        assert error_of(await client.ask({"id": 2, "op": "cancel"})) == (2, "cancelled")
+        assert "ok" in await client.ask({"id": 2, "op": "echo"})
+
+    play(scenario)
+
+
+def test_one_request_more_than_may_be_in_flight_is_refused_and_the_others_live(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.greeted()
+        hangs = [{"id": 100 + n, "op": "hang"} for n in range(protocol.MAX_IN_FLIGHT)]
+        client.send(*hangs)
+        answer = await client.ask({"id": 2, "op": "echo"})
+        assert error_of(answer) == (2, "too-many-requests")
+        assert len(world.service.handled) == protocol.MAX_IN_FLIGHT
+        assert error_of(await client.ask({"id": 100, "op": "cancel"})) == (100, "cancelled")
+        assert "ok" in await client.ask({"id": 2, "op": "echo"})
+
+    play(scenario)
+
+
+def test_a_handlers_refusal_is_the_answer(play: Play) -> None:
+    async def refuse(_args: Message, _stream: Stream) -> Message:
+        raise Refusal("no-such-job", field="job", given="'x'")
+
+    async def scenario(world: World) -> None:
+        world.service.handlers["refuse"] = refuse
+        client = await world.greeted()
+        assert await client.ask({"id": 2, "op": "refuse"}) == {
+            "id": 2,
+            "error": {"code": "no-such-job", "field": "job", "given": "'x'"},
+        }
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("text", ["caf\udce9", "\ud800"])
+def test_a_refusal_that_cannot_be_encoded_is_still_answered(play: Play, text: str) -> None:
+    """A path of the host is in it, whose bytes are not UTF-8."""
+
+    async def refuse(_args: Message, _stream: Stream) -> Message:
+        raise Refusal("limit-unavailable", detail=f"{text}: it is in memory")
+
+    async def scenario(world: World) -> None:
+        world.service.handlers["refuse"] = refuse
+        client = await world.greeted()
+        assert (await client.ask({"id": 2, "op": "refuse"}))["id"] == 2
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    "result", [{"text": "caf\udce9"}, {"data": b"x" * protocol.MAX_FRAME_BYTES}, {"no": object()}]
+)
+def test_an_answer_that_cannot_be_sent_is_answered_as_a_defect(
+    play: Play, result: Message, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def answer(_args: Message, _stream: Stream) -> Message:
+        return result
+
+    async def scenario(world: World) -> None:
+        world.service.handlers["answer"] = answer
+        client = await world.greeted()
+        assert error_of(await client.ask({"id": 2, "op": "answer"})) == (2, "internal")
+
+    play(scenario)
+    assert "defect" in caplog.text
+
+
+def test_a_defect_is_answered_without_details_and_logged_with_them(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def late(_args: Message, _stream: Stream) -> Message:
+        raise KeyError("a secret detail")
+
+    def early(_args: Message, _stream: Stream) -> Awaitable[Message]:
+        raise ZeroDivisionError("another detail")
+
+    async def scenario(world: World) -> None:
+        world.service.handlers |= {"late": late, "early": early}
+        client = await world.greeted()
+        for op in ("late", "early"):
+            answer = await client.ask({"id": 2, "op": op})
+            assert error_of(answer) == (2, "internal")
+            assert "detail" not in answer["error"].get("detail", "").replace("the details", "")
+        assert "ok" in await client.ask({"id": 2, "op": "echo"})
+
+    play(scenario)
+    logged = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [type(record.exc_info[1]) for record in logged if record.exc_info] == [
+        KeyError,
+        ZeroDivisionError,
+    ]
+    assert f"uid {os.getuid()}" in caplog.text
+
+
+def test_a_store_that_fails_is_answered_and_its_own_words_are_logged(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(_args: Message, _stream: Stream) -> Message:
+        raise StoreError("/var/lib/x: disk I/O error")
+
+    async def scenario(world: World) -> None:
+        world.service.handlers["fail"] = fail
+        client = await world.greeted()
+        answer = await client.ask({"id": 2, "op": "fail"})
+        assert error_of(answer) == (2, "internal")
+        assert "/var/lib" not in str(answer)
+
+    play(scenario)
+    assert "/var/lib/x: disk I/O error" in caplog.text
+
+
+# Cancelling
+
+
+def test_a_cancelled_request_is_answered_once_and_its_work_ends(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.greeted()
+        client.send({"id": 2, "op": "hang"})
+        await until(lambda: len(world.service.handled) == 1)
+        client.send({"id": 2, "op": "cancel"}, {"id": 2, "op": "cancel"})
+        assert await client.receive() == {"id": 2, "error": {"code": "cancelled"}}
+        assert await client.ask({"id": 3, "op": "echo"}) == {"id": 3, "ok": {}}
+        assert world.service.cancelled == 1
+
+    play(scenario)
+
+
+def test_a_cancel_right_behind_its_request_is_answered(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.greeted()
+        client.send({"id": 2, "op": "hang"}, {"id": 2, "op": "cancel"}, {"id": 3, "op": "echo"})
+        answers = [await client.receive() for _ in range(2)]
+        assert sorted(answer["id"] for answer in answers) == [2, 3]
+        assert "ok" in await client.ask({"id": 2, "op": "echo"})
+
+    play(scenario)
+
+
+def test_credit_and_cancel_for_what_is_not_in_flight_have_no_answer(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.greeted()
+        client.send(
+            {"id": 5, "op": "credit", "args": {"events": 1}}, {"id": 5, "op": "cancel"}
+        )
+        assert await client.ask({"id": 6, "op": "echo"}) == {"id": 6, "ok": {}}
+
+    play(scenario)
+
+
+# Streams
+
+
+class Counting:
+    """A handler that sends events for as long as it may."""
+
+    def __init__(self, events: int, event: Message) -> None:
+        self.events = events
+        self.event = event
+        self.sent = 0
+
+    async def __call__(self, args: Message, stream: Stream) -> Message:
+        if credit := args.get("credit"):
+            stream.grant(credit)
+        for _ in range(self.events):
+            await stream.send(self.event)
+            self.sent += 1
+        return {"sent": self.sent}
+
+
+def test_events_are_numbered_from_one_and_the_answer_comes_last(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        world.service.handlers["count"] = Counting(3, {"a": 1})
+        client = await world.greeted()
+        client.send({"id": 2, "op": "count", "args": {"credit": 10}})
+        assert [await client.receive() for _ in range(4)] == [
+            *({"id": 2, "seq": seq, "event": {"a": 1}} for seq in (1, 2, 3)),
+            {"id": 2, "ok": {"sent": 3}},
+        ]
+
+    play(scenario)
+
+
+def test_no_more_events_come_than_were_granted(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        count = world.service.handlers["count"] = Counting(10, {})
+        client = await world.greeted()
+        client.send({"id": 2, "op": "count"})
+        assert "ok" in await client.ask({"id": 3, "op": "echo"})
+        assert count.sent == 0
+        for credit in (1, 3):
+            client.send({"id": 2, "op": "credit", "args": {"events": credit}})
+            for _ in range(credit):
+                assert "event" in await client.receive()
+            # What comes next is this answer: no event slipped through.
+            assert "ok" in await client.ask({"id": 3, "op": "echo"})
+        assert count.sent == 4
+        client.send({"id": 2, "op": "cancel"})
+        assert error_of(await client.receive()) == (2, "cancelled")
+
+    play(scenario)
+
+
+def test_streams_of_one_connection_have_each_their_own_credit(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        world.service.handlers["count"] = Counting(10, {})
+        client = await world.greeted()
+        client.send({"id": 2, "op": "count"}, {"id": 3, "op": "count"})
+        client.send({"id": 3, "op": "credit", "args": {"events": 2}})
+        assert [(await client.receive())["id"] for _ in range(2)] == [3, 3]
+
+    play(scenario)
+
+
+def test_a_reader_that_does_not_read_is_written_no_further(play: Play) -> None:
+    """Credit for a thousand events of 100 kB, of which the client takes none."""
+
+    async def scenario(world: World) -> None:
+        count = world.service.handlers["count"] = Counting(1000, {"data": b"x" * 100_000})
+        client = await world.greeted()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.send({"id": 2, "op": "count", "args": {"credit": 1000}})
+        transport = world.service.connections[0]._transport
+        await until(lambda: transport.get_write_buffer_size() > 0)
+        # Whoever could go on has gone on after a few rounds of the loop.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        stuck = count.sent
+        assert transport.get_write_buffer_size() < 400_000
+        assert stuck < 50
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        for seq in range(1, 1001):
+            assert (await client.receive())["seq"] == seq
+        assert (await client.receive())["ok"] == {"sent": 1000}
+
+    play(scenario)
+
+
+def test_answers_that_nobody_reads_do_not_pile_up(play: Play) -> None:
+    async def big(_args: Message, _stream: Stream) -> Message:
+        return {"data": b"x" * 1_000_000}
+
+    async def scenario(world: World) -> None:
+        world.service.handlers["big"] = big
+        client = await world.greeted()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(*({"id": n, "op": "big"} for n in range(2, 42)))
+        await until(lambda: len(world.service.handled) == 40)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert world.service.connections[0]._transport.get_write_buffer_size() < 4_000_000
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert sorted([(await client.receive())["id"] for _ in range(40)]) == [*range(2, 42)]
+
+    play(scenario)
+
+
+def test_a_cancel_reaches_a_stream_whose_client_reads_nothing_but_asks(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        world.service.handlers["count"] = Counting(5, {})
+        client = await world.greeted()
+        client.send({"id": 2, "op": "count"}, {"id": 2, "op": "credit", "args": {"events": 2}})
+        await client.receive()
+        await client.receive()
+        client.send({"id": 2, "op": "cancel"})
+        assert error_of(await client.receive()) == (2, "cancelled")
+        assert "ok" in await client.ask({"id": 2, "op": "echo"})
+
+    play(scenario)
+
+
+# Frames
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        HEADER.pack(0),
+        HEADER.pack(protocol.MAX_FRAME_BYTES + 1),
+        HEADER.pack(1) + b"\x05",
+        HEADER.pack(2) + b"\x80\x80",
+        HEADER.pack(1) + b"\xc1",
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_what_is_no_frame_ends_this_connection_and_no_other(play: Play, data: bytes) -> None:
+    async def scenario(world: World) -> None:
+        other = await world.greeted()
+        client = await world.greeted()
+        client.send({"id": 2, "op": "hang"})
+        client.writer.write(data)
+        assert error_of(await client.receive()) == (0, "bad-frame")
+        assert await client.is_closed()
+        await until(lambda: len(world.service.connections) == 1)
+        assert "ok" in await other.ask({"id": 2, "op": "echo"})
+
+    play(scenario)
+
+
+def test_requests_before_a_bad_frame_in_one_packet_harm_nothing(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.greeted()
+        client.writer.write(encode_frame({"id": 2, "op": "echo"}) + HEADER.pack(0))
+        assert error_of(await client.receive()) == (0, "bad-frame")
+        assert await client.is_closed()
+
+    play(scenario)
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> float:
+    monkeypatch.setattr(connection_module, "FRAME_SECONDS", 0.2)
+    return 0.2
+
+
+def test_half_a_frame_is_held_for_a_while_and_not_for_ever(play: Play, hurried: float) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.greeted()
+        started = asyncio.get_running_loop().time()
+        client.writer.write(encode_frame({"id": 2, "op": "echo"})[:-1])
+        answer = await client.receive()
+        assert error_of(answer) == (0, "bad-frame")
+        assert "not complete after 0.2 s" in answer["error"]["detail"]
+        assert asyncio.get_running_loop().time() - started >= hurried
+        assert await client.is_closed()
+
+    play(scenario)
+
+
+def test_dribbling_a_frame_byte_by_byte_does_not_put_the_deadline_off(
+    play: Play, hurried: float
+) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.greeted()
+        started = asyncio.get_running_loop().time()
+        answer = asyncio.create_task(client.receive())
+        client.writer.write(HEADER.pack(100_000))
+        while not answer.done():
+            client.writer.write(b"\x81")
+            await asyncio.wait([answer], timeout=0.01)
+            assert asyncio.get_running_loop().time() - started < 10 * hurried
+        assert error_of(answer.result()) == (0, "bad-frame")
+
+    play(scenario)
+
+
+def test_an_idle_client_between_two_frames_is_left_alone(play: Play, hurried: float) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.greeted()
+        frame = encode_frame({"id": 2, "op": "echo"})
+        client.writer.write(frame[:5])
+        await until(lambda: world.service.connections[0]._buffer.partial)
+        client.writer.write(frame[5:])
+        assert "ok" in await client.receive()
+        closed = asyncio.create_task(client.is_closed())
+        assert not (await asyncio.wait([closed], timeout=2 * hurried))[0]
+        closed.cancel()
+        await asyncio.wait([closed])
+        assert "ok" in await client.ask({"id": 3, "op": "echo"})
+
+    play(scenario)
+
+
+def test_a_frame_that_is_quick_is_not_blamed_for_those_before_it(
+    play: Play, hurried: float
+) -> None:
+    """Every write ends in the middle of a frame, and none of the frames takes long."""
+
+    async def scenario(world: World) -> None:
+        client = await world.greeted()
+        frame = encode_frame({"id": 2, "op": "echo"})
+        end = asyncio.get_running_loop().time() + 3 * hurried
+        client.writer.write(frame[:7])
+        while asyncio.get_running_loop().time() < end:
+            client.writer.write(frame[7:] + frame[:7])
+            assert await client.receive() == {"id": 2, "ok": {}}
+
+    play(scenario)
+
+
+# The end of what the client sends
+
+
+def test_a_client_that_is_done_is_closed(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.greeted()
+        client.writer.write_eof()
+        assert await client.is_closed()
+        await until(lambda: not world.service.connections)
+
+    play(scenario)
+
+
+def test_a_client_that_reads_to_the_end_comes_to_an_end(play: Play) -> None:
+    """As `printf REQUESTS | nc -NU SOCKET` does it, whether or not it gets these answers."""
+
+    async def scenario(world: World) -> None:
+        may_end = asyncio.Event()
+
+        async def later(_args: Message, _stream: Stream) -> Message:
+            await may_end.wait()
+            return {}
+
+        world.service.handlers["later"] = later
+        client = await world.greeted()
+        client.send({"id": 2, "op": "later"}, {"id": 3, "op": "later"})
+        await until(lambda: len(world.service.handled) == 2)
+        client.writer.write_eof()
+        may_end.set()
+        await asyncio.wait_for(client.reader.read(), 3)
+        await until(lambda: not world.service.connections)
+
+    play(scenario)
+
+
+def test_an_end_of_file_within_a_frame_ends_the_connection_at_once(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.greeted()
+        client.send({"id": 2, "op": "hang"})
+        client.writer.write(encode_frame({"id": 3, "op": "echo"})[:-1])
+        client.writer.write_eof()
+        assert await client.is_closed()
+        await until(lambda: world.service.cancelled == 1)
+
+    play(scenario)

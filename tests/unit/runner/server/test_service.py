@@ -1,0 +1,246 @@
+"""What a peer may find, who may connect, and the table of operations."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import pytest
+
+from client import protocol
+from runner import messages
+from runner.config import ClientsConfig, Config
+from runner.policy import Peer
+from runner.refusal import Refusal
+from runner.rows import NewJob
+from runner.server.handlers import HANDLERS
+from runner.server.service import Service, group_id
+from runner.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from runner.server.connection import Connection, Stream
+
+ADMINS = 77
+ALICE = Peer(uid=1000, gid=1000, groups=frozenset({1000}), pid=1)
+BOB = Peer(uid=1001, gid=1001, groups=frozenset({1001}), pid=2)
+ADMIN = Peer(uid=1002, gid=1002, groups=frozenset({1002, ADMINS}), pid=3)
+ROOT = Peer(uid=0, gid=0, groups=frozenset(), pid=4)
+
+JOB = "3f2a0000-0000-4000-8000-000000000001"
+TWIN = "3f2a0000-0000-4000-8000-000000000002"
+OTHER = "3f2b0000-0000-4000-8000-000000000003"
+
+
+def new_job(job_id: str, uid: int, name: str | None = None) -> NewJob:
+    return NewJob(
+        id=job_id, submitted_by_uid=uid, uid=uid, gid=uid, name=name, spec=b"", submitted_ns=1
+    )
+
+
+def service_on(store: Store | None, config: Config | None = None) -> Service:
+    supervisor: Any = SimpleNamespace(store=store)
+    watcher: Any = None
+    return Service(config or Config(), supervisor, watcher, ADMINS)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    store = Store.open(str(tmp_path / "db"))
+    store.insert(new_job(JOB, ALICE.uid, "build"))
+    yield service_on(store)
+    store.close()
+
+
+def refusal_of(service: Service, peer: Peer, text: str) -> dict[str, Any]:
+    with pytest.raises(Refusal) as caught:
+        service.find_job(peer, text)
+    return caught.value.to_wire()
+
+
+@pytest.mark.parametrize("peer", [ALICE, ADMIN, ROOT])
+@pytest.mark.parametrize("text", [JOB, JOB[:4], "build"])
+def test_a_job_is_found_by_its_submitter_by_admins_and_by_root(
+    service: Service, peer: Peer, text: str
+) -> None:
+    assert service.find_job(peer, text).id == JOB
+
+
+@pytest.mark.parametrize("text", [JOB, JOB[:4], JOB[:35], "build"])
+def test_somebody_elses_job_is_refused_exactly_as_one_that_does_not_exist(
+    service: Service, text: str
+) -> None:
+    found = refusal_of(service, BOB, text)
+    assert found == {"code": "no-such-job", "field": "job", "given": repr(text)}
+    service.supervisor.store.mark_ended(JOB, 1, "lost", b"")
+    service.supervisor.store.delete(JOB, 2, 0)
+    assert refusal_of(service, BOB, text) == found
+
+
+def test_the_admins_group_must_be_a_group_of_the_peer_and_not_its_uid(service: Service) -> None:
+    not_admin = Peer(uid=ADMINS, gid=5, groups=frozenset({5}), pid=1)
+    assert refusal_of(service, not_admin, JOB)["code"] == "no-such-job"
+
+
+def test_a_store_that_finds_too_much_does_not_give_it_away(service: Service) -> None:
+    """The decision is made on the job itself and not only by the query."""
+    job = service.find_job(ALICE, JOB)
+    careless = service_on(cast("Store", SimpleNamespace(find=lambda _text, _uid: [job])))
+    assert refusal_of(careless, BOB, JOB)["code"] == "no-such-job"
+    assert careless.find_job(ALICE, JOB) == job
+
+
+def test_a_prefix_of_several_names_those_that_the_peer_may_see_and_no_other(
+    service: Service,
+) -> None:
+    store = service.supervisor.store
+    store.insert(new_job(TWIN, ALICE.uid))
+    store.insert(new_job(TWIN[:-1] + "9", BOB.uid))
+    answer = refusal_of(service, ALICE, "3f2a")
+    assert answer["code"] == "ambiguous-job"
+    assert sorted(answer["candidates"]) == [JOB, TWIN]
+    assert service.find_job(BOB, "3f2a").id == TWIN[:-1] + "9"
+    assert len(refusal_of(service, ADMIN, "3f2a")["candidates"]) == 3
+
+
+def test_a_name_means_the_newest_job_of_it_that_the_peer_may_see(service: Service) -> None:
+    store = service.supervisor.store
+    store.insert(new_job(TWIN, ALICE.uid, "build"))
+    store.insert(new_job(OTHER, BOB.uid, "build"))
+    assert service.find_job(ALICE, "build").id == TWIN
+    assert service.find_job(ROOT, "build").id == OTHER
+
+
+@pytest.mark.parametrize("text", ["", "3f2", "*", "%", "3F2A", "buil", "\0", "é", "\ud800"])
+def test_what_means_no_job_is_refused(service: Service, text: str) -> None:
+    assert refusal_of(service, ALICE, text)["code"] == "no-such-job"
+
+
+def test_only_root_and_the_admin_group_see_everybodys_jobs(service: Service) -> None:
+    assert [service.visible_to(peer) for peer in (ALICE, BOB, ADMIN, ROOT)] == [
+        1000, 1001, None, None,
+    ]  # fmt: skip
+
+
+# Connections
+
+
+def connection_of(peer: Peer) -> Connection:
+    class One:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    one: Any = One()
+    one.peer = peer
+    return cast("Connection", one)
+
+
+def bounded(*, all_: int = 100, each: int = 100) -> Service:
+    clients = ClientsConfig(max_connections=all_, max_connections_per_user=each)
+    return service_on(None, msgspec.structs.replace(Config(), clients=clients))
+
+
+def test_a_user_has_so_many_connections_and_takes_none_from_others() -> None:
+    service = bounded(each=2)
+    first = connection_of(ALICE)
+    service.admit(first)
+    service.admit(connection_of(ALICE))
+    with pytest.raises(Refusal) as caught:
+        service.admit(connection_of(ALICE))
+    assert caught.value.to_wire() == {
+        "code": "too-many-requests", "allowed": "2 connections of one user",
+    }  # fmt: skip
+    service.admit(connection_of(BOB))
+    service.forget(first)
+    service.admit(connection_of(ALICE))
+
+
+def test_one_that_was_turned_away_frees_no_place_when_it_goes() -> None:
+    service = bounded(each=1)
+    service.admit(connection_of(ALICE))
+    turned_away = connection_of(ALICE)
+    for _ in range(3):
+        with pytest.raises(Refusal):
+            service.admit(turned_away)
+        service.forget(turned_away)
+
+
+def test_all_users_together_have_so_many_connections_and_root_always_one_more() -> None:
+    service = bounded(all_=2)
+    for uid in (1, 2):
+        service.admit(connection_of(Peer(uid=uid, gid=1, groups=frozenset(), pid=1)))
+    with pytest.raises(Refusal, match="2 connections"):
+        service.admit(connection_of(ALICE))
+    for _ in range(3):
+        service.admit(connection_of(ROOT))
+
+
+def test_closing_ends_every_connection() -> None:
+    service = bounded()
+    connections: list[Any] = [connection_of(ALICE), connection_of(BOB)]
+    for connection in connections:
+        service.admit(connection)
+    service.close()
+    assert all(connection.closed for connection in connections)
+
+
+# Operations
+
+
+@pytest.mark.parametrize(
+    ("peer", "admin"), [(ALICE, False), (ADMIN, True), (ROOT, True)]
+)
+def test_a_greeting_says_who_the_peer_is(peer: Peer, *, admin: bool) -> None:
+    answer = service_on(None).greet(peer, messages.Hello(protocol=1))
+    assert (answer["uid"], answer["admin"]) == (peer.uid, admin)
+    assert answer["protocol"] == protocol.PROTOCOL_VERSION
+    assert answer["max_frame_bytes"] == protocol.MAX_FRAME_BYTES
+    assert answer["server"].startswith("runnerd ")
+
+
+@pytest.mark.parametrize("version", [0, 2, -1, 2**63])
+def test_another_protocol_is_refused_with_the_one_that_is_spoken(version: int) -> None:
+    with pytest.raises(Refusal) as caught:
+        service_on(None).greet(ALICE, messages.Hello(protocol=version))
+    assert caught.value.to_wire() == {
+        "code": "unsupported-protocol", "field": "protocol", "given": str(version), "allowed": "1",
+    }  # fmt: skip
+
+
+NO_STREAM = cast("Stream", None)
+
+
+def test_an_unknown_operation_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(Refusal) as caught:
+        service_on(None).handle(ALICE, "destroy", {}, NO_STREAM)
+    answer = caught.value.to_wire()
+    assert (answer["code"], answer["given"]) == ("unknown-op", "'destroy'")
+    assert answer["allowed"].split(", ") == sorted(HANDLERS)
+
+
+@pytest.mark.parametrize("op", sorted(HANDLERS))
+def test_every_operation_refuses_a_field_that_it_does_not_know(op: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        service_on(None).handle(ALICE, op, {"bogus": 1}, NO_STREAM)
+    assert caught.value.code == "invalid-argument"
+
+
+def test_the_operations_are_those_of_the_protocol() -> None:
+    assert set(HANDLERS) == {
+        "submit", "list", "status", "logs", "stop", "wait", "remove", "doctor",
+    }  # fmt: skip
+
+
+def test_a_group_is_a_number_and_one_that_there_is_not_is_none() -> None:
+    import grp
+
+    own = grp.getgrgid(os.getgid())
+    assert group_id(own.gr_name) == own.gr_gid
+    assert group_id("no-such-group-here") is None
+    assert group_id(None) is None

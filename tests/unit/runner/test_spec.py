@@ -1,0 +1,94 @@
+"""What a job is, written once: a request, the submitter's credentials, and the defaults."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from runner import messages, records, spec
+from runner.config import Config, JobsConfig, LogsConfig
+from runner.users import Account
+
+ACCOUNT = Account(1000, 100, (100, 27), "alice")
+JOB = "3f2a0000-0000-4000-8000-000000000001"
+
+
+def built(config: Config | None = None, **request: object) -> dict[str, object]:
+    args = {"argv": ["true"], "cwd": "/", **request}
+    return spec.build(JOB, messages.parse(messages.Submit, args), ACCOUNT, config or Config())
+
+
+def test_a_spec_holds_everything_that_a_monitor_needs() -> None:
+    config = msgspec.structs.replace(
+        Config(),
+        jobs=JobsConfig(stop_grace_seconds=3.5),
+        logs=LogsConfig(segment_bytes=4096, keep_bytes=8192),
+    )
+    assert built(
+        config,
+        argv=["a", b"b\xff"],
+        env={"K": "v", "caf\xe9": b"\xff"},
+        cwd="/tmp",
+        umask=0o077,
+        network="host",
+        limits={"timeout_seconds": 5},
+    ) == {
+        "job": JOB,
+        "argv": [b"a", b"b\xff"],
+        "env": {b"K": b"v", "caf\xe9".encode(): b"\xff"},
+        "cwd": b"/tmp",
+        "umask": 0o077,
+        "network": "host",
+        "uid": 1000,
+        "gid": 100,
+        "groups": [100, 27],
+        "user": "alice",
+        "limits": {"pids_max": 4096, "timeout_seconds": 5},
+        "timeout_seconds": 5,
+        "stop_grace_seconds": 3.5,
+        "log_segment_bytes": 4096,
+        "log_keep_bytes": 8192,
+    }
+
+
+def test_what_is_asked_for_wins_over_the_defaults_and_they_fill_the_rest() -> None:
+    jobs = JobsConfig(default_memory_max=2**30, default_pids_max=10)
+    config = msgspec.structs.replace(Config(), jobs=jobs)
+    assert built(config)["limits"] == {"memory_max_bytes": 2**30, "pids_max": 10}
+    limits = {"memory_max_bytes": 2**23, "pids_max": 7, "cpu_max_millicpus": 500}
+    assert built(config, limits=limits)["limits"] == limits
+
+
+def test_a_default_of_zero_processes_means_no_limit_of_them() -> None:
+    config = msgspec.structs.replace(Config(), jobs=JobsConfig(default_pids_max=0))
+    assert built(config)["limits"] == {}
+
+
+def test_io_limits_keep_their_path_as_bytes_and_only_the_rates_that_were_given() -> None:
+    io = [
+        {"path": "/a", "read_bytes_per_second": 4096},
+        {"path": b"/\xff", "write_bytes_per_second": 8192, "read_bytes_per_second": None},
+    ]
+    limits = built(limits={"io": io})["limits"]
+    assert isinstance(limits, dict)
+    assert limits["io"] == [
+        {"path": b"/a", "read_bytes_per_second": 4096},
+        {"path": b"/\xff", "write_bytes_per_second": 8192},
+    ]
+
+
+def test_a_spec_survives_its_way_to_the_monitor() -> None:
+    whole = built(argv=["x", b"\xff\0"[:1]], env={"A": b"\xfe"}, limits={"timeout_seconds": 0.5})
+    assert spec.unpack(spec.pack(whole)) == {"version": records.VERSION, **whole}
+
+
+def test_a_torn_spec_is_refused() -> None:
+    with pytest.raises(records.RecordError):
+        spec.unpack(spec.pack(built())[:-1])
+
+
+def test_the_largest_request_makes_a_spec_that_a_monitor_reads_whole() -> None:
+    arguments = ["x" * 100] * 4096
+    environment = {f"{n:04}": "y" * 140 for n in range(4096)}
+    packed = spec.pack(built(argv=arguments, env=environment))
+    assert len(packed) < records.MAX_SPEC_BYTES

@@ -1,0 +1,83 @@
+"""Whom a job runs as: the peer, or whom an admin names, and nobody else."""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+import pytest
+
+from runner.policy import Peer
+from runner.refusal import Refusal
+from runner.users import Account, account_for, account_of, user_name
+
+ADMINS = 77
+# A number that no user of a host has.
+STRANGER = 2**31 + 4711
+ROOT = pwd.getpwuid(0)
+
+
+def peer(uid: int, *groups: int) -> Peer:
+    return Peer(uid=uid, gid=uid, groups=frozenset(groups), pid=1)
+
+
+def refusal_of(who: Peer, user: str | int) -> tuple[str, str]:
+    with pytest.raises(Refusal) as caught:
+        account_for(who, user, ADMINS)
+    assert caught.value.fields["field"] == "user"
+    assert caught.value.fields["given"]
+    return caught.value.code, caught.value.fields.get("allowed", caught.value.fields.get("detail"))
+
+
+def test_a_peer_runs_with_the_groups_that_the_kernel_gave_it_and_not_those_of_the_database() -> (
+    None
+):
+    me = Peer(uid=os.getuid(), gid=4242, groups=frozenset({9, 3, 7}), pid=1)
+    expected = Account(os.getuid(), 4242, (3, 7, 9), user_name(os.getuid()))
+    assert account_of(me) == expected
+    for user in (None, os.getuid(), str(os.getuid())):
+        assert account_for(me, user, ADMINS) == expected
+
+
+def test_a_peer_that_the_database_does_not_know_runs_under_its_number() -> None:
+    assert account_of(peer(STRANGER)) == Account(STRANGER, STRANGER, (), str(STRANGER))
+
+
+@pytest.mark.parametrize("admin", [peer(0), peer(STRANGER, ADMINS)])
+@pytest.mark.parametrize("entry", [e for e in pwd.getpwall() if e.pw_uid][:3])
+def test_root_and_admins_may_name_a_user_who_then_has_its_own_groups(
+    admin: Peer, entry: pwd.struct_passwd
+) -> None:
+    groups = tuple(sorted(set(os.getgrouplist(entry.pw_name, entry.pw_gid))))
+    expected = Account(entry.pw_uid, entry.pw_gid, groups, entry.pw_name)
+    assert account_for(admin, entry.pw_name, ADMINS) == expected
+    assert account_for(admin, entry.pw_uid, ADMINS)[:3] == expected[:3]
+
+
+def test_nobody_else_may_name_another_user_root_least_of_all() -> None:
+    for user in (0, "0", ROOT.pw_name):
+        code, why = refusal_of(peer(STRANGER, 5), user)
+        assert code == "not-permitted"
+        assert "only root and the admin group" in why
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        "no-such-user-here", "", "root\0", "\udcff", "a" * 256, "9" * 256, "-1", "+0", "0x0", "1_0",
+        STRANGER, 2**32 - 2, 2**32 - 1, 2**32, 2**64, -1,
+    ],
+)  # fmt: skip
+def test_a_user_that_this_host_does_not_have_is_refused(user: str | int) -> None:
+    assert refusal_of(peer(0), user) == ("invalid-argument", "a user of this host")
+
+
+@pytest.mark.parametrize("user", ["\u0660", "\uff10"])
+def test_digits_of_other_scripts_are_no_number_of_a_user(user: str) -> None:
+    """Both are zero to int(), and zero is root."""
+    assert refusal_of(peer(0), user)[0] == "invalid-argument"
+
+
+def test_a_user_is_shown_by_name_and_without_one_by_number() -> None:
+    assert user_name(0) == ROOT.pw_name
+    assert user_name(STRANGER) == str(STRANGER)

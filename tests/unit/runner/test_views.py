@@ -1,0 +1,89 @@
+"""A job as the protocol shows it: its fields are those of docs/PROTOCOL.md, whatever is stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+
+from client import protocol
+from runner import messages, records, spec, views
+from runner.config import Config
+from runner.lifecycle import State
+from runner.rows import Job
+from runner.users import Account
+
+JOB = "3f2a0000-0000-4000-8000-000000000001"
+SUMMARY = {
+    "job", "name", "state", "uid", "gid", "user", "submitted_by_uid", "argv", "cwd", "network",
+    "pid", "submitted_ns", "started_ns", "ended_ns", "result",
+}  # fmt: skip
+
+
+def packed_spec(**request: object) -> bytes:
+    args = {"argv": ["sh", b"\xff"], "cwd": "/", "env": {"SECRET": "hunter2"}, **request}
+    submit = messages.parse(messages.Submit, args)
+    return spec.pack(spec.build(JOB, submit, Account(1000, 100, (), "alice"), Config()))
+
+
+def job(**changes: object) -> Job:
+    fields: dict[str, Any] = {
+        "seq": 1, "id": JOB, "submitted_by_uid": 1001, "uid": 1000, "gid": 100, "name": "build",
+        "state": State.RUNNING, "submitted_ns": 5, "started_ns": 6, "ended_ns": None,
+        "boot_id": "b", "monitor_pid": 4242, "limits": None, "reason": None, "result": None,
+        "spec": packed_spec(),
+    }  # fmt: skip
+    return Job(**{**fields, **changes})
+
+
+def test_a_summary_has_the_fields_of_the_protocol() -> None:
+    shown = views.summary(job())
+    assert set(shown) == SUMMARY
+    assert shown["argv"] == ["sh", b"\xff"]
+    assert (shown["state"], shown["user"], shown["pid"]) == ("running", "alice", 4242)
+    assert (shown["uid"], shown["submitted_by_uid"]) == (1000, 1001)
+
+
+def test_a_status_has_limits_and_usage_besides() -> None:
+    shown = views.status(job(), {"pids": 3})
+    assert set(shown) == SUMMARY | {"limits", "usage"}
+    assert shown["usage"] == {"pids": 3}
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_the_environment_is_never_shown(state: State) -> None:
+    frame = protocol.encode_frame(views.status(job(state=state), None))
+    assert b"hunter2" not in frame
+
+
+def test_before_the_kernel_has_read_them_back_the_limits_are_those_that_were_asked_for() -> None:
+    limits = {"pids_max": 7, "io": [{"path": b"/\xff", "read_bytes_per_second": 4096}]}
+    shown = views.status(job(spec=packed_spec(limits=limits)), None)
+    assert shown["limits"] == limits
+
+
+def test_limits_as_the_kernel_read_them_back_win() -> None:
+    applied = {"pids_max": 6, "io": [{"path": b"/a", "device": "8:0"}]}
+    shown = views.status(job(limits=msgpack.packb(applied)), None)
+    assert shown["limits"] == {"pids_max": 6, "io": [{"path": "/a", "device": "8:0"}]}
+
+
+def test_a_result_is_shown_without_the_version_of_its_record() -> None:
+    shown = views.summary(job(state=State.ENDED, result=records.pack({"reason": "exit"})))
+    assert shown["result"] == {"reason": "exit"}
+    assert shown["state"] == "ended"
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\x80", records.pack({"a": 1})[:-1]])
+def test_a_damaged_spec_does_not_hide_the_job(damaged: bytes) -> None:
+    shown = views.status(job(spec=damaged), None)
+    assert (shown["job"], shown["user"], shown["limits"]) == (JOB, "?", {})
+    protocol.encode_frame(shown)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\x80", records.pack({"a": 1})[:-1]])
+def test_a_damaged_result_does_not_hide_the_job_nor_the_others_of_its_list(damaged: bytes) -> None:
+    shown = views.summary(job(state=State.ENDED, result=damaged))
+    assert (shown["job"], shown["state"]) == (JOB, "ended")
+    protocol.encode_frame(shown)
