@@ -90,7 +90,6 @@ class JobSummary(TypedDict):
 class JobStatus(JobSummary):
     """A job as `status` gives it."""
 
-    env: dict[Text, Text]
     limits: Limits
     usage: Usage | None
 

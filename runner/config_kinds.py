@@ -15,7 +15,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-KNOWN_CONTROLLERS: Final = ("cpu", "cpuset", "hugetlb", "io", "memory", "misc", "pids", "rdma")
+# Those that runnerd has limits for.
+KNOWN_CONTROLLERS: Final = ("cpu", "io", "memory", "pids")
 
 _MAX_SHOWN: Final = 60
 # sun_path of unix(7) has 108 bytes, the last of them NUL.

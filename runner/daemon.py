@@ -107,6 +107,8 @@ async def _assemble(config: Config, stack: AsyncExitStack) -> tuple[Supervisor, 
     stack.callback(watcher.close)
     await supervisor.reconcile()
     admin_gid = group_id(config.admin_group)
+    if admin_gid is None and config.admin_group is not None:
+        _logger.warning("there is no group %s: only root acts for others", config.admin_group)
     submissions = Submissions(config, admin_gid, tree, paths)
     return supervisor, Service(config, supervisor, submissions, watcher, admin_gid)
 

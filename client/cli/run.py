@@ -84,6 +84,7 @@ def command(socket_path: str | None, /, **options: Any) -> int:  # noqa: ANN401 
     In the foreground the job's output comes out here, Ctrl-C stops it (twice: kills it), and
     the exit status is the job's: 128+N for signal N, 124 at the time limit, 126 and 127
     when the command cannot be run or found, 125 for failures of runctl or runnerd.
+    The job's standard input is empty.
     """
     if options["as_json"] and not options["detach"]:
         raise click.UsageError("--json goes with --detach; `runctl wait --json` gives the result")

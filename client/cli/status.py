@@ -12,10 +12,7 @@ from client.cli.common import job_argument, json_option, naming, open_client, wr
 @json_option
 @click.pass_obj
 def command(socket_path: str | None, *, job: str, as_json: bool) -> None:
-    """Show what a job is, which limits apply to it, what it uses or how it ended.
-
-    Its environment is in the JSON form only.
-    """
+    """Show what a job is, which limits apply to it, what it uses or how it ended."""
     with open_client(socket_path) as client, naming(job):
         status = client.status(job)
     if as_json:

@@ -66,8 +66,12 @@ def connected(daemon: Daemon, user: str) -> socket.socket:
     """A bare connection: the kernel tells the daemon that it is this user's."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.settimeout(_SECONDS)
-    with as_user(user):
-        sock.connect(daemon.socket)
+    try:
+        with as_user(user):
+            sock.connect(daemon.socket)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 

@@ -68,7 +68,7 @@ def output_of(wire: Wire, job: str) -> bytes:
 def said(wire: Wire, *argv: str, **more: Any) -> str:
     """What a command said as a job of this user."""
     job = wire.ok("submit", submission(*argv, **more))["job"]
-    return output_of(wire, job).decode()
+    return output_of(wire, job).decode(errors="backslashreplace")
 
 
 # --- somebody else's job ---
@@ -142,9 +142,9 @@ def test_nothing_of_a_job_is_readable_past_the_daemon(daemon: Daemon, alice: Wir
     for name in ("spec", "control", "log/00000000000000000000.log"):
         assert not os.stat(f"{daemon.state_dir}/jobs/{job}/{name}").st_mode & 0o077
     monitor = alice.ok("status", job=job)["pid"]
-    for name in ("mem", "environ", "fd", "root", "cwd"):
+    for name in ("mem", "environ", "fd/0", "root/etc", "cwd/etc"):
         with as_user("alice"), pytest.raises(PermissionError):
-            os.listdir(f"/proc/{monitor}/{name}")
+            os.close(os.open(f"/proc/{monitor}/{name}", os.O_RDONLY))
     with as_user("alice"), pytest.raises(PermissionError):
         os.kill(monitor, 9)
 
@@ -323,8 +323,9 @@ def test_one_user_may_hold_so_many_connections_and_takes_none_from_others(
 
 
 def _greeted(daemon: Daemon, user: str) -> bool:
-    with Wire(daemon, user, greet=False) as wire:
+    with contextlib.suppress(BrokenPipeError), Wire(daemon, user, greet=False) as wire:
         return "ok" in wire.request("hello", protocol=1)
+    return False
 
 
 # --- paths are looked at as the user ---
@@ -432,7 +433,7 @@ def _session_key(name: str, secret: bytes) -> Iterator[None]:
     """This process in a session keyring of its own, with a key in it: keyctl(2), add_key(2)."""
     libc = ctypes.CDLL(None, use_errno=True)
     add_key, keyctl = 248, 250  # x86_64
-    join_session, clear, this_session = 1, 7, ctypes.c_long(-3)
+    join_session, this_session = 1, ctypes.c_long(-3)
     if libc.syscall(keyctl, join_session, None) < 0:
         pytest.skip("this kernel has no key retention service")
     added = libc.syscall(
@@ -444,7 +445,6 @@ def _session_key(name: str, secret: bytes) -> Iterator[None]:
     finally:
         # The daemon has taken the keyring along by now; this process begins another.
         libc.syscall(keyctl, join_session, None)
-        assert clear
 
 
 def test_whoever_holds_a_jobs_output_from_outside_cannot_keep_it_from_ending(
@@ -452,6 +452,8 @@ def test_whoever_holds_a_jobs_output_from_outside_cannot_keep_it_from_ending(
 ) -> None:
     job = alice.ok("submit", submission("sleep", "1000"))["job"]
     (pid,) = _payload_pids(daemon, job)
+    # Until the exec it is root's and not dumpable.
+    wait_until(lambda: os.readlink(f"/proc/{pid}/exe").endswith("sleep"))
     with as_user("alice"):
         outside = os.open(f"/proc/{pid}/fd/1", os.O_WRONLY)
     writer = subprocess.Popen(["cat", "/dev/zero"], stdout=outside, stderr=subprocess.DEVNULL)

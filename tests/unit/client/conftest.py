@@ -51,7 +51,6 @@ JOB: dict[str, Any] = {
     "submitted_by_uid": 1000,
     "argv": ["make", "-j2", "a b"],
     "cwd": "/home/alice",
-    "env": {"PATH": "/bin"},
     "network": "none",
     "limits": {"memory_max_bytes": 256 * 1024 * 1024},
     "pid": 4242,

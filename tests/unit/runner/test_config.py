@@ -177,7 +177,7 @@ REFUSALS = [
         'required_controllers = [\n"cpu",\n"memroy"]',
         (
             "config.toml:1: required_controllers: expected a list of different cgroup controllers"
-            " out of cpu, cpuset, hugetlb, io, memory, misc, pids, rdma,"
+            " out of cpu, io, memory, pids,"
             ' got ["cpu", "memroy"]'
         ),
     ),
@@ -185,7 +185,7 @@ REFUSALS = [
         'required_controllers = ["cpu", "cpu"]',
         (
             "config.toml:1: required_controllers: expected a list of different cgroup controllers"
-            " out of cpu, cpuset, hugetlb, io, memory, misc, pids, rdma,"
+            " out of cpu, io, memory, pids,"
             ' got ["cpu", "cpu"]'
         ),
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from runner import messages, records, spec
+from runner import messages, records, spec, stored
 from runner.config import Config, JobsConfig, LogsConfig
 from runner.users import Account
 
@@ -79,12 +79,12 @@ def test_io_limits_keep_their_path_as_bytes_and_only_the_rates_that_were_given()
 
 def test_a_spec_survives_its_way_to_the_monitor() -> None:
     whole = built(argv=["x", b"\xff\0"[:1]], env={"A": b"\xfe"}, limits={"timeout_seconds": 0.5})
-    assert spec.unpack(spec.pack(whole)) == {"version": records.VERSION, **whole}
+    assert stored.spec(spec.pack(whole)) == {"version": records.VERSION, **whole}
 
 
 def test_a_torn_spec_is_refused() -> None:
     with pytest.raises(records.RecordError):
-        spec.unpack(spec.pack(built())[:-1])
+        stored.spec(spec.pack(built())[:-1])
 
 
 def test_the_largest_request_makes_a_spec_that_a_monitor_reads_whole() -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgpack
 import pytest
 
 from client import protocol
-from runner import messages, records, spec, views
+from runner import messages, records, spec, stored, views
 from runner.config import Config
 from runner.lifecycle import State
 from runner.rows import Job
@@ -65,20 +64,21 @@ def test_before_the_kernel_has_read_them_back_the_limits_are_those_that_were_ask
 
 def test_limits_as_the_kernel_read_them_back_win() -> None:
     applied = {"pids_max": 6, "io": [{"path": b"/a", "device": "8:0"}]}
-    shown = views.status(job(limits=msgpack.packb(applied)), None)
+    shown = views.status(job(limits=records.pack(applied)), None)
     assert shown["limits"] == {"pids_max": 6, "io": [{"path": "/a", "device": "8:0"}]}
 
 
 def test_a_result_is_shown_without_the_version_of_its_record() -> None:
-    shown = views.summary(job(state=State.ENDED, result=records.pack({"reason": "exit"})))
-    assert shown["result"] == {"reason": "exit"}
+    result = {**dict.fromkeys(stored.RESULT_FIELDS), "reason": "exit", "exit_status": 0}
+    shown = views.summary(job(state=State.ENDED, result=records.pack(result)))
+    assert shown["result"] == result
     assert shown["state"] == "ended"
 
 
 @pytest.mark.parametrize("damaged", [b"", b"\x80", records.pack({"a": 1})[:-1]])
 def test_a_damaged_spec_does_not_hide_the_job(damaged: bytes) -> None:
     shown = views.status(job(spec=damaged), None)
-    assert (shown["job"], shown["user"], shown["limits"]) == (JOB, "?", {})
+    assert (shown["job"], shown["user"], shown["limits"]) == (JOB, "1000", {})
     protocol.encode_frame(shown)
 
 

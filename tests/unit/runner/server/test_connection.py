@@ -39,6 +39,8 @@ class StubService:
         self.refuses: Refusal | None = None
         self.handlers: dict[str, Handler] = {"echo": self.echo, "hang": self.hang}
         self.cancelled = 0
+        self.held = 0
+        self.may_hold = 2**40
 
     def admit(self, connection: Connection) -> None:
         if self.refuses is not None:
@@ -48,6 +50,12 @@ class StubService:
     def forget(self, connection: Connection) -> None:
         if connection in self.connections:
             self.connections.remove(connection)
+
+    def hold(self, uid: int, more: int) -> None:
+        assert uid == os.getuid()
+        self.held += more
+        if more > 0 and self.held > self.may_hold:
+            raise Refusal("too-many-requests", allowed="less")
 
     def greet(self, peer: Peer, hello: messages.Hello) -> Message:
         if hello.protocol != 1:
@@ -146,6 +154,7 @@ def play(tmp_path: Path) -> Callable[[Callable[[World], Awaitable[None]]], None]
             for connection in list(service.connections):
                 connection.close()
             await until(lambda: not service.connections)
+            assert service.held == 0
             server.close()
             await server.wait_closed()
 
@@ -633,7 +642,7 @@ def test_half_a_frame_is_held_for_a_while_and_not_for_ever(play: Play, hurried: 
         client.writer.write(encode_frame({"id": 2, "op": "echo"})[:-1])
         answer = await client.receive()
         assert error_of(answer) == (0, "bad-frame")
-        assert "not complete after 0.2 s" in answer["error"]["detail"]
+        assert "not complete within 0.2 s" in answer["error"]["detail"]
         assert asyncio.get_running_loop().time() - started >= hurried
         assert await client.is_closed()
 
@@ -662,7 +671,7 @@ def test_an_idle_client_between_two_frames_is_left_alone(play: Play, hurried: fl
         client = await world.greeted()
         frame = encode_frame({"id": 2, "op": "echo"})
         client.writer.write(frame[:5])
-        await until(lambda: world.service.connections[0]._buffer.partial)
+        await until(lambda: world.service.held == 5)
         client.writer.write(frame[5:])
         assert "ok" in await client.receive()
         closed = asyncio.create_task(client.is_closed())
@@ -687,6 +696,57 @@ def test_a_frame_that_is_quick_is_not_blamed_for_those_before_it(
         while asyncio.get_running_loop().time() < end:
             client.writer.write(frame[7:] + frame[:7])
             assert await client.receive() == {"id": 2, "ok": {}}
+
+    play(scenario)
+
+
+def test_a_half_frame_for_which_there_is_no_room_ends_its_connection(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        world.service.may_hold = 1000
+        client = await world.greeted()
+        client.writer.write(HEADER.pack(5000) + bytes(500))
+        await until(lambda: world.service.held == 504)
+        client.writer.write(bytes(500))
+        assert error_of(await client.receive()) == (0, "too-many-requests")
+        assert await client.is_closed()
+        await until(lambda: world.service.held == 0)
+
+    play(scenario)
+
+
+def test_who_never_greets_is_closed(play: Play, hurried: float) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.connect()
+        answer = await client.receive()
+        assert error_of(answer) == (0, "bad-frame")
+        assert answer["error"]["detail"] == f"no hello came within {hurried:g} s"
+        assert await client.is_closed()
+
+    play(scenario)
+
+
+def test_requests_that_are_refused_are_no_greeting(play: Play, hurried: float) -> None:
+    """Otherwise a few bytes now and then would hold a connection for ever."""
+
+    async def scenario(world: World) -> None:
+        client = await world.connect()
+        end = asyncio.get_running_loop().time() + 20 * hurried
+        answer = await client.ask({"id": 5, "op": "echo"})
+        while answer["id"]:
+            assert error_of(answer) == (5, "hello-required")
+            assert asyncio.get_running_loop().time() < end
+            answer = await client.ask({"id": 5, "op": "echo"})
+        assert await client.is_closed()
+
+    play(scenario)
+
+
+def test_before_the_greeting_frames_are_short(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        client = await world.connect()
+        client.writer.write(HEADER.pack(protocol.MAX_GREETING_BYTES + 1))
+        assert error_of(await client.receive()) == (0, "bad-frame")
+        assert await client.is_closed()
 
     play(scenario)
 

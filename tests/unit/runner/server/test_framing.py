@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.protocol import HEADER, MAX_FRAME_BYTES, FrameError, encode_frame
+from client.protocol import (
+    HEADER,
+    MAX_FRAME_BYTES,
+    MAX_GREETING_BYTES,
+    MAX_REQUEST_CONTAINERS,
+    FrameError,
+    encode_frame,
+)
 from runner.server.framing import FrameBuffer
 
 Message = dict[str, Any]
@@ -17,6 +24,12 @@ messages = st.lists(
     st.dictionaries(st.text(max_size=4), st.integers(0, 2**32) | st.binary(max_size=40)),
     max_size=6,
 )
+
+
+def greeted() -> FrameBuffer:
+    buffer = FrameBuffer()
+    buffer.greeted()
+    return buffer
 
 
 def pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
@@ -28,11 +41,11 @@ def pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
 def test_however_a_stream_is_cut_the_messages_are_the_same(
     sent: list[Message], cuts: list[int]
 ) -> None:
-    buffer = FrameBuffer()
+    buffer = greeted()
     stream = b"".join(map(encode_frame, sent))
     got = [message for piece in pieces(stream, cuts) for message in buffer.feed(piece)]
     assert got == sent
-    assert not buffer.partial
+    assert buffer.held_bytes == 0
 
 
 @given(sent=messages, tail=st.integers(1, 30))
@@ -42,39 +55,39 @@ def test_a_frame_without_its_end_is_partial_until_the_end_comes(
     last = encode_frame({"last": b"0123456789"})
     cut = len(last) - tail % len(last)
     cut = max(1, cut)
-    buffer = FrameBuffer()
+    buffer = greeted()
     assert list(buffer.feed(b"".join(map(encode_frame, sent)) + last[:cut])) == (
         [*sent, {"last": b"0123456789"}] if cut == len(last) else sent
     )
-    assert buffer.partial == (cut < len(last))
-    if buffer.partial:
+    assert buffer.held_bytes == (cut if cut < len(last) else 0)
+    if buffer.held_bytes:
         assert list(buffer.feed(last[cut:])) == [{"last": b"0123456789"}]
-        assert not buffer.partial
+        assert buffer.held_bytes == 0
 
 
 @given(sent=messages, cuts=st.lists(st.integers(0)))
 def test_between_reads_no_more_than_one_frame_is_held(sent: list[Message], cuts: list[int]) -> None:
-    buffer = FrameBuffer()
+    buffer = greeted()
     frames = list(map(encode_frame, sent))
     longest = max(map(len, frames), default=0)
     for piece in pieces(b"".join(frames), cuts):
         list(buffer.feed(piece))
-        assert len(buffer._data) < max(longest, 1)
+        assert buffer.held_bytes < max(longest, 1)
 
 
 @pytest.mark.parametrize("length", [0, MAX_FRAME_BYTES + 1, 2**31, 2**32 - 1])
 def test_a_length_out_of_bounds_is_refused_by_its_header_alone(length: int) -> None:
-    buffer = FrameBuffer()
+    buffer = greeted()
     with pytest.raises(FrameError, match=str(length)):
         list(buffer.feed(HEADER.pack(length)))
-    assert len(buffer._data) <= HEADER.size
+    assert buffer.held_bytes <= HEADER.size
 
 
 def test_a_frame_of_the_full_length_is_taken() -> None:
     data = bytes(MAX_FRAME_BYTES - 8)
     frame = encode_frame({"a": data})
     assert len(frame) == HEADER.size + MAX_FRAME_BYTES
-    buffer = FrameBuffer()
+    buffer = greeted()
     assert list(buffer.feed(frame[:-1])) == []
     assert list(buffer.feed(frame[-1:])) == [{"a": data}]
 
@@ -82,7 +95,7 @@ def test_a_frame_of_the_full_length_is_taken() -> None:
 @pytest.mark.parametrize("body", [b"\xc1", b"\x93\x01", b"\x01", b"\x80\x80", b"\xff" * 9])
 def test_messages_before_a_bad_frame_are_given_and_then_the_error(body: bytes) -> None:
     good = {"id": 1}
-    buffer = FrameBuffer()
+    buffer = greeted()
     feed = buffer.feed(encode_frame(good) + HEADER.pack(len(body)) + body)
     assert next(feed) == good
     with pytest.raises(FrameError):
@@ -91,9 +104,35 @@ def test_messages_before_a_bad_frame_are_given_and_then_the_error(body: bytes) -
 
 @given(st.lists(st.binary(max_size=60), max_size=5))
 def test_garbage_is_messages_or_a_frame_error_and_nothing_else(parts: list[bytes]) -> None:
-    buffer = FrameBuffer()
+    buffer = greeted()
     try:
         for part in parts:
             assert all(isinstance(message, dict) for message in buffer.feed(part))
     except FrameError:
         return
+
+
+def test_before_the_greeting_a_frame_is_short() -> None:
+    header = HEADER.pack(MAX_GREETING_BYTES + 1)
+    with pytest.raises(FrameError, match=str(MAX_GREETING_BYTES)):
+        list(FrameBuffer().feed(header))
+    assert list(greeted().feed(header)) == []
+    fits = encode_frame({"a": bytes(MAX_GREETING_BYTES - 6)})
+    assert len(fits) == HEADER.size + MAX_GREETING_BYTES
+    assert len(list(FrameBuffer().feed(fits))) == 1
+
+
+def test_a_greeting_and_a_long_frame_may_come_in_one_piece() -> None:
+    buffer = FrameBuffer()
+    long_one = {"a": bytes(2 * MAX_GREETING_BYTES)}
+    feed = buffer.feed(encode_frame({"id": 1}) + encode_frame(long_one))
+    assert next(feed) == {"id": 1}
+    buffer.greeted()
+    assert list(feed) == [long_one]
+
+
+def test_a_frame_of_many_small_arrays_is_refused_for_what_they_would_cost() -> None:
+    most = {"a": [[]] * (MAX_REQUEST_CONTAINERS - 2)}
+    assert list(greeted().feed(encode_frame(most))) == [most]
+    with pytest.raises(FrameError, match="arrays and maps"):
+        list(greeted().feed(encode_frame({"a": [[]] * (MAX_REQUEST_CONTAINERS - 1)})))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,8 +17,9 @@ from runner.config import ClientsConfig, Config
 from runner.policy import Peer
 from runner.refusal import Refusal
 from runner.rows import NewJob
+from runner.server import service as service_module
 from runner.server.handlers import HANDLERS
-from runner.server.service import Service, group_id
+from runner.server.service import MAX_HELD_BYTES, Service, group_id
 from runner.store import Store
 
 if TYPE_CHECKING:
@@ -26,10 +29,16 @@ if TYPE_CHECKING:
     from runner.server.connection import Connection, Stream
 
 ADMINS = 77
-ALICE = Peer(uid=1000, gid=1000, groups=frozenset({1000}), pid=1)
-BOB = Peer(uid=1001, gid=1001, groups=frozenset({1001}), pid=2)
-ADMIN = Peer(uid=1002, gid=1002, groups=frozenset({1002, ADMINS}), pid=3)
-ROOT = Peer(uid=0, gid=0, groups=frozenset(), pid=4)
+
+
+def peer_with(uid: int, *groups: int) -> Peer:
+    return Peer(uid=uid, gid=uid, groups=frozenset({uid, *groups}), pid=os.getpid())
+
+
+ALICE = peer_with(1000)
+BOB = peer_with(1001)
+ADMIN = peer_with(1002, ADMINS)
+ROOT = peer_with(0)
 
 JOB = "3f2a0000-0000-4000-8000-000000000001"
 TWIN = "3f2a0000-0000-4000-8000-000000000002"
@@ -44,8 +53,8 @@ def new_job(job_id: str, uid: int, name: str | None = None) -> NewJob:
 
 def service_on(store: Store | None, config: Config | None = None) -> Service:
     supervisor: Any = SimpleNamespace(store=store)
-    watcher: Any = None
-    return Service(config or Config(), supervisor, watcher, ADMINS)
+    nothing: Any = None
+    return Service(config or Config(), supervisor, nothing, nothing, ADMINS)
 
 
 @pytest.fixture
@@ -82,7 +91,7 @@ def test_somebody_elses_job_is_refused_exactly_as_one_that_does_not_exist(
 
 
 def test_the_admins_group_must_be_a_group_of_the_peer_and_not_its_uid(service: Service) -> None:
-    not_admin = Peer(uid=ADMINS, gid=5, groups=frozenset({5}), pid=1)
+    not_admin = Peer(uid=ADMINS, gid=5, groups=frozenset({5}), pid=os.getpid())
     assert refusal_of(service, not_admin, JOB)["code"] == "no-such-job"
 
 
@@ -174,11 +183,55 @@ def test_one_that_was_turned_away_frees_no_place_when_it_goes() -> None:
 def test_all_users_together_have_so_many_connections_and_root_always_one_more() -> None:
     service = bounded(all_=2)
     for uid in (1, 2):
-        service.admit(connection_of(Peer(uid=uid, gid=1, groups=frozenset(), pid=1)))
+        service.admit(connection_of(peer_with(uid)))
     with pytest.raises(Refusal, match="2 connections"):
         service.admit(connection_of(ALICE))
     for _ in range(3):
         service.admit(connection_of(ROOT))
+
+
+def job_peer(monkeypatch: pytest.MonkeyPatch, path: str | None) -> Peer:
+    """A peer whose cgroup the kernel would name so."""
+    monkeypatch.setattr(service_module, "own_cgroup", lambda _text: path)
+    return ALICE
+
+
+@pytest.mark.parametrize(
+    "path", [f"/job-{JOB}/payload", f"/x/runnerd/job-{JOB}/payload/own/deep", f"/job-{JOB}"]
+)
+def test_a_job_may_not_use_the_daemon_unless_that_is_configured(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    peer = job_peer(monkeypatch, path)
+    with pytest.raises(Refusal) as caught:
+        bounded().admit(connection_of(peer))
+    assert caught.value.code == "not-permitted"
+    clients = ClientsConfig(allow_jobs=True)
+    service_on(None, msgspec.structs.replace(Config(), clients=clients)).admit(connection_of(peer))
+
+
+@pytest.mark.parametrize("path", ["/", None, "/user.slice", "/job-x", f"/my-job-{JOB}", "/job-3f2a"])
+def test_who_is_in_no_job_may_use_it(monkeypatch: pytest.MonkeyPatch, path: str | None) -> None:
+    bounded().admit(connection_of(job_peer(monkeypatch, path)))
+
+
+def test_a_peer_that_is_gone_already_is_taken_for_a_job() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+        gone = Peer(uid=1000, gid=1000, groups=frozenset(), pid=process.pid)
+        with pytest.raises(Refusal, match="not-permitted"):
+            bounded().admit(connection_of(gone))
+
+
+def test_half_frames_of_one_user_hold_so_much_and_no_more_until_they_are_given_back() -> None:
+    service = bounded()
+    service.hold(1000, MAX_HELD_BYTES)
+    with pytest.raises(Refusal) as caught:
+        service.hold(1000, 1)
+    assert caught.value.code == "too-many-requests"
+    service.hold(1001, MAX_HELD_BYTES)
+    service.hold(1000, -1 - MAX_HELD_BYTES)
+    service.hold(1000, MAX_HELD_BYTES)
 
 
 def test_closing_ends_every_connection() -> None:
