@@ -79,9 +79,16 @@ class Submit(Closed, frozen=True):
     env: dict[bytes, OsText] = {}
     name: Name | None = None
     umask: Annotated[int, Meta(ge=0, le=0o777)] = 0o022
-    network: Literal["none", "host"] = "none"
+    network: Annotated[Literal["none", "host"], Meta(description="none or host")] = "none"
     user: (
-        Annotated[str, Meta(min_length=1, max_length=256)]
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=256,
+                description="a user's name, or a number from 0 to 4294967294",
+            ),
+        ]
         | Annotated[int, Meta(ge=0, le=2**32 - 2)]
         | None
     ) = None
@@ -152,7 +159,12 @@ class Cancel(Closed, frozen=True):
 
 _M = TypeVar("_M", bound=Closed)
 _AT: Final = re.compile(r" - at `(key` in `)?\$\.?(?P<path>[^`]*)`$")
-_UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
+# Matched first and whole, because the name is the client's and may look like a path.
+_UNKNOWN: Final = re.compile(
+    r"Object contains unknown field `(?P<name>.*?)`"
+    r"(?: - at `\$\.(?P<path>limits(?:\.io\[[0-9]+\])?)`)?",
+    re.DOTALL,
+)
 _MISSING: Final = re.compile(r"Object missing required field `(?P<name>.*)`$", re.DOTALL)
 _INDEX: Final = re.compile(r"\[[^\]]*\]")
 
@@ -186,16 +198,21 @@ def _os_text(kind: type, value: object) -> OsText:
 
 def _refusal(text: str, args: dict[str, Any], kind: type[Closed]) -> Refusal:
     """Take apart what msgspec says in one line: a path, and what is wrong there."""
+    if unknown := _UNKNOWN.fullmatch(text):
+        path = unknown["path"] or ""
+        struct, name = _struct_at(kind, path)
+        known = ", ".join(_named(struct, name).__struct_fields__)
+        allowed = f"one of: {known}" if known else "no field at all"
+        return _invalid(_joined(path, unknown["name"]), "an unknown field", allowed)
     found = _AT.search(text)
     path = found["path"] if found else ""
     rest = text[: found.start()] if found else text
     struct, name = _struct_at(kind, path)
-    if unknown := _UNKNOWN.match(rest):
-        known = ", ".join(_named(struct, name).__struct_fields__)
-        return _invalid(_joined(path, unknown["name"]), "an unknown field", f"one of: {known}")
     if missing := _MISSING.match(rest):
         return _invalid(_joined(path, missing["name"]), "nothing", "it is required")
-    return _invalid(path, shown(_value_at(args, path)), _allowed(struct, name) or _plain(rest))
+    # What is in an environment is nobody's business, also when some of it is wrong.
+    given = "a wrong value" if path.startswith("env") else shown(_value_at(args, path))
+    return _invalid(path, given, _allowed(struct, name) or _plain(rest))
 
 
 def _invalid(field: str, given: str, allowed: str) -> Refusal:
@@ -241,7 +258,7 @@ def _value_at(args: object, path: str) -> object:
     for step in re.findall(r"[^.\[\]]+", path):
         if isinstance(value, dict):
             value = value.get(step)
-        elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
             value = value[int(step)]
         else:
             return value

@@ -34,6 +34,7 @@ class Facts(NamedTuple):
 
     wait_status: int | None
     oom_kills: int = 0
+    hit_memory_limit: bool = True
     stopped_by_uid: int | None = None
     timed_out: bool = False
     log_errno: int = 0
@@ -66,7 +67,8 @@ def judge(facts: Facts) -> Outcome:  # noqa: PLR0911 - one line a cause, in thei
         why = f"its output could not be stored: {os.strerror(facts.log_errno)}"
         return Outcome(LOG_ERROR, code, number, STATUS_OURS, why)
     if facts.oom_kills and number == signal.SIGKILL:
-        return Outcome(OOM, None, number, natural)
+        detail = None if facts.hit_memory_limit else "the host ran out of memory"
+        return Outcome(OOM, None, number, natural, detail)
     if facts.failed_step is not None:
         return _launch_error(facts)
     if number is not None:

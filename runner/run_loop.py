@@ -20,7 +20,7 @@ from runner import outcome, records
 from runner.handles import kill_payload
 from runner.outcome import Facts, Outcome
 from runner.pump import Pump
-from runner.usage import count_oom_kills
+from runner.usage import out_of_memory
 from runner.watchdog import KILL, TERMINATE, Watchdog
 
 if TYPE_CHECKING:
@@ -190,9 +190,11 @@ class RunLoop:
 
     def _facts(self) -> Facts:
         failure = payload.parse_report(self._report)
+        memory = out_of_memory(self._handles.payload_cgroup)
         return Facts(
             wait_status=self._wait_status,
-            oom_kills=count_oom_kills(self._handles.payload_cgroup),
+            oom_kills=memory.kills,
+            hit_memory_limit=memory.hit_own_limit,
             stopped_by_uid=self._watchdog.stopped_by_uid,
             timed_out=self._watchdog.timed_out,
             log_errno=self._pump.lost_errno,

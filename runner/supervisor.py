@@ -108,7 +108,9 @@ class Supervisor:
     async def remove(self, job: Job, uid: int) -> None:
         """Forget an ended job and its output. Raises Refusal for another."""
         if job.state is not State.ENDED:
-            raise Refusal("job-active", given=job.id[:8], detail=f"it is {job.state.value}; stop it first")
+            raise Refusal(
+                "job-active", given=job.id[:8], detail=f"it is {job.state.value}; stop it first"
+            )
         self.directories.doom(job.id)
         self.store.delete(job.id, time.time_ns(), uid)
         self.changes.announce(job.id)

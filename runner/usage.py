@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from isolation import cgroup_files
 
 
@@ -35,6 +37,14 @@ def _processes_killed(memory_events: dict[str, int]) -> int | None:
     return max(1, kills - memory_events.get("oom_group_kill", 0))
 
 
-def count_oom_kills(payload_cgroup: int) -> int:
-    """Whether, and about how often, the kernel killed in the job for want of memory."""
-    return cgroup_files.read_keyed(payload_cgroup, "memory.events").get("oom_kill", 0)
+class OutOfMemory(NamedTuple):
+    """What the kernel's out-of-memory killer did to a job so far."""
+
+    kills: int
+    hit_own_limit: bool
+
+
+def out_of_memory(payload_cgroup: int) -> OutOfMemory:
+    """Read from memory.events, where `oom` counts this cgroup's own limit only."""
+    events = cgroup_files.read_keyed(payload_cgroup, "memory.events")
+    return OutOfMemory(events.get("oom_kill", 0), events.get("oom", 0) > 0)

@@ -104,7 +104,11 @@ def _count(number: int, one: str, many: str) -> str:
 _PROSE: Final[Mapping[str, Callable[[JobStatus, JobResult], str]]] = {
     "exit": lambda _job, result: f"ended with exit code {result['exit_code']}",
     "signal": lambda _job, result: f"was killed by signal {signal_name(result['signal'])}",
-    "oom": lambda job, _result: f"was killed at its memory limit: {_memory(job)}",
+    "oom": lambda job, result: (
+        f"was killed because {result['detail']}"
+        if result["detail"]
+        else f"was killed at its memory limit: {_memory(job)}"
+    ),
     "timeout": lambda job, _result: f"ended at its time limit{_time_limit(job['limits'])}",
     "launch-error": lambda _job, result: f"could not start{_detail(result)}",
     "log-error": lambda _job, result: f"was ended, its output could not be stored{_detail(result)}",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner import records
+from runner import records, stored
 from runner.jobdirs import JobDirectories
 
 if TYPE_CHECKING:
@@ -155,16 +155,34 @@ def test_a_log_has_begun_when_its_directory_holds_anything(
     assert directories.log_path(JOB) == str(jobs / JOB / "log")
 
 
+def exit_record(job_id: str) -> dict[str, object]:
+    """As the monitor writes it."""
+    return {
+        **dict.fromkeys(stored.RESULT_FIELDS),
+        "job": job_id, "reason": "exit", "exit_status": 0, "started_ns": 1, "ended_ns": 2,
+    }  # fmt: skip
+
+
 def test_an_exit_record_is_read_and_a_missing_one_is_none(
     directories: JobDirectories, jobs: Path
 ) -> None:
     assert directories.read_exit(JOB) is None
     directories.create(JOB, b"spec").close()
     assert directories.read_exit(JOB) is None
-    (jobs / JOB / "exit.tmp").write_bytes(records.pack({"reason": "exit"}))
+    record = exit_record(JOB)
+    (jobs / JOB / "exit.tmp").write_bytes(records.pack(record))
     assert directories.read_exit(JOB) is None
     (jobs / JOB / "exit.tmp").rename(jobs / JOB / "exit")
-    assert directories.read_exit(JOB) == {"version": 1, "reason": "exit"}
+    assert directories.read_exit(JOB) == {"version": 1, **record}
+
+
+def test_the_record_of_another_job_is_none_of_this_one(
+    directories: JobDirectories, jobs: Path
+) -> None:
+    directories.create(JOB, b"spec").close()
+    (jobs / JOB / "exit").write_bytes(records.pack(exit_record(OTHER)))
+    with pytest.raises(records.RecordError, match="another job"):
+        directories.read_exit(JOB)
 
 
 def test_a_record_that_is_garbled_or_too_long_is_an_error(

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isolation.cgroups import CgroupTree
-from runner import records
+from runner import records, stored
 from runner.jobdirs import JobDirectories
 from runner.lifecycle import State
 from runner.reconcile import Facts, Verdict, boot_id, examine, judge
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JOB = "3f2a0000-0000-4000-8000-000000000001"
-EXIT: dict[str, Any] = {"version": 1, "reason": "exit"}
+EXIT: dict[str, Any] = {
+    "version": 1, **dict.fromkeys(stored.RESULT_FIELDS),
+    "job": JOB, "reason": "exit", "exit_status": 0, "started_ns": 1, "ended_ns": 2,
+}  # fmt: skip
 
 
 def facts(**changes: object) -> Facts:
@@ -174,7 +177,7 @@ def test_a_log_that_was_begun_and_an_exit_record_are_found(host: Host) -> None:
     directory = host.make_directory()
     (directory / "log" / "00000000000000000000.log").touch()
     assert host.examine() == facts(has_log=True)
-    (directory / "exit").write_bytes(records.pack({"reason": "exit"}))
+    (directory / "exit").write_bytes(records.pack(EXIT))
     assert host.examine() == facts(has_log=True, exit_record=EXIT)
 
 

@@ -650,20 +650,19 @@ def test_half_a_frame_is_held_for_a_while_and_not_for_ever(play: Play, hurried: 
 
 
 def test_dribbling_a_frame_byte_by_byte_does_not_put_the_deadline_off(
-    play: Play, hurried: float
+    play: Play, hurried: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario(world: World) -> None:
         client = await world.greeted()
-        started = asyncio.get_running_loop().time()
-        answer = asyncio.create_task(client.receive())
+        end = asyncio.get_running_loop().time() + 20 * hurried
         client.writer.write(HEADER.pack(100_000))
-        while not answer.done():
+        while world.service.connections:
             client.writer.write(b"\x81")
-            await asyncio.wait([answer], timeout=0.01)
-            assert asyncio.get_running_loop().time() - started < 10 * hurried
-        assert error_of(answer.result()) == (0, "bad-frame")
+            await asyncio.sleep(0.01)
+            assert asyncio.get_running_loop().time() < end
 
     play(scenario)
+    assert "a frame was not complete within 0.2 s" in caplog.text
 
 
 def test_an_idle_client_between_two_frames_is_left_alone(play: Play, hurried: float) -> None:
@@ -720,22 +719,6 @@ def test_who_never_greets_is_closed(play: Play, hurried: float) -> None:
         answer = await client.receive()
         assert error_of(answer) == (0, "bad-frame")
         assert answer["error"]["detail"] == f"no hello came within {hurried:g} s"
-        assert await client.is_closed()
-
-    play(scenario)
-
-
-def test_requests_that_are_refused_are_no_greeting(play: Play, hurried: float) -> None:
-    """Otherwise a few bytes now and then would hold a connection for ever."""
-
-    async def scenario(world: World) -> None:
-        client = await world.connect()
-        end = asyncio.get_running_loop().time() + 20 * hurried
-        answer = await client.ask({"id": 5, "op": "echo"})
-        while answer["id"]:
-            assert error_of(answer) == (5, "hello-required")
-            assert asyncio.get_running_loop().time() < end
-            answer = await client.ask({"id": 5, "op": "echo"})
         assert await client.is_closed()
 
     play(scenario)

@@ -1,0 +1,250 @@
+"""The launcher process from its other end: it starts, refuses, dies and is started again.
+
+Launches that succeed need root and a cgroup: tests/kernel. Here clone3(2) is refused, by
+its capability check or because the descriptor is no cgroup, which the launcher answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from runner import launcher_client, statedir
+from runner.handles import Handles
+from runner.launcher_client import LauncherClient, LauncherGoneError, LaunchError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+DEADLINE_SECONDS = 20.0
+JOB = "3f2a0000-0000-4000-8000-000000000001"
+Scenario = "Callable[[LauncherClient, Handles], Awaitable[None]]"
+Play = "Callable[[Scenario], None]"
+
+
+def descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    """Runs a scenario with a launcher, and proves that nothing is left of it."""
+
+    async def whole(scenario: Scenario) -> None:
+        fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+        before = descriptors()
+        client = LauncherClient(asyncio.get_running_loop(), [])
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await scenario(client, Handles(fd, fd, fd, fd, fd, fd, None))
+        finally:
+            client.close()
+            with pytest.raises(ProcessLookupError):
+                os.kill(client.pid, 0)
+            assert descriptors() == before
+            os.close(fd)
+
+    return lambda scenario: asyncio.run(whole(scenario))
+
+
+def status_of(pid: int) -> dict[str, str]:
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+async def ready(client: LauncherClient, handles: Handles) -> None:
+    """It has begun to serve: what it does at its start is done."""
+    with pytest.raises(LaunchError):
+        await client.launch(JOB, handles)
+
+
+def test_a_launch_that_the_kernel_refuses_says_which_call_failed_and_why(play: Play) -> None:
+    async def scenario(client: LauncherClient, handles: Handles) -> None:
+        with pytest.raises(LaunchError, match="clone3") as caught:
+            await client.launch(JOB, handles)
+        assert any(
+            os.strerror(number) in str(caught.value)
+            for number in (1, 9, 22)  # EPERM without root, EBADF or EINVAL for no cgroup
+        )
+
+    play(scenario)
+
+
+def test_the_launcher_lives_through_launches_that_fail_and_answers_each(play: Play) -> None:
+    async def scenario(client: LauncherClient, handles: Handles) -> None:
+        pid = client.pid
+        launches = [client.launch(JOB, handles) for _ in range(50)]
+        answers = await asyncio.gather(*launches, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [LaunchError] * 50
+        assert client.pid == pid
+        # Each request carried six descriptors; a launcher that keeps them runs out.
+        held = len(os.listdir(f"/proc/{pid}/fd"))
+        await asyncio.gather(
+            *(client.launch(JOB, handles) for _ in range(50)), return_exceptions=True
+        )
+        assert len(os.listdir(f"/proc/{pid}/fd")) == held
+        assert held < 10
+
+    play(scenario)
+
+
+def test_the_launcher_is_one_small_thread_with_a_name_and_a_session_of_its_own(play: Play) -> None:
+    async def scenario(client: LauncherClient, handles: Handles) -> None:
+        await ready(client, handles)
+        status = status_of(client.pid)
+        assert (status["Name"], status["Threads"]) == ("runnerd-launch", "1")
+        assert int(status["VmRSS"].split()[0]) < 40_000
+        assert os.getsid(client.pid) == client.pid
+        with open(f"/proc/{client.pid}/cmdline", "rb") as file:
+            assert {b"-I", b"-S"} <= set(file.read().split(b"\0"))
+
+    play(scenario)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="/proc/PID/environ of what is not dumpable: root")
+def test_the_launcher_has_no_environment_and_no_terminal(play: Play) -> None:
+    async def scenario(client: LauncherClient, handles: Handles) -> None:
+        await ready(client, handles)
+        with open(f"/proc/{client.pid}/environ", "rb") as file:
+            assert file.read() == b""
+        assert os.readlink(f"/proc/{client.pid}/cwd") == "/"
+        for fd in (0, 1):
+            assert os.readlink(f"/proc/{client.pid}/fd/{fd}") == "/dev/null"
+
+    play(scenario)
+
+
+def test_a_launcher_that_dies_is_started_again(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(client: LauncherClient, handles: Handles) -> None:
+        for _ in range(3):
+            await ready(client, handles)
+            pid = client.pid
+            os.kill(pid, signal.SIGKILL)
+            while client.pid == pid:
+                await asyncio.sleep(0.001)
+            await ready(client, handles)
+
+    play(scenario)
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(errors) == 3
+    assert "status -9" in errors[0].getMessage()
+
+
+def test_launches_under_way_fail_when_the_launcher_dies_and_later_ones_do_not(play: Play) -> None:
+    async def scenario(client: LauncherClient, handles: Handles) -> None:
+        await ready(client, handles)
+        pid = client.pid
+        os.kill(pid, signal.SIGSTOP)
+        waiting = [asyncio.ensure_future(client.launch(JOB, handles)) for _ in range(10)]
+        await asyncio.sleep(0)
+        os.kill(pid, signal.SIGKILL)
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [LauncherGoneError] * 10
+        await ready(client, handles)
+
+    play(scenario)
+
+
+def test_launches_that_wait_for_room_in_the_socket_fail_as_well(play: Play) -> None:
+    async def scenario(client: LauncherClient, handles: Handles) -> None:
+        await ready(client, handles)
+        pid = client.pid
+        os.kill(pid, signal.SIGSTOP)
+        long_name = JOB + "x" * 7000
+        waiting = [asyncio.ensure_future(client.launch(long_name, handles)) for _ in range(80)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        os.kill(pid, signal.SIGKILL)
+        done, pending = await asyncio.wait(waiting, timeout=5)
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(waiting)
+        assert not pending
+        # Those that were not sent may have gone to the next launcher, which answers.
+        kinds = {type(task.exception()) for task in done}
+        assert LauncherGoneError in kinds
+        assert kinds <= {LauncherGoneError, LaunchError}
+        await ready(client, handles)
+
+    play(scenario)
+
+
+def test_launches_that_wait_for_room_are_sent_when_there_is_some(play: Play) -> None:
+    async def scenario(client: LauncherClient, handles: Handles) -> None:
+        await ready(client, handles)
+        os.kill(client.pid, signal.SIGSTOP)
+        long_name = JOB + "x" * 7000
+        waiting = [asyncio.ensure_future(client.launch(long_name, handles)) for _ in range(80)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        os.kill(client.pid, signal.SIGCONT)
+        done, pending = await asyncio.wait(waiting, timeout=5)
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(waiting)
+        assert not pending
+        assert {type(task.exception()) for task in done} == {LaunchError}
+
+    play(scenario)
+
+
+def test_the_answer_to_a_launch_that_nobody_waits_for_harms_no_other(play: Play) -> None:
+    async def scenario(client: LauncherClient, handles: Handles) -> None:
+        given_up = asyncio.ensure_future(client.launch(JOB, handles))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        await ready(client, handles)
+
+    play(scenario)
+
+
+RUNNERD = """
+import asyncio, sys
+from runner.launcher_client import LauncherClient
+async def serve():
+    client = LauncherClient(asyncio.get_running_loop(), [int(fd) for fd in sys.argv[1:]])
+    print(client.pid, flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+asyncio.run(serve())
+"""
+
+
+def test_a_launcher_outlives_a_killed_runnerd_by_nothing_and_holds_its_locks_as_long(
+    tmp_path: Path,
+) -> None:
+    path = str(tmp_path / "lock")
+    lock = statedir.lock_file(path)
+    with subprocess.Popen(
+        [sys.executable, "-c", RUNNERD, str(lock)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(lock,),
+        cwd=Path(__file__).parents[3],
+    ) as runnerd:  # fmt: skip
+        assert runnerd.stdout is not None
+        pidfd = os.pidfd_open(int(runnerd.stdout.readline()))
+        os.close(lock)
+        runnerd.kill()
+        runnerd.wait()
+        # Within its patience: the launcher lets go when it reads the end of its socket.
+        os.close(statedir.lock_file(path))
+        os.close(pidfd)
+
+
+def test_the_launcher_finds_its_modules_beside_those_of_this_process() -> None:
+    import msgpack
+
+    import runner
+
+    for module in (msgpack, runner):
+        found = next(iter(module.__path__))
+        assert os.path.dirname(os.path.abspath(found)) in launcher_client._PATHS

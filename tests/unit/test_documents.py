@@ -1,0 +1,255 @@
+"""What the documents say of the code is true, as far as a program can tell."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from client.cli import VERBS
+from client.cli import main as runctl
+from client.errors import _PROSE
+from runner.launcher_client import _PATHS
+from runner.main import main as runnerd
+from runner.outcome import REASONS
+from runner.server.handlers import HANDLERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+NOT_OURS = re.compile(r"/(\.[^/]+|__pycache__|build|[^/]*\.egg-info)/")
+DOCUMENTS = sorted(
+    path for path in ROOT.rglob("*.md") if not NOT_OURS.search(str(path.relative_to(ROOT.parent)))
+)
+# Written so that this file does not match itself.
+REGISTRY = re.compile(r"https?://[^\s)\"']*(?:pypi|pythonhosted|deb\.debian|npmjs)")
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def page(name: str) -> str:
+    """A manual page without its markup of hyphens and fonts."""
+    return re.sub(r"\\f[BIR]", "", text(name).replace("\\-", "-"))
+
+
+def section(document: str, heading: str) -> str:
+    """The text from a heading to the next one of any level."""
+    _, _, rest = text(document).partition(f"\n{heading}\n")
+    assert rest, f"{document} has no {heading}"
+    return re.split(r"\n#+ ", rest)[0]
+
+
+def option_names(command: click.Command) -> set[str]:
+    return {name for param in command.params for name in param.opts if name.startswith("-")}
+
+
+def entries(roff: str) -> set[str]:
+    """The options that a page describes: those of the lines after .TP."""
+    lines = re.findall(r"^\.TP\n\.B[A-Z]* (.*)$", roff, flags=re.MULTILINE)
+    return {name for line in lines for name in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", line)}
+
+
+def verb_command(verb: str) -> click.Command:
+    command = runctl.get_command(click.Context(runctl), verb)
+    assert command is not None
+    return command
+
+
+# Manual pages
+
+
+def test_the_page_of_runnerd_has_its_options_and_no_others() -> None:
+    options = page("man/runnerd.8").partition(".SH OPTIONS")[2].partition(".SH SIGNALS")[0]
+    assert entries(options) == option_names(runnerd) | {"-h", "--help"}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_page_of_runctl_has_no_option_that_a_verb_lacks(verb: str) -> None:
+    verbs = page("man/runctl.1").partition(".SH VERBS")[2].partition(".SH SIZES")[0]
+    (described,) = (
+        part for part in verbs.split("\n.SS ")[1:] if part.strip('"').split()[0] == verb
+    )
+    assert entries(described) <= option_names(verb_command(verb))
+
+
+# Commands in the documents
+
+
+def commands() -> Iterator[tuple[str, str, str]]:
+    """(document, verb, the rest up to the job's own command) of each `runctl VERB …`."""
+    for document in DOCUMENTS:
+        for line in document.read_text(encoding="utf-8").splitlines():
+            for found in re.finditer(r"(?<![\w/])runctl ([a-z]+)([^`|;&]*)", line):
+                # Comments, and what comes after the options of `run`.
+                rest = re.split(r" -- | #|\) ", found[2])[0]
+                if found[1] in VERBS:
+                    yield document.name, found[1], rest
+
+
+def test_every_option_in_a_command_exists() -> None:
+    given = list(commands())
+    assert len(given) > len(VERBS)
+    for document, verb, rest in given:
+        options = set(re.findall(r"(?<= )--?[a-z][a-z-]*", rest))
+        assert options <= option_names(verb_command(verb)), (document, verb, rest)
+
+
+def test_the_readme_shows_every_verb() -> None:
+    shown = {verb for document, verb, _ in commands() if document == "README.md"}
+    assert shown == set(VERBS)
+
+
+# The protocol
+
+
+def refusals() -> set[str]:
+    """The first argument of every Refusal that the daemon makes."""
+    found = set()
+    for path in (ROOT / "runner").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "Refusal"
+            ):
+                assert isinstance(node.args[0], ast.Constant), f"{path}:{node.lineno}"
+                found.add(node.args[0].value)
+    return found
+
+
+def test_the_protocol_has_every_error_code_that_is_sent_and_no_other() -> None:
+    table = section("docs/PROTOCOL.md", "### Errors")
+    described = set(re.findall(r"^\| `([a-z-]+)` \|", table, flags=re.MULTILINE))
+    assert described == refusals()
+
+
+def test_the_client_has_a_sentence_for_every_error_code() -> None:
+    # What was given and what is allowed says it all.
+    assert set(_PROSE) | {"invalid-argument"} == refusals()
+
+
+def test_the_protocol_describes_every_operation_and_no_other() -> None:
+    operations = text("docs/PROTOCOL.md").partition("\n## Operations\n")[2]
+    assert set(re.findall(r"^### (\w+)$", operations, flags=re.MULTILINE)) == {"hello", *HANDLERS}
+
+
+# Reasons
+
+
+@pytest.mark.parametrize(
+    ("document", "heading", "row"),
+    [
+        ("README.md", "## How a job ended", r"^\| `([a-z-]+)` \|"),
+        (
+            "ARCHITECTURE.md",
+            "## Lifecycle",
+            r"^\| ([a-z-]+) \| [^|]+ \| [^|]*\d[^|]* \||^\| (exit) ",
+        ),
+    ],
+)
+def test_a_table_of_reasons_has_every_reason_and_no_other(
+    document: str, heading: str, row: str
+) -> None:
+    found = re.findall(row, section(document, heading), flags=re.MULTILINE)
+    names = {item if isinstance(item, str) else "".join(item) for item in found}
+    assert names == set(REASONS)
+
+
+def test_the_exit_codes_have_a_section_for_every_reason() -> None:
+    headings = set(re.findall(r"^## (\S+)$", text("docs/EXIT-CODES.md"), flags=re.MULTILINE))
+    assert headings == set(REASONS)
+
+
+def test_the_protocol_names_every_reason() -> None:
+    (row,) = re.findall(r"^\| `reason` .*$", text("docs/PROTOCOL.md"), flags=re.MULTILINE)
+    assert set(re.findall(r"`([a-z-]+)`", row)) - {"reason"} == set(REASONS)
+
+
+# Architecture
+
+
+def modules(package: str) -> set[str]:
+    return {
+        ".".join(path.relative_to(ROOT / package).with_suffix("").parts)
+        for path in (ROOT / package).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+
+
+@pytest.mark.parametrize("package", ["runner", "isolation"])
+def test_the_layers_name_every_module(package: str) -> None:
+    layers = section("ARCHITECTURE.md", "## Layers")
+    named = set(re.findall(r"[\w.*]+", layers))
+    missing = {
+        name
+        for name in modules(package)
+        if name not in named
+        and f"{package}.{name}" not in named
+        and f"{name.rpartition('.')[0]}.*" not in named
+    }
+    assert not missing
+
+
+def test_the_launcher_imports_the_lean_set_and_nothing_else_of_ours() -> None:
+    stated = (
+        section("ARCHITECTURE.md", "## Layers").partition("**lean set**")[2].partition("It uses")
+    )
+    program = (
+        "import sys; sys.path[:0] = sys.argv[1:]; import runner.launcher; "
+        "print(*(n for n, m in sys.modules.items() if n.startswith(('runner.', 'isolation.'))"
+        " and not hasattr(m, '__path__')))"
+    )
+    command = [sys.executable, "-I", "-S", "-B", "-c", program, *_PATHS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert set(re.findall(r"`([\w.]+)`", stated[0])) == set(done.stdout.split())
+
+
+# All documents
+
+
+def slug(heading: str) -> str:
+    """The anchor that a heading gets."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def links() -> Iterator[tuple[Path, str, str]]:
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8")):
+            if "://" not in target:
+                path, _, anchor = target.partition("#")
+                yield document, path, anchor
+
+
+def test_every_relative_link_leads_somewhere() -> None:
+    found = list(links())
+    assert found
+    for document, path, anchor in found:
+        target = document.parent / path if path else document
+        assert target.exists(), f"{document.name}: {path}"
+        if anchor:
+            lines = target.read_text(encoding="utf-8").splitlines()
+            headings = {slug(line.lstrip("# ")) for line in lines if line.startswith("#")}
+            assert anchor in headings, f"{document.name}: {path}#{anchor}"
+
+
+def project_files() -> Iterator[Path]:
+    for path in ROOT.rglob("*"):
+        inside = f"/{path.relative_to(ROOT)}/"
+        if path.is_file() and not NOT_OURS.search(inside.removesuffix("/") or "/"):
+            yield path
+
+
+def test_no_file_names_the_host_of_a_package_registry() -> None:
+    for path in project_files():
+        if path.stat().st_size < 2**20:
+            found = REGISTRY.search(path.read_text(encoding="utf-8", errors="replace"))
+            assert found is None, path
