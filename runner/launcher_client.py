@@ -7,6 +7,7 @@ is told in `runner.launcher`; nothing is decided here.
 from __future__ import annotations
 
 import array
+import asyncio
 import logging
 import os
 import socket
@@ -19,7 +20,6 @@ import msgpack
 from runner import records
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Sequence
 
     from runner.handles import Handles
@@ -37,6 +37,9 @@ _PROGRAM: Final = (
     "import sys; sys.path[:0] = sys.argv[2:]; "
     "from runner.launcher import main; main(int(sys.argv[1]))"
 )
+# A launcher that ends sooner than this is broken, and the next waits a moment.
+_SOON_SECONDS: Final = 1.0
+_PATIENCE_SECONDS: Final = 1.0
 _MAX_ANSWER_BYTES: Final = records.MAX_LAUNCH_MESSAGE_BYTES
 
 
@@ -63,6 +66,10 @@ class LauncherClient:
         self._keep_open = tuple(keep_open)
         self._waiting: dict[int, asyncio.Future[Launched]] = {}
         self._seq = 0
+        self._sending = asyncio.Lock()
+        self._running = asyncio.Event()
+        self._room: asyncio.Future[None] | None = None
+        self._again: asyncio.TimerHandle | None = None
         self._start()
 
     @property
@@ -71,7 +78,11 @@ class LauncherClient:
         return self._process.pid
 
     async def launch(self, job_id: str, handles: Handles) -> Launched:
-        """Fork the monitor of a job. Raises LaunchError or LauncherGoneError."""
+        """Fork the monitor of a job. Raises LaunchError or LauncherGoneError.
+
+        Waits while there is no launcher.
+        """
+        await self._running.wait()
         self._seq += 1
         seq = self._seq
         answer: asyncio.Future[Launched] = self._loop.create_future()
@@ -79,15 +90,22 @@ class LauncherClient:
         fds = array.array("i", [fd for fd in handles if fd is not None])
         message = records.pack({"seq": seq, "job": job_id})
         try:
-            await self._send(message, fds)
+            async with self._sending:
+                await self._send(message, fds)
             return await answer
         finally:
-            self._waiting.pop(seq, None)
+            del self._waiting[seq]
+            # An answer that came while sending failed is nobody's: not a warning either.
+            if answer.done() and not answer.cancelled():
+                answer.exception()
 
     def close(self) -> None:
         """Let the launcher end; its monitors go on."""
-        self._hang_up()
-        self._process.wait()
+        if self._again is not None:
+            self._again.cancel()
+        elif self._running.is_set():
+            self._hang_up()
+            self._process.wait()
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -104,7 +122,9 @@ class LauncherClient:
                 start_new_session=True,
             )
         self._socket = ours
+        self._started = self._loop.time()
         self._loop.add_reader(ours, self._on_readable)
+        self._running.set()
 
     async def _send(self, message: bytes, fds: array.array[int]) -> None:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)]
@@ -119,12 +139,14 @@ class LauncherClient:
                 return
 
     async def _writable(self) -> None:
-        ready = self._loop.create_future()
-        self._loop.add_writer(self._socket, _set_done, ready)
+        self._room = self._loop.create_future()
+        self._loop.add_writer(self._socket, _set_done, self._room)
         try:
-            await ready
+            await self._room
         finally:
-            self._loop.remove_writer(self._socket)
+            self._room = None
+            if self._running.is_set():
+                self._loop.remove_writer(self._socket)
 
     def _on_readable(self) -> None:
         fds = array.array("i")
@@ -155,14 +177,27 @@ class LauncherClient:
     def _on_end(self) -> None:
         self._hang_up()
         status = self._process.wait()
-        _logger.error("the launcher ended with status %d; starting another", status)
+        gone = LauncherGoneError("it ended before it answered")
         for waiting in self._waiting.values():
             if not waiting.done():
-                waiting.set_exception(LauncherGoneError("it ended before it answered"))
+                waiting.set_exception(gone)
+        lived = self._loop.time() - self._started
+        delay = 0.0 if lived > _SOON_SECONDS else _PATIENCE_SECONDS
+        _logger.error("the launcher ended with status %d; another starts in %g s", status, delay)
+        # Never at once in a circle: one that cannot start at all would spin.
+        self._again = self._loop.call_later(delay, self._start_again)
+
+    def _start_again(self) -> None:
+        self._again = None
         self._start()
 
     def _hang_up(self) -> None:
+        self._running.clear()
         self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        if self._room is not None:
+            # Whoever waits for room tries once more, and hears that nobody is there.
+            _set_done(self._room)
         self._socket.close()
 
 

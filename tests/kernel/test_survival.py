@@ -589,6 +589,7 @@ def test_on_a_full_disk_a_job_waits_for_room_and_nothing_is_lost(own_daemon: Dae
             wait_until(lambda: alice.ok("status", job=before)["state"] == "running")
             full = alice.ok("submit", filling)["job"]
             wait_until(lambda: _free_bytes(own_daemon) < BUFFER_BYTES)
+            fill_up(own_daemon)
             seen = written(own_daemon, full)
             held = descriptors(own_daemon.pid)
             # The others are answered, and a job that ends keeps its code.
@@ -615,13 +616,20 @@ def test_on_a_full_disk_a_job_waits_for_room_and_nothing_is_lost(own_daemon: Dae
 
 
 def _try_to_run(wire: Wire) -> None:
-    """There is no room: refused, or accepted and ended as what could not be launched."""
+    """There is no room: refused, or accepted, and then it waits or could not be launched."""
     answer = wire.request("submit", submission("true"))
     if "ok" in answer:
         shown = wire.ok("wait", job=answer["ok"]["job"], timeout_seconds=0.5)
         assert shown["result"] is None or shown["result"]["reason"] in ("launch-error", "lost")
     else:
         assert answer["error"]["detail"]
+
+
+def fill_up(daemon: Daemon) -> None:
+    """Take what the job's log could not: not one more page is free."""
+    with suppress(OSError), open(f"{daemon.state_dir}/filler", "wb", 0) as filler:
+        while True:
+            filler.write(bytes(4096))
 
 
 def _free_bytes(daemon: Daemon) -> int:

@@ -324,7 +324,8 @@ def test_one_user_may_hold_so_many_connections_and_takes_none_from_others(
 
 def _greeted(daemon: Daemon, user: str) -> bool:
     with contextlib.suppress(BrokenPipeError), Wire(daemon, user, greet=False) as wire:
-        return "ok" in wire.request("hello", protocol=1)
+        answer=wire.request("hello", protocol=1); print(answer)
+        return "ok" in answer
     return False
 
 

@@ -55,7 +55,7 @@ import os, sys
 from isolation import privileges
 def state():
     with open("/proc/self/status") as file:
-        return dict(line.rstrip().split(":\\t", 1) for line in file if ":\\t" in line)
+        return dict(line.rstrip("\\n").split(":\\t", 1) for line in file if ":\\t" in line)
 uid, gid, groups = int(sys.argv[1]), int(sys.argv[2]), [int(n) for n in sys.argv[3].split(",") if n]
 privileges.drop_to(uid, gid, groups)
 after = state()
