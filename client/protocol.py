@@ -7,7 +7,7 @@ requests is the daemon's (`runner.messages`), so that a client needs msgpack alo
 from __future__ import annotations
 
 import struct
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import msgpack
 
@@ -84,6 +84,10 @@ class _ContainerCount:
         return container
 
 
+def _refuse_extension(code: int, _data: bytes) -> NoReturn:
+    raise FrameError(f"extension type {code}; none is used")
+
+
 def decode_body(
     body: bytes | bytearray | memoryview, max_containers: int = MAX_ANSWER_CONTAINERS
 ) -> Message:
@@ -99,6 +103,7 @@ def decode_body(
             max_array_len=MAX_ARRAY_ITEMS,
             max_map_len=MAX_MAP_ITEMS,
             max_ext_len=0,
+            ext_hook=_refuse_extension,
             object_hook=count,
             list_hook=count,
         )

@@ -110,6 +110,11 @@ class CgroupTree:
                 why, remedy = self._missing.get(controller) or _general_reason(controller)
                 raise LimitUnavailable(limit, controller=controller, why=why, remedy=remedy)
 
+    def missing(self, required: Collection[str]) -> list[tuple[str, str]]:
+        """Why and remedy for each of `required` that `prepare` could not make available."""
+        names = sorted(set(required) - self.available)
+        return [self._missing.get(name) or _general_reason(name) for name in names]
+
     def create_job(self, job_id: str) -> JobCgroup:
         """Make the three cgroups of a job that has none. Nothing is left when it fails.
 

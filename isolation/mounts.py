@@ -72,10 +72,14 @@ def detach(directory: WorkingDirectory) -> WorkingDirectory:
     return WorkingDirectory(directory.path, tree_fd)
 
 
-def mount_proc() -> None:
-    """A /proc that shows the PID namespace of the caller, with the kernel's settings read-only."""
+def mount_proc(uid: int) -> None:
+    """A /proc that shows the PID namespace of the caller; for root the settings are read-only.
+
+    Others cannot write them anyway, and covering them would keep a user from mounting a /proc
+    in a user namespace of their own (fs/namespace.c, mnt_already_visible): bwrap, bazel.
+    """
     mount("proc", "/proc", "proc", _INERT)
-    for path in _KERNEL_SETTINGS:
+    for path in _KERNEL_SETTINGS if uid == 0 else ():
         if os.path.exists(path):
             mount(path, path, None, MountFlags.BIND)
             _make_read_only(path)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 EXECUTING: Final = b"\x01"
 EXEC_STEP: Final = "execute the command"
 DEFAULT_PATH: Final = b"/usr/local/bin:/usr/bin:/bin"
+_NO_INTERPRETER: Final = "the interpreter or loader that it names does not exist"
 _SEPARATOR: Final = b"\0"
 _MAX_REPORT_BYTES: Final = 1024
 
@@ -93,7 +94,7 @@ def _steps(command: Command, network_fd: int | None) -> list[tuple[str, Callable
         ("detach the mounts", mounts.make_private),
         ("open the working directory", place.open),
         ("mount the private directories", place.cover),
-        ("mount /proc", mounts.mount_proc),
+        ("mount /proc", lambda: mounts.mount_proc(command.uid)),
         ("mount /sys", lambda: mounts.mount_sys(own_network=network_fd is not None)),
         ("mount /dev/mqueue", mounts.mount_message_queues),
         ("leave the keyring", privileges.leave_keyring),
@@ -165,9 +166,13 @@ def _exec(command: Command) -> None:
     denied: OSError | None = None
     for directory in command.env.get(b"PATH", DEFAULT_PATH).split(b":"):
         try:
-            os.execve(os.path.join(directory or b".", name), command.argv, command.env)  # noqa: S606
-        except (FileNotFoundError, NotADirectoryError):
+            _exec_path(os.path.join(directory or b".", name), command)
+        except NotADirectoryError:
             continue
+        except FileNotFoundError as error:
+            # Found all the same: it is the interpreter of a script that is missing.
+            if error.strerror == _NO_INTERPRETER:
+                raise
         except PermissionError as error:
             denied = error
     raise denied or FileNotFoundError(errno.ENOENT, "not found in PATH", name)
@@ -179,8 +184,7 @@ def _exec_path(path: bytes, command: Command) -> None:
     except FileNotFoundError:
         if not os.path.exists(path):
             raise
-        why = "the interpreter or loader that it names does not exist"
-        raise FileNotFoundError(errno.ENOENT, why, path) from None
+        raise FileNotFoundError(errno.ENOENT, _NO_INTERPRETER, path) from None
 
 
 def _report(status_fd: int, step: str, error: BaseException) -> None:
@@ -206,4 +210,6 @@ def parse_report(report: bytes) -> SetupFailure | None:
         return SetupFailure("start", 0, "it was killed before it could start")
     step, _, rest = report.partition(_SEPARATOR)
     number, _, text = rest.partition(_SEPARATOR)
-    return SetupFailure(step.decode(), int(number or b"0"), text.decode("utf-8", "surrogateescape"))
+    # Readable rather than exact: it goes into a record, as text.
+    words = [part.decode("utf-8", "backslashreplace") for part in (step, text)]
+    return SetupFailure(words[0], int(number or b"0"), words[1])

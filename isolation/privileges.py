@@ -34,14 +34,18 @@ ROOT_CAPABILITIES: Final = {
     "CAP_AUDIT_WRITE": 29,
     "CAP_SETFCAP": 31,
 }
+_MAX_ID: Final = 2**32 - 2
 _ROOT_SET: Final = sum(1 << number for number in ROOT_CAPABILITIES.values())
 
 
 def drop_to(uid: int, gid: int, groups: Sequence[int]) -> None:
     """Become this user for good: no capability for an ordinary one, a short list for root.
 
-    Raises OSError; then the caller must not execute anything.
+    Raises OSError or ValueError; then the caller must not execute anything.
     """
+    # setresuid(2) and setresgid(2) take -1 for "leave it": the command would stay root.
+    if not all(0 <= number <= _MAX_ID for number in (uid, gid, *groups)):
+        raise ValueError(f"not the numbers of a user and its groups: {uid}, {gid}, {groups}")
     syscalls.set_no_new_privs()
     kept = _ROOT_SET if uid == 0 else 0
     _limit_bounding_set(kept)
@@ -50,6 +54,8 @@ def drop_to(uid: int, gid: int, groups: Sequence[int]) -> None:
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     syscalls.set_capabilities(kept)
+    if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3:
+        raise PermissionError("the kernel did not change the user")
 
 
 def _limit_bounding_set(kept: int) -> None:
@@ -77,5 +83,7 @@ def leave_keyring() -> None:
 
 def become_killable() -> None:
     """The kernel's out-of-memory killer treats the job like any process again."""
-    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write("0")
+    # Bytes: a text file would import its codec from disk, in every job anew.
+    fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    os.write(fd, b"0")
+    os.close(fd)

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Final
 
-from isolation.cgroup_root import find_root, missing_controllers
+from isolation.cgroup_root import find_root
 from isolation.cgroups import CgroupTree
 from isolation.errors import CgroupError, CgroupRootError
 from isolation.network import LoopbackNetworks
@@ -121,9 +121,9 @@ def _lock_and_prepare(config: Config, stack: AsyncExitStack) -> tuple[CgroupTree
     root = find_root(config.cgroup_root, needs_limits=bool(config.required_controllers))
     tree = CgroupTree(root.path)
     tree.prepare(_WANTED_CONTROLLERS)
-    missing = missing_controllers(config.required_controllers, tree.available, root=root.path)
+    missing = tree.missing(config.required_controllers)
     if missing:
-        reasons = "; ".join(f"{item.why}: {item.remedy}" for item in missing)
+        reasons = "; ".join(f"{why}: {remedy}" for why, remedy in missing)
         raise StartError(f"{reasons}. (required_controllers in the configuration names them.)")
     root_lock = statedir.lock_directory(root.path)
     stack.callback(os.close, root_lock)

@@ -66,7 +66,7 @@ class Launching:
         """Start a job. Raises CannotLaunchError, or LauncherGoneError when that is not known."""
         loop = asyncio.get_running_loop()
         try:
-            spec = stored.spec(job.spec)
+            spec = stored.spec(job)
             devices = await self._paths.find_devices(spec)
             with ExitStack() as opened:
                 network = await self._network(spec)
@@ -89,7 +89,7 @@ class Launching:
             cgroup.remove()
 
     async def _network(self, spec: dict[str, Any]) -> int | None:
-        return await self._networks.acquire() if spec["network"] == "none" else None
+        return None if spec["network"] == "host" else await self._networks.acquire()
 
     def _make(
         self,

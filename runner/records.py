@@ -37,8 +37,10 @@ class RecordError(ValueError):
 
 
 def pack(fields: dict[str, Any]) -> bytes:
-    """A record with the current version."""
-    packed: bytes = msgpack.packb({"version": VERSION, **fields}, use_bin_type=True)
+    """A record with the current version. Text that is not UTF-8 becomes readable, not exact."""
+    packed: bytes = msgpack.packb(
+        {"version": VERSION, **fields}, use_bin_type=True, unicode_errors="backslashreplace"
+    )
     return packed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 _SHOWN_CHARS: Final = 80
+_MOST_CHARS: Final = 500
 
 
 class Refusal(Exception):  # noqa: N818 - the word of the protocol, not a failure of ours
@@ -45,8 +46,9 @@ class Refusal(Exception):  # noqa: N818 - the word of the protocol, not a failur
 
 
 def _sendable(text: str) -> str:
-    """Undecodable bytes of a path (PEP 383) cannot travel as text."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Undecodable bytes of a path (PEP 383) cannot travel as text, nor need long text."""
+    shortened = text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]}…"
+    return shortened.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def shown(value: object) -> str:

@@ -6,13 +6,24 @@ RecordError, which quarantines its one job; nothing else may come of it.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
 from runner import records
 from runner.outcome import LOST, REASONS, STATUS_OURS
+from runner.policy import MAX_UID
 from runner.records import RecordError
+
+if TYPE_CHECKING:
+    from runner.rows import Job
+
+
+# What SQLite can hold, and what the kernel takes for a user.
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_UID)]
+_Size = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=2**32)]
 
 
 class _Spec(msgspec.Struct, frozen=True):
@@ -22,73 +33,75 @@ class _Spec(msgspec.Struct, frozen=True):
     argv: list[bytes]
     env: dict[bytes, bytes]
     cwd: bytes
-    umask: int
-    network: str
-    uid: int
-    gid: int
-    groups: list[int]
+    umask: Annotated[int, msgspec.Meta(ge=0, le=0o777)]
+    network: Literal["none", "host"]
+    uid: _Id
+    gid: _Id
+    groups: list[_Id]
     user: str
     limits: dict[str, Any]
-    timeout_seconds: float | None
-    stop_grace_seconds: float
-    log_segment_bytes: int
-    log_keep_bytes: int
+    timeout_seconds: _Seconds | None
+    stop_grace_seconds: _Seconds
+    log_segment_bytes: _Size
+    log_keep_bytes: _Size
 
 
 class _Result(msgspec.Struct, frozen=True):
     """The `result` of docs/PROTOCOL.md."""
 
     reason: str
-    exit_status: int
-    exit_code: int | None
-    signal: int | None
+    exit_status: Annotated[int, msgspec.Meta(ge=0, le=255)]
+    exit_code: Annotated[int, msgspec.Meta(ge=0, le=255)] | None
+    signal: Annotated[int, msgspec.Meta(ge=1, le=64)] | None
     detail: str | None
-    stopped_by_uid: int | None
-    wall_ns: int | None
-    cpu_usec: int | None
-    cpu_user_usec: int | None
-    cpu_system_usec: int | None
-    memory_peak_bytes: int | None
-    oom_kills: int | None
-    pids_peak: int | None
-    pids_max_hits: int | None
-    io_read_bytes: int | None
-    io_write_bytes: int | None
-    log_bytes: int | None
+    stopped_by_uid: _Id | None
+    wall_ns: _Count | None
+    cpu_usec: _Count | None
+    cpu_user_usec: _Count | None
+    cpu_system_usec: _Count | None
+    memory_peak_bytes: _Count | None
+    oom_kills: _Count | None
+    pids_peak: _Count | None
+    pids_max_hits: _Count | None
+    io_read_bytes: _Count | None
+    io_write_bytes: _Count | None
+    log_bytes: _Count | None
 
 
 class _Exit(_Result, frozen=True):
     """An exit record: `runner.monitor`."""
 
     job: str
-    started_ns: int
-    ended_ns: int
+    started_ns: _Count
+    ended_ns: _Count
 
 
 class _Io(msgspec.Struct, frozen=True):
     path: bytes
     device: str = ""
-    read_bytes_per_second: int | None = None
-    write_bytes_per_second: int | None = None
+    read_bytes_per_second: _Count | None = None
+    write_bytes_per_second: _Count | None = None
 
 
 class _Limits(msgspec.Struct, frozen=True):
     """Limits, asked for or read back: `runner.limits`."""
 
-    memory_max_bytes: int | None = None
-    cpu_max_millicpus: int | None = None
-    pids_max: int | None = None
-    timeout_seconds: float | None = None
+    memory_max_bytes: _Count | None = None
+    cpu_max_millicpus: _Count | None = None
+    pids_max: _Count | None = None
+    timeout_seconds: _Seconds | None = None
     io: list[_Io] = []
 
 
 RESULT_FIELDS: Final = _Result.__struct_fields__
 
 
-def spec(data: bytes) -> dict[str, Any]:
-    """A job's spec. Raises RecordError."""
-    fields = _checked(records.unpack(data), _Spec)
+def spec(job: Job) -> dict[str, Any]:
+    """A job's spec, which must agree with its row. Raises RecordError."""
+    fields = _checked(records.unpack(job.spec), _Spec)
     _checked(fields["limits"], _Limits)
+    if (fields["job"], fields["uid"], fields["gid"]) != (job.id, job.uid, job.gid):
+        raise RecordError("it is the spec of another job or of another user")
     return fields
 
 

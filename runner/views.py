@@ -44,7 +44,7 @@ def status(job: Job, usage: dict[str, int | None] | None) -> dict[str, Any]:
 
 def _spec(job: Job) -> dict[str, Any]:
     try:
-        return stored.spec(job.spec)
+        return stored.spec(job)
     except RecordError:
         return {"argv": [b"?"], "cwd": b"?", "network": "?", "user": str(job.uid), "limits": {}}
 

@@ -33,8 +33,8 @@ def main() -> int:
     os.environ.pop("PYTHONPATH", None)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        if sys.argv[1:2] == ["--inside"]:
-            return session(recall(Path(sys.argv[2])))
+        if inside := _directory(sys.argv[1:]):
+            return session(recall(inside))
         install(BUILD_TOOLS)
         # Not TMPDIR: what is fetched must be visible in the guest, whose /var/tmp is new.
         with tempfile.TemporaryDirectory(prefix="runnerd-demo-", dir="/tmp") as fetched:
@@ -45,6 +45,16 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nscripts/demo: interrupted", file=sys.stderr)
         return 130
+
+
+def _directory(words: list[str]) -> Path | None:
+    match words:
+        case []:
+            return None
+        case ["--inside", directory]:
+            return Path(directory)
+    print("usage: scripts/demo", file=sys.stderr)
+    sys.exit(2)
 
 
 def _tour(fetched: Path) -> int:

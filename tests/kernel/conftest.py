@@ -61,7 +61,10 @@ def users() -> dict[str, int]:
 
 
 @pytest.fixture(scope="session")
-def shared_daemon(users: dict[str, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def shared_daemon(
+    users: dict[str, int],  # noqa: ARG001 - they must exist
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Daemon]:
     """One daemon for all tests that don't end it."""
     with Daemon(tmp_path_factory.mktemp("shared")) as daemon:
         daemon.start()
@@ -79,11 +82,18 @@ def daemon(shared_daemon: Daemon) -> Iterator[Daemon]:
     before = traces.take(shared_daemon)
     yield shared_daemon
     shared_daemon.forget_all_jobs()
-    wait_until(lambda: traces.take(shared_daemon) == before, 10, lambda: traces.difference(before, shared_daemon))
+    wait_until(
+        lambda: traces.take(shared_daemon) == before,
+        10,
+        lambda: traces.difference(before, shared_daemon),
+    )
 
 
 @pytest.fixture
-def own_daemon(users: dict[str, int], tmp_path: Path) -> Iterator[Daemon]:
+def own_daemon(
+    users: dict[str, int],  # noqa: ARG001 - they must exist
+    tmp_path: Path,
+) -> Iterator[Daemon]:
     """A daemon that the test starts, kills and starts again; afterwards nothing is left."""
     before = traces.take(None)
     with Daemon(tmp_path) as daemon:

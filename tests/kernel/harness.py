@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from client.api import Client
+from client.errors import ClientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,11 +60,12 @@ class Daemon:
             self.kill()
         with contextlib.suppress(OSError):
             for name in os.listdir(self.cgroup_root):
-                with contextlib.suppress(OSError), open(f"{self.cgroup_root}/{name}/cgroup.kill", "w") as file:
+                path = f"{self.cgroup_root}/{name}/cgroup.kill"
+                with contextlib.suppress(OSError), open(path, "w", encoding="ascii") as file:
                     file.write("1")
         wait_until(self._remove_cgroups, 10, lambda: os.listdir(self.cgroup_root))
-        shutil.rmtree(self.state_dir, ignore_errors=True)  # noqa: TID251 - the test's own
-        shutil.rmtree(os.path.dirname(self.socket), ignore_errors=True)  # noqa: TID251
+        shutil.rmtree(self.state_dir, ignore_errors=True)
+        shutil.rmtree(os.path.dirname(self.socket), ignore_errors=True)
 
     def _remove_cgroups(self) -> bool:
         for path, _, _ in os.walk(self.cgroup_root, topdown=False):
@@ -101,7 +103,7 @@ class Daemon:
         try:
             with Client(self.socket) as client:
                 client.doctor()
-        except Exception:
+        except ClientError:
             return False
         return True
 

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Any, Self
 import msgpack
 import pytest
 
-from client import protocol
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from client import protocol
     from tests.kernel.harness import Daemon
 
 _SECONDS = 20.0

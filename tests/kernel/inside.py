@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
 from client import protocol
 from client.logstream import LogChunk
@@ -16,10 +18,20 @@ from tests.kernel.harness import wait_until
 
 if TYPE_CHECKING:
     from client.api import Client
-    from client.records import JobResult, JobStatus
+    from client.records import JobResult, JobStatus, Limits, Network
     from tests.kernel.harness import Daemon
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Options(TypedDict, total=False):
+    """What else a submission may say: see `Client.submit`."""
+
+    cwd: str
+    env: dict[str, str]
+    umask: int
+    network: Network
+    limits: Limits
 
 
 class Ended(NamedTuple):
@@ -40,9 +52,9 @@ class Ended(NamedTuple):
         return (self.stdout + self.stderr).decode(errors="replace")
 
 
-def submit(client: Client, *argv: str, user: str = "alice", **options: Any) -> str:
+def submit(client: Client, *argv: str, user: str = "alice", **options: Unpack[Options]) -> str:
     """Submit as root on behalf of a user; the id."""
-    given = {"cwd": "/", "env": {"PATH": PATH}, "umask": 0o022, **options}
+    given: Options = {"cwd": "/", "env": {"PATH": PATH}, "umask": 0o022, **options}
     return client.submit(list(argv), user=user, **given)
 
 
@@ -56,7 +68,7 @@ def output(client: Client, job: str) -> tuple[bytes, bytes]:
     return b"".join(streams[protocol.STDOUT]), b"".join(streams[protocol.STDERR])
 
 
-def run(daemon: Daemon, *argv: str, user: str = "alice", **options: Any) -> Ended:
+def run(daemon: Daemon, *argv: str, user: str = "alice", **options: Unpack[Options]) -> Ended:
     """Run a command to its end."""
     with daemon.client() as client:
         job = submit(client, *argv, user=user, **options)
@@ -64,17 +76,23 @@ def run(daemon: Daemon, *argv: str, user: str = "alice", **options: Any) -> Ende
         return Ended(client.status(job), stdout, stderr)
 
 
-def run_shell(daemon: Daemon, script: str, user: str = "alice", **options: Any) -> Ended:
+def run_shell(
+    daemon: Daemon, script: str, user: str = "alice", **options: Unpack[Options]
+) -> Ended:
     """Run lines of sh to their end."""
     return run(daemon, "sh", "-c", script, user=user, **options)
 
 
-def run_python(daemon: Daemon, program: str, user: str = "alice", **options: Any) -> Ended:
+def run_python(
+    daemon: Daemon, program: str, user: str = "alice", **options: Unpack[Options]
+) -> Ended:
     """Run a Python program to its end."""
     return run(daemon, *python(program), user=user, **options)
 
 
-def ask_python(daemon: Daemon, program: str, user: str = "alice", **options: Any) -> Any:
+def ask_python(
+    daemon: Daemon, program: str, user: str = "alice", **options: Unpack[Options]
+) -> Any:  # noqa: ANN401 - any JSON
     """What a Python program, run as a job, prints as JSON."""
     ended = run_python(daemon, program, user, **options)
     assert ended.result["exit_status"] == 0, ended.text
@@ -157,3 +175,11 @@ def status_fields(text: str) -> dict[str, str]:
 def job_cgroups(daemon: Daemon) -> list[str]:
     """The cgroups of jobs that there are."""
     return [name for name in os.listdir(daemon.cgroup_root) if name.startswith("job-")]
+
+
+def on_host(*command: str) -> str:
+    """What a program says outside of every job, run as root; it must succeed."""
+    program = shutil.which(command[0]) or command[0]
+    return subprocess.run(
+        [program, *command[1:]], capture_output=True, text=True, check=True
+    ).stdout

@@ -26,7 +26,6 @@ from tests.kernel.traces import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.kernel.harness import Daemon
 
@@ -176,7 +175,7 @@ def test_sigterm_ends_runnerd_well_and_its_jobs_go_on(own_daemon: Daemon) -> Non
     assert result_of(own_daemon, job)["exit_code"] == 7
 
 
-def test_a_restart_keeps_the_queue_in_its_order(own_daemon: Daemon, tmp_path: Path) -> None:
+def test_a_restart_keeps_the_queue_in_its_order(own_daemon: Daemon) -> None:
     own_daemon.config.write_text("[jobs]\nmax_running = 1\n")
     gate = "/home/alice/gate"
     order = "/home/alice/order"
@@ -429,7 +428,7 @@ def test_a_damaged_spec_costs_the_one_queued_job_its_start(own_daemon: Daemon) -
     own_daemon.kill()
     with _store(own_daemon) as store:
         for kind, damage in SPEC_DAMAGED.items():
-            _damage_blob(store, "specs", "spec", jobs[kind], damage)
+            _damage_blob(store, "spec", jobs[kind], damage)
     own_daemon.start()
     with Wire(own_daemon) as alice:
         assert len(alice.ok("list")["jobs"]) == len(jobs) + 2
@@ -459,8 +458,8 @@ def test_damaged_results_and_limits_hide_no_other_job_and_can_be_removed(
     own_daemon.kill()
     with _store(own_daemon) as store:
         for index, damage in enumerate(DAMAGED.values()):
-            _damage_blob(store, "jobs", "result", jobs[2 * index], damage)
-            _damage_blob(store, "jobs", "limits", jobs[2 * index + 1], damage)
+            _damage_blob(store, "result", jobs[2 * index], damage)
+            _damage_blob(store, "limits", jobs[2 * index + 1], damage)
     own_daemon.start()
     with Wire(own_daemon) as alice:
         assert len(alice.ok("list", ended=True)["jobs"]) == len(jobs) + 1
@@ -486,15 +485,22 @@ def _store(daemon: Daemon) -> Iterator[sqlite3.Connection]:
         database.close()
 
 
+# (read, write) of one blob of a job.
+BLOBS = {
+    field: (
+        f"SELECT {field} FROM {table} WHERE seq = (SELECT seq FROM jobs WHERE id = ?)",  # noqa: S608
+        f"UPDATE {table} SET {field} = ? WHERE seq = (SELECT seq FROM jobs WHERE id = ?)",  # noqa: S608
+    )
+    for field, table in (("spec", "specs"), ("result", "jobs"), ("limits", "jobs"))
+}
+
+
 def _damage_blob(
-    store: sqlite3.Connection, table: str, field: str, job: str, damage: Callable[[bytes], bytes]
+    store: sqlite3.Connection, blob: str, job: str, damage: Callable[[bytes], bytes]
 ) -> None:
-    of_job = "seq = (SELECT seq FROM jobs WHERE id = ?)"
-    (data,) = store.execute(f"SELECT {field} FROM {table} WHERE {of_job}", (job,)).fetchone()
-    changed = store.execute(
-        f"UPDATE {table} SET {field} = ? WHERE {of_job}", (damage(data), job)
-    ).rowcount
-    assert changed == 1
+    read, write = BLOBS[blob]
+    (data,) = store.execute(read, (job,)).fetchone()
+    assert store.execute(write, (damage(data), job)).rowcount == 1
 
 
 def test_a_damaged_log_shows_what_can_be_trusted_and_harms_no_other(own_daemon: Daemon) -> None:

@@ -8,6 +8,7 @@ import grp
 import json
 import os
 import re
+import socket
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 NAME = "secret-build"
 # As the protocol's operations name one job.
 ON_A_JOB: dict[str, dict[str, Any]] = {
-    "status": {}, "logs": {}, "logs -f": {"follow": True}, "stop": {}, "stop --kill": {"kill": True},
-    "wait": {}, "wait briefly": {"timeout_seconds": 0}, "remove": {},
+    "status": {}, "logs": {}, "logs -f": {"follow": True}, "remove": {},
+    "stop": {}, "stop --kill": {"kill": True}, "wait": {}, "wait briefly": {"timeout_seconds": 0},
 }  # fmt: skip
 
 
@@ -145,7 +146,9 @@ def test_nothing_of_a_job_is_readable_past_the_daemon(daemon: Daemon, alice: Wir
     for name in ("mem", "environ", "fd/0", "root/etc", "cwd/etc"):
         with as_user("alice"), pytest.raises(PermissionError):
             os.close(os.open(f"/proc/{monitor}/{name}", os.O_RDONLY))
-    killed = subprocess.run(["kill", "-9", str(monitor)], user="alice", capture_output=True)
+    killed = subprocess.run(
+        ["kill", "-9", str(monitor)], user="alice", capture_output=True, check=False
+    )
     assert b"not permitted" in killed.stderr
 
 
@@ -155,7 +158,8 @@ def test_nothing_of_a_job_is_readable_past_the_daemon(daemon: Daemon, alice: Wir
 def test_root_sees_and_controls_every_job_and_the_owner_reads_who_it_was(
     alice: Wire, bob: Wire, root: Wire
 ) -> None:
-    jobs = {w: w.ok("submit", submission("sh", "-c", "echo x; sleep 1000"))["job"] for w in (alice, bob)}
+    endless = submission("sh", "-c", "echo x; sleep 1000")
+    jobs = {wire: wire.ok("submit", endless)["job"] for wire in (alice, bob)}
     assert {job["job"] for job in root.ok("list")["jobs"]} == set(jobs.values())
     for wire, job in jobs.items():
         assert root.ok("status", job=job[:8])["job"] == job
@@ -166,7 +170,9 @@ def test_root_sees_and_controls_every_job_and_the_owner_reads_who_it_was(
         assert wire.error("status", job=job)["code"] == "no-such-job"
 
 
-def test_the_owner_of_a_job_is_who_submitted_it_not_whom_it_runs_as(alice: Wire, root: Wire) -> None:
+def test_the_owner_of_a_job_is_who_submitted_it_not_whom_it_runs_as(
+    alice: Wire, root: Wire
+) -> None:
     job = root.ok("submit", submission("id", "-u", user="alice"))["job"]
     assert output_of(root, job) == b"4001\n"
     shown = root.ok("status", job=job)
@@ -259,9 +265,7 @@ def test_a_job_has_the_groups_that_its_submitter_has_not_those_of_the_database(
     assert "54321" not in said(root, "id", "-G", user="alice")
 
 
-def _connected_with_groups(daemon: Daemon, uid: int, gid: int, groups: list[int]) -> Any:
-    import socket
-
+def _connected_with_groups(daemon: Daemon, uid: int, gid: int, groups: list[int]) -> socket.socket:
     before, before_gid = os.getgroups(), os.getegid()
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(20)
@@ -316,16 +320,15 @@ def test_one_user_may_hold_so_many_connections_and_takes_none_from_others(
         sixth = stack.enter_context(Wire(own_daemon, "bob", greet=False))
         assert sixth.last_words()[0]["error"]["allowed"] == "5 connections"
         # Root is never locked out.
-        for _ in range(5):
-            stack.enter_context(Wire(own_daemon, "root"))
-        alices[0].socket.close()
+        roots = [stack.enter_context(Wire(own_daemon, "root")) for _ in range(5)]
+        for wire in (*roots, alices[0]):
+            wire.socket.close()
         wait_until(lambda: _greeted(own_daemon, "alice"))
 
 
 def _greeted(daemon: Daemon, user: str) -> bool:
     with contextlib.suppress(BrokenPipeError), Wire(daemon, user, greet=False) as wire:
-        answer=wire.request("hello", protocol=1); print(answer)
-        return "ok" in answer
+        return "ok" in wire.request("hello", protocol=1)
     return False
 
 
@@ -385,7 +388,8 @@ def test_a_link_of_hers_does_not_lead_where_she_may_not_go(
 def test_the_links_of_proc_are_no_way_around_permissions(
     daemon: Daemon, alice: Wire, bob: Wire
 ) -> None:
-    job = bob.ok("submit", submission("sh", "-c", "mkdir /tmp/x; cd /tmp/x; exec sleep 1000"))["job"]
+    script = "mkdir /tmp/x; cd /tmp/x; exec sleep 1000"
+    job = bob.ok("submit", submission("sh", "-c", script))["job"]
     (pid,) = payload_pids(daemon, job)
     wait_until(lambda: os.readlink(f"/proc/{pid}/cwd") == "/tmp/x")
     for path in ("/proc/1/root/etc", f"/proc/{daemon.pid}/cwd", f"/proc/{pid}/root/tmp/x",

@@ -59,7 +59,8 @@ def state():
 uid, gid, groups = int(sys.argv[1]), int(sys.argv[2]), [int(n) for n in sys.argv[3].split(",") if n]
 privileges.drop_to(uid, gid, groups)
 after = state()
-for name in ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs"):
+names = "Uid Gid Groups CapInh CapPrm CapEff CapBnd CapAmb NoNewPrivs"
+for name in names.split():
     print(name, " ".join(after[name].split()))
 try:
     os.setresuid(0, 0, 0)

@@ -139,7 +139,7 @@ def test_every_descriptor_is_closed_but_those_to_keep(argument: str) -> None:
     assert in_a_child(CLOSED.format(argument)) == ["True 6"]
 
 
-def test_descriptors_far_above_the_limit_are_closed_too(tmp_path: Path) -> None:
+def test_descriptors_far_above_the_limit_are_closed_too() -> None:
     script = """
 import resource
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -279,14 +279,16 @@ os.waitpid(pid, 0)
         (lambda _fd: syscalls.setns(-1, CloneFlags.NEWNET), errno.EBADF),
         (lambda _fd: syscalls.open_tree(-1, OpenTreeFlags.CLOEXEC), errno.EBADF),
         (lambda _fd: syscalls.drop_bounding_capability(1000), errno.EINVAL),
-        (lambda fd: syscalls.peer_groups(fd), errno.ENOTSOCK),
+        (syscalls.peer_groups, errno.ENOTSOCK),
     ],
 )  # fmt: skip
 def test_a_call_that_fails_raises_its_errno_and_notes_itself(call: object, number: int) -> None:
     assert callable(call)
-    with open("/dev/null", "rb") as file:
-        with pytest.raises(OSError, match=os.strerror(number)) as caught:
-            call(file.fileno())
+    with (
+        open("/dev/null", "rb") as file,
+        pytest.raises(OSError, match=os.strerror(number)) as caught,
+    ):
+        call(file.fileno())
     assert caught.value.errno == number
     assert re.match(r"\w+\(", caught.value.__notes__[0])
 
@@ -324,7 +326,9 @@ def defined(header: str) -> dict[str, int]:
     if not path.exists():
         pytest.skip(f"needs {path} (Debian: linux-libc-dev)")
     found = {}
-    pattern = r"^\s*(?:#\s*define\s+)?(\w+)\s*=?\s*\(?(0x[0-9a-fA-F]+|\d+)(?:ULL|U|L)?\)?,?\s*(?:/\*|$)"
+    pattern = (
+        r"^\s*(?:#\s*define\s+)?(\w+)\s*=?\s*\(?(0x[0-9a-fA-F]+|\d+)(?:ULL|U|L)?\)?,?\s*(?:/\*|$)"
+    )
     for name, number in re.findall(pattern, path.read_text(), re.MULTILINE):
         found[name] = int(number, 0)
     return found

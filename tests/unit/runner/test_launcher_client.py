@@ -13,16 +13,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from runner import launcher_client, statedir
 from runner.handles import Handles
 from runner.launcher_client import LauncherClient, LauncherGoneError, LaunchError
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 DEADLINE_SECONDS = 20.0
 JOB = "3f2a0000-0000-4000-8000-000000000001"
@@ -35,8 +31,9 @@ def descriptors() -> set[str]:
 
 
 @pytest.fixture
-def play(tmp_path: Path) -> Play:
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     """Runs a scenario with a launcher, and proves that nothing is left of it."""
+    monkeypatch.setattr(launcher_client, "_PATIENCE_SECONDS", 0.05)
 
     async def whole(scenario: Scenario) -> None:
         fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
@@ -58,6 +55,16 @@ def play(tmp_path: Path) -> Play:
 def status_of(pid: int) -> dict[str, str]:
     with open(f"/proc/{pid}/status", encoding="utf-8") as file:
         return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+def content(pid: int, name: str) -> bytes:
+    with open(f"/proc/{pid}/{name}", "rb") as file:
+        return file.read()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - a process's end is the kernel's event
+        await asyncio.sleep(0.001)
 
 
 async def ready(client: LauncherClient, handles: Handles) -> None:
@@ -103,8 +110,7 @@ def test_the_launcher_is_one_small_thread_with_a_name_and_a_session_of_its_own(p
         assert (status["Name"], status["Threads"]) == ("runnerd-launch", "1")
         assert int(status["VmRSS"].split()[0]) < 40_000
         assert os.getsid(client.pid) == client.pid
-        with open(f"/proc/{client.pid}/cmdline", "rb") as file:
-            assert {b"-I", b"-S"} <= set(file.read().split(b"\0"))
+        assert {b"-I", b"-S"} <= set(content(client.pid, "cmdline").split(b"\0"))
 
     play(scenario)
 
@@ -113,8 +119,7 @@ def test_the_launcher_is_one_small_thread_with_a_name_and_a_session_of_its_own(p
 def test_the_launcher_has_no_environment_and_no_terminal(play: Play) -> None:
     async def scenario(client: LauncherClient, handles: Handles) -> None:
         await ready(client, handles)
-        with open(f"/proc/{client.pid}/environ", "rb") as file:
-            assert file.read() == b""
+        assert content(client.pid, "environ") == b""
         assert os.readlink(f"/proc/{client.pid}/cwd") == "/"
         for fd in (0, 1):
             assert os.readlink(f"/proc/{client.pid}/fd/{fd}") == "/dev/null"
@@ -130,8 +135,7 @@ def test_a_launcher_that_dies_is_started_again(
             await ready(client, handles)
             pid = client.pid
             os.kill(pid, signal.SIGKILL)
-            while client.pid == pid:
-                await asyncio.sleep(0.001)
+            await until(lambda gone=pid: client.pid != gone)
             await ready(client, handles)
 
     play(scenario)
@@ -207,6 +211,48 @@ def test_the_answer_to_a_launch_that_nobody_waits_for_harms_no_other(play: Play)
         await ready(client, handles)
 
     play(scenario)
+
+
+def test_a_launcher_that_cannot_start_is_tried_again_at_a_walk(
+    play: Play, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(client: LauncherClient, handles: Handles) -> None:
+        works = launcher_client._PROGRAM
+        monkeypatch.setattr(launcher_client, "_PROGRAM", "raise SystemExit(3)")
+        await ready(client, handles)
+        os.kill(client.pid, signal.SIGKILL)
+        started = asyncio.get_running_loop().time()
+        await until(lambda: len(caplog.records) >= 4)
+        # The first one after the working launcher, which had not lived long, and two more.
+        assert asyncio.get_running_loop().time() - started >= 3 * 0.05
+        waiting = asyncio.ensure_future(client.launch(JOB, handles))
+        monkeypatch.setattr(launcher_client, "_PROGRAM", works)
+        answer = (await asyncio.gather(waiting, return_exceptions=True))[0]
+        assert isinstance(answer, LaunchError | LauncherGoneError)
+        await ready(client, handles)
+
+    play(scenario)
+    assert "status 3" in caplog.text
+
+
+def test_closing_between_two_launchers_starts_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(launcher_client, "_PROGRAM", "raise SystemExit(3)")
+    monkeypatch.setattr(launcher_client, "_PATIENCE_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        before = descriptors()
+        client = LauncherClient(asyncio.get_running_loop(), [])
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await until(lambda: bool(caplog.records))
+        pid = client.pid
+        client.close()
+        await asyncio.sleep(0.1)
+        assert client.pid == pid
+        assert descriptors() == before
+
+    asyncio.run(scenario())
 
 
 RUNNERD = """

@@ -35,6 +35,10 @@ ENOSPC_TEXT = "its output could not be stored: No space left on device"
         (Facts(killed(6, core=True)), Outcome("signal", None, 6, 134)),
         (Facts(killed(9)), Outcome("signal", None, 9, 137)),
         (Facts(killed(9), oom_kills=1), Outcome("oom", None, 9, 137)),
+        (
+            Facts(killed(9), oom_kills=1, hit_memory_limit=False),
+            Outcome("oom", None, 9, 137, "the host ran out of memory"),
+        ),
         (Facts(killed(15), timed_out=True), Outcome("timeout", None, 15, 124)),
         (Facts(exited(0), timed_out=True), Outcome("timeout", 0, None, 124)),
         (
@@ -100,10 +104,9 @@ def test_memory_kills_that_the_first_process_survived_are_not_its_end(status: in
 
 facts_of_all_kinds = st.builds(
     Facts,
-    wait_status=st.none()
-    | st.integers(0, 255).map(exited)
-    | st.integers(1, 64).map(killed),
+    wait_status=st.none() | st.integers(0, 255).map(exited) | st.integers(1, 64).map(killed),
     oom_kills=st.integers(0, 3),
+    hit_memory_limit=st.booleans(),
     stopped_by_uid=st.none() | st.integers(0, 2**32 - 2),
     timed_out=st.booleans(),
     log_errno=st.sampled_from([0, errno.ENOSPC, errno.EIO, 9999]),

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,6 +92,14 @@ class Bench:
             assert time.monotonic() < deadline
             self.turn(10)
             self.pump.on_time(time.monotonic())
+
+    def fill(self, stream: int) -> None:
+        """Write until the pipe takes no more."""
+        fd = self.writes[stream]
+        os.set_blocking(fd, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(fd, bytes(65536))
 
     def finish(self) -> None:
         """As after the end of a job; closes the read ends."""
@@ -216,10 +224,7 @@ def test_on_a_full_disk_nothing_is_read_so_that_the_job_blocks(bench: Bench) -> 
     assert bench.ready == {}
     assert bench.log.refused == 1
     for stream in (STDOUT, STDERR):
-        os.set_blocking(bench.writes[stream], False)
-        with pytest.raises(BlockingIOError):
-            while True:
-                os.write(bench.writes[stream], bytes(65536))
+        bench.fill(stream)
     bench.turn()
     assert bench.log.refused == 1
     bench.log.refusals = 0
@@ -243,9 +248,8 @@ def test_the_same_bytes_are_tried_again_when_it_is_time_and_not_before(bench: Be
     assert bench.output()[STDOUT] == b"kept and more"
 
 
-def test_when_there_is_room_again_in_time_draining_loses_nothing(
-    bench: Bench, quick_retry: None
-) -> None:
+@pytest.mark.usefixtures("quick_retry")
+def test_when_there_is_room_again_in_time_draining_loses_nothing(bench: Bench) -> None:
     bench.log.refusals = 5
     for stream in (STDOUT, STDERR):
         os.write(bench.writes[stream], b"x" * 65536)
@@ -254,7 +258,8 @@ def test_when_there_is_room_again_in_time_draining_loses_nothing(
     assert (bench.log.refused, bench.pump.lost_errno) == (5, 0)
 
 
-def test_draining_gives_up_at_its_deadline_and_says_why(bench: Bench, quick_retry: None) -> None:
+@pytest.mark.usefixtures("quick_retry")
+def test_draining_gives_up_at_its_deadline_and_says_why(bench: Bench) -> None:
     bench.log.refusals = 10**9
     for stream in (STDOUT, STDERR):
         os.write(bench.writes[stream], b"lost")
@@ -268,9 +273,8 @@ def test_draining_gives_up_at_its_deadline_and_says_why(bench: Bench, quick_retr
             os.fstat(fd)
 
 
-def test_a_disk_that_was_full_before_the_end_is_waited_for_in_the_drain(
-    bench: Bench, quick_retry: None
-) -> None:
+@pytest.mark.usefixtures("quick_retry")
+def test_a_disk_that_was_full_before_the_end_is_waited_for_in_the_drain(bench: Bench) -> None:
     bench.log.refusals = 3
     os.write(bench.writes[STDERR], b"pending")
     bench.turn()
@@ -315,9 +319,8 @@ def test_whatever_is_written_and_whenever_the_disk_is_full_the_log_has_each_byte
         assert bench.log.total_bytes == sum(map(len, wrote.values()))
 
 
-def test_a_fast_writer_and_a_disk_that_is_full_now_and_then(
-    bench: Bench, quick_retry: None
-) -> None:
+@pytest.mark.usefixtures("quick_retry")
+def test_a_fast_writer_and_a_disk_that_is_full_now_and_then(bench: Bench) -> None:
     """More than a pipe holds, so the writer blocks and is let go again and again."""
     data = {stream: os.urandom(1_500_000) for stream in (STDOUT, STDERR)}
     writing = dict(bench.writes)

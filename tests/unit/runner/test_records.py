@@ -6,7 +6,7 @@ import select
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner import records
@@ -24,11 +24,13 @@ values = st.recursive(
 maps = st.dictionaries(st.text().filter(lambda key: key != "version"), values, max_size=5)
 
 
+@settings(max_examples=50)
 @given(maps)
 def test_what_was_packed_is_unpacked(fields: dict[str, object]) -> None:
     assert records.unpack(records.pack(fields)) == {"version": 1, **fields}
 
 
+@settings(max_examples=50)
 @given(maps, st.data())
 def test_a_torn_record_is_refused_at_whatever_byte(
     fields: dict[str, object], data: st.DataObject
@@ -39,6 +41,7 @@ def test_a_torn_record_is_refused_at_whatever_byte(
         records.unpack(packed[:cut])
 
 
+@settings(max_examples=50)
 @given(maps)
 def test_bytes_after_a_record_are_refused(fields: dict[str, object]) -> None:
     with pytest.raises(records.RecordError):
@@ -54,6 +57,7 @@ def test_garbage_is_refused_or_a_map_of_this_version(data: bytes) -> None:
     assert fields["version"] == records.VERSION
 
 
+@settings(max_examples=50)
 @given(maps, st.integers(0), st.integers(0, 255))
 def test_a_garbled_byte_is_never_another_exception(
     fields: dict[str, object], place: int, byte: int
@@ -90,3 +94,9 @@ def test_a_control_record_is_written_whole_and_carries_the_largest_values() -> N
     assert records.CONTROL_RECORD.size <= select.PIPE_BUF
     largest = (records.CONTROL_STOP, 2**32 - 1, 2**32 - 1)
     assert records.CONTROL_RECORD.unpack(records.CONTROL_RECORD.pack(*largest)) == largest
+
+
+def test_text_with_undecodable_bytes_is_packed_as_something_readable() -> None:
+    """A detail may name a path that is not UTF-8; the record must not fail for it."""
+    fields = records.unpack(records.pack({"detail": "caf\udce9: not found"}))
+    assert "not found" in fields["detail"]

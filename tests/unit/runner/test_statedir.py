@@ -45,8 +45,9 @@ def lock(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Callable[[str]
     return take, str(tmp_path / "lock" if take is statedir.lock_file else tmp_path)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_what_another_process_holds_is_refused_with_a_way_out(
-    lock: tuple[Callable[[str], int], str], impatient: None
+    lock: tuple[Callable[[str], int], str],
 ) -> None:
     take, path = lock
     before = set(os.listdir("/proc/self/fd"))
@@ -59,9 +60,8 @@ def test_what_another_process_holds_is_refused_with_a_way_out(
     assert set(os.listdir("/proc/self/fd")) <= before
 
 
-def test_the_end_of_its_holder_frees_a_lock(
-    lock: tuple[Callable[[str], int], str], impatient: None
-) -> None:
+@pytest.mark.usefixtures("impatient")
+def test_the_end_of_its_holder_frees_a_lock(lock: tuple[Callable[[str], int], str]) -> None:
     take, path = lock
     with another(f"statedir.{take.__name__}(sys.argv[1])", path) as process:
         process.kill()
@@ -82,8 +82,9 @@ def test_a_holder_that_is_just_ending_is_waited_for(
         assert time.monotonic() - started < statedir._PATIENCE_SECONDS
 
 
+@pytest.mark.usefixtures("impatient")
 def test_an_inherited_copy_keeps_the_lock_after_its_maker_has_closed_it(
-    lock: tuple[Callable[[str], int], str], impatient: None
+    lock: tuple[Callable[[str], int], str],
 ) -> None:
     """As the launcher does: while it lives, no other runnerd may begin."""
     take, path = lock

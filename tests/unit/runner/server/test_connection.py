@@ -112,13 +112,13 @@ class Client:
 HELLO: Message = {"id": 1, "op": "hello", "args": {"protocol": 1}}
 
 
-async def within(awaitable: Any) -> Any:  # noqa: ANN401
+async def within(awaitable: Any) -> Any:
     return await asyncio.wait_for(awaitable, DEADLINE_SECONDS)
 
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - some conditions are the kernel's
             await asyncio.sleep(0.001)
 
 
@@ -462,9 +462,7 @@ def test_a_cancel_right_behind_its_request_is_answered(play: Play) -> None:
 def test_credit_and_cancel_for_what_is_not_in_flight_have_no_answer(play: Play) -> None:
     async def scenario(world: World) -> None:
         client = await world.greeted()
-        client.send(
-            {"id": 5, "op": "credit", "args": {"events": 1}}, {"id": 5, "op": "cancel"}
-        )
+        client.send({"id": 5, "op": "credit", "args": {"events": 1}}, {"id": 5, "op": "cancel"})
         assert await client.ask({"id": 6, "op": "echo"}) == {"id": 6, "ok": {}}
 
     play(scenario)

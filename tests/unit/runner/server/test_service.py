@@ -210,7 +210,9 @@ def test_a_job_may_not_use_the_daemon_unless_that_is_configured(
     service_on(None, msgspec.structs.replace(Config(), clients=clients)).admit(connection_of(peer))
 
 
-@pytest.mark.parametrize("path", ["/", None, "/user.slice", "/job-x", f"/my-job-{JOB}", "/job-3f2a"])
+@pytest.mark.parametrize(
+    "path", ["/", None, "/user.slice", "/job-x", f"/my-job-{JOB}", "/job-3f2a"]
+)
 def test_who_is_in_no_job_may_use_it(monkeypatch: pytest.MonkeyPatch, path: str | None) -> None:
     bounded().admit(connection_of(job_peer(monkeypatch, path)))
 
@@ -246,9 +248,7 @@ def test_closing_ends_every_connection() -> None:
 # Operations
 
 
-@pytest.mark.parametrize(
-    ("peer", "admin"), [(ALICE, False), (ADMIN, True), (ROOT, True)]
-)
+@pytest.mark.parametrize(("peer", "admin"), [(ALICE, False), (ADMIN, True), (ROOT, True)])
 def test_a_greeting_says_who_the_peer_is(peer: Peer, *, admin: bool) -> None:
     answer = service_on(None).greet(peer, messages.Hello(protocol=1))
     assert (answer["uid"], answer["admin"]) == (peer.uid, admin)

@@ -1,0 +1,126 @@
+"""What is read back from disk is what it should be, or damage to one job and nothing worse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client import protocol
+from runner import messages, outcome, records, spec, stored
+from runner.config import Config
+from runner.records import RecordError
+from runner.users import Account
+
+JOB = "3f2a0000-0000-4000-8000-000000000001"
+RESULT: dict[str, Any] = {
+    **dict.fromkeys(stored.RESULT_FIELDS), "reason": "exit", "exit_status": 0, "exit_code": 0,
+}  # fmt: skip
+EXIT = {**RESULT, "job": JOB, "started_ns": 1, "ended_ns": 2}
+
+
+def a_spec() -> dict[str, Any]:
+    io = [{"path": "/", "read_bytes_per_second": 4096}]
+    args = {"argv": ["a"], "cwd": "/", "env": {"A": b"\xff"}, "limits": {"pids_max": 3, "io": io}}
+    request = messages.parse(messages.Submit, args)
+    return spec.build(JOB, request, Account(1, 2, (3,), "x"), Config())
+
+
+def test_what_was_written_is_read() -> None:
+    assert stored.spec(spec.pack(a_spec())) == {"version": 1, **a_spec()}
+    assert stored.exit_record(records.pack(EXIT), JOB) == {"version": 1, **EXIT}
+    assert stored.result(records.pack(RESULT)) == RESULT
+    limits = {"pids_max": 3, "io": [{"path": b"/", "device": "8:0"}]}
+    assert stored.limits(records.pack(limits)) == limits
+
+
+def test_a_result_is_the_one_of_the_protocol() -> None:
+    assert set(outcome.Outcome._fields) <= set(stored.RESULT_FIELDS)
+    assert "cpu_usec" in stored.RESULT_FIELDS
+
+
+@pytest.mark.parametrize("field", sorted(a_spec()))
+def test_a_spec_without_one_of_its_fields_is_damaged(field: str) -> None:
+    fields = a_spec()
+    del fields[field]
+    with pytest.raises(RecordError, match=field):
+        stored.spec(records.pack(fields))
+
+
+@pytest.mark.parametrize("field", sorted(a_spec()))
+def test_a_spec_with_a_field_of_another_kind_is_damaged(field: str) -> None:
+    with pytest.raises(RecordError):
+        stored.spec(records.pack({**a_spec(), field: [b"x", {}]}))
+
+
+@pytest.mark.parametrize(
+    "limits", [{"pids_max": "3"}, {"io": [{"device": "8:0"}]}, {"io": {}}, {"memory_max_bytes": []}]
+)
+def test_a_spec_with_garbled_limits_is_damaged(limits: dict[str, Any]) -> None:
+    with pytest.raises(RecordError):
+        stored.spec(records.pack({**a_spec(), "limits": limits}))
+    with pytest.raises(RecordError):
+        stored.limits(records.pack(limits))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"job": JOB[:-1] + "2"}, {"reason": "finished"}, {"exit_status": None}, {"started_ns": "x"}],
+)
+def test_an_exit_record_that_is_not_of_this_job_or_says_nothing_known_is_damaged(
+    changes: dict[str, Any],
+) -> None:
+    with pytest.raises(RecordError):
+        stored.exit_record(records.pack({**EXIT, **changes}), JOB)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", records.pack({}), records.pack(RESULT)[:-1]])
+def test_a_damaged_result_says_so_and_is_no_success(data: bytes) -> None:
+    found = stored.result(data)
+    assert set(found) == set(stored.RESULT_FIELDS)
+    assert (found["reason"], found["exit_status"]) == ("lost", 125)
+    assert found["detail"].startswith("its result is damaged: ")
+
+
+def test_fields_of_a_later_version_do_not_leak_into_a_result() -> None:
+    assert stored.result(records.pack({**RESULT, "more": 1})) == RESULT
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=4)
+    | st.binary(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=5,
+)  # fmt: skip
+whole = {"spec": a_spec(), "exit": EXIT, "result": RESULT, "limits": {"pids_max": 1, "io": []}}
+
+
+@given(data=st.data())
+def test_a_record_with_anything_in_one_field_is_read_or_damaged(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(sorted(whole)))
+    field = data.draw(st.sampled_from(sorted({*whole[kind], "io"})))
+    packed = records.pack({**whole[kind], field: data.draw(values)})
+    read_all(packed)
+
+
+@given(st.binary(max_size=100))
+def test_garbage_is_damage(data: bytes) -> None:
+    read_all(data)
+
+
+def read_all(data: bytes) -> None:
+    for read in (stored.spec, stored.limits, lambda record: stored.exit_record(record, JOB)):
+        try:
+            read(data)
+        except RecordError:
+            continue
+    protocol.encode_frame({"ok": stored.result(data)})
+
+
+def test_a_map_of_a_version_and_keys_that_are_no_text_is_damaged() -> None:
+    packed = msgpack.packb({"version": 1, 5: 6, b"argv": 7})
+    with pytest.raises(RecordError):
+        stored.spec(packed)
