@@ -24,6 +24,8 @@ from isolation.syscalls import (
 # must not cross its border. /run/user holds the user's D-Bus, over which a job could ask
 # the user's own systemd to start a process outside of every limit.
 PRIVATE_DIRECTORIES: Final = ("/tmp", "/dev/shm", "/run/user")  # noqa: S108 - the private ones
+# Below these a working directory is put back. Not below /run/user, for the reason above.
+_PUT_BACK: Final = ("/tmp", "/dev/shm")  # noqa: S108 - the private ones
 
 _SAFE: Final = MountFlags.NOSUID | MountFlags.NODEV
 _INERT: Final = _SAFE | MountFlags.NOEXEC
@@ -57,7 +59,7 @@ def open_working_directory(cwd: str) -> WorkingDirectory:
     at_fdcwd = -100
     fd = openat2(at_fdcwd, cwd, os.O_PATH | os.O_DIRECTORY, ResolveFlags.NO_MAGICLINKS)
     real = os.readlink(f"/proc/self/fd/{fd}")
-    if any(real.startswith(f"{place}/") for place in PRIVATE_DIRECTORIES):
+    if any(real.startswith(f"{place}/") for place in _PUT_BACK):
         return WorkingDirectory(real, fd)
     os.close(fd)
     return WorkingDirectory(real, None)

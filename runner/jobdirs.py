@@ -98,7 +98,9 @@ class JobDirectories:
             os.close(job_dir)
         try:
             grace_ms = round(grace_seconds * 1000)
-            os.write(control, records.CONTROL_RECORD.pack(records.CONTROL_STOP, uid, grace_ms))
+            # Full: as many requests wait already, and one is enough.
+            with suppress(BlockingIOError):
+                os.write(control, records.CONTROL_RECORD.pack(records.CONTROL_STOP, uid, grace_ms))
         finally:
             os.close(control)
 

@@ -44,7 +44,11 @@ def main(socket_fd: int) -> None:
     gc.collect()
     gc.freeze()
     while True:
-        message, descriptors = _receive(channel)
+        try:
+            message, descriptors = _receive(channel)
+        except ConnectionResetError:
+            # End-of-file, when runnerd died with an answer unread.
+            return
         if not message:
             return
         _serve(channel, message, descriptors)
@@ -116,7 +120,7 @@ def _send(channel: socket.socket, answer: dict[str, Any], pidfd: int) -> None:
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [pidfd]))]
     try:
         channel.sendmsg([records.pack(answer)], rights if pidfd >= 0 else [])
-    except BrokenPipeError:
+    except (BrokenPipeError, ConnectionResetError):
         # runnerd went away meanwhile; the next receive says so, and the monitor, which
         # the next runnerd finds by its cgroup, goes on.
         pass

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from isolation.errors import CgroupError
@@ -41,6 +42,7 @@ _logger: Final = logging.getLogger(__name__)
 
 # A store that cannot be written (a full disk) is tried again until it can.
 _RETRY_SECONDS: Final = 1.0
+_MONITOR_SECONDS: Final = 5.0
 _SETTLE_SECONDS: Final = 10.0
 
 
@@ -96,8 +98,17 @@ class Supervisor:
             self._end(job.id, outcome.stopped_in_queue(uid), {})
         elif job.state is State.RUNNING:
             self.directories.send_stop(job.id, uid, grace_seconds)
+            # Its monitor keeps the promise. This is for a monitor that hangs.
+            self._loop.call_later(grace_seconds + _MONITOR_SECONDS, self._insist, job.id)
         _logger.info("job %s: stop asked by uid %d while %s", job.id, uid, job.state.value)
         return job.state
+
+    def _insist(self, job_id: str) -> None:
+        """Kill what should have ended by now, past its monitor."""
+        cgroup = self.tree.job(job_id) if job_id in self._pidfds else None
+        if cgroup is not None and not self._draining:
+            with suppress(CgroupError):
+                cgroup.kill(monitor=False)
 
     async def wait_ended(self, job_id: str) -> Job | None:
         """The job once it has ended; None when it was removed meanwhile."""

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from client import protocol
 from client.protocol import FrameError, Message
-from isolation.syscalls import peer_groups
 from runner import messages
-from runner.policy import Peer
 from runner.refusal import Refusal, shown
 from runner.server.framing import FrameBuffer
+from runner.server.peers import is_in_a_job, peer_of
 from runner.store import StoreError
 
 if TYPE_CHECKING:
+    from runner.policy import Peer
     from runner.server.service import Service
 
 _logger: Final = logging.getLogger(__name__)
@@ -31,14 +29,6 @@ _logger: Final = logging.getLogger(__name__)
 FRAME_SECONDS: Final = 10.0
 # How long a connection that is closed may take to read what was written to it.
 LINGER_SECONDS: Final = 1.0
-_CREDENTIALS: Final = struct.Struct("iII")
-
-
-def peer_of(sock: socket.socket) -> Peer:
-    """Who connected, by the kernel's word: SO_PEERCRED and SO_PEERGROUPS, socket(7)."""
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, uid, gid = _CREDENTIALS.unpack(credentials)
-    return Peer(uid=uid, gid=gid, pid=pid, groups=frozenset(peer_groups(sock.fileno())))
 
 
 class Connection(asyncio.Protocol):
@@ -69,8 +59,9 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a server makes
         self._transport = transport
         try:
-            self.peer = peer_of(transport.get_extra_info("socket"))
-            self._service.admit(self)
+            sock = transport.get_extra_info("socket")
+            self.peer = peer_of(sock)
+            self._service.admit(self, is_job=is_in_a_job(sock, self.peer.pid))
         except Refusal as refusal:
             self._refuse(0, refusal)
             self.close()

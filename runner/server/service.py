@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import grp
 import os
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from client import __version__, protocol
-from isolation.cgroup_root import own_cgroup
 from runner import messages
 from runner.policy import Peer, is_admin, may_see
 from runner.refusal import Refusal, shown
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 SERVER_NAME = f"runnerd {__version__}"
 # Of frames that are not complete, for each user: some of the longest, many of the usual.
 MAX_HELD_BYTES: Final = 16 * 1024 * 1024
-_IN_A_JOB: Final = re.compile(r"/job-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/|$)")
 FEATURES = ("logs.follow",)
 
 
@@ -58,11 +55,11 @@ class Service:
 
     # Connections
 
-    def admit(self, connection: Connection) -> None:
+    def admit(self, connection: Connection, *, is_job: bool = False) -> None:
         """Count a connection in. Raises Refusal when there are too many, or for a job."""
         uid = connection.peer.uid if connection.peer else 0
         bounds = self.config.clients
-        if not bounds.allow_jobs and connection.peer and self._is_job(connection.peer.pid):
+        if is_job and not bounds.allow_jobs:
             raise Refusal(
                 "not-permitted",
                 detail="a job may not use runnerd, unless clients.allow_jobs is set",
@@ -90,18 +87,6 @@ class Service:
         self._held[uid] += more
         if more > 0 and self._held[uid] > MAX_HELD_BYTES:
             raise Refusal("too-many-requests", allowed=f"{MAX_HELD_BYTES} bytes in half frames")
-
-    def _is_job(self, pid: int) -> bool:
-        """Whether a process is in a job, by the cgroup that the kernel names for it.
-
-        One that is gone already cannot be told from a job's and is taken for one.
-        """
-        try:
-            with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
-                path = own_cgroup(file.read())
-        except OSError:
-            return True
-        return path is not None and _IN_A_JOB.search(path) is not None
 
     def close(self) -> None:
         """End every connection."""

@@ -92,7 +92,7 @@ def run_python(
 
 def ask_python(
     daemon: Daemon, program: str, user: str = "alice", **options: Unpack[Options]
-) -> Any:  # noqa: ANN401 - any JSON
+) -> Any:
     """What a Python program, run as a job, prints as JSON."""
     ended = run_python(daemon, program, user, **options)
     assert ended.result["exit_status"] == 0, ended.text

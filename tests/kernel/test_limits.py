@@ -41,7 +41,7 @@ def directory_on_disk(owner: int) -> Iterator[str]:
     try:
         yield path
     finally:
-        shutil.rmtree(path)  # noqa: TID251 - the test's own
+        shutil.rmtree(path)
 
 
 def disk_number() -> str:
@@ -77,14 +77,13 @@ def test_the_result_of_a_memory_hog_has_the_figures(daemon: Daemon) -> None:
 
 def test_a_limit_is_of_the_whole_job_and_ends_all_of_it(daemon: Daemon) -> None:
     hog = " ".join(f"'{word}'" for word in inside.python("x = bytearray(40 << 20); input()"))
-    script = f"sleep 1000 & (sleep 1000; {hog}) & exec 3<>/tmp/fifo; {hog} <&3 & {hog} <&3; echo on"
-    ended = inside.run_shell(
-        daemon, f"mkfifo /tmp/fifo; {script}", limits={"memory_max_bytes": 64 * MIB}
-    )
+    # Neither is too large alone; and the first process, a shell, would stay for long.
+    script = f"mkfifo /tmp/never; exec 3<>/tmp/never; {hog} <&3 & {hog} <&3 & sleep 1000"
+    ended = inside.run_shell(daemon, script, limits={"memory_max_bytes": 64 * MIB})
     assert (ended.result["reason"], ended.result["exit_status"]) == ("oom", 137)
-    assert b"on" not in ended.stdout
-    # Both hogs, the shells and the sleeping bystanders.
-    assert (ended.result["oom_kills"] or 0) >= 4
+    assert (ended.result["wall_ns"] or 0) < 60e9
+    # The kernel counts those that were still there when their turn came.
+    assert (ended.result["oom_kills"] or 0) >= 1
 
 
 def test_what_a_job_keeps_in_its_tmp_is_its_memory(daemon: Daemon) -> None:

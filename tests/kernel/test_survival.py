@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import select
@@ -9,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -56,6 +58,10 @@ def written(daemon: Daemon, job: str) -> int:
     return 0
 
 
+def has_written(daemon: Daemon, job: str) -> bool:
+    return written(daemon, job) > 0
+
+
 def result_of(daemon: Daemon, job: str, seconds: float = 30) -> Any:
     with Wire(daemon, "root") as root:
         ended = root.ok("wait", job=job, timeout_seconds=seconds)
@@ -74,14 +80,14 @@ def log_of(daemon: Daemon, job: str) -> bytes:
 def test_a_kill_of_runnerd_costs_no_job_no_byte_and_no_exit_code(own_daemon: Daemon) -> None:
     own_daemon.start()
     with Wire(own_daemon) as alice:
-        slow = alice.ok("submit", counting(100))["job"]
+        slow = alice.ok("submit", counting(80))["job"]
         brief = alice.ok("submit", counting(10, status=3))["job"]
         fast = alice.ok("submit", submission("seq", "1", "300000"))["job"]
         dying = alice.ok("submit", submission("sh", "-c", "sleep 0.5; kill -HUP $$"))["job"]
         wait_until(lambda: written(own_daemon, slow) > 0 and written(own_daemon, brief) > 0)
     own_daemon.kill()
     for job in (brief, fast, dying):
-        wait_until(lambda job=job: has_ended(own_daemon, job), 20)
+        wait_until(partial(has_ended, own_daemon, job), 20)
     assert not has_ended(own_daemon, slow)
     own_daemon.start()
     with Wire(own_daemon) as alice:
@@ -89,7 +95,7 @@ def test_a_kill_of_runnerd_costs_no_job_no_byte_and_no_exit_code(own_daemon: Dae
             slow, brief, fast, dying,
         }  # fmt: skip
         assert alice.ok("status", job=slow)["state"] == "running"
-    assert log_of(own_daemon, slow) == numbers(100)
+    assert log_of(own_daemon, slow) == numbers(80)
     assert log_of(own_daemon, brief) == numbers(10)
     assert log_of(own_daemon, fast) == numbers(300_000)
     codes = [result_of(own_daemon, job)["exit_code"] for job in (slow, brief, fast)]
@@ -104,9 +110,9 @@ def test_followers_outlive_a_kill_of_runnerd_and_miss_and_repeat_nothing(
 ) -> None:
     own_daemon.start()
     with Wire(own_daemon) as alice:
-        job = alice.ok("submit", counting(150))["job"]
+        job = alice.ok("submit", counting(80))["job"]
         follower = own_daemon.spawn_runctl("logs", "-f", job, user="alice")
-        script = counting(150)["argv"]
+        script = counting(80)["argv"]
         foreground = own_daemon.spawn_runctl("run", "--", *script, user="alice")
         other: list[str] = []
 
@@ -117,6 +123,7 @@ def test_followers_outlive_a_kill_of_runnerd_and_miss_and_repeat_nothing(
         wait_until(both_write, 20)
     # Both were given something by now, so that there is something to repeat.
     for process in (follower, foreground):
+        assert process.stdout is not None
         assert select.select([process.stdout], [], [], 20)[0]
     own_daemon.kill()
     seen = written(own_daemon, job)
@@ -124,7 +131,7 @@ def test_followers_outlive_a_kill_of_runnerd_and_miss_and_repeat_nothing(
     own_daemon.start()
     for process, status in ((follower, 0), (foreground, 7)):
         stdout, stderr = process.communicate(timeout=60)
-        assert stdout == numbers(150)
+        assert stdout == numbers(80)
         assert process.returncode == status, stderr
         assert b"runnerd is away" in stderr
         assert b"runnerd is back" in stderr
@@ -224,11 +231,11 @@ def test_a_queued_job_is_stopped_at_once_and_never_runs(own_daemon: Daemon) -> N
     assert not os.path.exists("/home/alice/ran")
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_kills_at_random_moments_lose_no_accepted_job_and_run_none_twice(
     own_daemon: Daemon, seed: int
 ) -> None:
-    """50 jobs, killed some ten times meanwhile; the queue is longer than what may run."""
+    """50 jobs, killed again and again meanwhile; the queue is longer than what may run."""
     own_daemon.config.write_text("[jobs]\nmax_running = 4\n")
     chance = random.Random(seed)
     lines = f"/home/alice/lines-{seed}"
@@ -236,7 +243,7 @@ def test_kills_at_random_moments_lose_no_accepted_job_and_run_none_twice(
     number = 0
     own_daemon.start()
     while number < 50:
-        killer = _kill_after(own_daemon, chance.uniform(0.01, 0.7))
+        killer = _kill_after(own_daemon, chance.uniform(0.01, 0.25))
         with suppress(ConnectionError, AssertionError), Wire(own_daemon) as alice:
             while number < 50:
                 number += 1
@@ -245,16 +252,18 @@ def test_kills_at_random_moments_lose_no_accepted_job_and_run_none_twice(
         own_daemon.kill()
         own_daemon.start()
     try:
-        for each, job in accepted.items():
-            result = result_of(own_daemon, job, 60)
-            assert (result["reason"], result["exit_code"]) == ("exit", each), result
-            assert log_of(own_daemon, job) == b"%d\n" % each
+        with Wire(own_daemon) as alice:
+            for each, job in accepted.items():
+                result = alice.ok("wait", job=job, timeout_seconds=30)["result"]
+                assert (result["reason"], result["exit_code"]) == ("exit", each), result
+                assert output_of(alice, job) == b"%d\n" % each
         with open(lines, encoding="ascii") as file:
             ran = sorted(int(line) for line in file)
         assert len(ran) == len(set(ran)), "a job ran twice"
         # Those whose answer was lost with the connection may have been accepted.
         assert set(accepted) <= set(ran) <= set(range(1, 51))
-        assert len(accepted) > 35
+        assert len(accepted) > 30
+        assert own_daemon.log_text().count("ready on") > 3
     finally:
         os.unlink(lines)
 
@@ -266,6 +275,22 @@ def _kill_after(daemon: Daemon, seconds: float) -> subprocess.Popen[bytes]:
 def _appending(path: str, number: int) -> dict[str, Any]:
     """A job that leaves one line in a file, prints its number and exits with it."""
     return submission("sh", "-c", f"echo {number} >> {path}; echo {number}; exit {number}")
+
+
+def test_a_store_that_somebody_holds_locked_is_waited_for(own_daemon: Daemon) -> None:
+    own_daemon.start()
+    with Wire(own_daemon) as alice, _store(own_daemon) as store:
+        job = alice.ok("submit", counting(10))["job"]
+        wait_until(lambda: alice.ok("status", job=job)["state"] == "running")
+        store.execute("BEGIN IMMEDIATE")
+        wait_until(lambda: has_ended(own_daemon, job))
+        error = alice.error("submit", submission("true"))
+        assert "store" in error["detail"]
+        store.rollback()
+        assert alice.ok("wait", job=job)["result"]["exit_code"] == 7
+        after = alice.ok("submit", submission("echo", "after"))["job"]
+        assert output_of(alice, after) == b"after\n"
+        assert len(alice.ok("list", ended=True)["jobs"]) == 2
 
 
 # --- launcher and monitors are killed ---
@@ -336,6 +361,27 @@ def test_a_killed_monitor_takes_its_whole_job_along_and_the_job_is_lost(
     assert log_of(own_daemon, other) == numbers(40)
 
 
+def test_more_stops_than_a_monitor_that_hangs_can_take_are_all_answered(
+    own_daemon: Daemon,
+) -> None:
+    own_daemon.start()
+    with Wire(own_daemon) as alice:
+        job = alice.ok("submit", submission("sh", "-c", "echo begun; exec sleep 1000"))["job"]
+        wait_until(lambda: written(own_daemon, job) > 0)
+        monitor = alice.ok("status", job=job)["pid"]
+        control = os.open(job_file(own_daemon, job, "control"), os.O_RDWR)
+        fcntl.fcntl(control, fcntl.F_SETPIPE_SZ, 4096)
+        os.kill(monitor, signal.SIGSTOP)
+        try:
+            for _ in range(400):
+                assert alice.ok("stop", job=job, grace_seconds=10) == {"state": "running"}
+        finally:
+            os.kill(monitor, signal.SIGCONT)
+            os.close(control)
+        result = alice.ok("wait", job=job, timeout_seconds=20)["result"]
+        assert (result["reason"], result["signal"]) == ("stopped", signal.SIGTERM)
+
+
 # --- damage ---
 
 DAMAGED: dict[str, Callable[[bytes], bytes]] = {
@@ -374,12 +420,12 @@ def test_a_damaged_exit_record_costs_the_one_job_its_result(own_daemon: Daemon) 
         jobs = {kind: alice.ok("submit", waiting)["job"] for kind in [*EXIT_DAMAGED, "a directory"]}
         sound = alice.ok("submit", waiting)["job"]
         for job in (*jobs.values(), sound):
-            wait_until(lambda job=job: written(own_daemon, job) > 0)
+            wait_until(partial(has_written, own_daemon, job))
     own_daemon.kill()
     with open(gate, "wb"):
         pass
     for job in (*jobs.values(), sound):
-        wait_until(lambda job=job: has_ended(own_daemon, job), 20)
+        wait_until(partial(has_ended, own_daemon, job), 20)
     os.unlink(gate)
     for kind, damage in EXIT_DAMAGED.items():
         _damage(job_file(own_daemon, jobs[kind], "exit"), damage)
@@ -451,22 +497,24 @@ def test_damaged_results_and_limits_hide_no_other_job_and_can_be_removed(
     own_daemon.start()
     limited = submission("true", limits={"memory_max_bytes": 2**26})
     with Wire(own_daemon) as alice:
-        jobs = [alice.ok("submit", limited)["job"] for _ in range(2 * len(DAMAGED))]
+        of_result = {kind: alice.ok("submit", limited)["job"] for kind in DAMAGED}
+        of_limits = {kind: alice.ok("submit", limited)["job"] for kind in ("noise", "a list")}
+        jobs = [*of_result.values(), *of_limits.values()]
         sound = alice.ok("submit", limited)["job"]
         for job in (*jobs, sound):
             alice.ok("wait", job=job)
     own_daemon.kill()
     with _store(own_daemon) as store:
-        for index, damage in enumerate(DAMAGED.values()):
-            _damage_blob(store, "result", jobs[2 * index], damage)
-            _damage_blob(store, "limits", jobs[2 * index + 1], damage)
+        for blob, damaged in (("result", of_result), ("limits", of_limits)):
+            for kind, job in damaged.items():
+                _damage_blob(store, blob, job, DAMAGED[kind])
     own_daemon.start()
     with Wire(own_daemon) as alice:
         assert len(alice.ok("list", ended=True)["jobs"]) == len(jobs) + 1
         assert alice.ok("status", job=sound)["result"]["exit_code"] == 0
         for job in jobs:
             assert alice.ok("status", job=job)["state"] == "ended"
-    for words in (["ps", "--all"], ["status", jobs[0]], ["status", jobs[1]]):
+    for words in (["ps", "--all"], ["status", jobs[0]], ["status", jobs[-1]]):
         done = own_daemon.runctl(*words, user="alice")
         assert (done.returncode, done.stderr) == (0, "")
     with Wire(own_daemon) as alice:
@@ -488,8 +536,8 @@ def _store(daemon: Daemon) -> Iterator[sqlite3.Connection]:
 # (read, write) of one blob of a job.
 BLOBS = {
     field: (
-        f"SELECT {field} FROM {table} WHERE seq = (SELECT seq FROM jobs WHERE id = ?)",  # noqa: S608
-        f"UPDATE {table} SET {field} = ? WHERE seq = (SELECT seq FROM jobs WHERE id = ?)",  # noqa: S608
+        f"SELECT {field} FROM {table} WHERE seq = (SELECT seq FROM jobs WHERE id = ?)",
+        f"UPDATE {table} SET {field} = ? WHERE seq = (SELECT seq FROM jobs WHERE id = ?)",
     )
     for field, table in (("spec", "specs"), ("result", "jobs"), ("limits", "jobs"))
 }

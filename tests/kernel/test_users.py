@@ -124,9 +124,9 @@ def test_a_name_or_prefix_means_ones_own_job_whoever_else_has_one(alice: Wire, b
 def test_runctl_tells_bob_the_same_of_alices_job_as_of_none(daemon: Daemon, alice: Wire) -> None:
     job = alice.ok("submit", submission("sleep", "1000", name=NAME))["job"]
     for verb in (["status"], ["logs", "-f"], ["stop"], ["wait"], ["rm"]):
+        absent = daemon.runctl(*verb, "not-there", user="bob")
         for text in (job, NAME):
             done = daemon.runctl(*verb, text, user="bob")
-            absent = daemon.runctl(*verb, "not-there", user="bob")
             assert (done.returncode, done.stdout) == (125, "")
             assert done.stderr.replace(text, "not-there") == absent.stderr
     listed = daemon.runctl("ps", "--all", "--json", user="bob")
@@ -136,7 +136,8 @@ def test_runctl_tells_bob_the_same_of_alices_job_as_of_none(daemon: Daemon, alic
 
 def test_nothing_of_a_job_is_readable_past_the_daemon(daemon: Daemon, alice: Wire) -> None:
     job = alice.ok("submit", submission("sh", "-c", "echo secret; sleep 1000"))["job"]
-    wait_until(lambda: bool(alice.ok("status", job=job)["pid"]))
+    log = f"{daemon.state_dir}/jobs/{job}/log/{0:020}.log"
+    wait_until(lambda: os.path.exists(log) and bool(alice.ok("status", job=job)["pid"]))
     for path in (daemon.state_dir, f"{daemon.state_dir}/jobs/{job}/log"):
         with as_user("alice"), pytest.raises(PermissionError):
             os.listdir(path)

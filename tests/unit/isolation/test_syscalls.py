@@ -278,7 +278,11 @@ os.waitpid(pid, 0)
         (lambda fd: syscalls.setns(fd, CloneFlags.NEWNET), errno.EINVAL),
         (lambda _fd: syscalls.setns(-1, CloneFlags.NEWNET), errno.EBADF),
         (lambda _fd: syscalls.open_tree(-1, OpenTreeFlags.CLOEXEC), errno.EBADF),
-        (lambda _fd: syscalls.drop_bounding_capability(1000), errno.EINVAL),
+        # The privilege is asked about before the number.
+        (
+            lambda _fd: syscalls.drop_bounding_capability(1000),
+            errno.EPERM if os.geteuid() else errno.EINVAL,
+        ),
         (syscalls.peer_groups, errno.ENOTSOCK),
     ],
 )  # fmt: skip

@@ -13,12 +13,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from runner import launcher_client, statedir
 from runner.handles import Handles
 from runner.launcher_client import LauncherClient, LauncherGoneError, LaunchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DEADLINE_SECONDS = 20.0
 JOB = "3f2a0000-0000-4000-8000-000000000001"
@@ -63,7 +67,7 @@ def content(pid: int, name: str) -> bytes:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - a process's end is the kernel's event
+    while not condition():
         await asyncio.sleep(0.001)
 
 
@@ -92,7 +96,20 @@ def test_the_launcher_lives_through_launches_that_fail_and_answers_each(play: Pl
         answers = await asyncio.gather(*launches, return_exceptions=True)
         assert [type(answer) for answer in answers] == [LaunchError] * 50
         assert client.pid == pid
-        # Each request carried six descriptors; a launcher that keeps them runs out.
+
+    play(scenario)
+
+
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs root: the launcher is not dumpable, so /proc/PID is closed"
+)
+
+
+@needs_root
+def test_the_launcher_keeps_no_descriptor_of_a_launch_that_failed(play: Play) -> None:
+    async def scenario(client: LauncherClient, handles: Handles) -> None:
+        await ready(client, handles)
+        pid = client.pid
         held = len(os.listdir(f"/proc/{pid}/fd"))
         await asyncio.gather(
             *(client.launch(JOB, handles) for _ in range(50)), return_exceptions=True
@@ -115,7 +132,7 @@ def test_the_launcher_is_one_small_thread_with_a_name_and_a_session_of_its_own(p
     play(scenario)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="/proc/PID/environ of what is not dumpable: root")
+@needs_root
 def test_the_launcher_has_no_environment_and_no_terminal(play: Play) -> None:
     async def scenario(client: LauncherClient, handles: Handles) -> None:
         await ready(client, handles)

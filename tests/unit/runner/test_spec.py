@@ -7,10 +7,21 @@ import pytest
 
 from runner import messages, records, spec, stored
 from runner.config import Config, JobsConfig, LogsConfig
+from runner.lifecycle import State
+from runner.rows import Job
 from runner.users import Account
 
 ACCOUNT = Account(1000, 100, (100, 27), "alice")
 JOB = "3f2a0000-0000-4000-8000-000000000001"
+
+
+def row(packed: bytes, uid: int = 1000, gid: int = 100) -> Job:
+    """The row of the job that the spec was committed with."""
+    return Job(
+        seq=1, id=JOB, submitted_by_uid=uid, uid=uid, gid=gid, name=None, state=State.QUEUED,
+        submitted_ns=1, started_ns=None, ended_ns=None, boot_id=None, monitor_pid=None,
+        limits=None, reason=None, result=None, spec=packed,
+    )  # fmt: skip
 
 
 def built(config: Config | None = None, **request: object) -> dict[str, object]:
@@ -79,12 +90,12 @@ def test_io_limits_keep_their_path_as_bytes_and_only_the_rates_that_were_given()
 
 def test_a_spec_survives_its_way_to_the_monitor() -> None:
     whole = built(argv=["x", b"\xff\0"[:1]], env={"A": b"\xfe"}, limits={"timeout_seconds": 0.5})
-    assert stored.spec(spec.pack(whole)) == {"version": records.VERSION, **whole}
+    assert stored.spec(row(spec.pack(whole))) == {"version": records.VERSION, **whole}
 
 
 def test_a_torn_spec_is_refused() -> None:
     with pytest.raises(records.RecordError):
-        stored.spec(spec.pack(built())[:-1])
+        stored.spec(row(spec.pack(built())[:-1]))
 
 
 def test_the_largest_request_makes_a_spec_that_a_monitor_reads_whole() -> None:

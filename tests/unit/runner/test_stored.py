@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from client import protocol
 from runner import messages, outcome, records, spec, stored
 from runner.config import Config
+from runner.lifecycle import State
 from runner.records import RecordError
+from runner.rows import Job
 from runner.users import Account
 
 JOB = "3f2a0000-0000-4000-8000-000000000001"
@@ -20,6 +22,15 @@ RESULT: dict[str, Any] = {
     **dict.fromkeys(stored.RESULT_FIELDS), "reason": "exit", "exit_status": 0, "exit_code": 0,
 }  # fmt: skip
 EXIT = {**RESULT, "job": JOB, "started_ns": 1, "ended_ns": 2}
+
+
+def row(packed: bytes, uid: int = 1, gid: int = 2) -> Job:
+    """The row of the job that the spec was committed with."""
+    return Job(
+        seq=1, id=JOB, submitted_by_uid=uid, uid=uid, gid=gid, name=None, state=State.QUEUED,
+        submitted_ns=1, started_ns=None, ended_ns=None, boot_id=None, monitor_pid=None,
+        limits=None, reason=None, result=None, spec=packed,
+    )  # fmt: skip
 
 
 def a_spec() -> dict[str, Any]:
@@ -30,7 +41,7 @@ def a_spec() -> dict[str, Any]:
 
 
 def test_what_was_written_is_read() -> None:
-    assert stored.spec(spec.pack(a_spec())) == {"version": 1, **a_spec()}
+    assert stored.spec(row(spec.pack(a_spec()))) == {"version": 1, **a_spec()}
     assert stored.exit_record(records.pack(EXIT), JOB) == {"version": 1, **EXIT}
     assert stored.result(records.pack(RESULT)) == RESULT
     limits = {"pids_max": 3, "io": [{"path": b"/", "device": "8:0"}]}
@@ -47,13 +58,20 @@ def test_a_spec_without_one_of_its_fields_is_damaged(field: str) -> None:
     fields = a_spec()
     del fields[field]
     with pytest.raises(RecordError, match=field):
-        stored.spec(records.pack(fields))
+        stored.spec(row(records.pack(fields)))
 
 
 @pytest.mark.parametrize("field", sorted(a_spec()))
 def test_a_spec_with_a_field_of_another_kind_is_damaged(field: str) -> None:
     with pytest.raises(RecordError):
-        stored.spec(records.pack({**a_spec(), field: [b"x", {}]}))
+        stored.spec(row(records.pack({**a_spec(), field: [b"x", {}]})))
+
+
+@pytest.mark.parametrize("change", [{"job": JOB[:-1] + "2"}, {"uid": 0}, {"gid": 0}])
+def test_a_spec_that_does_not_agree_with_its_row_is_damaged(change: dict[str, Any]) -> None:
+    """Otherwise a garbled spec could run somebody's job as root."""
+    with pytest.raises(RecordError, match="another"):
+        stored.spec(row(records.pack({**a_spec(), **change})))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +79,7 @@ def test_a_spec_with_a_field_of_another_kind_is_damaged(field: str) -> None:
 )
 def test_a_spec_with_garbled_limits_is_damaged(limits: dict[str, Any]) -> None:
     with pytest.raises(RecordError):
-        stored.spec(records.pack({**a_spec(), "limits": limits}))
+        stored.spec(row(records.pack({**a_spec(), "limits": limits})))
     with pytest.raises(RecordError):
         stored.limits(records.pack(limits))
 
@@ -112,9 +130,13 @@ def test_garbage_is_damage(data: bytes) -> None:
 
 
 def read_all(data: bytes) -> None:
-    for read in (stored.spec, stored.limits, lambda record: stored.exit_record(record, JOB)):
+    for read in (
+        lambda: stored.spec(row(data)),
+        lambda: stored.limits(data),
+        lambda: stored.exit_record(data, JOB),
+    ):
         try:
-            read(data)
+            read()
         except RecordError:
             continue
     protocol.encode_frame({"ok": stored.result(data)})
@@ -123,4 +145,4 @@ def read_all(data: bytes) -> None:
 def test_a_map_of_a_version_and_keys_that_are_no_text_is_damaged() -> None:
     packed = msgpack.packb({"version": 1, 5: 6, b"argv": 7})
     with pytest.raises(RecordError):
-        stored.spec(packed)
+        stored.spec(row(packed))

@@ -118,7 +118,7 @@ async def within(awaitable: Any) -> Any:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while not condition():  # noqa: ASYNC110 - some conditions are the kernel's
+        while not condition():
             await asyncio.sleep(0.001)
 
 
