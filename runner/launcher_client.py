@@ -39,6 +39,7 @@ _PROGRAM: Final = (
 )
 # A launcher that ends sooner than this is broken, and the next waits a moment.
 _SOON_SECONDS: Final = 1.0
+_ANSWER_SECONDS: Final = 30.0
 _PATIENCE_SECONDS: Final = 1.0
 _MAX_ANSWER_BYTES: Final = records.MAX_LAUNCH_MESSAGE_BYTES
 
@@ -92,7 +93,12 @@ class LauncherClient:
         try:
             async with self._sending:
                 await self._send(message, fds)
-            return await answer
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await answer
+        except TimeoutError:
+            # It hangs, or was stopped: the next one finds no monitor of this job, or one.
+            self._process.kill()
+            raise LauncherGoneError(f"it did not answer for {_ANSWER_SECONDS:g} s") from None
         finally:
             del self._waiting[seq]
             # An answer that came while sending failed is nobody's: not a warning either.

@@ -38,8 +38,9 @@ MAX_MATCHES: Final = 20
 PAGE_SPEC_BYTES: Final = 3 * 1024 * 1024
 
 _SETTINGS: Final = (
-    # Milliseconds. Somebody who looks into the file with sqlite3(1) may hold a lock.
-    "PRAGMA busy_timeout = 5000",
+    # Milliseconds. Somebody who looks into the file with sqlite3(1) may hold a lock, and this
+    # waits in everybody's loop: what fails is tried again, or refused.
+    "PRAGMA busy_timeout = 100",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
 )

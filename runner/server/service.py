@@ -65,7 +65,8 @@ class Service:
                 detail="a job may not use runnerd, unless clients.allow_jobs is set",
             )
         # Root is never locked out by others.
-        if uid != 0 and len(self._connections) >= bounds.max_connections:
+        others = len(self._connections) - self._by_uid[0]
+        if uid != 0 and others >= bounds.max_connections:
             raise Refusal("too-many-requests", allowed=f"{bounds.max_connections} connections")
         if uid != 0 and self._by_uid[uid] >= bounds.max_connections_per_user:
             raise Refusal(
@@ -139,7 +140,11 @@ class Service:
 
     def find_job(self, peer: Peer, text: str) -> Job:
         """The one job that a peer means. Raises Refusal: none that it may see, or several."""
-        found = self.supervisor.store.find(text, self.visible_to(peer))
+        store = self.supervisor.store
+        found = store.find(text, self.visible_to(peer))
+        if found and not found[0].id.startswith(text):
+            # A name: one's own job wins, so that nobody can put another under root's hands.
+            found = store.find(text, peer.uid) or found
         if not found:
             raise Refusal("no-such-job", field="job", given=shown(text))
         if len(found) > 1:
