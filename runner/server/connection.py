@@ -90,6 +90,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The client has gone: what it waited for is cancelled, the connection closed."""
+        self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
         """Nobody is there to answer any more."""

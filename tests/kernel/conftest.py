@@ -62,7 +62,7 @@ def users() -> dict[str, int]:
 
 @pytest.fixture(scope="session")
 def shared_daemon(
-    users: dict[str, int],  # noqa: ARG001 - they must exist
+    users: dict[str, int],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Daemon]:
     """One daemon for all tests that don't end it."""
@@ -91,7 +91,7 @@ def daemon(shared_daemon: Daemon) -> Iterator[Daemon]:
 
 @pytest.fixture
 def own_daemon(
-    users: dict[str, int],  # noqa: ARG001 - they must exist
+    users: dict[str, int],
     tmp_path: Path,
 ) -> Iterator[Daemon]:
     """A daemon that the test starts, kills and starts again; afterwards nothing is left."""

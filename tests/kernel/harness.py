@@ -130,7 +130,11 @@ class Daemon:
         return Client(self.socket)
 
     def runctl(
-        self, *args: str, user: str = "root", cwd: str = "/", env: dict[str, str] | None = None,
+        self,
+        *args: str,
+        user: str = "root",
+        cwd: str = "/",
+        env: dict[str, str] | None = None,
         timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
         """Run runctl to its end as a user. Text out; bytes that are no UTF-8 are escaped."""

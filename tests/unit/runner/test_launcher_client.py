@@ -176,6 +176,23 @@ def test_launches_under_way_fail_when_the_launcher_dies_and_later_ones_do_not(pl
     play(scenario)
 
 
+def test_a_launcher_that_hangs_counts_as_gone_and_is_replaced(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(client: LauncherClient, handles: Handles) -> None:
+        await ready(client, handles)
+        monkeypatch.setattr(launcher_client, "_ANSWER_SECONDS", 0.2)
+        pid = client.pid
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(LauncherGoneError):
+            await client.launch(JOB, handles)
+        monkeypatch.undo()
+        await until(lambda: client.pid != pid)
+        await ready(client, handles)
+
+    play(scenario)
+
+
 def test_launches_that_wait_for_room_in_the_socket_fail_as_well(play: Play) -> None:
     async def scenario(client: LauncherClient, handles: Handles) -> None:
         await ready(client, handles)

@@ -329,7 +329,7 @@ def test_the_database_itself_refuses_rows_that_make_no_sense(kept: Store, path: 
         "state = 'ended', ended_ns = 5, reason = 'exit'",
     ):
         with pytest.raises(sqlite3.IntegrityError):
-            db.execute(f"UPDATE jobs SET {change} WHERE id = ?", (job.id,))  # noqa: S608
+            db.execute(f"UPDATE jobs SET {change} WHERE id = ?", (job.id,))
     db.close()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,9 @@ import pytest
 
 from client import protocol
 from client.protocol import HEADER, encode_frame
-from runner.policy import Peer
 from runner.refusal import Refusal
 from runner.server import connection as connection_module
-from runner.server.connection import Connection, Stream, peer_of
+from runner.server.connection import Connection, Stream
 from runner.store import StoreError
 
 if TYPE_CHECKING:
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runner import messages
+    from runner.policy import Peer
 
 DEADLINE_SECONDS = 10.0
 Message = dict[str, Any]
@@ -42,7 +41,8 @@ class StubService:
         self.held = 0
         self.may_hold = 2**40
 
-    def admit(self, connection: Connection) -> None:
+    def admit(self, connection: Connection, *, is_job: bool) -> None:
+        assert not is_job
         if self.refuses is not None:
             raise self.refuses
         self.connections.append(connection)
@@ -185,14 +185,6 @@ def error_of(answer: Message) -> tuple[int, str]:
 
 
 # Who
-
-
-def test_the_kernel_says_who_connected() -> None:
-    ours, theirs = socket.socketpair(socket.AF_UNIX)
-    with ours, theirs:
-        assert peer_of(ours) == Peer(
-            uid=os.geteuid(), gid=os.getegid(), pid=os.getpid(), groups=frozenset(os.getgroups())
-        )
 
 
 def test_who_is_not_admitted_is_told_why_and_closed(play: Play) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +15,6 @@ from runner.config import ClientsConfig, Config
 from runner.policy import Peer
 from runner.refusal import Refusal
 from runner.rows import NewJob
-from runner.server import service as service_module
 from runner.server.handlers import HANDLERS
 from runner.server.service import MAX_HELD_BYTES, Service, group_id
 from runner.store import Store
@@ -190,39 +187,30 @@ def test_all_users_together_have_so_many_connections_and_root_always_one_more() 
         service.admit(connection_of(ROOT))
 
 
-def job_peer(monkeypatch: pytest.MonkeyPatch, path: str | None) -> Peer:
-    """A peer whose cgroup the kernel would name so."""
-    monkeypatch.setattr(service_module, "own_cgroup", lambda _text: path)
-    return ALICE
-
-
-@pytest.mark.parametrize(
-    "path", [f"/job-{JOB}/payload", f"/x/runnerd/job-{JOB}/payload/own/deep", f"/job-{JOB}"]
-)
-def test_a_job_may_not_use_the_daemon_unless_that_is_configured(
-    monkeypatch: pytest.MonkeyPatch, path: str
-) -> None:
-    peer = job_peer(monkeypatch, path)
+def test_a_job_may_not_use_the_daemon_unless_that_is_configured() -> None:
     with pytest.raises(Refusal) as caught:
-        bounded().admit(connection_of(peer))
+        bounded().admit(connection_of(ROOT), is_job=True)
     assert caught.value.code == "not-permitted"
     clients = ClientsConfig(allow_jobs=True)
-    service_on(None, msgspec.structs.replace(Config(), clients=clients)).admit(connection_of(peer))
+    allowing = service_on(None, msgspec.structs.replace(Config(), clients=clients))
+    allowing.admit(connection_of(ALICE), is_job=True)
 
 
-@pytest.mark.parametrize(
-    "path", ["/", None, "/user.slice", "/job-x", f"/my-job-{JOB}", "/job-3f2a"]
-)
-def test_who_is_in_no_job_may_use_it(monkeypatch: pytest.MonkeyPatch, path: str | None) -> None:
-    bounded().admit(connection_of(job_peer(monkeypatch, path)))
+def test_the_connections_of_root_take_nobodys_place() -> None:
+    service = bounded(all_=1)
+    for _ in range(3):
+        service.admit(connection_of(ROOT))
+    service.admit(connection_of(ALICE))
 
 
-def test_a_peer_that_is_gone_already_is_taken_for_a_job() -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-        gone = Peer(uid=1000, gid=1000, groups=frozenset(), pid=process.pid)
-        with pytest.raises(Refusal, match="not-permitted"):
-            bounded().admit(connection_of(gone))
+def test_a_name_means_ones_own_job_first_even_for_who_sees_all(service: Service) -> None:
+    """Otherwise anybody could put a job of theirs where root expects its own."""
+    store = service.supervisor.store
+    store.insert(new_job(TWIN, ROOT.uid, "build"))
+    store.insert(new_job(OTHER, BOB.uid, "build"))
+    assert service.find_job(ROOT, "build").id == TWIN
+    assert service.find_job(ADMIN, "build").id == OTHER
+    assert service.find_job(ROOT, OTHER).id == OTHER
 
 
 def test_half_frames_of_one_user_hold_so_much_and_no_more_until_they_are_given_back() -> None:
