@@ -157,16 +157,16 @@ def test_a_directory_below_tmp_is_the_only_thing_of_the_hosts_tmp_in_the_job(
     alice = users["alice"]
     with directory("/tmp/above", alice), directory("/tmp/beside", alice):
         os.makedirs("/tmp/above/hidden")
-        os.makedirs("/tmp/above/work")
-        os.chown("/tmp/above/work", alice, alice)
+        os.makedirs("/tmp/above/place")
+        os.chown("/tmp/above/place", alice, alice)
         script = "pwd; find /tmp | sort; echo made > here; echo lost > /tmp/there"
-        arguments = ("run", "--cwd", "/tmp/above/work", "--", "sh", "-c", script)
+        arguments = ("run", "--cwd", "/tmp/above/place", "--", "sh", "-c", script)
         done = daemon.runctl(*arguments, user="alice")
         assert (done.stderr, done.returncode) == ("", 0)
-        assert done.stdout.split() == ["/tmp/above/work", "/tmp", "/tmp/above", "/tmp/above/work"]
-        with open("/tmp/above/work/here", encoding="ascii") as file:
+        assert done.stdout.split() == ["/tmp/above/place", "/tmp", "/tmp/above", "/tmp/above/place"]
+        with open("/tmp/above/place/here", encoding="ascii") as file:
             assert file.read() == "made\n"
-        assert os.stat("/tmp/above/work/here").st_uid == alice
+        assert os.stat("/tmp/above/place/here").st_uid == alice
         assert not os.path.exists("/tmp/there")
 
 

@@ -244,8 +244,10 @@ def test_kills_at_random_moments_lose_no_accepted_job_and_run_none_twice(
     own_daemon.start()
     while number < 50:
         killer = _kill_after(own_daemon, chance.uniform(0.01, 0.25))
+        # However fast the machine is, some rounds are needed, and a kill ends each.
+        last = min(50, number + chance.randint(4, 12))
         with suppress(ConnectionError, AssertionError), Wire(own_daemon) as alice:
-            while number < 50:
+            while number < last:
                 number += 1
                 accepted[number] = alice.ok("submit", _appending(lines, number))["job"]
         killer.wait()
