@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.lifecycle import State
@@ -69,6 +70,7 @@ def examine(job: Job, tree: CgroupTree, directories: JobDirectories) -> Facts:
     return Facts(record, pidfd, pid, directories.has_log(job.id), same_boot, damage)
 
 
+@cache
 def boot_id() -> str:
     """A name for the time since the machine was booted: random(4), "/proc interfaces"."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

@@ -173,6 +173,11 @@ class Supervisor:
             _logger.warning("job %s: %s; looking for its monitor", job.id, error)
             await self._settle(job)
             return
+        except Exception:
+            # A defect of ours must not keep a job starting for ever, nor start it for ever.
+            _logger.exception("a defect in the launch of job %s; looking for its monitor", job.id)
+            await self._settle(job, may_requeue=False)
+            return
         await self._run(job.id, *started.monitor, started.limits)
 
     async def _run(self, job_id: str, pid: int, pidfd: int, limits: bytes | None) -> None:
@@ -207,7 +212,9 @@ class Supervisor:
             await self._end_recorded(job_id, record)
 
     async def _lose(self, job_id: str, why: str) -> None:
-        usage = await self._blocking(self._last_usage, job_id)
+        usage: dict[str, Any] = {}
+        with suppress(CgroupError):
+            usage = await self._blocking(self._last_usage, job_id)
         await self._clean_up(job_id)
         _logger.error("job %s is lost: %s", job_id, why)
         await self._surely(lambda: self._end(job_id, outcome.lost(why), usage))
@@ -282,7 +289,7 @@ class Supervisor:
         self._reconciling = False
         self._admit()
 
-    async def _settle(self, job: Job) -> None:
+    async def _settle(self, job: Job, *, may_requeue: bool = True) -> None:
         facts = await self._blocking(examine, job, self.tree, self.directories)
         verdict = judge(job.state, facts)
         _logger.info("job %s was %s: %s", job.id, job.state.value, verdict.value)
@@ -293,11 +300,12 @@ class Supervisor:
             os.close(facts.pidfd)
         if verdict is Verdict.FINISH:
             await self._finish(job.id)
-        elif verdict is Verdict.LOST:
+        elif verdict is Verdict.LOST or not may_requeue:
             await self._lose(job.id, facts.damage or "its monitor is gone and left no record")
         else:
             await self._clean_up(job.id)
-            self.store.mark_requeued(job.id, time.time_ns(), "it never ran")
+            now = time.time_ns()
+            await self._surely(lambda: self.store.mark_requeued(job.id, now, "it never ran"))
             self.changes.announce(job.id)
             self._admit()
 
