@@ -7,6 +7,7 @@ answers into the types of `client.records`; frames are `client.connection`'s, pr
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from typing import TYPE_CHECKING, Final, cast
@@ -166,17 +167,20 @@ class Client:
         return cast("State", _string(self._request("stop", args), "state"))
 
     def wait(self, job: str, *, timeout_seconds: float | None = None) -> JobStatus:
-        """The job when it has ended, or as it is when `timeout_seconds` have passed."""
+        """The job when it has ended, or as it is when `timeout_seconds` have passed.
+
+        A daemon that is away then is its error: what the job is cannot be known.
+        """
         end = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         full = self._full_id(job)
-        patience = self._patience(min(self.reconnect_seconds, timeout_seconds or float("inf")))
+        patience = self._patience(self.reconnect_seconds)
         while True:
             try:
                 return self._wait_once(full, end, patience)
             except ClientError as error:
                 if not is_away(error) or not self._pool.reached:
                     raise
-                patience.wait(error)
+                patience.wait(error, math.inf if end is None else end)
 
     def remove(self, job: str) -> str:
         """Remove an ended job with its log; returns its full id."""

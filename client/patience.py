@@ -6,6 +6,7 @@ again, and from where, is the caller's to know (`client.api`, `client.logstream`
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -48,16 +49,20 @@ class Patience:
         self._connected_at: float | None = None
         self._delay = FIRST_DELAY_SECONDS
 
-    def wait(self, error: Exception) -> None:
-        """Sleep before the next try; raise `error` when the time is over."""
+    def wait(self, error: Exception, end: float = math.inf) -> None:
+        """Sleep before the next try; raise `error` when the time is over.
+
+        It is also over at `end` (of time.monotonic), however short the absence.
+        """
         now = time.monotonic()
-        if self._away_since is None or self._was_steady(now):
+        begins = self._away_since is None or self._was_steady(now)
+        if self._away_since is None or begins:
             self._away_since = now
             self._delay = FIRST_DELAY_SECONDS
-            if self._on_away and self.seconds > 0:
-                self._on_away(error)
         self._connected_at = None
-        left = self._away_since + self.seconds - now
+        left = min(self._away_since + self.seconds, end) - now
+        if begins and self._on_away and left > 0:
+            self._on_away(error)
         if left <= 0:
             raise error
         time.sleep(min(self._delay, left))

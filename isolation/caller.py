@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from isolation.syscalls import (
+    AT_FDCWD,
     ResolveFlags,
     openat2,
     set_capabilities,
@@ -59,9 +60,8 @@ def ask_as(caller: Caller, question: Callable[[], _T]) -> Future[_T]:
 
 def check_directory(path: bytes) -> None:
     """Whether a process could make this directory its own. Raises OSError if not: chdir(2)."""
-    at_fdcwd = -100
     # As the payload will open it: links in /proc lead where path permissions don't count.
-    fd = openat2(at_fdcwd, path, os.O_PATH | os.O_DIRECTORY, ResolveFlags.NO_MAGICLINKS)
+    fd = openat2(AT_FDCWD, path, os.O_PATH | os.O_DIRECTORY, ResolveFlags.NO_MAGICLINKS)
     try:
         # Search permission on the directory itself: O_PATH has checked only those above.
         os.close(os.open(".", os.O_PATH | os.O_CLOEXEC, dir_fd=fd))

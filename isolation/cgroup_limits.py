@@ -23,6 +23,8 @@ CPU_PERIOD_USEC: Final = 100_000
 # The kernel takes quotas from 1 ms and periods from 1 ms to 1 s (kernel/sched/core.c).
 CPU_MIN_QUOTA_USEC: Final = 1000
 CPU_MAX_PERIOD_USEC: Final = 1_000_000
+SWAP_MAX: Final = "memory.swap.max"
+_PROC: Final = "/proc"
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -40,7 +42,8 @@ class JobLimits:
     """What a job may use; None means no limit.
 
     `cpu_max_millicpus`: 1000 is one CPU. `memory_swap_max_bytes` None with a memory limit
-    means no swap at all, since otherwise the memory limit would bound nothing.
+    means no swap at all, since otherwise the memory limit would bound nothing; it stays None
+    where the host has no swap and the kernel no memory.swap.max.
     `monitor_memory_max_bytes` caps the job's monitor, apart from the job.
     """
 
@@ -70,13 +73,46 @@ def needed(limits: JobLimits) -> Iterator[tuple[str, str]]:
     if limits.memory_max_bytes is not None or limits.monitor_memory_max_bytes is not None:
         yield "memory.max", "memory"
     if limits.memory_swap_max_bytes is not None:
-        yield "memory.swap.max", "memory"
+        yield SWAP_MAX, "memory"
     if limits.cpu_max_millicpus is not None:
         yield "cpu.max", "cpu"
     if limits.pids_max is not None:
         yield "pids.max", "pids"
     if limits.io:
         yield "io.max", "io"
+
+
+def host_swaps(proc: str) -> bool:
+    """Whether any swap is in use: PROC/swaps is a heading, then a line for each area.
+
+    proc_swaps(5). A kernel without swap has no such file. Raises OSError for any other failure.
+    """
+    try:
+        with open(os.path.join(proc, "swaps"), "rb") as file:
+            return len(file.readlines()) > 1
+    except FileNotFoundError:
+        return False
+
+
+def must_bound_swap(limits: JobLimits) -> bool:
+    """Whether the job may start only with a swap limit: it was asked for, or memory is limited.
+
+    Not where the host has no swap: there memory.max alone bounds the job.
+    """
+    if limits.memory_swap_max_bytes is not None:
+        return True
+    return limits.memory_max_bytes is not None and host_swaps(_PROC)
+
+
+def swap_unavailable() -> LimitUnavailable:
+    """The refusal where `must_bound_swap` and the kernel has no memory.swap.max."""
+    return LimitUnavailable(
+        SWAP_MAX,
+        controller="memory",
+        why="this kernel has no memory.swap.max, so swap cannot be limited",
+        remedy="turn swap off (swapoff -a), or use a kernel with CONFIG_SWAP and without "
+        "swapaccount=0",
+    )
 
 
 def by_device(limits: Iterable[IoLimit]) -> list[IoLimit]:
@@ -144,18 +180,16 @@ def _write_bytes(cgroup: Cgroup, limit: int | None) -> int | None:
 
 
 def _apply_swap(payload: Cgroup, limits: JobLimits) -> int | None:
-    memory, wanted = payload.memory, limits.memory_swap_max_bytes
-    if wanted is None:
-        if limits.memory_max_bytes is None or not memory.has("memory.swap.max"):
-            return None
-        wanted = 0
-    try:
-        memory.swap_max = wanted
-    except CgroupError as error:
-        remedy = "use a kernel with CONFIG_SWAP and without swapaccount=0"
-        raise _as_unavailable(error, "memory.swap.max", "memory", remedy) from None
+    if limits.memory_max_bytes is None and limits.memory_swap_max_bytes is None:
+        return None
+    memory, wanted = payload.memory, limits.memory_swap_max_bytes or 0
+    if not memory.has(SWAP_MAX):
+        if must_bound_swap(limits):
+            raise swap_unavailable()
+        return None
+    memory.swap_max = wanted
     pages = wanted // _PAGE_BYTES * _PAGE_BYTES
-    return _same(memory, "memory.swap.max", pages, memory.swap_max)
+    return _same(memory, SWAP_MAX, pages, memory.swap_max)
 
 
 def _apply_cpu(job: Cgroup, millicpus: int | None) -> int | None:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 T = TypeVar("T")
-Number = int | float | None
 
 _CHUNK = 65536
 # A dot is refused because "memory.max" as a child's name would collide with a file's.
@@ -110,16 +109,12 @@ class WordSetFile(File["frozenset[str]"]):
 
 
 class CountersFile(File["dict[str, int]"], DictFile):  # type: ignore[misc]
-    """`name number` lines. cgroupspy's DictFile fails on an empty file, such as a new io.weight."""
+    """`name number` lines, read only. cgroupspy's DictFile fails on an empty file."""
 
     def sanitize_get(self, value: str) -> dict[str, int]:
         """`populated 1` → {"populated": 1}."""
         parsed: dict[str, int] = super().sanitize_get(value) if value else {}
         return parsed
-
-    def texts(self, value: dict[str, int]) -> Iterable[str]:
-        """One write a line: the kernel reads only the first."""
-        return (f"{name} {number}" for name, number in value.items())
 
 
 class PidsFile(File["list[int]"], MultiLineIntegerFile):  # type: ignore[misc]
@@ -130,26 +125,24 @@ class PidsFile(File["list[int]"], MultiLineIntegerFile):  # type: ignore[misc]
         return (str(pid) for pid in value)
 
 
-class NestedFile(File["dict[str, dict[str, Number]]"]):
-    """`key name=number …` lines: io.max, io.stat and the pressure files."""
+class NestedFile(File["dict[str, dict[str, int | None]]"]):
+    """`key name=number …` lines, where "max" means no limit: io.max."""
 
-    def sanitize_get(self, value: str) -> dict[str, dict[str, Number]]:
+    def sanitize_get(self, value: str) -> dict[str, dict[str, int | None]]:
         """`8:0 rbps=4096 wbps=max` → {"8:0": {"rbps": 4096, "wbps": None}}."""
         lines = (line.split() for line in value.splitlines())
         return {words[0]: dict(map(_pair, words[1:])) for words in lines if words}
 
-    def texts(self, value: Mapping[str, Mapping[str, Number]]) -> Iterable[str]:
+    def texts(self, value: Mapping[str, Mapping[str, int | None]]) -> Iterable[str]:
         """One write a device: the kernel reads only the first line."""
         for key, pairs in value.items():
             inner = (f"{name}={'max' if n is None else n}" for name, n in pairs.items())
             yield " ".join((key, *inner))
 
 
-def _pair(word: str) -> tuple[str, Number]:
+def _pair(word: str) -> tuple[str, int | None]:
     name, _, text = word.partition("=")
-    if text == "max":
-        return name, None
-    return name, float(text) if "." in text else int(text)
+    return name, None if text == "max" else int(text)
 
 
 def _raw_attribute(cls: type, name: str) -> object:
@@ -233,9 +226,6 @@ class CoreController(Controller):
     events = CountersFile("cgroup.events", readonly=True)
     freeze = FlagFile("cgroup.freeze")
     kill = FlagFile("cgroup.kill", writeonly=True)
-    cpu_pressure = NestedFile("cpu.pressure", readonly=True)
-    io_pressure = NestedFile("io.pressure", readonly=True)
-    memory_pressure = NestedFile("memory.pressure", readonly=True)
 
 
 class MemoryController(Controller):
@@ -246,7 +236,6 @@ class MemoryController(Controller):
     current = MaxFile("memory.current", readonly=True)
     peak = MaxFile("memory.peak", readonly=True)
     swap_max = MaxFile("memory.swap.max")
-    swap_current = MaxFile("memory.swap.current", readonly=True)
     oom_group = FlagFile("memory.oom.group")
     events = CountersFile("memory.events", readonly=True)
     stat = CountersFile("memory.stat", readonly=True)
@@ -261,11 +250,9 @@ class CpuController(Controller):
 
 
 class IoController(Controller):
-    """io.*: by device "MAJ:MIN"; bytes and operations a second."""
+    """io.*: by device "MAJ:MIN"; bytes a second."""
 
     max = NestedFile("io.max")
-    stat = NestedFile("io.stat", readonly=True)
-    weight = CountersFile("io.weight")
 
 
 class PidsController(Controller):
@@ -282,8 +269,6 @@ class CpusetController(Controller):
 
     cpus = CommaDashSetFile("cpuset.cpus")
     mems = CommaDashSetFile("cpuset.mems")
-    cpus_effective = CommaDashSetFile("cpuset.cpus.effective", readonly=True)
-    mems_effective = CommaDashSetFile("cpuset.mems.effective", readonly=True)
 
 
 class Cgroup(_Node):  # type: ignore[misc]
@@ -308,7 +293,7 @@ class Cgroup(_Node):  # type: ignore[misc]
 
     @property
     def core(self) -> CoreController:
-        """The cgroup.* and pressure files."""
+        """The cgroup.* files."""
         controller: CoreController = self.controller
         return controller
 
@@ -363,16 +348,6 @@ class Cgroup(_Node):  # type: ignore[misc]
         except OSError as error:
             raise CgroupError(error.errno or 0, "mkdir", node.directory) from None
         return node
-
-    def delete_cgroup(self, name: str) -> None:
-        """Remove a child; gone already is no error. CgroupError, EBUSY while it is in use."""
-        path = self.child(name).directory
-        try:
-            os.rmdir(path)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise CgroupError(error.errno or 0, "rmdir", path) from None
 
 
 def optional(read: Callable[[], T]) -> T | None:

@@ -1,7 +1,8 @@
 """Where the cgroup v2 tree of this host is and which part of it is ours to use.
 
 Decides from the mount table and this process's own cgroup; makes and enables nothing, which
-`isolation.cgroups` does. Also says in words why a controller is missing.
+`isolation.cgroups` does. Also says which interface files this kernel has there, and in words
+why a controller is missing.
 """
 
 from __future__ import annotations
@@ -134,6 +135,26 @@ def offered(path: str) -> frozenset[str]:
             return frozenset(file.read().split())
     except OSError as error:
         raise CgroupError(error.errno or 0, "read", file_path) from None
+
+
+def kernel_has(root: str, name: str) -> bool:
+    """Whether the interface file `name` is in the cgroup at `root` or in one below it.
+
+    The top of a hierarchy has no limits and a new root has no child yet. With nothing to
+    look at, the file is taken to be there; applying a limit finds out in any case.
+    """
+    below = _child_cgroups(root)
+    if not below and not os.path.exists(os.path.join(root, "cgroup.type")):
+        return True
+    return any(os.path.exists(os.path.join(path, name)) for path in (root, *below))
+
+
+def _child_cgroups(path: str) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
 
 
 def v1_controllers(mounts: Iterable[Mount]) -> dict[str, str]:

@@ -17,10 +17,11 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isolation import cgroup_limits, cgroup_teardown, mountinfo
-from isolation.cgroup_limits import AppliedLimits, IoLimit, JobLimits, Slice
+from isolation.cgroup_limits import SWAP_MAX, AppliedLimits, IoLimit, JobLimits, Slice
 from isolation.cgroup_nodes import Cgroup, optional
 from isolation.cgroup_root import (
     DAEMON_GROUP,
+    kernel_has,
     missing_controllers,
     offered,
     v1_controllers,
@@ -109,6 +110,8 @@ class CgroupTree:
             if controller not in self.available:
                 why, remedy = self._missing.get(controller) or _general_reason(controller)
                 raise LimitUnavailable(limit, controller=controller, why=why, remedy=remedy)
+        if cgroup_limits.must_bound_swap(limits) and not kernel_has(self.root, SWAP_MAX):
+            raise cgroup_limits.swap_unavailable()
 
     def missing(self, required: Collection[str]) -> list[tuple[str, str]]:
         """Why and remedy for each of `required` that `prepare` could not make available."""
@@ -203,11 +206,6 @@ class JobCgroup:
     def monitor_pids(self) -> list[int]:
         """The pids in `monitor`, as this PID namespace sees them."""
         return cgroup_teardown.pids_of(self.cgroups.monitor)
-
-    def payload_pids(self) -> list[int]:
-        """The pids in `payload` and in what the job made below it."""
-        groups = cgroup_teardown.walk(self.cgroups.payload)
-        return [pid for group in groups for pid in cgroup_teardown.pids_of(group)]
 
     def populated(self) -> bool:
         """Whether any process is left in the job, its monitor included."""

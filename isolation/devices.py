@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from isolation import mountinfo
 from isolation.errors import LimitUnavailable
-from isolation.syscalls import ResolveFlags, openat2
+from isolation.syscalls import AT_FDCWD, ResolveFlags, openat2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from isolation.mountinfo import Mount
-
-_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "afs", "fuse.sshfs"})
-_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"})
 
 
 class Disk(NamedTuple):
@@ -36,8 +33,7 @@ def disk_of_path(path: str, *, sysfs: str = "/sys") -> Disk:
     Raises OSError when the path cannot be looked up, LimitUnavailable when io.max has
     nothing to act on there.
     """
-    at_fdcwd = -100
-    fd = openat2(at_fdcwd, path, os.O_PATH, ResolveFlags.NO_MAGICLINKS)
+    fd = openat2(AT_FDCWD, path, os.O_PATH, ResolveFlags.NO_MAGICLINKS)
     try:
         return disk_of_fd(fd, path, sysfs=sysfs)
     finally:
@@ -124,9 +120,9 @@ def _listed(directory: str) -> list[str]:
 
 def _why_not(mount: Mount) -> tuple[str, str]:
     """(why, remedy) for a file system that io.max cannot reach."""
-    if mount.fstype in _MEMORY:
+    if mount.fstype in mountinfo.IN_MEMORY:
         return f"it is in memory ({mount.fstype})", "limit memory, or name a path on a disk"
-    if mount.fstype in _NETWORK:
+    if mount.fstype in mountinfo.ON_NETWORK:
         return (
             f"it is on a network file system ({mount.fstype}), which no disk of this host holds",
             "limit it on the server, or name a path on a local disk",

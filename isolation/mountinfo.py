@@ -1,4 +1,4 @@
-"""The mount table of this process, parsed. Reads /proc and decides nothing.
+"""The mount table of this process, parsed, and kinds of file systems. Decides nothing.
 
 Which mount is meant by a cgroup root, a device or a state directory is for
 `isolation.cgroup_root`, `isolation.devices` and `isolation.probe`.
@@ -6,11 +6,18 @@ Which mount is meant by a cgroup root, a device or a state directory is for
 
 from __future__ import annotations
 
+import errno
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+# Kinds of file systems, as `Mount.fstype` has them.
+IN_MEMORY: Final = frozenset({"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"})
+ON_NETWORK: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "afs", "fuse.sshfs"})
+# With a disk below them, whose cached pages can be written out.
+ON_DISK: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs"})
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _FIELDS_BEFORE_TAGS = 6
@@ -83,7 +90,7 @@ def mount_id_of(fd: int) -> int:
         for line in file:
             if line.startswith("mnt_id:"):
                 return int(line.split()[1])
-    raise OSError(f"/proc/self/fdinfo/{fd} has no mnt_id")
+    raise OSError(errno.ENOTSUP, f"/proc/self/fdinfo/{fd} has no mnt_id")
 
 
 def by_id(mounts: Iterable[Mount], mount_id: int) -> Mount | None:

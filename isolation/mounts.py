@@ -11,6 +11,7 @@ import stat
 from typing import Final, NamedTuple
 
 from isolation.syscalls import (
+    AT_FDCWD,
     MountFlags,
     OpenTreeFlags,
     ResolveFlags,
@@ -56,8 +57,7 @@ def open_working_directory(cwd: str) -> WorkingDirectory:
     A directory below /tmp would vanish under the private /tmp; it alone is put back.
     Raises OSError when the caller may not reach it.
     """
-    at_fdcwd = -100
-    fd = openat2(at_fdcwd, cwd, os.O_PATH | os.O_DIRECTORY, ResolveFlags.NO_MAGICLINKS)
+    fd = openat2(AT_FDCWD, cwd, os.O_PATH | os.O_DIRECTORY, ResolveFlags.NO_MAGICLINKS)
     real = os.readlink(f"/proc/self/fd/{fd}")
     if any(real.startswith(f"{place}/") for place in _PUT_BACK):
         return WorkingDirectory(real, fd)

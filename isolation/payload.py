@@ -30,7 +30,10 @@ EXEC_STEP: Final = "execute the command"
 DEFAULT_PATH: Final = b"/usr/local/bin:/usr/bin:/bin"
 _NO_INTERPRETER: Final = "the interpreter or loader that it names does not exist"
 _SEPARATOR: Final = b"\0"
-_MAX_REPORT_BYTES: Final = 1024
+# Bytes that are not UTF-8 become four characters each, and the whole must fit into a record.
+MAX_REPORT_BYTES: Final = 512
+# Of a path: the reason comes after it and must not be cut off.
+_MAX_NAME_BYTES: Final = 200
 
 
 class Command(NamedTuple):
@@ -191,14 +194,17 @@ def _report(status_fd: int, step: str, error: BaseException) -> None:
     number = (error.errno or 0) if isinstance(error, OSError) else 0
     text = _text_of(error).encode("utf-8", "surrogateescape")
     fields = (step.encode(), str(number).encode(), text)
-    os.write(status_fd, _SEPARATOR.join(fields)[:_MAX_REPORT_BYTES])
+    os.write(status_fd, _SEPARATOR.join(fields)[:MAX_REPORT_BYTES])
 
 
 def _text_of(error: BaseException) -> str:
     if not isinstance(error, OSError) or not error.errno:
         return f"{type(error).__name__}: {error}"
-    name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-    return f"{name}{error.strerror}"
+    if not isinstance(error.filename, str | bytes):
+        return str(error.strerror)
+    name = os.fsencode(error.filename)
+    shown = os.fsdecode(name[:_MAX_NAME_BYTES]) + ("..." if len(name) > _MAX_NAME_BYTES else "")
+    return f"{shown}: {error.strerror}"
 
 
 def parse_report(report: bytes) -> SetupFailure | None:

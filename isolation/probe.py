@@ -11,7 +11,8 @@ import re
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from isolation import mountinfo
-from isolation.cgroup_root import missing_controllers, v1_controllers
+from isolation.cgroup_limits import SWAP_MAX, host_swaps
+from isolation.cgroup_root import kernel_has, missing_controllers, v1_controllers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,7 +40,6 @@ _NAMESPACES: Final = (
     ("cgroup", "cgroup", "max_cgroup_namespaces", "CONFIG_CGROUPS"),
 )
 _INOTIFY_LEAST: Final = (("max_user_instances", 16), ("max_user_watches", 1024))
-_MEMORY_FILE_SYSTEMS: Final = frozenset({"tmpfs", "ramfs"})
 
 
 class Feature(NamedTuple):
@@ -101,33 +101,12 @@ def _limits(host: Host) -> Iterator[Feature]:
         if lacking:
             yield Feature(name, "unavailable", lacking[0].why, lacking[0].remedy)
         else:
-            why = None if _kernel_has(host, name) else f"this kernel has no {name}"
+            why = None if kernel_has(host.cgroup_root, name) else f"this kernel has no {name}"
             yield _enforced_unless(name, why, f"use a kernel with {option}")
 
 
-def _kernel_has(host: Host, name: str) -> bool:
-    """Whether the file is in the root or in a cgroup below it.
-
-    The top of a hierarchy has no limits and a new root has no child yet. With nothing to
-    look at, the file is taken to be there; applying a limit finds out in any case.
-    """
-    top = host.cgroup_root
-    below = _child_cgroups(top)
-    if not below and not os.path.exists(os.path.join(top, "cgroup.type")):
-        return True
-    return any(os.path.exists(os.path.join(path, name)) for path in (top, *below))
-
-
-def _child_cgroups(path: str) -> list[str]:
-    try:
-        with os.scandir(path) as entries:
-            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError:
-        return []
-
-
 def _cgroup_kill(host: Host) -> Feature:
-    why = None if _kernel_has(host, "cgroup.kill") else "this kernel has no cgroup.kill"
+    why = None if kernel_has(host.cgroup_root, "cgroup.kill") else "this kernel has no cgroup.kill"
     remedy = "use a kernel from 5.14 on; until then processes are frozen and killed one by one"
     return _enforced_unless("cgroup.kill", why, remedy)
 
@@ -171,18 +150,17 @@ def _inotify(host: Host) -> Feature:
 
 def _swap(host: Host) -> Feature:
     """Whether a memory limit also bounds swap: there is none, or it can be limited."""
-    in_use = len((_read(host, "swaps") or "").splitlines()) > 1
-    limited = "memory" in host.available and _kernel_has(host, "memory.swap.max")
+    limited = "memory" in host.available and kernel_has(host.cgroup_root, SWAP_MAX)
     why = None
-    if in_use and not limited:
-        why = "swap is on and cannot be limited, so a job over its memory limit swaps instead"
+    if not limited and host_swaps(host.proc):
+        why = "swap is on and cannot be limited, so jobs with a memory limit are refused"
     return _enforced_unless("swap-limit", why, "swapoff -a, or a kernel with memory.swap.max")
 
 
 def _state_dir(host: Host) -> Feature:
     mount = host.state_mount
     why = None
-    if mount is not None and mount.fstype in _MEMORY_FILE_SYSTEMS:
+    if mount is not None and mount.fstype in mountinfo.IN_MEMORY:
         why = (
             f"{host.state_dir} is in memory ({mount.fstype}): it does not survive a restart of "
             "the machine, and log pages are charged to the job's monitor and cannot be reclaimed"

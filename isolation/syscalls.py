@@ -31,6 +31,8 @@ _SYS_OPENAT2: Final = 437
 _SYS_KEYCTL: Final = {"x86_64": 250, "aarch64": 219, "riscv64": 219}.get(os.uname().machine)
 _SYS_SETGROUPS: Final = {"x86_64": 116, "aarch64": 159, "riscv64": 159}.get(os.uname().machine)
 
+# For openat2: a relative path starts from the working directory.
+AT_FDCWD: Final = -100
 _AT_EMPTY_PATH: Final = 0x1000
 
 
@@ -64,7 +66,6 @@ class ResolveFlags(IntFlag):
     """RESOLVE_* of openat2(2), linux/openat2.h."""
 
     NO_MAGICLINKS = 0x02
-    NO_SYMLINKS = 0x04
     BENEATH = 0x08
 
 
@@ -281,11 +282,6 @@ def set_no_new_privs() -> None:
 def set_dumpable(*, dumpable: bool) -> None:
     """Whether others may trace this process or read its /proc files. PR_SET_DUMPABLE(2const)."""
     _prctl(4, int(dumpable), "PR_SET_DUMPABLE")
-
-
-def set_parent_death_signal(signal: int) -> None:
-    """The signal sent to this process when its parent thread ends. PR_SET_PDEATHSIG(2const)."""
-    _prctl(1, signal, "PR_SET_PDEATHSIG")
 
 
 def set_process_name(name: str) -> None:

@@ -208,11 +208,6 @@ def _kind(hint: Any) -> Kind:  # noqa: ANN401
     return kind
 
 
-def known_keys() -> list[str]:
-    """Every key in its dotted form, in the order in which they are declared."""
-    return [_dotted(path) for path in _leaves(Config, ())]
-
-
 def _leaves(struct: type[msgspec.Struct], at: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     for key, hint in get_type_hints(struct, include_extras=True).items():
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct):

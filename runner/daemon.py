@@ -12,12 +12,13 @@ import logging
 import os
 import resource
 import signal
+import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Final
 
-from isolation.cgroup_root import find_root
+from isolation.cgroup_root import LIMIT_CONTROLLERS, find_root
 from isolation.cgroups import CgroupTree
 from isolation.errors import CgroupError, CgroupRootError
 from isolation.network import LoopbackNetworks
@@ -28,7 +29,7 @@ from runner.launching import Launching
 from runner.lifecycle import State
 from runner.logs.tail import LogWatcher
 from runner.paths import UserPaths
-from runner.server.connection import Connection
+from runner.server.connection import LINGER_SECONDS, Connection
 from runner.server.service import SERVER_NAME, Service, group_id
 from runner.store import Store, StoreError
 from runner.submission import Submissions
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 _logger: Final = logging.getLogger(__name__)
 
-_WANTED_CONTROLLERS: Final = frozenset({"cpu", "io", "memory", "pids"})
 _POOL_THREADS: Final = 4
 _BACKLOG: Final = 512
 
@@ -120,7 +120,7 @@ def _lock_and_prepare(config: Config, stack: AsyncExitStack) -> tuple[CgroupTree
     stack.callback(os.close, state_lock)
     root = find_root(config.cgroup_root, needs_limits=bool(config.required_controllers))
     tree = CgroupTree(root.path)
-    tree.prepare(_WANTED_CONTROLLERS)
+    tree.prepare(LIMIT_CONTROLLERS)
     missing = tree.missing(config.required_controllers)
     if missing:
         reasons = "; ".join(f"{why}: {remedy}" for why, remedy in missing)
@@ -147,23 +147,35 @@ def _raise_descriptor_limit() -> None:
 
 
 async def _open_socket(config: Config, service: Service, stack: AsyncExitStack) -> None:
-    """The socket, with its group and mode before anybody can connect."""
-    loop = asyncio.get_running_loop()
-    directory = os.path.dirname(config.socket)
-    os.makedirs(directory, 0o755, exist_ok=True)
+    """Listen for clients, once group and mode are set."""
+    os.makedirs(os.path.dirname(config.socket), 0o755, exist_ok=True)
     await _remove_stale(config.socket)
-    # Closed to all until the group is set.
-    previous = os.umask(0o177)
-    try:
-        server = await loop.create_unix_server(
-            lambda: Connection(service), config.socket, backlog=_BACKLOG
-        )
-    finally:
-        os.umask(previous)
+    sock = _bind(config)
     identity = _identity(config.socket)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_unix_server(lambda: Connection(service), sock=sock, backlog=_BACKLOG)
     stack.push_async_callback(_close_server, server, service, config.socket, identity)
+
+
+def _bind(config: Config) -> socket.socket:
+    """The socket, bound and not listening: nobody can connect while its group is being set."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # The name takes the mode of the socket's own inode (unix(7)); a umask would be that
+        # of every thread, and jobs are being launched by some.
+        os.fchmod(sock.fileno(), 0o600)
+        sock.bind(config.socket)
+        _open_to_group(config)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _open_to_group(config: Config) -> None:
     gid = group_id(config.group)
     if gid is None:
+        os.chmod(config.socket, 0o600)
         _logger.warning(
             "there is no group %s: only root may connect (groupadd --system %s makes it)",
             config.group, config.group,
@@ -198,7 +210,10 @@ async def _close_server(
 ) -> None:
     server.close()
     service.close()
-    await server.wait_closed()
+    # From Python 3.12 on this waits for every connection, also one that came too late to be told.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS + 1):
+            await server.wait_closed()
     with suppress(FileNotFoundError):
         # Only our own: somebody may have put another there.
         if _identity(path) == identity:

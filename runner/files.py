@@ -14,8 +14,9 @@ import secrets
 import stat
 from typing import Final
 
+from isolation.mountinfo import mount_id_of
+
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a FIFO for reading would wait for a writer.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -38,25 +39,6 @@ def remove_tree(dir_fd: int, name: str) -> None:
     finally:
         os.close(top)
     os.rmdir(name, dir_fd=dir_fd)
-
-
-def write_atomic(dir_fd: int, name: str, data: bytes, mode: int = 0o600) -> None:
-    """Write `name` below `dir_fd`: after a crash there is the old content or the new one.
-
-    It is on disk when this returns. One writer a name. Raises ValueError when `name` is
-    not a plain name, and OSError as the calls do; then the old content is still there.
-    """
-    _check_name(name)
-    temporary = f".{name}.new"
-    _unlink_if_there(dir_fd, temporary)
-    fd = os.open(temporary, _NEW_FILE, mode, dir_fd=dir_fd)
-    try:
-        _write_and_sync(fd, data)
-        os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-    except BaseException:
-        _unlink_if_there(dir_fd, temporary)
-        raise
-    os.fsync(dir_fd)
 
 
 def read_bounded(dir_fd: int, name: str, max_bytes: int) -> bytes:
@@ -83,17 +65,6 @@ def _read_all(fd: int, name: str, max_bytes: int) -> bytes:
         if len(content) > max_bytes:
             raise OSError(errno.EFBIG, f"longer than {max_bytes} bytes", name)
     return content
-
-
-def _write_and_sync(fd: int, data: bytes) -> None:
-    """Write all of it, fsync, close."""
-    try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(fd, rest) :]
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _empty(top: int) -> None:
@@ -141,28 +112,13 @@ def _open_same_mount(dir_fd: int, name: str) -> int:
     fd = os.open(name, _DIRECTORY, dir_fd=dir_fd)
     same = False
     try:
-        same = _mount_id(fd) == _mount_id(dir_fd)
+        same = mount_id_of(fd) == mount_id_of(dir_fd)
     finally:
         if not same:
             os.close(fd)
     if not same:
         raise OSError(errno.EXDEV, "a mount point; unmount it first", name)
     return fd
-
-
-def _mount_id(fd: int) -> int:
-    with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
-        for line in file:
-            if line.startswith(b"mnt_id:"):
-                return int(line.split()[1])
-    raise OSError(errno.ENOTSUP, f"/proc/self/fdinfo/{fd} has no mnt_id")
-
-
-def _unlink_if_there(dir_fd: int, name: str) -> None:
-    try:
-        os.unlink(name, dir_fd=dir_fd)
-    except FileNotFoundError:
-        return
 
 
 def _check_name(name: str) -> None:

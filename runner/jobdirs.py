@@ -18,6 +18,7 @@ JOBS: Final = "jobs"
 # A directory of a job that is being removed, under a name that no job has.
 _DOOMED: Final = "removed-"
 _OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_BLANK: Final = bytes(records.EXIT_BYTES)
 
 
 class JobFiles(NamedTuple):
@@ -56,8 +57,10 @@ class JobDirectories:
             os.mkdir(records.LOG_DIRECTORY, 0o700, dir_fd=job_dir)
             os.mkfifo(records.CONTROL, 0o600, dir_fd=job_dir)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            with open(os.open(records.SPEC, flags, 0o600, dir_fd=job_dir), "wb") as file:
-                file.write(spec)
+            # Room for the exit record, taken while a lack of it can still be told.
+            for name, data in ((records.SPEC, spec), (records.EXIT_TEMPORARY, _BLANK)):
+                with open(os.open(name, flags, 0o600, dir_fd=job_dir), "wb") as file:
+                    file.write(data)
             log_dir = os.open(records.LOG_DIRECTORY, _OPEN, dir_fd=job_dir)
             opened.callback(os.close, log_dir)
             files = JobFiles(job_dir, log_dir, self._open_control(job_dir))
@@ -118,10 +121,6 @@ class JobDirectories:
         """Remove a doomed directory; none is no error."""
         with suppress(FileNotFoundError):
             remove_tree(self._fd, _DOOMED + job_id)
-
-    def names(self) -> list[str]:
-        """The names of all job directories."""
-        return [name for name in os.listdir(self._fd) if not name.startswith(_DOOMED)]
 
     def _exists(self, name: str) -> bool:
         try:

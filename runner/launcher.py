@@ -83,7 +83,6 @@ def _serve(channel: socket.socket, message: bytes, descriptors: list[int]) -> No
         handles = _handles(descriptors)
         answer["pid"], pidfd = _fork_monitor(handles, request)
     except OSError as error:
-        answer["errno"] = error.errno or 0
         answer["text"] = f"{error.strerror} ({'; '.join(getattr(error, '__notes__', ()))})"
     finally:
         for fd in descriptors:
@@ -108,11 +107,13 @@ def _handles(descriptors: list[int]) -> Handles:
 def _fork_monitor(handles: Handles, request: dict[str, Any]) -> tuple[int, int]:
     pid, pidfd = syscalls.clone3(CloneFlags.NEWPID, handles.monitor_cgroup, signal.SIGCHLD)
     if pid == 0:
+        status = 1
         try:
             monitor.main(handles, request["job"])
+            status = 0
         finally:
             # Never back into the launcher's loop, whatever went wrong.
-            os._exit(1)
+            os._exit(status)
     return pid, pidfd
 
 

@@ -49,7 +49,7 @@ class LaunchError(Exception):
 
 
 class LauncherGoneError(Exception):
-    """The launcher ended before it answered: whether a monitor was forked is not known."""
+    """No whole answer came: whether a monitor was forked, or which, is not known."""
 
 
 class Launched(NamedTuple):
@@ -160,6 +160,8 @@ class LauncherClient:
             data, ancillary, _flags, _address = self._socket.recvmsg(
                 _MAX_ANSWER_BYTES, socket.CMSG_SPACE(fds.itemsize), socket.MSG_CMSG_CLOEXEC
             )
+        except BlockingIOError:
+            return
         except OSError:
             data, ancillary = b"", []
         for _level, _kind, rights in ancillary:
@@ -177,11 +179,16 @@ class LauncherClient:
                 os.close(pidfd)
         elif pidfd >= 0:
             waiting.set_result(Launched(answer["pid"], pidfd))
+        elif "pid" in answer:
+            # It runs, but runnerd had no descriptor left for its pidfd (MSG_CTRUNC, recvmsg(2)).
+            waiting.set_exception(LauncherGoneError("its monitor's pidfd did not arrive"))
         else:
             waiting.set_exception(LaunchError(answer.get("text", "no reason was given")))
 
     def _on_end(self) -> None:
         self._hang_up()
+        # It has closed its end, so it is of no use any more, whether or not it still lives.
+        self._process.kill()
         status = self._process.wait()
         gone = LauncherGoneError("it ended before it answered")
         for waiting in self._waiting.values():

@@ -7,11 +7,12 @@ time; the descriptors made for the launch are closed in every case.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from isolation.errors import LimitUnavailable
+from isolation.errors import CgroupError, LimitUnavailable
 from runner import limits as job_limits
 from runner import records, stored
 from runner.handles import Handles
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from runner.launcher_client import LauncherClient
     from runner.paths import UserPaths
     from runner.rows import Job
+
+_logger: Final = logging.getLogger(__name__)
 
 
 class CannotLaunchError(Exception):
@@ -85,8 +88,12 @@ class Launching:
     def undo(self, job_id: str) -> None:
         """Remove the cgroups of a job that has no process."""
         cgroup = self._tree.job(job_id)
-        if cgroup is not None:
-            cgroup.remove()
+        try:
+            if cgroup is not None:
+                cgroup.remove()
+        except CgroupError as error:
+            # Why the launch failed matters more; a restart removes what stays.
+            _logger.error("job %s: its cgroup stays behind: %s", job_id, error)  # noqa: TRY400
 
     async def _network(self, spec: dict[str, Any]) -> int | None:
         return None if spec["network"] == "host" else await self._networks.acquire()

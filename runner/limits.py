@@ -15,8 +15,6 @@ from isolation.cgroup_limits import AppliedLimits, IoLimit, JobLimits
 _MIB: Final = 1024 * 1024
 # The monitor needs about 8 MiB besides the page cache of the log, which the kernel takes back.
 _MONITOR_BYTES: Final = 32 * _MIB
-# File systems with a disk below them, whose cached pages can be written out.
-_ON_DISK: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs"})
 
 
 def kernel_limits(
@@ -73,7 +71,7 @@ def monitor_memory_bytes(state_dir: str, log_bytes: int) -> int:
     are memory that cannot be taken back and is charged to the monitor, so there the cap has
     room for the whole log.
     """
-    return _MONITOR_BYTES + (0 if _file_system(state_dir) in _ON_DISK else log_bytes)
+    return _MONITOR_BYTES + (0 if _file_system(state_dir) in mountinfo.ON_DISK else log_bytes)
 
 
 def _file_system(path: str) -> str | None:

@@ -22,21 +22,18 @@ _EXIT_CANNOT_START = 1
 @click.option("--socket", metavar="PATH", help="Where clients connect.")
 @click.option("--state-dir", metavar="DIR", help="Jobs, their output, and the store.")
 @click.option("--cgroup-root", metavar="DIR", help="The cgroup below which jobs are placed.")
-@click.option("--verbose", "-v", is_flag=True, help="Log details as well.")
 @click.version_option(__version__, prog_name="runnerd", message="%(prog)s %(version)s")
 def main(
     config_path: str | None,
     socket: str | None,
     state_dir: str | None,
     cgroup_root: str | None,
-    *,
-    verbose: bool,
 ) -> None:
     """Run jobs with hard limits, in namespaces of their own. Stays in the foreground.
 
     SIGTERM or Ctrl-C stops it; running jobs go on, and the next runnerd has them again.
     """
-    _log_to_stderr(verbose=verbose)
+    _log_to_stderr()
     try:
         loaded = configuration.load(config_path).with_overrides(
             socket=socket, state_dir=state_dir, cgroup_root=cgroup_root
@@ -59,17 +56,13 @@ def _refuse(why: str) -> NoReturn:
     sys.exit(_EXIT_CANNOT_START)
 
 
-def _log_to_stderr(*, verbose: bool) -> None:
+def _log_to_stderr() -> None:
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO,
         format="%(asctime)s %(levelname)-7s %(message)s",
         datefmt="%Y-%m-%d %H:%M:%S",
     )
-    # Ours alone: libraries speak at debug level of every packet.
-    if verbose:
-        for package in ("runner", "isolation"):
-            logging.getLogger(package).setLevel(logging.DEBUG)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ Lean: imported by the launcher, paid for by each fork.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import suppress
@@ -26,8 +27,6 @@ from runner.usage import read_usage
 if TYPE_CHECKING:
     from runner.outcome import Outcome
 
-# One block; a record is shorter, because its texts are bounded where they are made.
-_EXIT_BYTES: Final = 4096
 _TEXT_CHARS: Final = 500
 
 
@@ -39,27 +38,34 @@ class _Times(NamedTuple):
 def main(handles: Handles, job_id: str) -> None:
     """Run the job that the directory's spec describes. Returns when `exit` is written."""
     _detach(handles)
-    exit_fd = _reserve_exit(handles)
     started = _Times(time.time_ns(), time.monotonic_ns())
-    log_bytes: int | None = None
     try:
-        spec = _read_spec(handles, job_id)
+        result, log_bytes = _run(handles, job_id)
+    # A defect of ours must not look like a job that still runs, nor like a success.
+    except Exception as error:  # noqa: BLE001
+        kill_payload(handles)
+        text = f"its monitor failed: {type(error).__name__}: {error}"
+        result, log_bytes = outcome.lost(text[:_TEXT_CHARS]), None
+    fields = {"job": job_id, "log_bytes": log_bytes, **_fields(result, handles, started)}
+    _write_exit(handles, fields)
+
+
+def _run(handles: Handles, job_id: str) -> tuple[Outcome, int | None]:
+    """How the job ended, and the bytes that it wrote."""
+    spec = _read_spec(handles, job_id)
+    try:
         log = SegmentWriter(
             handles.log_dir,
             segment_bytes=spec["log_segment_bytes"],
             keep_bytes=spec["log_keep_bytes"],
         )
-        result = RunLoop(handles, spec, log).run()
-        log_bytes = log.total_bytes
-        # What cannot be synced is still in the page cache; the end of the job stays known.
-        with suppress(OSError):
-            log.close()
-    # A defect of ours must not look like a job that still runs, nor like a success.
-    except Exception as error:  # noqa: BLE001
-        kill_payload(handles)
-        result = outcome.lost(f"its monitor failed: {type(error).__name__}: {error}"[:_TEXT_CHARS])
-    fields = {"job": job_id, "log_bytes": log_bytes, **_fields(result, handles, started)}
-    _write_exit(handles, exit_fd, fields)
+    except OSError as error:
+        return outcome.no_log(error.errno or errno.EIO), None
+    result = RunLoop(handles, spec, log).run()
+    # What cannot be synced is still in the page cache; the end of the job stays known.
+    with suppress(OSError):
+        log.close()
+    return result, log.total_bytes
 
 
 def _detach(handles: Handles) -> None:
@@ -93,19 +99,14 @@ def _fields(result: Outcome, handles: Handles, started: _Times) -> dict[str, Any
     }
 
 
-def _reserve_exit(handles: Handles) -> int:
-    """Room for the exit record, taken while there is some: a full disk must not hide an end."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(records.EXIT_TEMPORARY, flags, 0o600, dir_fd=handles.job_dir)
-    os.write(fd, bytes(_EXIT_BYTES))
-    return fd
-
-
-def _write_exit(handles: Handles, fd: int, fields: dict[str, Any]) -> None:
+def _write_exit(handles: Handles, fields: dict[str, Any]) -> None:
+    """Over the blank that was made with the directory: a full disk must not hide an end."""
     data = records.pack(fields)
+    directory = handles.job_dir
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(records.EXIT_TEMPORARY, flags, 0o600, dir_fd=directory)
     os.pwrite(fd, data, 0)
     os.ftruncate(fd, len(data))
     os.fsync(fd)
-    directory = handles.job_dir
     os.rename(records.EXIT_TEMPORARY, records.EXIT, src_dir_fd=directory, dst_dir_fd=directory)
     os.fsync(directory)

@@ -103,6 +103,12 @@ def never_started(detail: str) -> Outcome:
     return Outcome(LAUNCH_ERROR, None, None, STATUS_OURS, detail)
 
 
+def no_log(number: int) -> Outcome:
+    """The log could not even be begun: nothing of the job ever ran."""
+    detail = f"its output could not be stored: {os.strerror(number)}"
+    return Outcome(LOG_ERROR, None, None, STATUS_OURS, detail)
+
+
 def stopped_in_queue(uid: int) -> Outcome:
     """Stopped before it started; as a shell would see a SIGTERM."""
     status = STATUS_SIGNAL_BASE + signal.SIGTERM

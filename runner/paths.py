@@ -7,6 +7,7 @@ told that the file system would not tell the user itself.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from contextlib import suppress
 from functools import partial
@@ -81,7 +82,12 @@ class UserPaths:
 
         async with asyncio.timeout(PATH_SECONDS):
             await slots.acquire()
-            answer = ask_as(Caller(account.uid, account.gid, account.groups), question)
+            try:
+                answer = ask_as(Caller(account.uid, account.gid, account.groups), question)
+            except RuntimeError as error:
+                # No thread can be started now.
+                slots.release()
+                raise OSError(errno.EAGAIN, f"{error}; try again in a moment") from None
             # When its thread ends, not when somebody stops waiting for it.
             answer.add_done_callback(give_back)
             return await asyncio.wrap_future(answer)

@@ -22,7 +22,8 @@ class Peer(msgspec.Struct, frozen=True):
     """Who is at the other end of a socket: SO_PEERCRED and SO_PEERGROUPS (socket(7)).
 
     It is the state when the peer connected. `gid` is its effective group, `groups` its
-    supplementary ones. `pid` is for the log only: it may be another process by now.
+    supplementary ones. `pid` says which process it was; it is trusted only beside a pidfd
+    (`runner.server.peers`), since it may be another process by now.
     """
 
     uid: int
@@ -32,7 +33,7 @@ class Peer(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """Whether something is allowed, and why: a sentence for the peer and the audit log."""
+    """Whether something is allowed, and why: a sentence for the peer."""
 
     allowed: bool
     why: str

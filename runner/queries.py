@@ -28,7 +28,6 @@ def _select(index: str, where: str) -> str:
 MAX_INTEGER: Final = 2**63 - 1
 
 BY_ID: Final = _select("", "jobs.id = :id")
-ACTIVE: Final = _select("jobs_active", "jobs.state <> 'ended' ORDER BY jobs.seq")
 QUEUED: Final = _select(
     "jobs_active",
     "jobs.state <> 'ended' AND jobs.state = 'queued' ORDER BY jobs.seq LIMIT :limit",

@@ -7,10 +7,11 @@ trusted, so a recycled one is never watched and never signalled.
 
 from __future__ import annotations
 
+import errno
 import os
 from enum import Enum
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from runner.lifecycle import State
 from runner.records import RecordError
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from isolation.cgroups import CgroupTree, JobCgroup
     from runner.jobdirs import JobDirectories
     from runner.rows import Job
+
+
+_PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class Verdict(Enum):
@@ -62,12 +66,24 @@ def examine(job: Job, tree: CgroupTree, directories: JobDirectories) -> Facts:
     pid, pidfd = _find_monitor(cgroup) if cgroup is not None else (None, None)
     damage = None
     record = None
+    has_log = False
     try:
         record = directories.read_exit(job.id)
-    except (RecordError, OSError) as error:
+        has_log = directories.has_log(job.id)
+    except RecordError as error:
         damage = f"its exit record cannot be read: {error}"
-    same_boot = job.boot_id == boot_id()
-    return Facts(record, pidfd, pid, directories.has_log(job.id), same_boot, damage)
+    except OSError as error:
+        if is_passing(error):
+            if pidfd is not None:
+                os.close(pidfd)
+            raise
+        damage = f"its directory cannot be read: {error}"
+    return Facts(record, pidfd, pid, has_log, job.boot_id == boot_id(), damage)
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the host is merely short of descriptors or memory: that says nothing of a job."""
+    return isinstance(error, OSError) and error.errno in _PASSING
 
 
 @cache

@@ -19,11 +19,9 @@ EXIT_TEMPORARY: Final = "exit.tmp"
 CONTROL: Final = "control"
 LOG_DIRECTORY: Final = "log"
 
-# Streams of the log, and of the wire.
-STDOUT: Final = 1
-STDERR: Final = 2
-
 MAX_SPEC_BYTES: Final = 8 * 1024 * 1024
+# One block. A record is shorter, because its texts are bounded where they are made.
+EXIT_BYTES: Final = 4096
 MAX_EXIT_BYTES: Final = 65536
 # Far below the smallest socket buffer, so that a SEQPACKET message always fits.
 MAX_LAUNCH_MESSAGE_BYTES: Final = 8192
@@ -50,6 +48,8 @@ def unpack(data: bytes) -> dict[str, Any]:
         fields = msgpack.unpackb(data, raw=False, strict_map_key=False, unicode_errors="strict")
     except (msgpack.UnpackException, ValueError, RecursionError, TypeError) as error:
         raise RecordError(f"not a record: {type(error).__name__}: {error}") from None
-    if not isinstance(fields, dict) or fields.get("version") != VERSION:
-        raise RecordError(f"not a record of version {VERSION}")
-    return fields
+    version = fields.get("version") if isinstance(fields, dict) else None
+    # Monitors outlive an upgrade: what they began to write, the next runnerd must read.
+    if type(version) is not int or not 1 <= version <= VERSION:
+        raise RecordError(f"not a record of version {VERSION} or older")
+    return dict(fields)

@@ -18,6 +18,7 @@ from isolation.payload import Command, SetupFailure, Streams
 from isolation.syscalls import CloneFlags
 from runner import outcome, records
 from runner.handles import kill_payload
+from runner.logs.format import STDERR, STDOUT
 from runner.outcome import Facts, Outcome
 from runner.pump import Pump
 from runner.usage import out_of_memory
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 # After the end of a job whose log has no room: how long its last output waits for some.
 _FULL_DISK_PATIENCE_SECONDS: Final = 30.0
 _REAPED_AT_ONCE: Final = 256
-_MAX_REPORT_BYTES: Final = 4096
 
 
 class RunLoop:
@@ -57,7 +57,11 @@ class RunLoop:
         """Start the payload, see it through to its end, and judge that end."""
         self._watch_children()
         self._watch(self._handles.control, self._read_control)
-        self._start()
+        try:
+            self._start()
+        except OSError as error:
+            # At a limit of processes, say: nothing runs, and that is known.
+            return outcome.never_started(f"fork the payload: {error.strerror}")
         while self._wait_status is None:
             self._turn()
         self._end_all()
@@ -66,12 +70,10 @@ class RunLoop:
     # The start
 
     def _start(self) -> None:
-        outputs = {stream: self._make_pipe() for stream in (records.STDOUT, records.STDERR)}
+        outputs = {stream: self._make_pipe() for stream in (STDOUT, STDERR)}
         self._report_fd, report_write = os.pipe2(os.O_CLOEXEC)
         stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        streams = Streams(
-            stdin, outputs[records.STDOUT][1], outputs[records.STDERR][1], report_write
-        )
+        streams = Streams(stdin, outputs[STDOUT][1], outputs[STDERR][1], report_write)
         pid, pidfd = syscalls.clone3(CloneFlags(0), self._handles.payload_cgroup, signal.SIGCHLD)
         if pid == 0:
             payload.execute(self._command(), streams, self._handles.network)
@@ -138,7 +140,9 @@ class RunLoop:
         for _ in range(_REAPED_AT_ONCE):
             if not self._reap(os.WNOHANG):
                 return
-        os.write(self._wake_write, b"\0")
+        # A full pipe is readable all the same.
+        with suppress(BlockingIOError):
+            os.write(self._wake_write, b"\0")
 
     def _reap(self, options: int) -> bool:
         """Collect one ended child: the payload or an orphan of the namespace. False: none."""
@@ -151,7 +155,7 @@ class RunLoop:
         return pid != 0
 
     def _read_report(self) -> None:
-        data = os.read(self._report_fd, _MAX_REPORT_BYTES)
+        data = os.read(self._report_fd, payload.MAX_REPORT_BYTES)
         self._report += data
         if not data:
             self._unwatch(self._report_fd)

@@ -163,13 +163,6 @@ class Store:
         found = list(self._jobs(queries.BY_ID, id=job_id))
         return found[0] if found else None
 
-    def active(self) -> list[Job]:
-        """Every job that has not ended, in the order of submission.
-
-        With its spec each, so a long queue needs memory: see `launched` and `queued`.
-        """
-        return list(self._jobs(queries.ACTIVE))
-
     def launched(self) -> list[Job]:
         """The jobs that are starting or running, in the order of submission."""
         return list(self._jobs(queries.LAUNCHED))

@@ -123,7 +123,7 @@ def result(data: bytes) -> dict[str, Any]:
         unknown = dict.fromkeys(RESULT_FIELDS)
         detail = f"its result is damaged: {error}"
         return {**unknown, "reason": LOST, "exit_status": STATUS_OURS, "detail": detail}
-    return {name: fields[name] for name in RESULT_FIELDS}
+    return {name: fields.get(name) for name in RESULT_FIELDS}
 
 
 def limits(data: bytes) -> dict[str, Any]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _FIELDS: Final = {
     "memory.max": "limits.memory_max_bytes",
+    "memory.swap.max": "limits.memory_max_bytes",
     "cpu.max": "limits.cpu_max_millicpus",
     "pids.max": "limits.pids_max",
     "io.max": "limits.io",

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from isolation.errors import CgroupError
@@ -21,8 +20,9 @@ from runner.changes import Changes
 from runner.launcher_client import LauncherGoneError
 from runner.launching import CannotLaunchError
 from runner.lifecycle import State
-from runner.reconcile import Facts, Verdict, boot_id, examine, judge
+from runner.reconcile import Facts, Verdict, boot_id, examine, is_passing, judge
 from runner.refusal import Refusal
+from runner.stopping import Stopping
 from runner.store import StoreError
 from runner.usage import read_usage
 
@@ -42,7 +42,6 @@ _logger: Final = logging.getLogger(__name__)
 
 # A store that cannot be written (a full disk) is tried again until it can.
 _RETRY_SECONDS: Final = 1.0
-_MONITOR_SECONDS: Final = 5.0
 _SETTLE_SECONDS: Final = 10.0
 
 
@@ -68,6 +67,7 @@ class Supervisor:
         self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._pidfds: dict[str, int] = {}
+        self._stopping = Stopping(self._loop, directories, tree, self._pidfds)
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         # Until it is known what runs, nothing is started.
@@ -93,22 +93,16 @@ class Supervisor:
         while job.state is State.STARTING:
             # Its monitor is being made; a moment later it can be told.
             await self.changes.next(job.id)
-            job = self.store.get(job.id) or job
+            now = self.store.get(job.id)
+            if now is None:
+                return State.ENDED
+            job = now
         if job.state is State.QUEUED:
             self._end(job.id, outcome.stopped_in_queue(uid), {})
         elif job.state is State.RUNNING:
-            self.directories.send_stop(job.id, uid, grace_seconds)
-            # Its monitor keeps the promise. This is for a monitor that hangs.
-            self._loop.call_later(grace_seconds + _MONITOR_SECONDS, self._insist, job.id)
+            self._stopping.ask(job.id, uid, grace_seconds)
         _logger.info("job %s: stop asked by uid %d while %s", job.id, uid, job.state.value)
         return job.state
-
-    def _insist(self, job_id: str) -> None:
-        """Kill what should have ended by now, past its monitor."""
-        cgroup = self.tree.job(job_id) if job_id in self._pidfds else None
-        if cgroup is not None and not self._draining:
-            with suppress(CgroupError):
-                cgroup.kill(monitor=False)
 
     async def wait_ended(self, job_id: str) -> Job | None:
         """The job once it has ended; None when it was removed meanwhile."""
@@ -125,7 +119,15 @@ class Supervisor:
         self.directories.doom(job.id)
         self.store.delete(job.id, time.time_ns(), uid)
         self.changes.announce(job.id)
-        await self._blocking(self.directories.remove_doomed, job.id)
+        await self._remove_doomed(job.id)
+
+    async def _remove_doomed(self, job_id: str) -> None:
+        try:
+            await self._blocking(self.directories.remove_doomed, job_id)
+        except OSError as error:
+            _logger.error(  # noqa: TRY400 - the text says it
+                "job %s: its directory stays until the next start: %s", job_id, error
+            )
 
     def usage(self, job: Job) -> dict[str, int | None] | None:
         """What a running job has used so far."""
@@ -193,6 +195,7 @@ class Supervisor:
         self._loop.add_reader(pidfd, self._on_monitor_end, job_id)
 
     def _on_monitor_end(self, job_id: str) -> None:
+        self._stopping.forget(job_id)
         pidfd = self._pidfds.pop(job_id)
         self._loop.remove_reader(pidfd)
         os.close(pidfd)
@@ -201,7 +204,7 @@ class Supervisor:
     async def _finish(self, job_id: str) -> None:
         """The monitor is gone: its record says how the job ended, or the job is lost."""
         try:
-            record = self.directories.read_exit(job_id)
+            record = await self._patiently(self.directories.read_exit, job_id)
             why = "its monitor ended without a record"
         except (records.RecordError, OSError) as error:
             record, why = None, f"its exit record cannot be read: {error}"
@@ -212,9 +215,7 @@ class Supervisor:
             await self._end_recorded(job_id, record)
 
     async def _lose(self, job_id: str, why: str) -> None:
-        usage: dict[str, Any] = {}
-        with suppress(CgroupError):
-            usage = await self._blocking(self._last_usage, job_id)
+        usage = await self._blocking(self._last_usage, job_id)
         await self._clean_up(job_id)
         _logger.error("job %s is lost: %s", job_id, why)
         await self._surely(lambda: self._end(job_id, outcome.lost(why), usage))
@@ -251,10 +252,14 @@ class Supervisor:
         self._admit()
 
     def _last_usage(self, job_id: str) -> dict[str, Any]:
+        """What a lost job had used; a cgroup that was removed in part says nothing."""
         cgroup = self.tree.job(job_id)
-        if cgroup is None:
+        try:
+            fds = None if cgroup is None else cgroup.open_fds()
+        except CgroupError:
+            fds = None
+        if fds is None:
             return {}
-        fds = cgroup.open_fds()
         try:
             return read_usage(fds.job, fds.payload)
         finally:
@@ -282,7 +287,7 @@ class Supervisor:
             job = self.store.get(job_id)
             if job is not None and job.state is State.ENDED:
                 self.store.delete(job_id, time.time_ns(), 0)
-            await self._blocking(self.directories.remove_doomed, job_id)
+            await self._remove_doomed(job_id)
         for job in self.store.launched():
             await self._settle(job)
         await self._report_strangers()
@@ -290,7 +295,7 @@ class Supervisor:
         self._admit()
 
     async def _settle(self, job: Job, *, may_requeue: bool = True) -> None:
-        facts = await self._blocking(examine, job, self.tree, self.directories)
+        facts = await self._patiently(examine, job, self.tree, self.directories)
         verdict = judge(job.state, facts)
         _logger.info("job %s was %s: %s", job.id, job.state.value, verdict.value)
         if verdict is Verdict.WATCH:
@@ -318,15 +323,17 @@ class Supervisor:
             self._watch(job.id, facts.pidfd)
 
     async def _report_strangers(self) -> None:
-        """Cgroups of jobs that the store does not know: empty ones go, others are not ours."""
+        """Cgroups of no running job: those of ended jobs go, a stranger's when it is empty."""
         for job_id in await self._blocking(self.tree.jobs):
-            cgroup = self.tree.job(job_id)
-            if self.store.get(job_id) is not None and job_id in self._pidfds:
+            if job_id in self._pidfds:
                 continue
-            if cgroup is None or cgroup.populated():
-                _logger.warning("cgroup of an unknown job %s has processes; left alone", job_id)
+            cgroup = self.tree.job(job_id)
+            is_known = self.store.get(job_id) is not None
+            if cgroup is not None and not is_known and cgroup.populated():
+                _logger.warning("the cgroup of job %s, which is not in the store, has processes; "
+                                "left alone: end them by its cgroup.kill", job_id)  # fmt: skip
             else:
-                await self._blocking(cgroup.remove)
+                await self._clean_up(job_id)
 
     # The end of the daemon
 
@@ -335,6 +342,7 @@ class Supervisor:
         self._draining = True
         if self._again is not None:
             self._again.cancel()
+        self._stopping.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_SETTLE_SECONDS)
         for task in list(self._tasks):
@@ -353,6 +361,17 @@ class Supervisor:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _logger.error("a defect in the supervision of a job", exc_info=error)
+
+    async def _patiently(self, function: Any, *args: Any) -> Any:  # noqa: ANN401
+        """`_blocking`, again while the host is short of descriptors or memory."""
+        while True:
+            try:
+                return await self._blocking(function, *args)
+            except OSError as error:
+                if not is_passing(error):
+                    raise
+                _logger.error("tried again in %g s: %s", _RETRY_SECONDS, error)  # noqa: TRY400
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def _blocking(self, function: Any, *args: Any) -> Any:  # noqa: ANN401
         return await self._loop.run_in_executor(self._pool, function, *args)

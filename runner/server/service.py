@@ -14,26 +14,27 @@ from runner.refusal import Refusal, shown
 from runner.server.handlers import HANDLERS
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from runner.config import Config
     from runner.logs.tail import LogWatcher
+    from runner.policy import Decision
     from runner.rows import Job
     from runner.server.connection import Connection, Stream
     from runner.submission import Submissions
     from runner.supervisor import Supervisor
 
-SERVER_NAME = f"runnerd {__version__}"
+SERVER_NAME: Final = f"runnerd {__version__}"
 # Of frames that are not complete, for each user: some of the longest, many of the usual.
 MAX_HELD_BYTES: Final = 16 * 1024 * 1024
-FEATURES = ("logs.follow",)
+FEATURES: Final = ("logs.follow",)
 
 
 class Service:
     """The daemon as a connection sees it."""
 
-    name = SERVER_NAME
-    kernel = os.uname().release
+    name: Final = SERVER_NAME
+    kernel: Final = os.uname().release
 
     def __init__(
         self,
@@ -107,7 +108,7 @@ class Service:
             )
         return {
             "protocol": protocol.PROTOCOL_VERSION,
-            "server": SERVER_NAME,
+            "server": self.name,
             "features": list(FEATURES),
             "uid": peer.uid,
             "admin": self.is_admin(peer),
@@ -138,8 +139,17 @@ class Service:
         """The uid whose jobs the peer sees; None: everybody's."""
         return None if self.is_admin(peer) else peer.uid
 
-    def find_job(self, peer: Peer, text: str) -> Job:
-        """The one job that a peer means. Raises Refusal: none that it may see, or several."""
+    def find_job(
+        self,
+        peer: Peer,
+        text: str,
+        may: Callable[[Peer, int, int | None], Decision] = may_see,
+    ) -> Job:
+        """The one job that a peer means and may do with what `may` (`runner.policy`) decides.
+
+        Raises Refusal: none that it may see, or several; what it may not do is answered as
+        if there were no such job.
+        """
         store = self.supervisor.store
         found = store.find(text, self.visible_to(peer))
         if found and not found[0].id.startswith(text):
@@ -155,8 +165,7 @@ class Service:
                 candidates=[job.id for job in found],
             )
         (job,) = found
-        decision = may_see(peer, job.submitted_by_uid, self.admin_gid)
-        if not decision:
+        if not may(peer, job.submitted_by_uid, self.admin_gid):
             raise Refusal("no-such-job", field="job", given=shown(text))
         return job
 

@@ -706,3 +706,52 @@ def test_a_kill_of_runnerd_on_a_full_disk_costs_nothing_either(own_daemon: Daemo
         own_daemon.start()
         assert log_of(own_daemon, job) == bytes(12_000_000)
         assert result_of(own_daemon, job)["exit_code"] == 5
+
+
+def test_a_stop_that_its_monitor_does_not_hear_ends_the_job_all_the_same(
+    own_daemon: Daemon,
+) -> None:
+    """A monitor that hangs (it is stopped here) must not keep what it was told to end."""
+    own_daemon.start()
+    with Wire(own_daemon) as alice:
+        job = alice.ok("submit", {"argv": ["sleep", "1000"], "cwd": "/"})["job"]
+        wait_until(lambda: alice.ok("status", job=job)["state"] == "running")
+        monitor = alice.ok("status", job=job)["pid"]
+        try:
+            os.kill(monitor, signal.SIGSTOP)
+            alice.ok("stop", job=job, kill=True)
+            payload = f"{own_daemon.cgroup_root}/job-{job}/payload/cgroup.events"
+            wait_until(lambda: "populated 0" in _text(payload), 15)
+        finally:
+            os.kill(monitor, signal.SIGCONT)
+        assert alice.ok("wait", job=job, timeout_seconds=20)["result"]["reason"] == "stopped"
+
+
+def test_a_cgroup_that_was_removed_in_part_does_not_keep_the_daemon_from_starting(
+    own_daemon: Daemon,
+) -> None:
+    """Kill -9 in the middle of a clean-up: the job is lost, and the next daemon says so."""
+    own_daemon.start()
+    with Wire(own_daemon) as alice:
+        job = alice.ok("submit", {"argv": ["sleep", "1000"], "cwd": "/"})["job"]
+        wait_until(lambda: alice.ok("status", job=job)["state"] == "running")
+        monitor = alice.ok("status", job=job)["pid"]
+    own_daemon.kill()
+    os.kill(monitor, signal.SIGKILL)
+    cgroup = f"{own_daemon.cgroup_root}/job-{job}"
+    wait_until(lambda: _removed(f"{cgroup}/payload"))
+    own_daemon.start()
+    with Wire(own_daemon) as alice:
+        assert alice.ok("wait", job=job, timeout_seconds=20)["result"]["reason"] == "lost"
+    assert not os.path.exists(cgroup)
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read()
+
+
+def _removed(path: str) -> bool:
+    with suppress(OSError):
+        os.rmdir(path)
+    return not os.path.exists(path)

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
+from client import records
 from client.cli import VERBS
 from client.cli import main as runctl
 from client.errors import _PROSE
+from runner import messages, stored
 from runner.launcher_client import _PATHS
 from runner.main import main as runnerd
 from runner.outcome import REASONS
@@ -22,6 +24,8 @@ from runner.server.handlers import HANDLERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import msgspec
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_OURS = re.compile(r"/(\.[^/]+|__pycache__|build|[^/]*\.egg-info)/")
@@ -140,6 +144,23 @@ def test_the_client_has_a_sentence_for_every_error_code() -> None:
 def test_the_protocol_describes_every_operation_and_no_other() -> None:
     operations = text("docs/PROTOCOL.md").partition("\n## Operations\n")[2]
     assert set(re.findall(r"^### (\w+)$", operations, flags=re.MULTILINE)) == {"hello", *HANDLERS}
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept", "shown"),
+    [
+        (messages.LimitsRequest, stored._Limits, records.Limits),
+        (messages.IoRequest, stored._Io, records.IoLimit),
+    ],
+)
+def test_a_limit_is_known_wherever_limits_pass(
+    asked: type[msgspec.Struct], kept: type[msgspec.Struct], shown: type
+) -> None:
+    fields = set(asked.__struct_fields__)
+    assert fields <= set(kept.__struct_fields__)
+    assert fields <= set(shown.__annotations__)
+    table = section("docs/PROTOCOL.md", "### submit").partition("\n| limit |")[2]
+    assert fields <= set(re.findall(r"`(\w+)`", table))
 
 
 # Reasons

@@ -66,7 +66,9 @@ class _Sending:
             reader = LogReader(path)
         except FileNotFoundError:
             # It never came to a launch: no output, which is not an error.
-            return self._cursor
+            if self._cursor:
+                raise self._beyond(0) from None
+            return 0
         with closing(reader), self._watcher.watch(path) as watch:
             await self._send_what_is_there(reader)
             while self._follow and await self._more_may_come(watch):
@@ -81,14 +83,20 @@ class _Sending:
         while (piece := self._read(reader)) is not None:
             await self._stream.send(_event(piece))
             self._cursor = piece.offset + (0 if isinstance(piece, Gap) else len(piece.data))
+            # Nothing here suspends while there is credit and room: others get their turn.
+            await asyncio.sleep(0)
             await self._stream.ready()
 
     def _read(self, reader: LogReader) -> Chunk | Gap | None:
         try:
             return reader.read(self._cursor)
         except CursorError as error:
-            raise Refusal("invalid-argument", field="cursor", given=str(self._cursor),
-                          allowed=f"0 to {error.end}") from None  # fmt: skip
+            raise self._beyond(error.end) from None
+
+    def _beyond(self, end: int) -> Refusal:
+        return Refusal(
+            "invalid-argument", field="cursor", given=str(self._cursor), allowed=f"0 to {end}"
+        )
 
     async def _more_may_come(self, watch: Watch) -> bool:
         """Wait for output or for the end of the job. False when it has ended."""
@@ -102,6 +110,9 @@ class _Sending:
         finally:
             ended.cancel()
             grown.cancel()
+        if grown.done() and not grown.cancelled():
+            # A watch that was closed meanwhile says so here.
+            grown.result()
         return True
 
 

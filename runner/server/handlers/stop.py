@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from runner.policy import may_control
+
 if TYPE_CHECKING:
     from runner import messages
     from runner.policy import Peer
@@ -15,7 +17,7 @@ async def stop(
     service: Service, peer: Peer, request: messages.Stop, _stream: Stream
 ) -> dict[str, Any]:
     """SIGTERM, and SIGKILL after the grace, to a job of the peer."""
-    job = service.find_job(peer, request.job)
+    job = service.find_job(peer, request.job, may_control)
     grace = request.grace_seconds
     if grace is None:
         grace = service.config.jobs.stop_grace_seconds

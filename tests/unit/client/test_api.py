@@ -168,6 +168,13 @@ def test_waiting_does_not_outlast_its_own_time_for_an_absent_daemon(daemon: Fake
         client.wait(JOB_ID, timeout_seconds=0.1)
 
 
+def test_asking_without_any_time_to_wait_is_one_try(daemon: FakeDaemon) -> None:
+    daemon.handlers["wait"] = lambda session, _request: session.close()
+    with Client(daemon.path) as client, pytest.raises(ConnectionLost):
+        client.wait(JOB_ID, timeout_seconds=0)
+    assert [args["timeout_seconds"] for args in daemon.args("wait")] == [0]
+
+
 @pytest.mark.parametrize("call", ["wait", "logs"])
 def test_a_daemon_that_was_never_there_is_not_waited_for(tmp_path: Path, call: str) -> None:
     client = Client(str(tmp_path / "none"))

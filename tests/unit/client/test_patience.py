@@ -110,3 +110,25 @@ def test_no_patience_is_no_waiting_and_no_word(monkeypatch: pytest.MonkeyPatch) 
         Patience(0, heard.append).wait(LOST)
     assert not clock.naps
     assert not heard
+
+
+def test_it_never_waits_beyond_the_end_that_its_user_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    heard: list[Exception] = []
+    patience, end = Patience(60, heard.append), clock.now + 30
+    clock.now += 29
+    with suppress(ConnectionLost):
+        for _ in range(1000):
+            patience.wait(LOST, end)
+        pytest.fail("it never gave up")
+    assert clock.now == pytest.approx(end)
+    assert len(heard) == 1
+
+
+def test_an_end_that_has_passed_is_no_waiting_and_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    heard: list[Exception] = []
+    with pytest.raises(ConnectionLost):
+        Patience(60, heard.append).wait(LOST, clock.now)
+    assert not clock.naps
+    assert not heard

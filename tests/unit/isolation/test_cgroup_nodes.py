@@ -58,24 +58,10 @@ def test_io_max_is_written_one_device_at_a_time(value: dict[str, dict[str, int |
     assert file.sanitize_get("\n".join(texts)) == value
 
 
-def test_pressure_is_read_with_its_averages() -> None:
-    text = "some avg10=0.12 avg60=0.00 avg300=0.00 total=4711"
-    assert NestedFile("memory.pressure").sanitize_get(text) == {
-        "some": {"avg10": 0.12, "avg60": 0.0, "avg300": 0.0, "total": 4711}
-    }
-
-
-def test_a_device_without_figures_reads_as_an_empty_map() -> None:
-    assert NestedFile("io.stat").sanitize_get("8:0 \n8:16 rbytes=5") == {
-        "8:0": {},
-        "8:16": {"rbytes": 5},
-    }
-
-
 def test_an_empty_counters_file_has_no_counters() -> None:
-    file = CountersFile("io.weight")
+    file = CountersFile("memory.events")
     assert file.sanitize_get("") == {}
-    assert file.sanitize_get("default 100\n8:0 50") == {"default": 100, "8:0": 50}
+    assert file.sanitize_get("low 0\noom_kill 2") == {"low": 0, "oom_kill": 2}
 
 
 def test_controllers_are_enabled_together_and_none_disabled() -> None:
@@ -139,19 +125,14 @@ def test_a_missing_file_reads_as_none_where_that_is_expected(group: Cgroup) -> N
 def test_a_name_that_could_lead_elsewhere_is_refused(group: Cgroup, name: str) -> None:
     with pytest.raises(ValueError, match="not a name for a cgroup"):
         group.create_cgroup(name)
-    with pytest.raises(ValueError, match="not a name for a cgroup"):
-        group.delete_cgroup(name)
 
 
-def test_a_child_is_made_once_and_removed_twice(group: Cgroup) -> None:
+def test_a_child_is_made_once(group: Cgroup) -> None:
     child = group.create_cgroup("daemon")
     assert child.exists()
     assert group.child_names() == ["daemon"]
     with pytest.raises(CgroupError, match="EEXIST"):
         group.create_cgroup("daemon")
-    group.delete_cgroup("daemon")
-    group.delete_cgroup("daemon")
-    assert not child.exists()
 
 
 def test_a_child_knows_its_path_and_its_controllers(group: Cgroup) -> None:

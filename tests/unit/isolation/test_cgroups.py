@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from isolation import cgroup_limits
 from isolation.cgroups import CgroupTree, IoLimit, JobLimits
 from isolation.errors import CgroupError, LimitUnavailable
 
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JOB = "3f2a0000-0000-4000-8000-000000000001"
+
+
+def describe_swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, on: bool) -> None:
+    """A host of plain files with or without swap."""
+    line = "/dev/zram0 partition 1024 0 -2\n" if on else ""
+    (tmp_path / "swaps").write_text("Filename Type Size Used Priority\n" + line)
+    monkeypatch.setattr(cgroup_limits, "_PROC", str(tmp_path))
 
 
 @pytest.fixture
@@ -68,13 +76,41 @@ def test_no_limits_are_never_refused(tree: CgroupTree) -> None:
     tree.require(JobLimits())
 
 
+@pytest.mark.parametrize("swap", [True, False])
+@pytest.mark.parametrize("file", [True, False])
+def test_a_memory_limit_is_refused_where_the_job_could_swap_instead(
+    tree: CgroupTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, swap: bool, file: bool
+) -> None:
+    describe_swap(tmp_path, monkeypatch, on=swap)
+    (tmp_path / "cgroup.type").touch()
+    if file:
+        (tmp_path / "memory.swap.max").touch()
+    tree.available = frozenset({"memory"})
+    tree.require(JobLimits(monitor_memory_max_bytes=1 << 20))
+    if file or not swap:
+        tree.require(JobLimits(memory_max_bytes=1 << 20))
+        return
+    with pytest.raises(LimitUnavailable, match="swapoff") as caught:
+        tree.require(JobLimits(memory_max_bytes=1 << 20))
+    assert (caught.value.limit, caught.value.controller) == ("memory.swap.max", "memory")
+
+
+def test_a_swap_limit_that_was_asked_for_is_refused_on_a_host_without_swap_too(
+    tree: CgroupTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe_swap(tmp_path, monkeypatch, on=False)
+    (tmp_path / "cgroup.type").touch()
+    tree.available = frozenset({"memory"})
+    with pytest.raises(LimitUnavailable, match=r"memory\.swap\.max"):
+        tree.require(JobLimits(memory_swap_max_bytes=0))
+
+
 def test_a_job_whose_cgroups_are_gone_reads_as_empty(tree: CgroupTree, tmp_path: Path) -> None:
     (tmp_path / ("job-" + JOB)).mkdir()
     job = tree.job(JOB)
     assert job is not None
     (tmp_path / ("job-" + JOB)).rmdir()
     assert job.monitor_pids() == []
-    assert job.payload_pids() == []
     assert not job.populated()
     assert set(job.usage()) == {None}
     job.kill()

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.files import read_bounded, remove_tree, write_atomic
+from runner.files import read_bounded, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,56 +184,10 @@ NOT_NAMES = ["", ".", "..", "a/b", "/", "../x", "a\0b"]
 def test_a_path_is_not_a_name(fd: int, name: str) -> None:
     for call in (
         lambda: remove_tree(fd, name),
-        lambda: write_atomic(fd, name, b""),
         lambda: read_bounded(fd, name, 10),
     ):
         with pytest.raises(ValueError, match="not a name within a directory"):
             call()
-
-
-@given(data=st.binary(max_size=5000))
-def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
-    descriptor = os.open(tmp_path_factory.mktemp("rw"), os.O_RDONLY)
-    try:
-        write_atomic(descriptor, "file", data)
-        assert read_bounded(descriptor, "file", 5000) == data
-    finally:
-        os.close(descriptor)
-
-
-def test_write_atomic_replaces_and_leaves_one_private_file(tmp_path: pathlib.Path, fd: int) -> None:
-    write_atomic(fd, "spec", b"old, and longer")
-    write_atomic(fd, "spec", b"new")
-    assert os.listdir(tmp_path) == ["spec"]
-    assert (tmp_path / "spec").read_bytes() == b"new"
-    assert (tmp_path / "spec").stat().st_mode & 0o777 == 0o600
-
-
-def test_write_atomic_replaces_a_symbolic_link_instead_of_writing_through_it(
-    tmp_path: pathlib.Path, fd: int
-) -> None:
-    (tmp_path / "outside").write_bytes(b"kept")
-    (tmp_path / "spec").symlink_to("outside")
-    (tmp_path / ".spec.new").symlink_to("outside")
-    write_atomic(fd, "spec", b"new")
-    assert not (tmp_path / "spec").is_symlink()
-    assert (tmp_path / "outside").read_bytes() == b"kept"
-
-
-def test_write_atomic_that_fails_leaves_the_old_content_and_nothing_else(
-    tmp_path: pathlib.Path, fd: int
-) -> None:
-    (tmp_path / "spec").mkdir()
-    with pytest.raises(IsADirectoryError):
-        write_atomic(fd, "spec", b"new")
-    assert os.listdir(tmp_path) == ["spec"]
-
-
-def test_write_atomic_takes_the_place_of_what_a_crash_left(tmp_path: pathlib.Path, fd: int) -> None:
-    (tmp_path / ".spec.new").write_bytes(b"half a")
-    write_atomic(fd, "spec", b"whole")
-    assert os.listdir(tmp_path) == ["spec"]
-    assert read_bounded(fd, "spec", 5) == b"whole"
 
 
 def test_read_bounded_refuses_one_byte_too_many(tmp_path: pathlib.Path, fd: int) -> None:

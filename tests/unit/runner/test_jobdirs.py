@@ -49,7 +49,8 @@ def test_a_new_job_has_a_spec_a_fifo_and_an_empty_log_all_for_their_owner_alone(
     finally:
         os.umask(previous)
     home = jobs / JOB
-    assert sorted(os.listdir(home)) == ["control", "log", "spec"]
+    assert sorted(os.listdir(home)) == ["control", "exit.tmp", "log", "spec"]
+    assert (home / "exit.tmp").stat().st_size == records.EXIT_BYTES
     assert (home / "spec").read_bytes() == b"what to run"
     assert stat.S_ISFIFO((home / "control").stat().st_mode)
     assert os.path.samestat(os.fstat(files.job_dir), home.stat())
@@ -203,7 +204,8 @@ def test_a_doomed_job_is_out_of_reach_at_once_and_found_again_after_a_crash(
     directories.create(JOB, b"spec").close()
     directories.create(OTHER, b"spec").close()
     directories.doom(JOB)
-    assert directories.names() == [OTHER]
+    assert not (jobs / JOB).exists()
+    assert (jobs / OTHER).exists()
     assert directories.doomed() == [JOB]
     assert not directories.has_log(JOB)
     again = JobDirectories(str(jobs.parent))

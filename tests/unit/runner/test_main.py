@@ -95,7 +95,7 @@ def test_version_and_help_need_no_configuration() -> None:
     assert runnerd("--version", as_who="me") == (0, f"runnerd {__version__}\n", "")
     status, out, _ = runnerd("--help", as_who="me")
     assert status == 0
-    for option in ("--config", "--socket", "--state-dir", "--cgroup-root", "--verbose"):
+    for option in ("--config", "--socket", "--state-dir", "--cgroup-root"):
         assert option in out
 
 

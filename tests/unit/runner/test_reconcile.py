@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from isolation.cgroups import CgroupTree
 from runner import records, stored
 from runner.jobdirs import JobDirectories
 from runner.lifecycle import State
-from runner.reconcile import Facts, Verdict, boot_id, examine, judge
+from runner.reconcile import Facts, Verdict, boot_id, examine, is_passing, judge
 from runner.rows import Job
 
 if TYPE_CHECKING:
@@ -194,4 +195,23 @@ def test_a_record_that_cannot_be_read_is_damage_and_not_a_missing_one(
 
 def test_a_record_that_is_no_file_is_damage(host: Host) -> None:
     os.mkfifo(host.make_directory() / "exit")
+    assert host.examine().damage is not None
+
+
+def test_a_host_that_is_short_of_descriptors_says_nothing_of_a_job(host: Host) -> None:
+    (host.make_directory() / "exit").write_bytes(b"")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 1, before[1]))
+        with pytest.raises(OSError, match="Too many open files") as caught:
+            while True:
+                taken.append(os.dup(0))
+        assert is_passing(caught.value)
+        with pytest.raises(OSError, match="Too many open files"):
+            host.examine()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for fd in taken:
+            os.close(fd)
     assert host.examine().damage is not None

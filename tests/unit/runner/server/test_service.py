@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -12,7 +13,7 @@ import pytest
 from client import protocol
 from runner import messages
 from runner.config import ClientsConfig, Config
-from runner.policy import Peer
+from runner.policy import Decision, Peer, may_control, may_see
 from runner.refusal import Refusal
 from runner.rows import NewJob
 from runner.server.handlers import HANDLERS
@@ -276,6 +277,37 @@ def test_the_operations_are_those_of_the_protocol() -> None:
     assert set(HANDLERS) == {
         "submit", "list", "status", "logs", "stop", "wait", "remove", "doctor",
     }  # fmt: skip
+
+
+def test_what_the_rule_forbids_is_answered_as_if_there_were_no_such_job(service: Service) -> None:
+    asked: list[tuple[Peer, int, int | None]] = []
+
+    def nobody_may(*about: Any) -> Decision:
+        asked.append(about)
+        return Decision(allowed=False, why="nobody may")
+
+    with pytest.raises(Refusal) as caught:
+        service.find_job(ALICE, JOB, nobody_may)
+    assert caught.value.to_wire() == refusal_of(service, BOB, JOB)
+    assert asked == [(ALICE, ALICE.uid, ADMINS)]
+
+
+class Asked(Exception):  # noqa: N818  it carries an answer
+    pass
+
+
+class Asking(Service):
+    def find_job(self, _peer: Any, _text: Any, may: Any = may_see) -> Any:
+        raise Asked(may)
+
+
+@pytest.mark.parametrize("op", ["logs", "remove", "status", "stop", "wait"])
+def test_ending_and_removing_ask_for_more_than_seeing(op: str) -> None:
+    nothing: Any = None
+    service = Asking(Config(), nothing, nothing, nothing, ADMINS)
+    with pytest.raises(Asked) as caught:
+        asyncio.run(service.handle(ALICE, op, {"job": JOB}, NO_STREAM))
+    assert caught.value.args == (may_control if op in {"remove", "stop"} else may_see,)
 
 
 def test_a_group_is_a_number_and_one_that_there_is_not_is_none() -> None:

@@ -1,0 +1,41 @@
+"""A limit that this host cannot enforce is refused by the field that asked for it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from isolation.cgroup_limits import IoLimit, JobLimits, needed
+from isolation.errors import LimitUnavailable
+from runner.config import Config
+from runner.refusal import Refusal
+from runner.submission import Submissions
+
+EVERY = JobLimits(
+    memory_max_bytes=1,
+    memory_swap_max_bytes=0,
+    cpu_max_millicpus=1,
+    pids_max=1,
+    io=(IoLimit("8:0", 1),),
+)
+
+
+@pytest.mark.parametrize("limit", sorted({limit for limit, _ in needed(EVERY)}))
+def test_the_refusal_of_a_limit_names_the_field_of_the_request(limit: str) -> None:
+    def refuse(_limits: JobLimits) -> None:
+        raise LimitUnavailable(limit, why="it is not there", remedy="do this")
+
+    tree: Any = SimpleNamespace(require=refuse)
+    nothing: Any = None
+    submissions = Submissions(Config(), None, tree, nothing)
+    with pytest.raises(Refusal) as caught:
+        submissions._check_enforceable({"limits": {}}, {})
+    answer = caught.value.to_wire()
+    assert answer["code"] == "limit-unavailable"
+    # Swap has no field of its own: it is the memory limit that cannot be kept.
+    assert answer["field"] in {
+        "limits.memory_max_bytes", "limits.cpu_max_millicpus", "limits.pids_max", "limits.io",
+    }  # fmt: skip
+    assert "do this" in answer["detail"]
