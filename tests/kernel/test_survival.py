@@ -718,9 +718,10 @@ def test_a_stop_that_its_monitor_does_not_hear_ends_the_job_all_the_same(
         wait_until(lambda: alice.ok("status", job=job)["state"] == "running")
         monitor = alice.ok("status", job=job)["pid"]
         try:
+            payload = f"{own_daemon.cgroup_root}/job-{job}/payload/cgroup.events"
+            wait_until(lambda: "populated 1" in _text(payload))
             os.kill(monitor, signal.SIGSTOP)
             alice.ok("stop", job=job, kill=True)
-            payload = f"{own_daemon.cgroup_root}/job-{job}/payload/cgroup.events"
             wait_until(lambda: "populated 0" in _text(payload), 15)
         finally:
             os.kill(monitor, signal.SIGCONT)
