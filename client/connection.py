@@ -165,14 +165,14 @@ def _unavailable(path: str, error: OSError | ValueError) -> DaemonUnavailable:
     if code == errno.ECONNREFUSED and _is_socket(path):
         text = f"runnerd is not running: nobody listens on {name}, which an earlier one left"
         return DaemonUnavailable("refused", path, text, _START_IT)
-    if code in (errno.EACCES, errno.EPERM):
+    if code in (errno.EACCES, errno.EPERM) and not _is_other_file(path):
         text = f"permission denied on runnerd's socket {name}"
         return DaemonUnavailable("denied", path, text, _how_to_join(path))
     if code in (errno.EAGAIN, errno.ETIMEDOUT):
         text = f"runnerd does not accept connections on {name}"
         return DaemonUnavailable("silent", path, text, "it is overloaded or stuck: see its log")
     why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    if code == errno.ECONNREFUSED:
+    if code == errno.ECONNREFUSED or _is_other_file(path):
         why = "it is not a socket"
     return DaemonUnavailable("other", path, f"cannot connect to {name}: {why}", _START_IT)
 
@@ -184,6 +184,11 @@ def _is_socket(path: str) -> bool:
         return stat.S_ISSOCK(os.stat(path).st_mode)
     except OSError:
         return False
+
+
+def _is_other_file(path: str) -> bool:
+    """Whether there is something at `path`, to our knowledge, that is no socket."""
+    return os.path.exists(path) and not _is_socket(path)
 
 
 def _how_to_join(path: str) -> str:

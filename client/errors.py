@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from client.text import printable
-from client.units import format_size
+from client.units import format_cpus, format_duration, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,14 +102,21 @@ _PROSE: Final = {
     "job-active": "the job has not ended; stop it first",
     "limit-unavailable": "this host cannot enforce that limit; see `runctl doctor`",
     "too-many-requests": "too many requests are in flight",
-    "too-many-jobs": "too many jobs",
+    "too-many-jobs": (
+        "too many jobs wait; try again when some have started, or have `jobs.max_queued` raised"
+    ),
     "shutting-down": "runnerd is stopping; try again when it is back",
     "cancelled": "the request was cancelled",
+    "store-error": "runnerd cannot use its store",
     "internal": "runnerd has a defect; its log has the details",
 }
 
 _NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
-_RANGE: Final = re.compile(r"([0-9]+)(?:\.[0-9]+)? to ([0-9]+)")
+_RANGE: Final = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,9})?) to ([0-9]{1,20})")
+_INDEX: Final = re.compile(r"\[[0-9]+\]")
+_LEAST_ID_CHARS: Final = 4
+# Above these, figures are shown as they came.
+_MAX_SHOWN: Final = 10**15
 
 # Refusals whose `given` is the job that was asked for: it becomes the line's subject.
 ABOUT_A_JOB: Final = ("no-such-job", "ambiguous-job", "job-active")
@@ -144,11 +151,14 @@ def _reason(error: RequestRefused) -> str:
         return f"{_PROSE[error.code]} ({detail})" if known else detail
     if error.code == "invalid-argument":
         return "" if error.allowed is not None or error.given is not None else "not valid"
-    return _PROSE.get(error.code, f"runnerd refused it ({printable(error.code)})")
+    prose = _PROSE.get(error.code, f"runnerd refused it ({printable(error.code)})")
+    if error.code == "no-such-job" and error.given and len(_value(error.given)) < _LEAST_ID_CHARS:
+        return f"{prose} (of an id give at least {_LEAST_ID_CHARS} characters)"
+    return prose
 
 
 def _given(error: RequestRefused) -> str:
-    return "" if error.given is None else f"{_value(error.given)}{_unit(error)} given"
+    return "" if error.given is None else f"{_figure(error, _value(error.given))} given"
 
 
 def _allowed(error: RequestRefused) -> str:
@@ -157,10 +167,7 @@ def _allowed(error: RequestRefused) -> str:
         return ""
     text = _value(error.allowed)
     if found := _RANGE.fullmatch(text):
-        if _is_size(error):
-            least, most = (format_size(int(number)) for number in found.groups())
-            return f"{least} to {most} allowed"
-        return f"{text}{_unit(error)} allowed"
+        return f"{_bound(error, found[1])} to {_bound(error, found[2])}{_after(error)} allowed"
     if text.startswith("at most "):
         return f"{text} allowed"
     return text if text.startswith("it is ") else f"allowed: {text}"
@@ -170,18 +177,35 @@ def _is_size(error: RequestRefused) -> bool:
     return error.field is not None and "bytes" in error.field
 
 
-def _unit(error: RequestRefused) -> str:
-    """The unit that a bare number of this field is in."""
+def _figure(error: RequestRefused, given: str) -> str:
+    """What was given, in the unit in which the reader gave it."""
+    if not _NUMBER.fullmatch(given):
+        return given
+    number = float(given)
+    if not _is_size(error):
+        shown = 0 <= number < _MAX_SHOWN
+        if shown:
+            return f"{_bound(error, given)}{_after(error)}"
+        return f"{given} s" if (error.field or "").endswith("_seconds") else given
+    return f"{given} byte{'' if number == 1 else 's'}{_after(error)}"
+
+
+def _bound(error: RequestRefused, text: str) -> str:
+    """A number of this field for people: 1 GiB, 0.5 (of a CPU), 1 h."""
     field = error.field or ""
-    if not _NUMBER.fullmatch(_value(error.given)):
-        return ""
-    if field.endswith("bytes_per_second"):
-        return " bytes a second"
     if _is_size(error):
-        return " bytes"
+        return format_size(int(float(text)))
     if field.endswith("millicpus"):
-        return " thousandths of a CPU"
-    return " s" if field.endswith("_seconds") else ""
+        return format_cpus(int(float(text)))
+    return format_duration(float(text)) if field.endswith("_seconds") else text
+
+
+def _after(error: RequestRefused) -> str:
+    """What follows the numbers of this field."""
+    field = error.field or ""
+    if field.endswith("bytes_per_second"):
+        return " a second"
+    return " CPUs" if field.endswith("millicpus") else ""
 
 
 def _value(value: object) -> str:
@@ -192,6 +216,8 @@ def _option_name(field: str | None, options: Mapping[str, str]) -> str:
     """The reader's word for a field, or that of its longest stem with the field."""
     if not field:
         return ""
+    if (plain := _INDEX.sub("", field)) in options:
+        return options[plain]
     stem = field
     while stem:
         if stem in options:

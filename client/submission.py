@@ -7,7 +7,7 @@ argument) or is wrong whatever the daemon's policy. All other rules are the daem
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from client import protocol
 from client.errors import ClientError
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from client.records import Environment, Limits, Text
+
+_LC_CTYPE: Final = b"LC_CTYPE"
+# PEP 538: what Python puts in LC_CTYPE when the locale is C, or is not there.
+_COERCED: Final = (b"C.UTF-8", b"C.utf8", b"UTF-8")
 
 
 def build_submission(  # noqa: PLR0913  the fields of the request
@@ -36,7 +40,7 @@ def build_submission(  # noqa: PLR0913  the fields of the request
     Raises RequestRefused (`invalid-argument`), ClientError when the caller's directory or
     umask cannot be told.
     """
-    environment: Mapping[Any, Any] = os.environb if env is None else env
+    environment: Mapping[Any, Any] = own_environment() if env is None else env
     _check_argv(argv)
     _check_env(environment)
     _check_total(argv, environment)
@@ -59,6 +63,31 @@ def current_directory() -> bytes:
         raise ClientError(
             f"cannot tell the current directory ({error.strerror}); go to one that exists"
         ) from None
+
+
+def own_environment() -> dict[bytes, bytes]:
+    """The caller's environment, without the LC_CTYPE that Python gave itself (PEP 538).
+
+    A job would sort and speak otherwise than the same command without runctl.
+    """
+    environment = {key: os.environb[key] for key in os.environb}
+    if environment.get(_LC_CTYPE) in _COERCED:
+        before = _initial_environment().get(_LC_CTYPE)
+        if before is None:
+            del environment[_LC_CTYPE]
+        else:
+            environment[_LC_CTYPE] = before
+    return environment
+
+
+def _initial_environment() -> dict[bytes, bytes]:
+    """What execve(2) gave us: setenv(3) does not write there. Else the present one."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            items = file.read().split(b"\0")
+    except OSError:
+        return dict(os.environb)
+    return {name: value for name, equals, value in (i.partition(b"=") for i in items) if equals}
 
 
 def current_umask() -> int:

@@ -22,7 +22,7 @@ _SIZE: Final = re.compile(
     r"([0-9]{1,20})(?:\.([0-9]{1,20}))?(?:([KMGTP])(?:iB)?|B)?", re.IGNORECASE
 )
 _SIZE_ALLOWED: Final = (
-    "a whole number of bytes below 8192P is allowed, such as 1048576, 256M, 1.5G or 10MiB "
+    "a number of bytes is allowed, such as 16777216, 256M, 1.5G or 10MiB "
     "(K, M, G, T and P count in 1024s)"
 )
 _NUMBER: Final = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,12}))?")
@@ -53,7 +53,7 @@ def parse_size(text: str) -> int:
     if rest:
         raise ValueError(f"{_shown(text)} given, a fraction of a byte; {_SIZE_ALLOWED}")
     if size > MAX_INTEGER:
-        raise ValueError(f"{_shown(text)} given; {_SIZE_ALLOWED}")
+        raise ValueError(f"{_shown(text)} given; too large; {_SIZE_ALLOWED}")
     return size
 
 
@@ -76,7 +76,7 @@ def parse_cpus(text: str) -> int:
         )
     millicpus = int(f"{match[1]}{fraction:0<{_MILLI_DIGITS}}")
     if millicpus == 0:
-        raise ValueError(f"{_shown(text)} given; a number of CPUs above 0 is allowed")
+        raise ValueError(f"{_shown(text)} given; a number of CPUs from 0.01 is allowed")
     return millicpus
 
 
@@ -126,6 +126,11 @@ def format_size(size: int) -> str:
         if round(abs(value), 1) < _STEP or unit == _SIZE_UNITS[-1]:
             return f"{_trimmed(f'{value:.1f}')} {unit}iB"
     raise AssertionError("the last unit takes everything")
+
+
+def format_cpus(millicpus: int) -> str:
+    """Thousandths of a CPU as CPUs: "0.5", "1024"."""
+    return _trimmed(f"{millicpus / 1000:.3f}")
 
 
 def format_duration(seconds: float) -> str:

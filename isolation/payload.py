@@ -29,6 +29,8 @@ EXECUTING: Final = b"\x01"
 EXEC_STEP: Final = "execute the command"
 DEFAULT_PATH: Final = b"/usr/local/bin:/usr/bin:/bin"
 _NO_INTERPRETER: Final = "the interpreter or loader that it names does not exist"
+_NOT_IN_PRIVATE: Final = "no such file in the job, which has this directory to itself"
+_PRIVATE: Final = tuple(os.fsencode(f"{place}/") for place in mounts.PRIVATE_DIRECTORIES)
 _SEPARATOR: Final = b"\0"
 # Bytes that are not UTF-8 become four characters each, and the whole must fit into a record.
 MAX_REPORT_BYTES: Final = 512
@@ -185,9 +187,11 @@ def _exec_path(path: bytes, command: Command) -> None:
     try:
         os.execve(path, command.argv, command.env)  # noqa: S606 - no shell is the point
     except FileNotFoundError:
-        if not os.path.exists(path):
-            raise
-        raise FileNotFoundError(errno.ENOENT, _NO_INTERPRETER, path) from None
+        if os.path.exists(path):
+            raise FileNotFoundError(errno.ENOENT, _NO_INTERPRETER, path) from None
+        if path.startswith(_PRIVATE):
+            raise FileNotFoundError(errno.ENOENT, _NOT_IN_PRIVATE, path) from None
+        raise
 
 
 def _report(status_fd: int, step: str, error: BaseException) -> None:

@@ -39,6 +39,7 @@ _NAMESPACES: Final = (
     ("uts", "uts", "max_uts_namespaces", "CONFIG_UTS_NS"),
     ("cgroup", "cgroup", "max_cgroup_namespaces", "CONFIG_CGROUPS"),
 )
+_LEAST_ROOM: Final = 64 * 2**20
 _INOTIFY_LEAST: Final = (("max_user_instances", 16), ("max_user_watches", 1024))
 
 
@@ -87,6 +88,7 @@ def features(host: Host) -> list[Feature]:
         _inotify(host),
         _swap(host),
         _state_dir(host),
+        _room(host),
     ]
 
 
@@ -166,6 +168,20 @@ def _state_dir(host: Host) -> Feature:
             "the machine, and log pages are charged to the job's monitor and cannot be reclaimed"
         )
     return _enforced_unless("state-dir", why, "set state_dir to a directory on a disk")
+
+
+def _room(host: Host) -> Feature:
+    """Whether jobs, their output and their ends can be stored for a while."""
+    try:
+        status = os.statvfs(host.state_dir)
+    except OSError as error:
+        why: str | None = f"{host.state_dir}: {error.strerror}"
+    else:
+        free = status.f_bavail * status.f_frsize
+        why = None
+        if free < _LEAST_ROOM:
+            why = f"{free // 2**20} MiB are free below {host.state_dir}"
+    return _enforced_unless("state-dir-room", why, "remove ended jobs, or make room otherwise")
 
 
 def _mount_of(path: str, mounts: tuple[Mount, ...]) -> Mount | None:

@@ -16,7 +16,7 @@ import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from isolation.cgroup_root import LIMIT_CONTROLLERS, find_root
 from isolation.cgroups import CgroupTree
@@ -36,9 +36,13 @@ from runner.submission import Submissions
 from runner.supervisor import Supervisor
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from runner.config import Config
 
 _logger: Final = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 _POOL_THREADS: Final = 4
 _BACKLOG: Final = 512
@@ -56,10 +60,12 @@ async def serve(config: Config) -> None:
         loop.add_signal_handler(number, ended.set)
     async with AsyncExitStack() as stack:
         try:
-            supervisor, service = await _assemble(config, stack)
-            await _open_socket(config, service, stack)
+            supervisor = await _unless(ended, _start(config, stack))
         except (CgroupError, CgroupRootError, OSError, StoreError, statedir.InUseError) as error:
             raise StartError(str(error)) from error
+        if supervisor is None:
+            _logger.info("told to stop before it was ready; jobs go on without me")
+            return
         counts = supervisor.store.counts()
         _logger.info(
             "%s ready on %s: %d running, %d queued",
@@ -68,6 +74,26 @@ async def serve(config: Config) -> None:
         await ended.wait()
         running = supervisor.store.counts()[State.RUNNING]
         _logger.info("stopping; %d running jobs go on without me", running)
+
+
+async def _unless(ended: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:
+    """What `work` gives, or None when the end comes first: it is cancelled then."""
+    task = asyncio.ensure_future(work)
+    end = asyncio.ensure_future(ended.wait())
+    await asyncio.wait((task, end), return_when=asyncio.FIRST_COMPLETED)
+    end.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.wait((task,))
+    return None
+
+
+async def _start(config: Config, stack: AsyncExitStack) -> Supervisor:
+    """Everything up to the first client."""
+    supervisor, service = await _assemble(config, stack)
+    await _open_socket(config, service, stack)
+    return supervisor
 
 
 async def _assemble(config: Config, stack: AsyncExitStack) -> tuple[Supervisor, Service]:

@@ -28,7 +28,14 @@ class OsText(bytes):
     __slots__ = ()
 
 
-JobRef = Annotated[str, Meta(min_length=1, max_length=64)]
+JobRef = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=64,
+        description="an id, 4 or more characters of one, or a name, at most 64 characters",
+    ),
+]
 Name = Annotated[
     str,
     Meta(

@@ -10,6 +10,7 @@ directory sees to that.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 import stat
@@ -33,6 +34,8 @@ __all__ = ["Job", "JobActiveError", "NewJob", "NoSuchJobError", "Store", "StoreE
 SUBMIT: Final = "submit"
 REMOVE: Final = "remove"
 
+_logger: Final = logging.getLogger(__name__)
+
 MAX_MATCHES: Final = 20
 # A page of the protocol's list is one frame; the specs that go into it stay below that.
 PAGE_SPEC_BYTES: Final = 3 * 1024 * 1024
@@ -44,6 +47,8 @@ _SETTINGS: Final = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
 )
+# Some hundred commits.
+_RESERVE_BYTES: Final = 1024 * 1024
 # By the beginning of SQLite's name for the error.
 _REMEDIES: Final = {
     "SQLITE_NOTADB": "Move it aside with its -wal and -shm, and put back a copy; without one "
@@ -316,6 +321,25 @@ def _set_up(db: sqlite3.Connection, path: str) -> None:
             migrate(db)
         except SchemaError as error:
             raise StoreError(f"{path}: {error}") from None
+    _reserve_room(db, path)
+
+
+def _reserve_room(db: sqlite3.Connection, path: str) -> None:
+    """Make the files larger than they need be, so that a full disk does not stop the store.
+
+    The end of a job, and the removal of jobs that makes room, are stored in pages that are
+    there already: free ones of the database, and those of the write-ahead log, which SQLite
+    writes over from its beginning after a checkpoint (sqlite.org/wal.html).
+    """
+    try:
+        db.execute("CREATE TABLE reserve (room BLOB)")
+        db.execute("INSERT INTO reserve VALUES (zeroblob(?))", (_RESERVE_BYTES,))
+        db.execute("DROP TABLE reserve")
+        db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+    except sqlite3.Error as error:
+        _logger.warning("%s: no room can be kept back for a full disk: %s", path, error)
+        with contextlib.suppress(sqlite3.Error):
+            db.execute("DROP TABLE IF EXISTS reserve")
 
 
 def _check_wal(db: sqlite3.Connection, path: str) -> None:

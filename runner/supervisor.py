@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import time
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from isolation.errors import CgroupError
@@ -42,6 +43,8 @@ _logger: Final = logging.getLogger(__name__)
 
 # A store that cannot be written (a full disk) is tried again until it can.
 _RETRY_SECONDS: Final = 1.0
+# Said at once and then every minute, not every second.
+_TRIES_A_COMPLAINT: Final = 60
 _SETTLE_SECONDS: Final = 10.0
 
 
@@ -117,7 +120,12 @@ class Supervisor:
                 "job-active", given=job.id[:8], detail=f"it is {job.state.value}; stop it first"
             )
         self.directories.doom(job.id)
-        self.store.delete(job.id, time.time_ns(), uid)
+        try:
+            self.store.delete(job.id, time.time_ns(), uid)
+        except StoreError:
+            # A full disk: what is removed makes the room to say so.
+            await self._remove_doomed(job.id)
+            self.store.delete(job.id, time.time_ns(), uid)
         self.changes.announce(job.id)
         await self._remove_doomed(job.id)
 
@@ -228,11 +236,12 @@ class Supervisor:
 
     async def _surely(self, commit: Callable[[], object]) -> None:
         """Commit what has happened, however long the store cannot be written."""
-        while True:
+        for attempt in count():
             try:
                 commit()
             except StoreError as error:
-                _logger.error("what happened cannot be stored yet: %s", error)  # noqa: TRY400
+                if attempt % _TRIES_A_COMPLAINT == 0:
+                    _logger.error("what happened cannot be stored yet: %s", error)  # noqa: TRY400
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 return

@@ -81,4 +81,6 @@ def main(ctx: click.Context, socket_path: str | None) -> None:
 
     JOB is a job's id, the first 4 or more characters of one, or a job's name.
     """
-    ctx.obj = socket_path or None
+    if socket_path == "":
+        raise click.UsageError("--socket: '' given; the path of a socket is allowed")
+    ctx.obj = socket_path

@@ -56,6 +56,12 @@ def write(text: str) -> None:
         sys.stdout.write(text)
 
 
+def flush() -> None:
+    """Hand on what is buffered for stdout. Raises OSError."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
 def write_json(value: Any, *, line: bool = False) -> None:  # noqa: ANN401  any answer
     """One JSON document on stdout: indented, or on one line. All ASCII.
 
@@ -65,8 +71,8 @@ def write_json(value: Any, *, line: bool = False) -> None:  # noqa: ANN401  any 
 
     document = json.dumps(_jsonable(value), indent=None if line else 2)
     write(document + "\n")
-    if line and sys.stdout is not None:
-        sys.stdout.flush()
+    if line:
+        flush()
 
 
 def _jsonable(value: Any) -> Any:  # noqa: ANN401  any answer

@@ -7,7 +7,7 @@ it means that a reader is gone is for the verb to decide.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from client import protocol
 from client.cli.common import say
@@ -17,7 +17,7 @@ from client.units import format_size
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_STDERR_FD = 2
+STDERR_FD: Final = 2
 
 
 def write_batch(
@@ -31,7 +31,7 @@ def write_batch(
             on_gap(item)
         else:
             stream, data = item
-            write(_STDERR_FD if stream == protocol.STDERR else 1, data)
+            write(STDERR_FD if stream == protocol.STDERR else 1, data)
 
 
 def _merged(batch: list[LogChunk | LogGap]) -> Iterator[LogGap | tuple[int, bytes]]:

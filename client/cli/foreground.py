@@ -1,7 +1,7 @@
 """A job in the foreground: its output here, our signals there, its exit status ours.
 
-A foreground job belongs to its terminal: Ctrl-C, SIGTERM, SIGHUP and a reader that closed
-our output stop it, as they would end a plain command. Only `--detach` leaves it alone.
+A foreground job belongs to its terminal: Ctrl-C, SIGTERM, SIGHUP, SIGQUIT and a reader that
+closed our output end it, as they would end a plain command. Only `--detach` leaves it alone.
 
 The main thread sits in a blocking read or write. Python runs signal handlers between
 system calls and repeats the interrupted one (PEP 475), so nothing is lost; the handler
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from client.records import JobStatus
 
 _FAILURE: Final = 125
+_READER_GONE: Final = 128 + signal.SIGPIPE
 _KILLING_INTERRUPTS: Final = 2
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class _Left(BaseException):
@@ -76,7 +77,7 @@ def _follow(client: Client, control: Control) -> int:
         job = client.wait(control.job)
     for line in last_words(job, os.getuid()):
         say(line)
-    return job["result"]["exit_status"] if job["result"] else _FAILURE
+    return output.exit_status(job["result"]["exit_status"] if job["result"] else _FAILURE)
 
 
 class Control:
@@ -146,10 +147,14 @@ class Control:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._interrupts += number == signal.SIGINT
+        if number == signal.SIGQUIT:
+            # Ctrl-\ is what is pressed when Ctrl-C does not help.
+            self._interrupts = _KILLING_INTERRUPTS
         kill = self._interrupts >= _KILLING_INTERRUPTS
         was_away = self._away or not self.job
         if self.job:
-            again = "" if kill else "; press Ctrl-C again to kill it"
+            asks = number == signal.SIGINT and not kill
+            again = "; press Ctrl-C again to kill it" if asks else ""
             say(f"{'killing' if kill else 'stopping'} {short(self.job)}{again}")
         self.stop()
         # Still nobody to ask, and the user insists: the terminal is theirs.
@@ -165,7 +170,8 @@ class Control:
         except ClientError as error:
             # While it is away the request is kept; a refusal (the job was removed) is final.
             self._wanted = self._away = is_away(error)
-            then = "; it will be asked when it is back; press Ctrl-C again to leave"
+            then = "; it will be asked when it is back"
+            then += "; press Ctrl-C again to leave" if self._interrupts else ""
             say(describe(error) + (then if self._away else ""))
 
 
@@ -175,6 +181,13 @@ class _Output:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._closed: set[int] = set()
+        self._failed = False
+
+    def exit_status(self, status: int) -> int:
+        """`status`, unless output was lost: then never 0, and 125 when it was no reader's doing."""
+        if self._failed:
+            return _FAILURE
+        return status or (_READER_GONE if self._closed else 0)
 
     def write(self, descriptor: int, data: bytes) -> None:
         if descriptor in self._closed:
@@ -184,6 +197,7 @@ class _Output:
         except OSError as error:
             self._closed.add(descriptor)
             if error.errno != errno.EPIPE:
+                self._failed = True
                 name = "stderr" if descriptor == 2 else "stdout"  # noqa: PLR2004
                 say(f"cannot write to {name} ({error.strerror}); stopping the job")
             self._control.stop()

@@ -6,13 +6,14 @@ it cannot be taken for a status of the job. The verbs raise; this module alone d
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from client.cli.common import say
+from client.cli.common import flush, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,12 +22,15 @@ FAILURE: Final = 125
 INTERRUPTED: Final = 128 + 2
 READER_GONE: Final = 128 + 13
 
+# What write(2) fails with, and nothing else that runctl does without saying on which file.
+_OUTPUT_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+
 
 def guarded(body: Callable[[], Any]) -> Any:  # noqa: ANN401  a verb's result
     """Run a verb, flush its output; click.exceptions.Exit for what click would handle its way."""
     try:
         result = body()
-        _flush()
+        flush()
     except BrokenPipeError:
         _drop_output()
         raise click.exceptions.Exit(READER_GONE) from None
@@ -62,21 +66,33 @@ def _failure(error: Exception) -> int:
     if isinstance(error, ClientError):
         say(describe(error))
     elif isinstance(error, OSError):
-        where = f" {error.filename!r}" if error.filename else ""
-        say(f"{error.strerror or error}{where}")
+        say(_file_error(error))
     else:
         say(f"a defect: {type(error).__name__}: {error} (RUNCTL_DEBUG=1 shows where)")
     _drop_output()
     return FAILURE
 
 
+def _file_error(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    if error.filename:
+        return f"{reason} {error.filename!r}"
+    return f"cannot write to stdout: {reason}" if error.errno in _OUTPUT_ERRORS else reason
+
+
 def _open_standard_descriptors() -> None:
-    """Open /dev/null on a closed 0, 1 or 2: else the socket would become "stdout"."""
+    """Occupy a closed 0, 1 or 2: else the socket would become "stdout".
+
+    For reading only, so that a write fails (EBADF) as it does for every other program.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            os.open(os.devnull, os.O_RDONLY)
+    if sys.stdout is None:
+        # Python gave up on the closed descriptor as it started; what is written must fail.
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def _escape_unencodable() -> None:
@@ -84,12 +100,6 @@ def _escape_unencodable() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _flush() -> None:
-    # None when the descriptor was closed as Python started.
-    if sys.stdout is not None:
-        sys.stdout.flush()
 
 
 def _drop_output() -> None:

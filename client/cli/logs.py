@@ -38,10 +38,23 @@ def command(socket_path: str | None, *, job: str, cursor: int, follow: bool, as_
 
 
 def _write_bytes(stream: LogStream) -> None:
-    from client.cli.copy import say_gap, write_all, write_batch
+    from client.cli.copy import say_gap, write_batch
 
     for batch in stream.batches():
-        write_batch(batch, say_gap, write_all)
+        write_batch(batch, say_gap, _write)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    from client.cli.copy import STDERR_FD, write_all
+    from client.errors import ClientError
+
+    try:
+        write_all(descriptor, data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = "stderr" if descriptor == STDERR_FD else "stdout"
+        raise ClientError(f"cannot write to {name}: {error.strerror}") from error
 
 
 def _write_lines(stream: LogStream) -> None:

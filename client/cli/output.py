@@ -88,7 +88,16 @@ def _time_limit(limits: Limits) -> str:
 
 def _by(result: JobResult, uid: int | None) -> str:
     who = result.get("stopped_by_uid")
-    return "" if who is None or who == uid else f" by uid {who}"
+    return "" if who is None or who == uid else f" by {_user(who)}"
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return printable(pwd.getpwuid(uid).pw_name)
+    except (KeyError, OverflowError):
+        return f"uid {uid}"
 
 
 def _refused_forks(limits: Limits, hits: int) -> str:
@@ -179,7 +188,8 @@ def job_record(job: JobStatus) -> str:
     if job.get("usage"):
         facts += [("usage", text) for text in _figures(job["usage"] or {})]
     if job["result"]:
-        facts += [("result", text) for text in _figures(job["result"])]
+        lines = [*_exit_lines(job["result"]), *_figures(job["result"])]
+        facts += [("result", text) for text in lines]
     return record(facts)
 
 
@@ -193,7 +203,8 @@ def record(facts: Iterable[tuple[str, str]]) -> str:
 
 
 def _identity(job: JobStatus) -> list[tuple[str, str]]:
-    state = how_it_ended(job) if job["result"] else job["state"]
+    # After "state" the rest of a sentence reads well without its verb.
+    state = how_it_ended(job).removeprefix("was ") if job["result"] else job["state"]
     if job.get("pid") is not None:
         state += f", monitor's pid {job['pid']}"
     user = f"{printable(job['user'])} (uid {job['uid']}, gid {job['gid']})"
@@ -209,6 +220,16 @@ def _identity(job: JobStatus) -> list[tuple[str, str]]:
         ("user", user),
         ("network", printable(job["network"])),
     ]
+
+
+def _exit_lines(result: JobResult) -> list[str]:
+    """How the first process ended, when it ran, and what `run` and `wait` exit with."""
+    lines = []
+    if result["exit_code"] is not None:
+        lines.append(f"exit code {result['exit_code']}")
+    if result["signal"] is not None:
+        lines.append(f"signal {signal_name(result['signal'])}")
+    return [*lines, f"exit status {result['exit_status']}"]
 
 
 def _times(job: JobStatus) -> list[tuple[str, str]]:

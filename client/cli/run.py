@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from client.cli import params
-from client.cli.common import json_option, open_client, write, write_json
+from client.cli.common import flush, open_client, say, write, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +25,8 @@ OPTIONS: Final = {
     "limits.pids_max": "--pids",
     "limits.timeout_seconds": "--timeout",
     "limits.io": "--io-read/--io-write",
+    "limits.io.read_bytes_per_second": "--io-read",
+    "limits.io.write_bytes_per_second": "--io-write",
     "network": "--net",
     "name": "--name",
     "env": "--env",
@@ -75,7 +77,7 @@ OPTIONS: Final = {
 @click.option("--cwd", metavar="DIR", help="Directory to run in (default: this one).")
 @click.option("--user", metavar="USER", help="Run as this user (root and admins only).")
 @click.option("-d", "--detach", is_flag=True, help="Print the job's id and leave it running.")
-@json_option
+@click.option("--json", "as_json", is_flag=True, help="With -d: write JSON.")
 @click.argument("command", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
 def command(socket_path: str | None, /, **options: Any) -> int:  # noqa: ANN401  click's values
@@ -88,27 +90,50 @@ def command(socket_path: str | None, /, **options: Any) -> int:  # noqa: ANN401 
     """
     if options["as_json"] and not options["detach"]:
         raise click.UsageError("--json goes with --detach; `runctl wait --json` gives the result")
-    arguments = _arguments(options)
+    if options["cwd"] == "":
+        raise click.UsageError("--cwd: '' given; a directory is allowed")
+    arguments, words = _arguments(options), _words(options)
     if options["detach"]:
-        return _detach(socket_path, arguments, as_json=options["as_json"])
+        return _detach(socket_path, arguments, words, as_json=options["as_json"])
     from client.cli.foreground import run_in_foreground
 
-    return run_in_foreground(socket_path, arguments, OPTIONS)
+    return run_in_foreground(socket_path, arguments, words)
 
 
-def _detach(socket_path: str | None, arguments: dict[str, Any], *, as_json: bool) -> int:
+def _words(options: dict[str, Any]) -> dict[str, str]:
+    """OPTIONS, with the one option for disk bandwidth where only one was typed."""
+    typed = [name for name in ("read", "write") if options[f"io_{name}"]]
+    word = f"--io-{typed[0]}" if len(typed) == 1 else OPTIONS["limits.io"]
+    return {**OPTIONS, "limits.io": word, "limits.io.path": word}
+
+
+def _detach(
+    socket_path: str | None, arguments: dict[str, Any], words: dict[str, str], *, as_json: bool
+) -> int:
     from client.errors import ClientError, RequestRefused, describe
 
     with open_client(socket_path) as client:
         try:
             job = client.submit(**arguments)
         except RequestRefused as error:
-            raise ClientError(describe(error, OPTIONS)) from error
+            raise ClientError(describe(error, words)) from error
+    try:
+        _print_id(job, as_json=as_json)
+    except BrokenPipeError:
+        say(f"job {job} was submitted")
+        raise
+    except OSError as error:
+        text = f"job {job} was submitted; cannot write its id to stdout: {error.strerror}"
+        raise ClientError(text) from error
+    return 0
+
+
+def _print_id(job: str, *, as_json: bool) -> None:
     if as_json:
         write_json({"job": job})
     else:
         write(f"{job}\n")
-    return 0
+    flush()
 
 
 def _arguments(options: dict[str, Any]) -> dict[str, Any]:
@@ -160,7 +185,10 @@ def _absolute(path: str) -> str:
 
 def _environment(settings: Iterable[str]) -> dict[str | bytes, str | bytes]:
     """The caller's whole environment with the settings over it."""
-    environment: dict[str | bytes, str | bytes] = {key: os.environb[key] for key in os.environb}
+    from client.submission import own_environment
+
+    environment: dict[str | bytes, str | bytes] = {}
+    environment.update(own_environment().items())
     for setting in settings:
         name, equals, value = os.fsencode(setting).partition(b"=")
         if not name:

@@ -203,7 +203,7 @@ class Connection(asyncio.Protocol):
             self._refuse(request_id, Refusal("cancelled"))
         except StoreError as error:
             _logger.error("request refused: %s", error)  # noqa: TRY400 - the text says it all
-            self._refuse(request_id, Refusal("internal", detail="the store cannot be used"))
+            self._refuse(request_id, Refusal("store-error", detail=str(error)))
         except Exception as error:  # noqa: BLE001 - the client must be answered
             self._own_up(request_id, error)
         finally:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import signal
+import subprocess
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,7 +18,6 @@ from tests.kernel.harness import wait_until
 from tests.kernel.hostile import no_defect_in_the_log  # noqa: F401 - used by every test here
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
 
     from tests.kernel.harness import Daemon
@@ -128,6 +129,12 @@ def test_the_environment_is_the_callers_and_nothing_else(daemon: Daemon) -> None
     seen = dict(item.split("=", 1) for item in done.stdout.split("\0")[:-1])
     outside = daemon._as_user("alice", "/", env)["env"]
     assert seen == {**outside, "NEW": "x=y"}
+
+
+def test_a_caller_without_a_locale_gets_no_other_one_in_the_job(daemon: Daemon) -> None:
+    done = daemon.runctl("run", "--", "env", user="alice", env={"LANG": "C"})
+    assert "LANG=C" in done.stdout.splitlines()
+    assert "LC_CTYPE" not in done.stdout
 
 
 def test_a_variable_given_with_env_wins_over_the_callers(daemon: Daemon) -> None:
@@ -286,7 +293,7 @@ def test_stop_gives_the_job_its_grace_and_then_kills_it(daemon: Daemon) -> None:
         inside.wait_for_output(client, job, b"ready")
         stopped = daemon.runctl("stop", "--grace", "0.2", job)
         result = client.status(job)["result"]
-    assert (stopped.stdout, stopped.returncode) == (f"{job[:8]} was stopped by uid 0\n", 0)
+    assert (stopped.stdout, stopped.returncode) == (f"{job[:8]} was stopped by root\n", 0)
     assert result is not None
     assert (result["reason"], result["signal"], result["exit_status"]) == ("stopped", 9, 137)
 
@@ -408,6 +415,29 @@ def test_a_second_ctrl_c_kills_a_job_that_does_not_listen(daemon: Daemon) -> Non
         _, stderr = process.communicate(timeout=8)
     assert process.returncode == 137
     assert b"killing" in stderr
+
+
+def test_sigquit_kills_at_once(daemon: Daemon) -> None:
+    with foreground(daemon, DEAF) as process:
+        process.send_signal(signal.SIGQUIT)
+        _, stderr = process.communicate(timeout=8)
+    assert process.returncode == 137
+    assert b"killing" in stderr
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+@pytest.mark.parametrize("script", ["seq 100000", "echo hi", "echo hi; exit 3"])
+def test_output_that_could_not_be_delivered_is_never_a_success(
+    daemon: Daemon, script: str, redirection: str
+) -> None:
+    runctl = daemon._runctl_command(("run", "--", "sh", "-c", script))
+    line = f"exec {shlex.join(runctl)} {redirection}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], **daemon._as_user("alice", "/", None),
+        stderr=subprocess.PIPE, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 125
+    assert b"cannot write to stdout" in done.stderr
 
 
 def test_a_reader_that_goes_away_ends_the_job_as_it_would_a_plain_command(daemon: Daemon) -> None:

@@ -15,7 +15,12 @@ from client.errors import (
     describe,
 )
 
-OPTIONS = {"limits.memory_max_bytes": "--mem", "limits.cpu_max_millicpus": "--cpus", "env": "--env"}
+OPTIONS = {
+    "limits.memory_max_bytes": "--mem",
+    "limits.cpu_max_millicpus": "--cpus",
+    "limits.io.read_bytes_per_second": "--io-read",
+    "env": "--env",
+}
 _scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary())
 
 
@@ -43,10 +48,18 @@ def test_a_size_out_of_bounds_is_shown_in_units() -> None:
             "limits.cpu_max_millicpus",
             "5",
             "10 to 1024000",
-            "--cpus: 5 thousandths of a CPU given; 10 to 1024000 thousandths of a CPU allowed",
+            "--cpus: 0.005 CPUs given; 0.01 to 1024 CPUs allowed",
         ),
         ("limits.timeout_seconds", "-1.0", "0.001 to 315360000",
-         "limits.timeout_seconds: -1.0 s given; 0.001 to 315360000 s allowed"),
+         "limits.timeout_seconds: -1.0 s given; 0.001 s to 3650 d allowed"),
+        ("limits.timeout_seconds", "8639999913600.0", "0.001 to 315360000",
+         "limits.timeout_seconds: 99999999 d given; 0.001 s to 3650 d allowed"),
+        ("limits.timeout_seconds", "1e+400", "0.001 to 315360000",
+         "limits.timeout_seconds: 1e+400 s given; 0.001 s to 3650 d allowed"),
+        ("grace_seconds", "7200.0", "0 to 3600",
+         "grace_seconds: 2 h given; 0 s to 1 h allowed"),
+        ("limits.io[1].read_bytes_per_second", "1", "4096 to 1125899906842624",
+         "--io-read: 1 byte a second given; 4 KiB to 1 PiB a second allowed"),
         ("limits.pids_max", "0", "1 to 4194304", "limits.pids_max: 0 given; 1 to 4194304 allowed"),
         ("argv[3]", "10485760 bytes", "at most 131071 bytes",
          "argv[3]: 10485760 bytes given; at most 131071 bytes allowed"),
@@ -79,6 +92,11 @@ def test_a_code_without_data_still_says_what_to_do() -> None:
     assert "runctl ps --all" in describe(RequestRefused("no-such-job"))
     assert "same release" in describe(RequestRefused("unsupported-protocol"))
     assert "its log" in describe(RequestRefused("internal", detail="KeyError"))
+
+
+def test_a_job_named_by_too_few_letters_is_told_so() -> None:
+    assert "at least 4 characters" in describe(RequestRefused("no-such-job", given="ab"))
+    assert "at least" not in describe(RequestRefused("no-such-job", given="abcd"))
 
 
 def test_a_code_of_a_later_daemon_is_shown() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from client import protocol
 from client.errors import ClientError, RequestRefused
-from client.submission import build_submission, current_directory, current_umask
+from client.submission import build_submission, current_directory, current_umask, own_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,10 +22,29 @@ def test_the_callers_directory_environment_and_umask_are_the_defaults() -> None:
     args = build_submission(["make"])
     assert args["cwd"] == os.getcwd()
     assert {protocol.to_bytes(k): protocol.to_bytes(v) for k, v in args["env"].items()} == dict(
-        os.environb
+        own_environment()
     )
     assert args["umask"] == current_umask()
     assert set(args) == {"argv", "cwd", "env", "umask"}
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"LANG": "C"}, {"LC_CTYPE": "C"}, {"LC_CTYPE": "C.UTF-8"}, {"LC_CTYPE": "POSIX"},
+              {"LC_ALL": "C"}, {"LC_CTYPE": "xx"}],
+    ids=str,
+)  # fmt: skip
+def test_the_locale_that_python_gave_itself_is_not_the_callers(given: dict[str, str]) -> None:
+    script = "from client.submission import own_environment as env; print(env())"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=given
+    )
+    seen = ast.literal_eval(done.stdout)
+    assert seen == {os.fsencode(key): os.fsencode(value) for key, value in given.items()}
+
+
+def test_a_locale_that_the_program_chose_later_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_CTYPE", "de_DE.UTF-8")
+    assert own_environment()[b"LC_CTYPE"] == b"de_DE.UTF-8"
 
 
 def test_the_umask_is_read_and_stays() -> None:

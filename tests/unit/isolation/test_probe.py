@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from isolation import mountinfo
+from isolation import probe as probing
 from isolation.probe import Feature, Host, features, probe
 
 ALL = frozenset({"cpu", "io", "memory", "pids"})
@@ -41,7 +42,7 @@ def host(tmp_path: Path) -> Host:
         write(proc, f"sys/user/max_{name}_namespaces", "1000\n")
     for name in FILES:
         write(root, name)
-    return Host(str(root), ALL, "/var/lib/runnerd", str(proc))
+    return Host(str(root), ALL, str(tmp_path), str(proc))
 
 
 def finding(host: Host, name: str) -> Feature:
@@ -53,6 +54,18 @@ def test_a_host_that_lacks_nothing_enforces_everything(host: Host) -> None:
     found = features(host)
     assert {feature.status for feature in found} == {"enforced"}
     assert len({feature.name for feature in found}) == len(found)
+
+
+def test_a_state_directory_without_room_is_said_to_have_none(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert finding(host, "state-dir-room").status == "enforced"
+    monkeypatch.setattr(probing, "_LEAST_ROOM", 2**62)
+    feature = finding(host, "state-dir-room")
+    assert feature.status == "unavailable"
+    assert "MiB are free" in str(feature.why)
+    missing = finding(host._replace(state_dir="/nowhere"), "state-dir-room")
+    assert missing.why == "/nowhere: No such file or directory"
 
 
 @pytest.mark.parametrize("name", FILES[1:])

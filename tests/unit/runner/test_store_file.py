@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import sqlite3
@@ -171,3 +172,14 @@ def test_what_cannot_be_opened_is_refused(tmp_path: pathlib.Path) -> None:
     assert refusal(str(tmp_path / "link")).startswith("cannot be opened: Too many levels")
     os.mkfifo(tmp_path / "fifo")
     assert refusal(str(tmp_path / "fifo")) == "not a regular file"
+
+
+def test_room_is_kept_back_for_a_full_disk_and_taken_once(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "db"
+    with contextlib.closing(Store.open(str(path))):
+        assert (tmp_path / "db-wal").stat().st_size > 1024 * 1024
+    size = path.stat().st_size
+    assert size > 1024 * 1024
+    with contextlib.closing(Store.open(str(path))):
+        assert (tmp_path / "db-wal").stat().st_size > 1024 * 1024
+    assert path.stat().st_size == size

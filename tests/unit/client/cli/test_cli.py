@@ -176,14 +176,44 @@ def test_a_full_disk_is_said(daemon: FakeDaemon, make_job: Job) -> None:
     finally:
         os.close(full)
     assert status == 125
-    assert err == b"runctl: No space left on device\n"
+    assert err == b"runctl: cannot write to stdout: No space left on device\n"
+
+
+@pytest.mark.parametrize("arguments", [["ps"], ["ps", "--json"], ["--help"], ["logs", "3f2a"]])
+def test_output_that_cannot_be_written_is_never_a_success(
+    daemon: FakeDaemon, make_job: Job, arguments: list[str]
+) -> None:
+    daemon.answer("list", {"jobs": [make_job()], "next": None})
+
+    def logs(session: Session, request: dict[str, Any]) -> None:
+        session.event(request, 1, {"offset": 0, "runs": [[1, 3, 0]], "data": b"abc"})
+        session.ok(request, {"cursor": 3, "status": make_job()})
+
+    daemon.handlers["logs"] = logs
+    line = f"exec {' '.join(COMMAND)} --socket {daemon.path} {' '.join(arguments)} "
+    for how, reason in (
+        (">&-", b"Bad file descriptor"),
+        (">/dev/full", b"No space left on device"),
+    ):
+        done = subprocess.run(
+            ["/bin/sh", "-c", line + how], stderr=subprocess.PIPE, timeout=30, check=False
+        )
+        assert (done.returncode, done.stderr) == (
+            125, b"runctl: cannot write to stdout: " + reason + b"\n",
+        )  # fmt: skip
+
+
+def test_an_empty_socket_is_refused_not_taken_as_the_usual_one(runctl: Runctl) -> None:
+    status, _, err = runctl("--socket", "", "ps")
+    assert status == 125
+    assert "--socket: '' given" in err
 
 
 def test_closed_descriptors_do_not_become_the_socket(daemon: FakeDaemon, make_job: Job) -> None:
     daemon.answer("status", make_job())
     script = f"exec {' '.join(COMMAND)} --socket {daemon.path} status 3f2a <&- >&- 2>&-"
     done = subprocess.run(["/bin/sh", "-c", script], timeout=30, check=False)
-    assert done.returncode == 0
+    assert done.returncode == 125
     assert [request["op"] for request in daemon.seen] == ["hello", "status"]
 
 

@@ -170,7 +170,9 @@ def test_other_ends_of_a_foreground_command_stop_the_job(
     daemon.wait_for("logs")
     process.send_signal(number)
     assert daemon.wait_for("stop")["kill"] is False
-    assert finish(process)[0] == 143
+    status, _, err = finish(process)
+    assert status == 143
+    assert err.startswith(b"runctl: stopping 3f2a81c0\n")
 
 
 def test_signals_that_were_ignored_stay_ignored(
@@ -242,8 +244,64 @@ def test_a_full_disk_stops_the_job_and_says_so(
     script.print(1, b"x")
     daemon.wait_for("stop")
     status, _, err = finish(process)
-    assert status == 143
+    assert status == 125
     assert b"cannot write to stdout (No space left on device); stopping the job" in err
+    assert b"Ctrl-C" not in err
+
+
+@pytest.mark.parametrize("exit_status", [0, 3])
+def test_a_job_that_ends_well_is_no_success_when_its_output_was_lost(
+    script: Script, start: Start, exit_status: int
+) -> None:
+    script.printed = [(1, b"x")]
+    script.result = {"exit_code": exit_status, "exit_status": exit_status}
+    full = os.open("/dev/full", os.O_WRONLY)
+    process = start(stdout=full)
+    os.close(full)
+    assert finish(process)[0] == 125
+
+
+@pytest.mark.parametrize(("exit_status", "ours"), [(0, 141), (3, 3)])
+def test_a_job_that_ends_well_without_its_reader_is_as_if_sigpipe_had_ended_it(
+    script: Script, start: Start, exit_status: int, ours: int
+) -> None:
+    script.printed = [(1, b"x")]
+    script.result = {"exit_code": exit_status, "exit_status": exit_status}
+    reader, writer = os.pipe()
+    process = start(stdout=writer)
+    os.close(writer)
+    os.close(reader)
+    assert finish(process)[0] == ours
+
+
+@pytest.mark.parametrize(("closed", "stream"), [(">&-", 1), ("2>&-", 2), ("<&- >&- 2>&-", 1)])
+def test_a_closed_descriptor_takes_no_output_and_never_becomes_the_socket(
+    script: Script, start: Start, daemon: FakeDaemon, closed: str, stream: int
+) -> None:
+    script.printed = [(stream, b"into the socket?")]
+    process = start(prefix=("/bin/sh", "-c", f'exec "$@" {closed}', "sh"))
+    assert finish(process)[0] == 125
+    known = {"hello", "submit", "logs", "stop", "credit", "cancel"}
+    assert {request["op"] for request in daemon.seen} <= known
+
+
+def test_a_closed_descriptor_that_nobody_needs_is_no_failure(script: Script, start: Start) -> None:
+    script.printed = [(1, b"hi")]
+    process = start(prefix=("/bin/sh", "-c", 'exec "$@" <&- 2>&-', "sh"))
+    assert finish(process) == (0, b"hi", b"")
+
+
+def test_sigquit_kills_as_a_second_ctrl_c_does(
+    script: Script, start: Start, daemon: FakeDaemon
+) -> None:
+    script.ends = False
+    process = start()
+    daemon.wait_for("logs")
+    process.send_signal(signal.SIGQUIT)
+    assert daemon.wait_for("stop") == {"job": JOB_ID, "kill": True}
+    status, _, err = finish(process)
+    assert status == 143
+    assert err.startswith(b"runctl: killing 3f2a81c0\n")
 
 
 def test_a_stdout_that_somebody_made_non_blocking_loses_nothing(

@@ -33,7 +33,8 @@ MIB = 1024 * 1024
         ({"reason": "timeout"}, {"timeout_seconds": 10}, "ended at its time limit of 10 s"),
         ({"reason": "timeout"}, {}, "ended at its time limit"),
         ({"reason": "stopped", "stopped_by_uid": 1000}, {}, "was stopped"),
-        ({"reason": "stopped", "stopped_by_uid": 0}, {}, "was stopped by uid 0"),
+        ({"reason": "stopped", "stopped_by_uid": 0}, {}, "was stopped by root"),
+        ({"reason": "stopped", "stopped_by_uid": 2**31 - 5}, {}, "was stopped by uid 2147483643"),
         ({"reason": "signal", "signal": 11}, {}, "was killed by signal 11 (SIGSEGV)"),
         ({"reason": "signal", "signal": 63}, {}, "was killed by signal 63"),
         (
@@ -128,7 +129,7 @@ def test_a_record_shows_command_limits_and_result(make_job: Job) -> None:
         "io": [{"path": b"/s\xff", "read_bytes_per_second": 10 * MIB,
                 "write_bytes_per_second": None, "device": "8:0"}],
     }  # fmt: skip
-    text = output.job_record(make_job(result={"exit_code": 3}, limits=limits))
+    text = output.job_record(make_job(result={"exit_code": 3, "exit_status": 3}, limits=limits))
     for line in (
         "state      ended with exit code 3",
         "command    make -j2 'a b'",
@@ -138,13 +139,35 @@ def test_a_record_shows_command_limits_and_result(make_job: Job) -> None:
         "           processes 64",
         "           time 10 min",
         "           IO of /s\\xff (device 8:0): read 10 MiB/s",
-        "result     time 12.345 s",
+        "result     exit code 3",
+        "           exit status 3",
+        "           time 12.345 s",
         "           CPU time 2.5 s",
         "           peak memory 256 MiB",
         "           output 12 B",
     ):
         assert line in text.splitlines()
     assert "PATH" not in text
+
+
+@pytest.mark.parametrize(
+    ("result", "state"),
+    [
+        ({"reason": "stopped", "stopped_by_uid": 0}, "stopped by root"),
+        ({"reason": "timeout"}, "ended at its time limit"),
+        ({"reason": "signal"}, "killed by signal 9 (SIGKILL)"),
+        ({"reason": "lost", "detail": "gone"}, "lost: gone"),
+        ({"reason": "launch-error", "detail": "no"}, "could not start: no"),
+    ],
+)
+def test_a_record_says_how_it_ended_and_with_what_signal_and_status(
+    make_job: Job, result: dict[str, Any], state: str
+) -> None:
+    ended = {"exit_code": None, "signal": 9, "exit_status": 137, **result}
+    lines = output.job_record(make_job(result=ended)).splitlines()
+    assert f"state      {state}" in lines
+    at = lines.index("result     signal 9 (SIGKILL)")
+    assert lines[at + 1] == "           exit status 137"
 
 
 def test_a_running_record_shows_usage_and_whose_job_it_is(make_job: Job) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -136,7 +138,58 @@ def test_a_limit_that_cannot_be_enforced_says_the_remedy(
     )
     status, _, err = runctl("run", "--io-read", "/:1M", "x")
     assert status == 125
-    assert err == "runctl: --io-read/--io-write: no io controller; enable it\n"
+    assert err == "runctl: --io-read: no io controller; enable it\n"
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "word"),
+    [
+        ("limits.io[0].write_bytes_per_second", ["--io-write", "/:1"], "--io-write"),
+        ("limits.io[0].write_bytes_per_second", ["--io-read", "/:1", "--io-write", "/:1"],
+         "--io-write"),
+        ("limits.io[0].path", ["--io-read", "/:1"], "--io-read"),
+        ("limits.io[0].path", ["--io-read", "/:1", "--io-write", "/:1"], "--io-read/--io-write"),
+    ],
+)  # fmt: skip
+def test_a_refused_rate_is_named_by_the_option_that_was_typed(
+    daemon: FakeDaemon, runctl: Runctl, field: str, typed: list[str], word: str
+) -> None:
+    allowed = "4096 to 1125899906842624"
+    daemon.refuse("submit", "invalid-argument", field=field, given="1", allowed=allowed)
+    assert runctl("run", *typed, "x")[2].startswith(f"runctl: {word}: 1")
+
+
+def test_an_empty_directory_is_refused_not_taken_as_this_one(
+    daemon: FakeDaemon, runctl: Runctl
+) -> None:
+    status, _, err = runctl("run", "--cwd", "", "x")
+    assert status == 125
+    assert "--cwd: '' given" in err
+    assert not daemon.seen
+
+
+def detached(daemon: FakeDaemon, stdout: int) -> tuple[int, bytes]:
+    """`runctl run -d` with that stdout: exit status and stderr."""
+    daemon.answer("submit", {"job": JOB_ID, "state": "queued"})
+    command = [sys.executable, "-m", "client.cli", "--socket", daemon.path, "run", "-d", "x"]
+    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, timeout=30, check=False)
+    os.close(stdout)
+    return done.returncode, done.stderr
+
+
+def test_an_id_that_cannot_be_printed_is_said_with_the_failure(daemon: FakeDaemon) -> None:
+    assert detached(daemon, os.open("/dev/full", os.O_WRONLY)) == (
+        125,
+        f"runctl: job {JOB_ID} was submitted; cannot write its id to stdout: "
+        "No space left on device\n".encode(),
+    )
+
+
+def test_an_id_that_nobody_reads_is_said_on_stderr(daemon: FakeDaemon) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    said = f"runctl: job {JOB_ID} was submitted\n".encode()
+    assert detached(daemon, writer) == (141, said)
 
 
 @pytest.mark.parametrize(

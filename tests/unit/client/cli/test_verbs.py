@@ -113,11 +113,12 @@ def test_stop_asks_all_then_waits_and_says_how_each_ended(
     daemon.handlers["status"] = lambda s, r: s.ok(r, make_job(job=ids[r["args"]["job"]]))
     daemon.answer("stop", {"state": "running"})
     daemon.handlers["wait"] = lambda s, r: s.ok(
-        r, make_job(job=r["args"]["job"], result={"reason": "stopped", "stopped_by_uid": 5})
+        r,
+        make_job(job=r["args"]["job"], result={"reason": "stopped", "stopped_by_uid": 2147483643}),
     )
     status, out, _ = runctl("stop", "--grace", "0", "one", "two")
     assert status == 0
-    assert out == "3f2a81c0 was stopped by uid 5\n77aa81c0 was stopped by uid 5\n"
+    assert out == "3f2a81c0 was stopped by uid 2147483643\n77aa81c0 was stopped by uid 2147483643\n"
     assert [args["job"] for args in daemon.args("stop")] == [JOB_ID, OTHER_ID]
     assert daemon.args("stop")[0] == {"job": JOB_ID, "grace_seconds": 0.0, "kill": False}
 
