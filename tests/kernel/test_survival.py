@@ -287,7 +287,8 @@ def test_a_store_that_somebody_holds_locked_is_waited_for(own_daemon: Daemon) ->
         store.execute("BEGIN IMMEDIATE")
         wait_until(lambda: has_ended(own_daemon, job))
         error = alice.error("submit", submission("true"))
-        assert "store" in error["detail"]
+        assert error["code"] == "store-error"
+        assert "locked" in error["detail"]
         store.rollback()
         assert alice.ok("wait", job=job)["result"]["exit_code"] == 7
         after = alice.ok("submit", submission("echo", "after"))["job"]
