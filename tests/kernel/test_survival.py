@@ -715,9 +715,7 @@ def test_a_stop_that_its_monitor_does_not_hear_ends_the_job_all_the_same(
     """A monitor that hangs (it is stopped here) must not keep what it was told to end."""
     own_daemon.start()
     with Wire(own_daemon) as alice:
-        job = alice.ok("submit", {"argv": ["sleep", "1000"], "cwd": "/"})["job"]
-        wait_until(lambda: alice.ok("status", job=job)["state"] == "running")
-        monitor = alice.ok("status", job=job)["pid"]
+        job, monitor = _sleeping(alice)
         try:
             payload = f"{own_daemon.cgroup_root}/job-{job}/payload/cgroup.events"
             wait_until(lambda: "populated 1" in _text(payload))
@@ -735,9 +733,7 @@ def test_a_cgroup_that_was_removed_in_part_does_not_keep_the_daemon_from_startin
     """Kill -9 in the middle of a clean-up: the job is lost, and the next daemon says so."""
     own_daemon.start()
     with Wire(own_daemon) as alice:
-        job = alice.ok("submit", {"argv": ["sleep", "1000"], "cwd": "/"})["job"]
-        wait_until(lambda: alice.ok("status", job=job)["state"] == "running")
-        monitor = alice.ok("status", job=job)["pid"]
+        job, monitor = _sleeping(alice)
     own_daemon.kill()
     os.kill(monitor, signal.SIGKILL)
     cgroup = f"{own_daemon.cgroup_root}/job-{job}"
@@ -746,6 +742,13 @@ def test_a_cgroup_that_was_removed_in_part_does_not_keep_the_daemon_from_startin
     with Wire(own_daemon) as alice:
         assert alice.ok("wait", job=job, timeout_seconds=20)["result"]["reason"] == "lost"
     assert not os.path.exists(cgroup)
+
+
+def _sleeping(alice: Wire) -> tuple[str, int]:
+    """A job that runs until it is ended, and the pid of its monitor."""
+    job = alice.ok("submit", submission("sleep", "1000"))["job"]
+    wait_until(lambda: alice.ok("status", job=job)["state"] == "running")
+    return job, alice.ok("status", job=job)["pid"]
 
 
 def _text(path: str) -> str:
