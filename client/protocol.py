@@ -20,8 +20,8 @@ MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 MAX_ARRAY_ITEMS: Final = 8192
 MAX_MAP_ITEMS: Final = 4096
 MAX_DEPTH: Final = 32
-# A request needs its root, args, argv, env, limits, io and up to 16 io entries.
-MAX_REQUEST_CONTAINERS: Final = 64
+# A request needs its root, args, argv, env, limits, up to 16 io entries, some hundred mounts.
+MAX_REQUEST_CONTAINERS: Final = 512
 MAX_ANSWER_CONTAINERS: Final = 200_000
 MAX_GREETING_BYTES: Final = 4096
 MAX_REQUEST_ID: Final = 2**32 - 1

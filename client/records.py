@@ -12,28 +12,120 @@ from typing import Literal, NotRequired, TypedDict
 Text = str | bytes
 # A mapping's key type is invariant: one of these for each kind of dict that a caller may have.
 Environment = Mapping[str, str] | Mapping[bytes, bytes] | Mapping[Text, Text]
-State = Literal["queued", "starting", "running", "ended"]
-Reason = Literal["exit", "signal", "oom", "timeout", "stopped", "launch-error", "log-error", "lost"]
-Network = Literal["none", "host"]
+State = Literal["queued", "starting", "running", "paused", "ended"]
+Reason = Literal[
+    "exit",
+    "signal",
+    "oom",
+    "timeout",
+    "cpu-time",
+    "output-limit",
+    "stopped",
+    "launch-error",
+    "log-error",
+    "lost",
+]
+Network = Literal["none", "host", "private"]
 
 
 class IoLimit(TypedDict):
-    """Bytes a second for the device that `path` is on; at least one of the two."""
+    """Bytes and operations a second for the disks below `path`; at least one of the four.
+
+    `devices` is only in what the daemon answers: "MAJ:MIN" of each disk that is limited.
+    """
 
     path: Text
     read_bytes_per_second: NotRequired[int | None]
     write_bytes_per_second: NotRequired[int | None]
-    device: NotRequired[str]
+    read_operations_per_second: NotRequired[int | None]
+    write_operations_per_second: NotRequired[int | None]
+    devices: NotRequired[list[str]]
 
 
 class Limits(TypedDict, total=False):
     """Limits of a job; one that is missing or None does not apply."""
 
     memory_max_bytes: int | None
+    memory_high_bytes: int | None
+    memory_swap_max_bytes: int | None
+    oom_policy: Literal["kill", "continue"] | None
     cpu_max_millicpus: int | None
+    cpu_weight: int | None
+    cpu_set: str | None
+    cpu_idle: bool | None
     pids_max: int | None
-    timeout_seconds: float | None
     io: list[IoLimit]
+    io_weight: int | None
+    rlimits: dict[str, list[int | None]]
+    cpu_time_seconds: float | None
+    timeout_seconds: float | None
+    warning_seconds: float | None
+    warning_signal: int | None
+    output_max_bytes: int | None
+    output_policy: Literal["drop-oldest", "block", "end"] | None
+    scratch_max_bytes: int | None
+    net_egress_bits_per_second: int | None
+    net_ingress_bits_per_second: int | None
+
+
+class Bind(TypedDict):
+    """A file or directory of the host at `target` of the job's tree."""
+
+    source: Text
+    target: Text
+    read_only: NotRequired[bool]
+
+
+class Tmpfs(TypedDict):
+    """An empty directory in memory."""
+
+    path: Text
+    size_bytes: NotRequired[int | None]
+
+
+class Secret(TypedDict):
+    """A file that the job finds as /run/secrets/NAME."""
+
+    name: str
+    path: Text
+
+
+class Sandbox(TypedDict, total=False):
+    """What a job sees and may do; what is missing or None is the daemon's default."""
+
+    preset: Literal["untrusted"] | None
+    filesystem: Literal["host", "readonly", "overlay", "root"] | None
+    root: Text | None
+    keep_changes: Text | None
+    readable: list[Text]
+    writable: list[Text]
+    binds: list[Bind]
+    tmpfs: list[Tmpfs]
+    hide: list[Text]
+    hostname: str | None
+    userns: bool | None
+    capabilities: list[str]
+    seccomp: Text | None
+    report_denied: bool
+    devices: list[Text]
+    secrets: list[Secret]
+
+
+class Publish(TypedDict):
+    """A port of the host that leads to one of the job's."""
+
+    host_port: int
+    port: int
+    protocol: NotRequired[Literal["tcp", "udp"]]
+    host_address: NotRequired[str | None]
+
+
+class Net(TypedDict, total=False):
+    """A private network; `allow_egress` None allows everything, a list that alone."""
+
+    name: str | None
+    publish: list[Publish]
+    allow_egress: list[str] | None
 
 
 class Usage(TypedDict):

@@ -17,13 +17,13 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from isolation import mounts, privileges, syscalls
 from isolation.syscalls import CloneFlags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 EXECUTING: Final = b"\x01"
 EXEC_STEP: Final = "execute the command"
@@ -59,6 +59,24 @@ class Streams(NamedTuple):
     status: int
 
 
+class Setup(NamedTuple):
+    """What a job is set up with. Descriptors are None where it has none of the kind.
+
+    `sandbox` is that of the job's spec (`runner.spec.sandbox`), `rlimits` maps names to
+    (soft, hard) with None for unlimited, `files` paths of the job's tree to contents that
+    are laid over what is there. The descriptors are those of `runner.handles`.
+    """
+
+    network_fd: int | None
+    userns_fd: int | None
+    idmap_fd: int | None
+    seccomp_fd: int | None
+    sandbox: Mapping[str, Any]
+    scratch_bytes: int | None
+    rlimits: Mapping[str, Sequence[int | None]]
+    files: Mapping[bytes, bytes]
+
+
 class SetupFailure(NamedTuple):
     """Which step failed, and how. `errno` is 0 for a defect of ours."""
 
@@ -67,15 +85,12 @@ class SetupFailure(NamedTuple):
     text: str
 
 
-def execute(command: Command, streams: Streams, network_fd: int | None) -> NoReturn:
-    """Run every step, then the command. Never returns, whatever happens.
-
-    `network_fd` names the network namespace to enter; None leaves the host's.
-    """
+def execute(command: Command, streams: Streams, setup: Setup) -> NoReturn:
+    """Run every step, then the command. Never returns, whatever happens."""
     step = "arrange the descriptors"
     try:
         _arrange_descriptors(streams)
-        for step, action in _steps(command, network_fd):  # noqa: B007 - read by the handler
+        for step, action in _steps(command, setup):  # noqa: B007 - read by the handler
             action()
         step = EXEC_STEP
         os.write(streams.status, EXECUTING)
@@ -88,9 +103,10 @@ def execute(command: Command, streams: Streams, network_fd: int | None) -> NoRet
         os._exit(125)
 
 
-def _steps(command: Command, network_fd: int | None) -> list[tuple[str, Callable[[], object]]]:
+def _steps(command: Command, setup: Setup) -> list[tuple[str, Callable[[], object]]]:
     """The table of contents of a job's set-up."""
     place = _WorkingDirectory(command)
+    network_fd = setup.network_fd
     return [
         ("leave the session", os.setsid),
         ("allow the out-of-memory killer", privileges.become_killable),

@@ -14,9 +14,11 @@ from isolation import cgroup_files
 
 
 class Handles(NamedTuple):
-    """Directories of the job and of its three cgroups, the control FIFO, and its network.
+    """Directories of the job and of its three cgroups, the control FIFO, and what it enters.
 
-    `network` is None for a job in the host's network.
+    The rest is None where a job has none: `network` and `userns` are namespaces, `idmap` is
+    the user namespace that shows the caller's files as the job's own, `seccomp` a file that
+    holds the filter program.
     """
 
     job_dir: int
@@ -25,7 +27,14 @@ class Handles(NamedTuple):
     job_cgroup: int
     monitor_cgroup: int
     payload_cgroup: int
-    network: int | None
+    network: int | None = None
+    userns: int | None = None
+    idmap: int | None = None
+    seccomp: int | None = None
+
+    def present(self) -> dict[str, int]:
+        """Those that there are, by name: what a launch request names and carries."""
+        return {name: fd for name, fd in self._asdict().items() if fd is not None}
 
 
 def kill_payload(handles: Handles) -> None:

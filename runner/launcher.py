@@ -3,7 +3,7 @@
 Theory of operation. runnerd starts it as `python -I -S` with one end of a SEQPACKET pair
 and the locks of its state directory and cgroup root, which it only holds open: as long as
 a launcher lives that may still fork, no other runnerd may begin. Each message asks for one
-monitor and carries its descriptors in the order of `Handles`. The answer carries the
+monitor, names its descriptors (`Handles`) and carries them in that order. The answer carries the
 monitor's pid and pidfd, or an errno. End-of-file means that runnerd is gone: the launcher
 ends, and the monitors, which hold nothing of it, go on.
 
@@ -27,7 +27,7 @@ from isolation.syscalls import CloneFlags
 from runner import monitor, records
 from runner.handles import Handles
 
-_MAX_DESCRIPTORS: Final = 8
+_MAX_DESCRIPTORS: Final = 16
 _USUAL_DESCRIPTORS: Final = 1024
 
 
@@ -80,7 +80,7 @@ def _serve(channel: socket.socket, message: bytes, descriptors: list[int]) -> No
     answer: dict[str, Any] = {"seq": request["seq"]}
     pidfd = -1
     try:
-        handles = _handles(descriptors)
+        handles = Handles(**dict(zip(request["handles"], descriptors, strict=True)))
         answer["pid"], pidfd = _fork_monitor(handles, request)
     except OSError as error:
         answer["text"] = f"{error.strerror} ({'; '.join(getattr(error, '__notes__', ()))})"
@@ -90,26 +90,12 @@ def _serve(channel: socket.socket, message: bytes, descriptors: list[int]) -> No
     _send(channel, answer, pidfd)
 
 
-def _handles(descriptors: list[int]) -> Handles:
-    """In the order of `Handles`; the network comes last and may be missing."""
-    job_dir, log_dir, control, job, monitor_group, payload_group, *network = descriptors
-    return Handles(
-        job_dir,
-        log_dir,
-        control,
-        job,
-        monitor_group,
-        payload_group,
-        network[0] if network else None,
-    )
-
-
 def _fork_monitor(handles: Handles, request: dict[str, Any]) -> tuple[int, int]:
     pid, pidfd = syscalls.clone3(CloneFlags.NEWPID, handles.monitor_cgroup, signal.SIGCHLD)
     if pid == 0:
         status = 1
         try:
-            monitor.main(handles, request["job"])
+            monitor.main(handles, request["job"], request["files"])
             status = 0
         finally:
             # Never back into the launcher's loop, whatever went wrong.

@@ -78,18 +78,23 @@ class LauncherClient:
         """The launcher's process id."""
         return self._process.pid
 
-    async def launch(self, job_id: str, handles: Handles) -> Launched:
+    async def launch(
+        self, job_id: str, handles: Handles, files: dict[bytes, bytes] | None = None
+    ) -> Launched:
         """Fork the monitor of a job. Raises LaunchError or LauncherGoneError.
 
-        Waits while there is no launcher.
+        `files` are contents that the job finds at these paths of its own tree, such as the
+        resolv.conf of its network: 4 KiB in all. Waits while there is no launcher.
         """
         await self._running.wait()
         self._seq += 1
         seq = self._seq
         answer: asyncio.Future[Launched] = self._loop.create_future()
         self._waiting[seq] = answer
-        fds = array.array("i", [fd for fd in handles if fd is not None])
-        message = records.pack({"seq": seq, "job": job_id})
+        present = handles.present()
+        fds = array.array("i", present.values())
+        request = {"seq": seq, "job": job_id, "handles": list(present), "files": files or {}}
+        message = records.pack(request)
         try:
             async with self._sending:
                 await self._send(message, fds)

@@ -35,12 +35,12 @@ class _Times(NamedTuple):
     monotonic_ns: int
 
 
-def main(handles: Handles, job_id: str) -> None:
+def main(handles: Handles, job_id: str, files: dict[bytes, bytes]) -> None:
     """Run the job that the directory's spec describes. Returns when `exit` is written."""
     _detach(handles)
     started = _Times(time.time_ns(), time.monotonic_ns())
     try:
-        result, log_bytes = _run(handles, job_id)
+        result, log_bytes = _run(handles, job_id, files)
     # A defect of ours must not look like a job that still runs, nor like a success.
     except Exception as error:  # noqa: BLE001
         kill_payload(handles)
@@ -50,7 +50,7 @@ def main(handles: Handles, job_id: str) -> None:
     _write_exit(handles, fields)
 
 
-def _run(handles: Handles, job_id: str) -> tuple[Outcome, int | None]:
+def _run(handles: Handles, job_id: str, files: dict[bytes, bytes]) -> tuple[Outcome, int | None]:
     """How the job ended, and the bytes that it wrote."""
     spec = _read_spec(handles, job_id)
     try:
@@ -61,7 +61,7 @@ def _run(handles: Handles, job_id: str) -> tuple[Outcome, int | None]:
         )
     except OSError as error:
         return outcome.no_log(error.errno or errno.EIO), None
-    result = RunLoop(handles, spec, log).run()
+    result = RunLoop(handles, spec, log, files).run()
     # What cannot be synced is still in the page cache; the end of the job stays known.
     with suppress(OSError):
         log.close()
@@ -70,7 +70,7 @@ def _run(handles: Handles, job_id: str) -> tuple[Outcome, int | None]:
 
 def _detach(handles: Handles) -> None:
     """Keep nothing of the launcher but the handles."""
-    syscalls.close_all_except([0, 1, 2, *(fd for fd in handles if fd is not None)])
+    syscalls.close_all_except([0, 1, 2, *handles.present().values()])
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for fd in (0, 1, 2):
         os.dup2(null, fd, inheritable=False)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from isolation import payload, syscalls
-from isolation.payload import Command, SetupFailure, Streams
+from isolation.payload import Command, Setup, SetupFailure, Streams
 from isolation.syscalls import CloneFlags
 from runner import outcome, records
 from runner.handles import kill_payload
@@ -38,9 +38,16 @@ _REAPED_AT_ONCE: Final = 256
 class RunLoop:
     """The loop of one monitor. Built once, run once."""
 
-    def __init__(self, handles: Handles, spec: dict[str, Any], log: SegmentWriter) -> None:
+    def __init__(
+        self,
+        handles: Handles,
+        spec: dict[str, Any],
+        log: SegmentWriter,
+        files: dict[bytes, bytes],
+    ) -> None:
         self._handles = handles
         self._spec = spec
+        self._files = files
         self._poll = select.poll()
         self._on_ready: dict[int, Callable[[], None]] = {}
         self._pump = Pump(log, self._watch, self._unwatch)
@@ -50,7 +57,7 @@ class RunLoop:
         self._report_fd = -1
         self._wake_write = -1
         self._watchdog = Watchdog(
-            time.monotonic(), spec["timeout_seconds"], spec["stop_grace_seconds"]
+            time.monotonic(), spec["limits"].get("timeout_seconds"), spec["stop_grace_seconds"]
         )
 
     def run(self) -> Outcome:
@@ -76,13 +83,15 @@ class RunLoop:
         streams = Streams(stdin, outputs[STDOUT][1], outputs[STDERR][1], report_write)
         pid, pidfd = syscalls.clone3(CloneFlags(0), self._handles.payload_cgroup, signal.SIGCHLD)
         if pid == 0:
-            payload.execute(self._command(), streams, self._handles.network)
+            payload.execute(self._command(), streams, self._setup())
         self._payload_pid = pid
         for fd in (pidfd, *streams):
             os.close(fd)
-        if self._handles.network is not None:
-            # Its last reference but the job's own: the network goes when the job has gone.
-            os.close(self._handles.network)
+        handles = self._handles
+        for entered in (handles.network, handles.userns, handles.idmap, handles.seccomp):
+            if entered is not None:
+                # Its last reference but the job's own: the network goes when the job has gone.
+                os.close(entered)
         for stream, (read_fd, _) in outputs.items():
             self._pump.add(read_fd, stream)
         self._watch(self._report_fd, self._read_report)
@@ -99,6 +108,19 @@ class RunLoop:
             spec["argv"], spec["env"], spec["cwd"], spec["umask"],
             spec["uid"], spec["gid"], spec["groups"],
         )  # fmt: skip
+
+    def _setup(self) -> Setup:
+        handles, limits = self._handles, self._spec["limits"]
+        return Setup(
+            network_fd=handles.network,
+            userns_fd=handles.userns,
+            idmap_fd=handles.idmap,
+            seccomp_fd=handles.seccomp,
+            sandbox=self._spec["sandbox"],
+            scratch_bytes=limits.get("scratch_max_bytes"),
+            rlimits=limits.get("rlimits", {}),
+            files=self._files,
+        )
 
     # The waiting
 

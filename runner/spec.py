@@ -1,58 +1,119 @@
 """What a job is: the one map that is committed with it and that its monitor reads.
 
-Built once from a validated request and the submitter's credentials; a request's defaults
+Built once from a validated request and the submitter's credentials; presets and defaults
 are filled in here, so that a later change of the configuration changes no accepted job.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from runner import records
+from runner.presets import with_preset
 
 if TYPE_CHECKING:
     from runner.config import Config
-    from runner.messages import LimitsRequest, Submit
+    from runner.message_limits import IoRequest, LimitsRequest
+    from runner.message_sandbox import NetRequest, SandboxRequest
+    from runner.messages import Submit
     from runner.users import Account
+
+DEFAULT_SECCOMP: Final = "default"
+DEFAULT_HOSTNAME: Final = "job-{}"
 
 
 def build(job_id: str, request: Submit, account: Account, config: Config) -> dict[str, Any]:
     """The spec of an accepted job. Text is bytes in it, as the kernel will see it."""
+    request = with_preset(request)
     return {
         "job": job_id,
         "argv": [bytes(argument) for argument in request.argv],
         "env": {bytes(name): bytes(value) for name, value in request.env.items()},
         "cwd": bytes(request.cwd),
         "umask": request.umask,
-        "network": request.network,
+        "network": _network(request),
+        "net": net(request.net),
         "uid": account.uid,
         "gid": account.gid,
         "groups": list(account.groups),
         "user": account.name,
-        "limits": _limits(request.limits, config),
-        "timeout_seconds": request.limits.timeout_seconds,
+        "limits": limits(request.limits, config),
+        "sandbox": sandbox(job_id, request.sandbox),
         "stop_grace_seconds": config.jobs.stop_grace_seconds,
         "log_segment_bytes": config.logs.segment_bytes,
         "log_keep_bytes": config.logs.keep_bytes,
     }
 
 
-def _limits(request: LimitsRequest, config: Config) -> dict[str, Any]:
+def limits(request: LimitsRequest, config: Config) -> dict[str, Any]:
     """The limits that apply, in the names of the protocol; what is not limited is left out."""
-    limits = {
-        "memory_max_bytes": request.memory_max_bytes or config.jobs.default_memory_max,
-        "cpu_max_millicpus": request.cpu_max_millicpus,
-        "pids_max": request.pids_max or config.jobs.default_pids_max or None,
-        "timeout_seconds": request.timeout_seconds,
-        "io": [_io(entry.path, entry.read_bytes_per_second, entry.write_bytes_per_second)
-               for entry in request.io],
-    }  # fmt: skip
-    return {name: value for name, value in limits.items() if value not in (None, [])}
+    fields = {name: getattr(request, name) for name in request.__struct_fields__}
+    fields["memory_max_bytes"] = request.memory_max_bytes or config.jobs.default_memory_max
+    fields["pids_max"] = request.pids_max or config.jobs.default_pids_max or None
+    fields["io"] = [io(entry) for entry in request.io]
+    return {name: value for name, value in fields.items() if value not in (None, [], {})}
 
 
-def _io(path: bytes, read: int | None, write: int | None) -> dict[str, Any]:
-    entry = {"path": bytes(path), "read_bytes_per_second": read, "write_bytes_per_second": write}
-    return {name: value for name, value in entry.items() if value is not None}
+def io(entry: IoRequest) -> dict[str, Any]:
+    """One entry of the io limits."""
+    fields = {name: getattr(entry, name) for name in entry.__struct_fields__}
+    fields["path"] = bytes(entry.path)
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def sandbox(job_id: str, request: SandboxRequest) -> dict[str, Any]:
+    """Every field of the surroundings, with its default. `isolation.surroundings` reads it."""
+    return {
+        "preset": request.preset,
+        "filesystem": request.filesystem or ("host" if request.root is None else "root"),
+        "root": _path(request.root),
+        "keep_changes": _path(request.keep_changes),
+        "readable": [bytes(path) for path in request.readable],
+        "writable": [bytes(path) for path in request.writable],
+        "binds": [[bytes(b.source), bytes(b.target), b.read_only] for b in request.binds],
+        "tmpfs": [[bytes(entry.path), entry.size_bytes] for entry in request.tmpfs],
+        "hide": [bytes(path) for path in request.hide],
+        "hostname": request.hostname or DEFAULT_HOSTNAME.format(job_id[:8]),
+        "userns": bool(request.userns),
+        "capabilities": [name.removeprefix("CAP_") for name in request.capabilities],
+        "seccomp": (request.seccomp or DEFAULT_SECCOMP.encode()).decode("utf-8", "surrogateescape"),
+        # Filled in by `runner.submission` for a profile of the submitter's own.
+        "seccomp_program": None,
+        "report_denied": request.report_denied,
+        "devices": [bytes(device) for device in request.devices],
+        "secrets": [[secret.name, bytes(secret.path)] for secret in request.secrets],
+    }
+
+
+def net(request: NetRequest) -> dict[str, Any]:
+    """What a private network is asked to be."""
+    return {
+        "name": request.name,
+        "publish": [
+            [entry.host_address, entry.host_port, entry.port, entry.protocol]
+            for entry in request.publish
+        ],
+        "allow_egress": request.allow_egress,
+    }
+
+
+def _network(request: Submit) -> str:
+    """Private where only that can give what is asked for; else loopback alone."""
+    if request.network is not None:
+        return request.network
+    asked, limit = request.net, request.limits
+    wants_private = (
+        asked.name,
+        asked.publish or None,
+        asked.allow_egress,
+        limit.net_egress_bits_per_second,
+        limit.net_ingress_bits_per_second,
+    )
+    return "none" if wants_private == (None,) * len(wants_private) else "private"
+
+
+def _path(path: bytes | None) -> bytes | None:
+    return None if path is None else bytes(path)
 
 
 def pack(spec: dict[str, Any]) -> bytes:

@@ -26,6 +26,36 @@ _Size = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=2**32)]
 
 
+class _Sandbox(msgspec.Struct, frozen=True):
+    """The surroundings in a spec: `runner.spec.sandbox`."""
+
+    preset: str | None = None
+    filesystem: Literal["host", "readonly", "overlay", "root"] = "host"
+    root: bytes | None = None
+    keep_changes: bytes | None = None
+    readable: list[bytes] = []
+    writable: list[bytes] = []
+    binds: list[tuple[bytes, bytes, bool]] = []
+    tmpfs: list[tuple[bytes, _Size | None]] = []
+    hide: list[bytes] = []
+    hostname: str = "job"
+    userns: bool = False
+    capabilities: list[str] = []
+    seccomp: str | bytes = "none"
+    seccomp_program: bytes | None = None
+    report_denied: bool = False
+    devices: list[bytes] = []
+    secrets: list[tuple[str, bytes]] = []
+
+
+class _Net(msgspec.Struct, frozen=True):
+    """A private network in a spec: `runner.spec.net`."""
+
+    name: str | None = None
+    publish: list[tuple[str | None, int, int, str]] = []
+    allow_egress: list[str] | None = None
+
+
 class _Spec(msgspec.Struct, frozen=True):
     """A spec: `runner.spec`."""
 
@@ -34,16 +64,18 @@ class _Spec(msgspec.Struct, frozen=True):
     env: dict[bytes, bytes]
     cwd: bytes
     umask: Annotated[int, msgspec.Meta(ge=0, le=0o777)]
-    network: Literal["none", "host"]
+    network: Literal["none", "host", "private"]
     uid: _Id
     gid: _Id
     groups: list[_Id]
     user: str
     limits: dict[str, Any]
-    timeout_seconds: _Seconds | None
     stop_grace_seconds: _Seconds
     log_segment_bytes: _Size
     log_keep_bytes: _Size
+    # Jobs that an older runnerd accepted have none of these.
+    net: _Net = _Net()
+    sandbox: _Sandbox = _Sandbox()
 
 
 class _Result(msgspec.Struct, frozen=True):
@@ -78,19 +110,37 @@ class _Exit(_Result, frozen=True):
 
 class _Io(msgspec.Struct, frozen=True):
     path: bytes
-    device: str = ""
+    devices: list[str] = []
     read_bytes_per_second: _Count | None = None
     write_bytes_per_second: _Count | None = None
+    read_operations_per_second: _Count | None = None
+    write_operations_per_second: _Count | None = None
 
 
 class _Limits(msgspec.Struct, frozen=True):
     """Limits, asked for or read back: `runner.limits`."""
 
     memory_max_bytes: _Count | None = None
+    memory_high_bytes: _Count | None = None
+    memory_swap_max_bytes: _Count | None = None
+    oom_policy: Literal["kill", "continue"] | None = None
     cpu_max_millicpus: _Count | None = None
+    cpu_weight: _Count | None = None
+    cpu_set: str | None = None
+    cpu_idle: bool | None = None
     pids_max: _Count | None = None
-    timeout_seconds: _Seconds | None = None
     io: list[_Io] = []
+    io_weight: _Count | None = None
+    rlimits: dict[str, tuple[_Count | None, _Count | None]] = {}
+    cpu_time_seconds: _Seconds | None = None
+    timeout_seconds: _Seconds | None = None
+    warning_seconds: _Seconds | None = None
+    warning_signal: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
+    output_max_bytes: _Count | None = None
+    output_policy: Literal["drop-oldest", "block", "end"] | None = None
+    scratch_max_bytes: _Count | None = None
+    net_egress_bits_per_second: _Count | None = None
+    net_ingress_bits_per_second: _Count | None = None
 
 
 RESULT_FIELDS: Final = _Result.__struct_fields__
@@ -102,6 +152,8 @@ def spec(job: Job) -> dict[str, Any]:
     _checked(fields["limits"], _Limits)
     if (fields["job"], fields["uid"], fields["gid"]) != (job.id, job.uid, job.gid):
         raise RecordError("it is the spec of another job or of another user")
+    for name, kind in (("sandbox", _Sandbox), ("net", _Net)):
+        fields[name] = {**msgspec.structs.asdict(kind()), **fields.get(name, {})}
     return fields
 
 

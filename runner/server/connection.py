@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from client import protocol
 from client.protocol import FrameError, Message
 from runner import messages
+from runner.parsing import parse
 from runner.refusal import Refusal, shown
 from runner.server.framing import FrameBuffer
 from runner.server.peers import is_in_a_job, peer_of
@@ -168,12 +169,12 @@ class Connection(asyncio.Protocol):
 
     def _dispatch(self, request_id: int, op: str, args: Message) -> None:
         if op == "credit":
-            self._credit(request_id, messages.parse(messages.Credit, args).events)
+            self._credit(request_id, parse(messages.Credit, args).events)
         elif op == "cancel":
-            messages.parse(messages.Cancel, args)
+            parse(messages.Cancel, args)
             self._cancel(request_id)
         elif op == "hello":
-            self._greet(request_id, messages.parse(messages.Hello, args))
+            self._greet(request_id, parse(messages.Hello, args))
         elif not self._greeted:
             raise Refusal("hello-required", detail="the first request must be hello")
         elif request_id in self._requests:

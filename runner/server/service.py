@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from client import __version__, protocol
-from runner import messages
+from runner.parsing import parse
 from runner.policy import Peer, is_admin, may_see
 from runner.refusal import Refusal, shown
 from runner.server.handlers import HANDLERS
@@ -16,6 +16,7 @@ from runner.server.handlers import HANDLERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from runner import messages
     from runner.config import Config
     from runner.logs.tail import LogWatcher
     from runner.policy import Decision
@@ -124,9 +125,7 @@ class Service:
         except KeyError:
             raise Refusal("unknown-op", field="op", given=shown(op),
                           allowed=", ".join(sorted(HANDLERS))) from None  # fmt: skip
-        work: Coroutine[Any, Any, dict[str, Any]] = handler(
-            self, peer, messages.parse(kind, args), stream
-        )
+        work: Coroutine[Any, Any, dict[str, Any]] = handler(self, peer, parse(kind, args), stream)
         return work
 
     # For handlers

@@ -16,7 +16,7 @@ from client import records
 from client.cli import VERBS
 from client.cli import main as runctl
 from client.errors import _PROSE
-from runner import messages, stored
+from runner import message_limits, stored
 from runner.launcher_client import _PATHS
 from runner.main import main as runnerd
 from runner.outcome import REASONS
@@ -149,8 +149,8 @@ def test_the_protocol_describes_every_operation_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("asked", "kept", "shown"),
     [
-        (messages.LimitsRequest, stored._Limits, records.Limits),
-        (messages.IoRequest, stored._Io, records.IoLimit),
+        (message_limits.LimitsRequest, stored._Limits, records.Limits),
+        (message_limits.IoRequest, stored._Io, records.IoLimit),
     ],
 )
 def test_a_limit_is_known_wherever_limits_pass(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from runner import messages
+from runner.message_kinds import Closed
 from runner.server.handlers.doctor import doctor
 from runner.server.handlers.list_jobs import list_jobs
 from runner.server.handlers.logs import logs
@@ -18,7 +19,7 @@ from runner.server.handlers.stop import stop
 from runner.server.handlers.submit import submit
 from runner.server.handlers.wait import wait
 
-HANDLERS: Final[dict[str, tuple[type[messages.Closed], Any]]] = {
+HANDLERS: Final[dict[str, tuple[type[Closed], Any]]] = {
     "doctor": (messages.Doctor, doctor),
     "list": (messages.List, list_jobs),
     "logs": (messages.Logs, logs),

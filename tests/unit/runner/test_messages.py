@@ -11,17 +11,19 @@ from hypothesis import strategies as st
 
 from client import protocol
 from runner import messages
-from runner.messages import OsText, parse
+from runner.message_kinds import Closed, OsText
+from runner.message_limits import IoRequest, LimitsRequest
+from runner.parsing import parse
 from runner.refusal import Refusal
 
 JOB = {"argv": ["true"], "cwd": "/"}
-KINDS: list[type[messages.Closed]] = [
+KINDS: list[type[Closed]] = [
     messages.Hello, messages.Submit, messages.List, messages.Status, messages.Logs, messages.Stop,
     messages.Wait, messages.Remove, messages.Doctor, messages.Credit, messages.Cancel,
 ]  # fmt: skip
 
 
-def refusal_of(kind: type[messages.Closed], args: dict[str, Any]) -> Refusal:
+def refusal_of(kind: type[Closed], args: dict[str, Any]) -> Refusal:
     with pytest.raises(Refusal) as caught:
         parse(kind, args)
     assert caught.value.code == "invalid-argument"
@@ -36,7 +38,7 @@ def test_a_job_needs_a_command_and_a_directory_and_has_defaults_for_the_rest() -
     assert (submit.argv, submit.cwd) == ([b"true"], b"/")
     assert (submit.env, submit.name, submit.user) == ({}, None, None)
     assert (submit.umask, submit.network) == (0o022, "none")
-    assert submit.limits == messages.LimitsRequest()
+    assert submit.limits == LimitsRequest()
 
 
 def test_text_of_the_system_is_bytes_whichever_way_it_came() -> None:
@@ -102,7 +104,7 @@ def test_the_bounds_of_a_rate_are_those_of_the_protocol(rate: str) -> None:
     ],
 )
 def test_what_is_no_number_of_seconds_is_refused(
-    kind: type[messages.Closed], args: dict[str, Any], field: str, value: float
+    kind: type[Closed], args: dict[str, Any], field: str, value: float
 ) -> None:
     parse(kind, args)
     if "limits" in args:
@@ -248,7 +250,7 @@ def test_a_name_in_the_environment_that_is_no_text_is_refused(key: object) -> No
     ],
 )
 def test_other_requests_are_bounded_as_the_protocol_says(
-    kind: type[messages.Closed], args: dict[str, Any], field: str, allowed: str | None
+    kind: type[Closed], args: dict[str, Any], field: str, allowed: str | None
 ) -> None:
     refusal = refusal_of(kind, args)
     assert refusal.fields["field"] == field
@@ -256,7 +258,7 @@ def test_other_requests_are_bounded_as_the_protocol_says(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_request_refuses_a_field_that_it_does_not_know(kind: type[messages.Closed]) -> None:
+def test_every_request_refuses_a_field_that_it_does_not_know(kind: type[Closed]) -> None:
     refusal = refusal_of(kind, {"bogus": 1})
     assert refusal.fields["field"] in {"bogus", *kind.__struct_fields__}
     assert refusal.fields["allowed"]
@@ -296,7 +298,7 @@ anything = st.recursive(
     max_leaves=8,
 )
 field_names = st.sampled_from(
-    sorted({name for kind in (*KINDS, messages.LimitsRequest, messages.IoRequest)
+    sorted({name for kind in (*KINDS, LimitsRequest, IoRequest)
             for name in kind.__struct_fields__})
 )  # fmt: skip
 # Mostly right, so that the checks behind the first one are reached too.
@@ -317,9 +319,9 @@ requests = st.one_of(
 
 @given(kind=st.sampled_from(KINDS), args=requests)
 def test_any_value_is_a_request_or_a_refusal_that_can_be_sent(
-    kind: type[messages.Closed], args: dict[str, Any]
+    kind: type[Closed], args: dict[str, Any]
 ) -> None:
-    answer: messages.Closed | Refusal
+    answer: Closed | Refusal
     try:
         answer = parse(kind, args)
     except Refusal as refusal:

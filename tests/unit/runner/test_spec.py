@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from runner import messages, records, spec, stored
+from runner import messages, parsing, records, spec, stored
 from runner.config import Config, JobsConfig, LogsConfig
 from runner.lifecycle import State
 from runner.rows import Job
@@ -26,7 +26,7 @@ def row(packed: bytes, uid: int = 1000, gid: int = 100) -> Job:
 
 def built(config: Config | None = None, **request: object) -> dict[str, object]:
     args = {"argv": ["true"], "cwd": "/", **request}
-    return spec.build(JOB, messages.parse(messages.Submit, args), ACCOUNT, config or Config())
+    return spec.build(JOB, parsing.parse(messages.Submit, args), ACCOUNT, config or Config())
 
 
 def test_a_spec_holds_everything_that_a_monitor_needs() -> None:

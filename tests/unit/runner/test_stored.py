@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client import protocol
-from runner import messages, outcome, records, spec, stored
+from runner import messages, outcome, parsing, records, spec, stored
 from runner.config import Config
 from runner.lifecycle import State
 from runner.records import RecordError
@@ -36,7 +36,7 @@ def row(packed: bytes, uid: int = 1, gid: int = 2) -> Job:
 def a_spec() -> dict[str, Any]:
     io = [{"path": "/", "read_bytes_per_second": 4096}]
     args = {"argv": ["a"], "cwd": "/", "env": {"A": b"\xff"}, "limits": {"pids_max": 3, "io": io}}
-    request = messages.parse(messages.Submit, args)
+    request = parsing.parse(messages.Submit, args)
     return spec.build(JOB, request, Account(1, 2, (3,), "x"), Config())
 
 

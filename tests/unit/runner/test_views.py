@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from client import protocol
-from runner import messages, records, spec, stored, views
+from runner import messages, parsing, records, spec, stored, views
 from runner.config import Config
 from runner.lifecycle import State
 from runner.rows import Job
@@ -22,7 +22,7 @@ SUMMARY = {
 
 def packed_spec(**request: object) -> bytes:
     args = {"argv": ["sh", b"\xff"], "cwd": "/", "env": {"SECRET": "hunter2"}, **request}
-    submit = messages.parse(messages.Submit, args)
+    submit = parsing.parse(messages.Submit, args)
     return spec.pack(spec.build(JOB, submit, Account(1000, 100, (), "alice"), Config()))
 
 

@@ -1,0 +1,46 @@
+"""The kinds that requests are made of: text of the system, paths, and closed messages.
+
+No verbs here (`runner.messages`) and no checks beyond a value's own bounds: what belongs
+together is looked at in `runner.message_checks`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from client import protocol
+
+MIB: Final = 1024 * 1024
+PIB: Final = 2**50
+
+
+class OsText(bytes):
+    """Text of the operating system, whichever way it came: what the kernel will see."""
+
+    __slots__ = ()
+
+
+class Closed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A message that refuses fields it does not know."""
+
+
+JobRef = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=64,
+        description="an id, 4 or more characters of one, or a name, at most 64 characters",
+    ),
+]
+Name = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=protocol.MAX_NAME_CHARS,
+        pattern=rf"\A{protocol.NAME_PATTERN}\Z",
+        description="at most 64 letters, digits, '.', '_' and '-', the first a letter or digit",
+    ),
+]

@@ -1,0 +1,135 @@
+"""From what the wire brought to a request, or to a refusal that names the field.
+
+Reads nothing but its argument. The schema is `runner.messages`; what belongs together and
+cannot be said in a schema is looked at in `runner.message_checks`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, TypeVar, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from client import protocol
+from runner import message_limits, message_sandbox
+from runner.message_checks import check, invalid
+from runner.message_kinds import Closed, OsText
+from runner.messages import Submit, Update
+from runner.refusal import Refusal, shown
+
+_M = TypeVar("_M", bound=Closed)
+# The names are unique over all requests, so the way to one need not be remembered.
+_INNER: Final[dict[str, type[Closed]]] = {
+    "limits": message_limits.LimitsRequest,
+    "io": message_limits.IoRequest,
+    "sandbox": message_sandbox.SandboxRequest,
+    "binds": message_sandbox.BindRequest,
+    "tmpfs": message_sandbox.TmpfsRequest,
+    "secrets": message_sandbox.SecretRequest,
+    "net": message_sandbox.NetRequest,
+    "publish": message_sandbox.PublishRequest,
+}
+_AT: Final = re.compile(r" - at `(key` in `)?\$\.?(?P<path>[^`]*)`$")
+# Matched first and whole, because the name is the client's and may look like a path.
+_UNKNOWN: Final = re.compile(
+    r"Object contains unknown field `(?P<name>.*?)`"
+    r"(?: - at `\$\.(?P<path>(?:limits|sandbox|net)(?:\.[a-z_]+\[[0-9]+\])?)`)?",
+    re.DOTALL,
+)
+_MISSING: Final = re.compile(r"Object missing required field `(?P<name>.*)`$", re.DOTALL)
+_INDEX: Final = re.compile(r"\[[^\]]*\]")
+
+
+def parse(kind: type[_M], args: dict[str, Any]) -> _M:
+    """The message that `args` holds. Raises Refusal."""
+    if kind is Submit and isinstance(args.get("env"), dict):
+        args = {**args, "env": _with_bytes_keys(args["env"])}
+    try:
+        message = msgspec.convert(args, kind, builtin_types=(bytes,), dec_hook=_os_text)
+    except msgspec.ValidationError as error:
+        raise _refusal(str(error), args, kind) from None
+    check(message)
+    return message
+
+
+def _with_bytes_keys(env: dict[Any, Any]) -> dict[Any, Any]:
+    """Convert the keys of a map, which msgspec gives to no hook."""
+    return {
+        protocol.to_bytes(key) if isinstance(key, str) else key: value for key, value in env.items()
+    }
+
+
+def _os_text(kind: type, value: object) -> OsText:
+    """Answer msgspec, which asks here for the one type that it doesn't know."""
+    if kind is OsText and isinstance(value, str | bytes):
+        return OsText(protocol.to_bytes(value))
+    raise TypeError(f"Expected text, got `{type(value).__name__}`")
+
+
+def _refusal(text: str, args: dict[str, Any], kind: type[Closed]) -> Refusal:
+    """Take apart what msgspec says in one line: a path, and what is wrong there."""
+    if unknown := _UNKNOWN.fullmatch(text):
+        path = unknown["path"] or ""
+        struct, name = _struct_at(kind, path)
+        known = ", ".join(_named(struct, name).__struct_fields__)
+        allowed = f"one of: {known}" if known else "no field at all"
+        return invalid(_joined(path, unknown["name"]), "an unknown field", allowed)
+    found = _AT.search(text)
+    path = found["path"] if found else ""
+    rest = text[: found.start()] if found else text
+    struct, name = _struct_at(kind, path)
+    if missing := _MISSING.match(rest):
+        return invalid(_joined(path, missing["name"]), "nothing", "it is required")
+    # What is in an environment is nobody's business, also when some of it is wrong.
+    given = "a wrong value" if path.startswith("env") else shown(_value_at(args, path))
+    return invalid(path, given, _allowed(struct, name) or _plain(rest))
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _plain(expectation: str) -> str:
+    return expectation.removeprefix("Expected ").replace("`", "")
+
+
+def _struct_at(kind: type[Closed], path: str) -> tuple[type[Closed], str]:
+    """The message that a path's last name belongs to, and that name without its index."""
+    steps = _INDEX.sub("", path).split(".")
+    for step in steps[:-1]:
+        kind = _named(kind, step)
+    return kind, steps[-1]
+
+
+def _named(kind: type[Closed], name: str) -> type[Closed]:
+    """The message inside a message."""
+    if kind is Update and name == "limits":
+        return message_limits.LimitsUpdate
+    return _INNER.get(name, kind)
+
+
+def _allowed(kind: type[Closed], name: str) -> str | None:
+    """What the type says of itself: its description, or both bounds of a number."""
+    hint = get_type_hints(kind, include_extras=True).get(name)
+    for part in (hint, *get_args(hint)):
+        for meta in (meta for meta in get_args(part) if isinstance(meta, Meta)):
+            if meta.description:
+                return meta.description
+            if meta.ge is not None and meta.le is not None:
+                return f"{meta.ge} to {meta.le}"
+    return None
+
+
+def _value_at(args: object, path: str) -> object:
+    """What was given at a path such as `limits.io[0].path`."""
+    value = args
+    for step in re.findall(r"[^.\[\]]+", path):
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return value
+    return value
