@@ -19,8 +19,11 @@ from client.protocol import DEFAULT_SOCKET
 from runner.config_kinds import (
     Kind,
     absolute_path,
+    addresses,
+    capability_names,
     controllers,
     group_name,
+    private_subnet,
     seconds,
     shown,
     size,
@@ -75,6 +78,21 @@ class ClientsConfig(msgspec.Struct, frozen=True, kw_only=True):
     allow_jobs: Annotated[bool, yes_or_no()] = False
 
 
+class SandboxConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """`[sandbox]`: what members of the group may ask for; root and admins may ask for all."""
+
+    capabilities: Annotated[tuple[str, ...], capability_names()] = ()
+    allow_unfiltered: Annotated[bool, yes_or_no()] = True
+    userns_base: Annotated[int, whole_number(65_536, 2**32 - 2**29)] = 1_879_048_192
+
+
+class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """`[network]`: where the addresses of private networks come from, and who resolves names."""
+
+    subnet: Annotated[str, private_subnet()] = "10.213.0.0/16"
+    nameservers: Annotated[tuple[str, ...], addresses()] = ()
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be configured. `Config()` is the default."""
 
@@ -87,6 +105,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     jobs: JobsConfig = JobsConfig()
     logs: LogsConfig = LogsConfig()
     clients: ClientsConfig = ClientsConfig()
+    sandbox: SandboxConfig = SandboxConfig()
+    network: NetworkConfig = NetworkConfig()
 
     def with_overrides(
         self,

@@ -6,19 +6,26 @@ the host.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from isolation.capabilities import CAPABILITIES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 # Those that runnerd has limits for.
-KNOWN_CONTROLLERS: Final = ("cpu", "io", "memory", "pids")
+KNOWN_CONTROLLERS: Final = ("cpu", "cpuset", "io", "memory", "pids")
 
 _MAX_SHOWN: Final = 60
+_WIDEST_PREFIX: Final = 8
+_NARROWEST_PREFIX: Final = 24
+# MAXNS of resolv.conf(5).
+_MOST_NAMESERVERS: Final = 3
 # sun_path of unix(7) has 108 bytes, the last of them NUL.
 _MAX_SOCKET_BYTES: Final = 107
 _SIZE: Final = re.compile(r"([0-9]{1,15})([KMGT]?)", re.ASCII | re.IGNORECASE)
@@ -102,6 +109,48 @@ def controllers() -> Kind:
     """A list of cgroup controllers, each named once."""
     known = ", ".join(KNOWN_CONTROLLERS)
     return Kind(f"a list of different cgroup controllers out of {known}", _controllers)
+
+
+def capability_names() -> Kind:
+    """A list of capabilities, without the CAP_ of their names."""
+    return Kind('a list of capabilities such as "NET_BIND_SERVICE"', _capabilities)
+
+
+def private_subnet() -> Kind:
+    """An IPv4 network with room for bridges of 62 jobs and more."""
+    return Kind(
+        'an IPv4 network from /8 to /24 such as "10.213.0.0/16"',
+        lambda value: value if isinstance(value, str) and _is_subnet(value) else None,
+    )
+
+
+def addresses() -> Kind:
+    """A list of IPv4 addresses."""
+    return Kind("a list of at most 3 IPv4 addresses", _addresses)
+
+
+def _capabilities(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        return None
+    names = tuple(name.removeprefix("CAP_") for name in value)
+    return names if set(names) <= set(CAPABILITIES) else None
+
+
+def _is_subnet(value: str) -> bool:
+    try:
+        network = ipaddress.IPv4Network(value)
+    except ValueError:
+        return False
+    return _WIDEST_PREFIX <= network.prefixlen <= _NARROWEST_PREFIX
+
+
+def _addresses(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list) or len(value) > _MOST_NAMESERVERS:
+        return None
+    try:
+        return tuple(str(ipaddress.IPv4Address(text)) for text in value if isinstance(text, str))
+    except ValueError:
+        return None
 
 
 def _whole(value: object) -> int | None:

@@ -142,8 +142,7 @@ def _check_update(update: LimitsUpdate) -> None:
     given = {
         name: value
         for name in update.__struct_fields__
-        if (value := getattr(update, name)) not in {None, UNSET}
-        if not (isinstance(value, list | dict) and not value)
+        if (value := getattr(update, name)) is not None and value is not UNSET
     }
     if all(getattr(update, name) is UNSET for name in update.__struct_fields__):
         raise invalid("limits", "nothing", "at least one limit to change")

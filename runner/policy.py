@@ -8,9 +8,12 @@ did not exist, which is the business of `runner.server`.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 ROOT_UID: Final = 0
 
@@ -73,6 +76,41 @@ def may_run_as(peer: Peer, target_uid: int, admin_gid: int | None) -> Decision:
         return Decision(allowed=True, why="root and the admin group may run jobs as any user")
     return Decision(
         allowed=False, why=f"only root and the admin group may run jobs as uid {target_uid}"
+    )
+
+
+def may_add_capability(
+    peer: Peer, name: str, members_may: Collection[str], admin_gid: int | None
+) -> Decision:
+    """Whether a job of the peer may keep a capability. It counts on the host, not in the job."""
+    if is_admin(peer, admin_gid):
+        return Decision(allowed=True, why="root and the admin group may add any capability")
+    if name in members_may:
+        return Decision(allowed=True, why="the configuration allows it to members")
+    listed = ", ".join(members_may) or "none"
+    return Decision(
+        allowed=False,
+        why=f"sandbox.capabilities in the configuration of runnerd allows members {listed}",
+    )
+
+
+def may_run_unfiltered(peer: Peer, admin_gid: int | None, *, allow: bool) -> Decision:
+    """Whether a job of the peer may go without our filter of system calls, or with its own."""
+    if allow or is_admin(peer, admin_gid):
+        return Decision(allowed=True, why="the configuration allows it")
+    return Decision(
+        allowed=False, why="sandbox.allow_unfiltered in the configuration of runnerd forbids it"
+    )
+
+
+def may_mount_image(peer: Peer, admin_gid: int | None) -> Decision:
+    """Whether the kernel may be given a file system image of the peer's making to read."""
+    if is_admin(peer, admin_gid):
+        return Decision(allowed=True, why="root and the admin group may mount images")
+    return Decision(
+        allowed=False,
+        why="only root and the admin group may mount a squashfs image, which the kernel reads "
+        "unguarded; use a directory or a tar archive",
     )
 
 

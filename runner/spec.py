@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from runner.messages import Submit
     from runner.users import Account
 
-DEFAULT_SECCOMP: Final = "default"
+DEFAULT_SECCOMP: Final = b"default"
 DEFAULT_HOSTNAME: Final = "job-{}"
 
 
@@ -76,7 +76,7 @@ def sandbox(job_id: str, request: SandboxRequest) -> dict[str, Any]:
         "hostname": request.hostname or DEFAULT_HOSTNAME.format(job_id[:8]),
         "userns": bool(request.userns),
         "capabilities": [name.removeprefix("CAP_") for name in request.capabilities],
-        "seccomp": (request.seccomp or DEFAULT_SECCOMP.encode()).decode("utf-8", "surrogateescape"),
+        "seccomp": bytes(request.seccomp or DEFAULT_SECCOMP),
         # Filled in by `runner.submission` for a profile of the submitter's own.
         "seccomp_program": None,
         "report_denied": request.report_denied,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 from typing import NamedTuple
 
-from runner.policy import Peer, may_run_as
+from runner.policy import MAX_UID, Peer, is_admin, may_run_as
 from runner.refusal import Refusal, shown
 
 
@@ -36,6 +37,35 @@ def account_for(peer: Peer, user: str | int | None, admin_gid: int | None) -> Ac
         return account_of(peer)
     groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
     return Account(entry.pw_uid, entry.pw_gid, tuple(sorted(set(groups))), entry.pw_name)
+
+
+def with_group(
+    account: Account, group: str | int | None, peer: Peer, admin_gid: int | None
+) -> Account:
+    """The account with another primary group. Raises Refusal: unknown, or not one of its own."""
+    if group is None:
+        return account
+    gid = _group(group)
+    if gid not in (account.gid, *account.groups) and not is_admin(peer, admin_gid):
+        why = f"{account.name} is not in this group; only root and the admin group may name others"
+        raise Refusal("not-permitted", field="group", given=shown(group), detail=why)
+    groups = tuple(sorted({*account.groups, account.gid}))
+    return account._replace(gid=gid, groups=groups)
+
+
+def _group(group: str | int) -> int:
+    try:
+        if isinstance(group, str) and not (group.isascii() and group.isdigit()):
+            return grp.getgrnam(group).gr_gid
+        number = int(group)
+    except (KeyError, ValueError):
+        raise Refusal(
+            "invalid-argument", field="group", given=shown(group), allowed="a group of this host"
+        ) from None
+    if not 0 <= number <= MAX_UID:
+        allowed = f"a group's name, or a number from 0 to {MAX_UID}"
+        raise Refusal("invalid-argument", field="group", given=shown(group), allowed=allowed)
+    return number
 
 
 def _look_up(user: str | int) -> pwd.struct_passwd:

@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner import config as module
-from runner.config import ClientsConfig, Config, ConfigError, JobsConfig, LogsConfig, load
+from runner.config import (
+    ClientsConfig,
+    Config,
+    ConfigError,
+    JobsConfig,
+    LogsConfig,
+    NetworkConfig,
+    SandboxConfig,
+    load,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +90,13 @@ def test_every_key_can_be_set(tmp_path: pathlib.Path) -> None:
         [clients]
         max_connections = 7
         max_connections_per_user = 8
+        [sandbox]
+        capabilities = ["NET_RAW", "CAP_KILL"]
+        allow_unfiltered = false
+        userns_base = 65536
+        [network]
+        subnet = "10.9.0.0/20"
+        nameservers = ["10.0.0.1"]
     """
     assert loaded(tmp_path, text) == Config(
         socket="/run/a.sock",
@@ -98,10 +114,35 @@ def test_every_key_can_be_set(tmp_path: pathlib.Path) -> None:
         ),
         logs=LogsConfig(segment_bytes=4096, keep_bytes=2**40),
         clients=ClientsConfig(max_connections=7, max_connections_per_user=8),
+        sandbox=SandboxConfig(
+            capabilities=("NET_RAW", "KILL"), allow_unfiltered=False, userns_base=65_536
+        ),
+        network=NetworkConfig(subnet="10.9.0.0/20", nameservers=("10.0.0.1",)),
     )
 
 
 REFUSALS = [
+    (
+        'sandbox.capabilities = ["FLY"]',
+        (
+            "config.toml:1: sandbox.capabilities: expected a list of capabilities such as "
+            '"NET_BIND_SERVICE", got ["FLY"]'
+        ),
+    ),
+    (
+        'network.subnet = "10.0.0.1/16"',
+        (
+            "config.toml:1: network.subnet: expected an IPv4 network from /8 to /24 such as "
+            '"10.213.0.0/16", got "10.0.0.1/16"'
+        ),
+    ),
+    (
+        'network.nameservers = ["dns"]',
+        (
+            "config.toml:1: network.nameservers: expected a list of at most 3 IPv4 addresses, "
+            'got ["dns"]'
+        ),
+    ),
     (
         '# a\nsocket = "/run/x"\n\n[jobs]\n\n# b\nmax_running = "many"\n',
         'config.toml:7: jobs.max_running: expected a whole number of at least 1, got "many"',
@@ -181,7 +222,7 @@ REFUSALS = [
         'required_controllers = [\n"cpu",\n"memroy"]',
         (
             "config.toml:1: required_controllers: expected a list of different cgroup controllers"
-            " out of cpu, io, memory, pids,"
+            " out of cpu, cpuset, io, memory, pids,"
             ' got ["cpu", "memroy"]'
         ),
     ),
@@ -189,7 +230,7 @@ REFUSALS = [
         'required_controllers = ["cpu", "cpu"]',
         (
             "config.toml:1: required_controllers: expected a list of different cgroup controllers"
-            " out of cpu, io, memory, pids,"
+            " out of cpu, cpuset, io, memory, pids,"
             ' got ["cpu", "cpu"]'
         ),
     ),
@@ -361,7 +402,8 @@ def test_the_manual_has_every_key_with_its_default() -> None:
     documented = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|", text, re.MULTILINE))
     assert list(documented) == list(keys(Config()))
     values: dict[str, object] = {}
-    for table in (Config(), Config().jobs, Config().logs, Config().clients):
+    whole = Config()
+    for table in (whole, whole.jobs, whole.logs, whole.clients, whole.sandbox, whole.network):
         values |= msgspec.structs.asdict(table)
     sizes = {"segment_bytes": '"16M"', "keep_bytes": '"1G"'}
     for key, default in documented.items():

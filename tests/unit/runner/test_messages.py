@@ -37,7 +37,7 @@ def test_a_job_needs_a_command_and_a_directory_and_has_defaults_for_the_rest() -
     submit = parse(messages.Submit, {**JOB})
     assert (submit.argv, submit.cwd) == ([b"true"], b"/")
     assert (submit.env, submit.name, submit.user) == ({}, None, None)
-    assert (submit.umask, submit.network) == (0o022, "none")
+    assert (submit.umask, submit.network) == (0o022, None)
     assert submit.limits == LimitsRequest()
 
 
@@ -127,6 +127,10 @@ def test_the_longest_texts_and_lists_are_taken() -> None:
 
 # What is refused
 
+NO_RATE = "a rate: bytes or operations a second, read or write"
+FIELDS = {
+    kind: ", ".join(kind.__struct_fields__) for kind in (messages.Submit, LimitsRequest, IoRequest)
+}
 TOO_LONG = protocol.MAX_ARGUMENT_BYTES + 1
 REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
     # request, field, given, allowed
@@ -151,7 +155,7 @@ REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
     ({"umask": "0022"}, "umask", "'0022'", "0 to 511"),
     ({"limits": {"pids_max": 1.5}}, "limits.pids_max", "1.5", "1 to 4194304"),
     ({"limits": {"pids_max": "7"}}, "limits.pids_max", "'7'", "1 to 4194304"),
-    ({"limits": {"io": [{"path": "/"}]}}, "limits.io[0]", "no rate", "a read or a write rate"),
+    ({"limits": {"io": [{"path": "/"}]}}, "limits.io[0]", "no rate", NO_RATE),
     (
         {"limits": {"io": [{"path": "x", "read_bytes_per_second": 4096}]}},
         "limits.io[0].path", "b'x'", "an absolute path of at most 4095 bytes without NUL",
@@ -159,15 +163,15 @@ REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
     ({"limits": {"io": [{}]}}, "limits.io[0].path", "nothing", "it is required"),
     (
         {"bogus": 1}, "bogus", "an unknown field",
-        "one of: argv, cwd, env, name, umask, network, user, limits",
+        f"one of: {FIELDS[messages.Submit]}",
     ),
     (
         {"limits": {"bogus": 1}}, "limits.bogus", "an unknown field",
-        "one of: memory_max_bytes, cpu_max_millicpus, pids_max, timeout_seconds, io",
+        f"one of: {FIELDS[LimitsRequest]}",
     ),
     (
         {"limits": {"io": [{"path": "/", "bogus": 1}]}}, "limits.io[0].bogus", "an unknown field",
-        "one of: path, read_bytes_per_second, write_bytes_per_second",
+        f"one of: {FIELDS[IoRequest]}",
     ),
 ]  # fmt: skip
 

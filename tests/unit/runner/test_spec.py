@@ -15,6 +15,14 @@ ACCOUNT = Account(1000, 100, (100, 27), "alice")
 JOB = "3f2a0000-0000-4000-8000-000000000001"
 
 
+PLAIN = {
+    "preset": None, "filesystem": "host", "root": None, "keep_changes": None, "readable": [],
+    "writable": [], "binds": [], "tmpfs": [], "hide": [], "hostname": f"job-{JOB[:8]}",
+    "userns": False, "capabilities": [], "seccomp": b"default", "seccomp_program": None,
+    "report_denied": False, "devices": [], "secrets": [],
+}  # fmt: skip
+
+
 def row(packed: bytes, uid: int = 1000, gid: int = 100) -> Job:
     """The row of the job that the spec was committed with."""
     return Job(
@@ -55,7 +63,8 @@ def test_a_spec_holds_everything_that_a_monitor_needs() -> None:
         "groups": [100, 27],
         "user": "alice",
         "limits": {"pids_max": 4096, "timeout_seconds": 5},
-        "timeout_seconds": 5,
+        "net": {"name": None, "publish": [], "allow_egress": None},
+        "sandbox": PLAIN,
         "stop_grace_seconds": 3.5,
         "log_segment_bytes": 4096,
         "log_keep_bytes": 8192,
@@ -103,3 +112,58 @@ def test_the_largest_request_makes_a_spec_that_a_monitor_reads_whole() -> None:
     environment = {f"{n:04}": "y" * 140 for n in range(4096)}
     packed = spec.pack(built(argv=arguments, env=environment))
     assert len(packed) < records.MAX_SPEC_BYTES
+
+
+def test_surroundings_are_complete_and_in_bytes() -> None:
+    sandbox = built(
+        sandbox={
+            "filesystem": "overlay",
+            "binds": [{"source": "/a", "target": b"/\xff", "read_only": True}],
+            "tmpfs": [{"path": "/t", "size_bytes": 4096}],
+            "capabilities": ["CAP_KILL", "CHOWN"],
+            "secrets": [{"name": "s", "path": "/p"}],
+            "seccomp": "/profile.json",
+            "hostname": "box",
+        }
+    )["sandbox"]
+    assert sandbox == {
+        **PLAIN,
+        "filesystem": "overlay",
+        "binds": [[b"/a", b"/\xff", True]],
+        "tmpfs": [[b"/t", 4096]],
+        "capabilities": ["KILL", "CHOWN"],
+        "secrets": [["s", b"/p"]],
+        "seccomp": b"/profile.json",
+        "hostname": "box",
+    }
+
+
+def test_a_root_means_its_mode() -> None:
+    sandbox = built(sandbox={"root": "/srv/root"})["sandbox"]
+    assert isinstance(sandbox, dict)
+    assert (sandbox["filesystem"], sandbox["root"]) == ("root", b"/srv/root")
+
+
+@pytest.mark.parametrize(
+    ("request_", "network"),
+    [
+        ({}, "none"),
+        ({"network": "host"}, "host"),
+        ({"network": "private"}, "private"),
+        ({"net": {"publish": [{"host_port": 1, "port": 2}]}}, "private"),
+        ({"net": {"name": "x"}}, "private"),
+        ({"net": {"allow_egress": []}}, "private"),
+        ({"limits": {"net_ingress_bits_per_second": 10**6}}, "private"),
+    ],
+)
+def test_what_only_a_private_network_can_give_means_one(
+    request_: dict[str, object], network: str
+) -> None:
+    assert built(**request_)["network"] == network
+
+
+def test_a_spec_of_an_older_runnerd_gets_the_surroundings_of_its_time() -> None:
+    old = {name: value for name, value in built().items() if name not in {"sandbox", "net"}}
+    read = stored.spec(row(spec.pack(old)))
+    assert (read["sandbox"]["filesystem"], read["sandbox"]["seccomp"]) == ("host", b"none")
+    assert read["net"] == {"name": None, "publish": [], "allow_egress": None}

@@ -1,0 +1,126 @@
+"""What a request wants of its job's surroundings, checked before the job exists.
+
+Paths are asked as the job's user (`runner.paths`), rights by policy, features of the host
+by `isolation`; a filter program of the user's own is compiled here once, so that what was
+accepted is what will run. Nothing is created.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from isolation import caller_paths, landlock, seccomp_profiles
+from isolation.caller_paths import Wanted
+from isolation.capabilities import CAPABILITIES
+from runner.policy import may_add_capability, may_mount_image, may_run_unfiltered
+from runner.refusal import Refusal, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runner.config import Config
+    from runner.paths import UserPaths
+    from runner.policy import Decision, Peer
+    from runner.users import Account
+
+BUILT_IN_PROFILES: Final = frozenset({b"default", b"strict", b"none"})
+_MAX_PROFILE_BYTES: Final = 256 * 1024
+
+
+async def check(
+    spec: dict[str, Any],
+    *,
+    peer: Peer,
+    account: Account,
+    paths: UserPaths,
+    config: Config,
+    admin_gid: int | None,
+) -> dict[str, Any]:
+    """The spec's surroundings, complete. Raises Refusal with the field named."""
+    sandbox: dict[str, Any] = dict(spec["sandbox"])
+    _check_rights(sandbox, peer, config, admin_gid)
+    await paths.check_all(account, list(_wanted(sandbox)))
+    if sandbox["root"] is not None:
+        question = partial(caller_paths.is_squashfs, sandbox["root"])
+        if await paths.ask(account, "sandbox.root", sandbox["root"], question, "a readable file"):
+            _require("sandbox.root", sandbox["root"], may_mount_image(peer, admin_gid))
+    if sandbox["seccomp"] not in BUILT_IN_PROFILES:
+        sandbox["seccomp_program"] = await _compiled(sandbox, account, paths)
+    if wants_landlock(sandbox) and landlock.abi() == 0:
+        raise _unavailable(
+            "sandbox.readable", "this kernel has no Landlock, or it is not enabled",
+            "boot with landlock in lsm=, or do without --ro, --rw and --sandbox",
+        )  # fmt: skip
+    return sandbox
+
+
+def wants_landlock(sandbox: dict[str, Any]) -> bool:
+    """Whether a job's paths are held by Landlock, not by permissions and mounts alone."""
+    return bool(sandbox["readable"] or sandbox["writable"] or sandbox["preset"])
+
+
+def _check_rights(
+    sandbox: dict[str, Any], peer: Peer, config: Config, admin_gid: int | None
+) -> None:
+    for index, name in enumerate(sandbox["capabilities"]):
+        field = f"sandbox.capabilities[{index}]"
+        if name not in CAPABILITIES:
+            allowed = "a capability of capabilities(7), such as NET_BIND_SERVICE"
+            raise Refusal("invalid-argument", field=field, given=shown(name), allowed=allowed)
+        allowed_to_members = config.sandbox.capabilities
+        _require(field, name, may_add_capability(peer, name, allowed_to_members, admin_gid))
+    profile = sandbox["seccomp"]
+    if profile == b"none" or profile not in BUILT_IN_PROFILES:
+        allow = config.sandbox.allow_unfiltered
+        _require("sandbox.seccomp", profile, may_run_unfiltered(peer, admin_gid, allow=allow))
+
+
+def _require(field: str, given: object, decision: Decision) -> None:
+    if not decision:
+        raise Refusal("not-permitted", field=field, given=shown(given), detail=decision.why)
+
+
+def _wanted(sandbox: dict[str, Any]) -> Iterator[Wanted]:
+    """Every path that a request names, with what it has to be."""
+    if sandbox["root"] is not None:
+        yield Wanted("sandbox.root", sandbox["root"], caller_paths.ROOT)
+    if sandbox["keep_changes"] is not None:
+        yield Wanted("sandbox.keep_changes", sandbox["keep_changes"], caller_paths.OWN_DIRECTORY)
+    for index, (source, _target, _read_only) in enumerate(sandbox["binds"]):
+        yield Wanted(f"sandbox.binds[{index}].source", source, caller_paths.ANY)
+    for index, (_name, path) in enumerate(sandbox["secrets"]):
+        yield Wanted(f"sandbox.secrets[{index}].path", path, caller_paths.FILE)
+    for index, device in enumerate(sandbox["devices"]):
+        if device != b"all":
+            path = device.rpartition(b":")[0] if b":" in device else device
+            yield Wanted(f"sandbox.devices[{index}]", path, caller_paths.DEVICE)
+    if sandbox["root"] is not None:
+        # The other paths are those of the foreign tree, which is not there yet.
+        return
+    for name in ("readable", "writable", "hide"):
+        for index, path in enumerate(sandbox[name]):
+            yield Wanted(f"sandbox.{name}[{index}]", path, caller_paths.EXISTING)
+
+
+async def _compiled(sandbox: dict[str, Any], account: Account, paths: UserPaths) -> bytes:
+    """The filter program of a profile of the user's own, read as the user."""
+    path = sandbox["seccomp"]
+    question = partial(caller_paths.read_file, path, _MAX_PROFILE_BYTES)
+    wanted = f"a profile that {account.name} may read"
+    text = await paths.ask(account, "sandbox.seccomp", path, question, wanted)
+    try:
+        program: bytes = seccomp_profiles.compile_file(text, report=sandbox["report_denied"])
+    except ValueError as error:
+        raise Refusal(
+            "invalid-argument",
+            field="sandbox.seccomp",
+            given=shown(path),
+            allowed="a profile in the format of container engines",
+            detail=str(error),
+        ) from None
+    return program
+
+
+def _unavailable(field: str, why: str, remedy: str) -> Refusal:
+    return Refusal("limit-unavailable", field=field, detail=f"{why}; {remedy}.")
