@@ -17,7 +17,7 @@ from client.connection import ANSWER_SECONDS, Connection
 from client.errors import ClientError, ConnectionLost, ProtocolError, RequestRefused
 from client.logstream import LogStream
 from client.patience import Patience, is_away
-from client.submission import build_submission
+from client.submission import build_submission, build_update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
         JobStatus,
         JobSummary,
         Limits,
+        Net,
         Network,
+        Sandbox,
         State,
         Text,
     )
@@ -98,13 +100,17 @@ class Client:
         umask: int | None = None,
         network: Network | None = None,
         user: str | int | None = None,
+        group: str | int | None = None,
         limits: Limits | None = None,
+        sandbox: Sandbox | None = None,
+        net: Net | None = None,
     ) -> str:
         """Submit a job and return its id; it is on the daemon's disk by then.
 
         `cwd`, `env` and `umask` are the caller's own unless given; `env` replaces the whole
-        environment. Bounds: docs/PROTOCOL.md. After ConnectionLost the job may or may not
-        have been accepted.
+        environment (where a preset of `sandbox` is asked for, its default is a clean one).
+        All paths are absolute. Bounds: docs/PROTOCOL.md. After ConnectionLost the job may or
+        may not have been accepted.
         """
         args = build_submission(
             argv,
@@ -114,7 +120,10 @@ class Client:
             umask=umask,
             network=network,
             user=user,
+            group=group,
             limits=limits,
+            sandbox=sandbox,
+            net=net,
         )
         try:
             answer = self._request("submit", args)
@@ -165,6 +174,25 @@ class Client:
         if grace_seconds is not None:
             args["grace_seconds"] = grace_seconds
         return cast("State", _string(self._request("stop", args), "state"))
+
+    def update(self, job: str, limits: Limits) -> Limits:
+        """Change limits of a job that has not ended: all of those that are given, or none.
+
+        None lifts a limit, one that is missing stays as it is; `io` and `rlimits` replace
+        what the job has of them. Returns the limits that apply now, as read back.
+        """
+        applied = self._request("update", build_update(job, limits)).get("limits")
+        if not isinstance(applied, dict):
+            raise ProtocolError("runnerd sent an answer without limits")
+        return cast("Limits", applied)
+
+    def pause(self, job: str) -> State:
+        """Freeze a running job, its time limit with it; returns its state. `stop` ends it still."""
+        return cast("State", _string(self._request("pause", {"job": job}), "state"))
+
+    def resume(self, job: str) -> State:
+        """Let a paused job go on; returns its state."""
+        return cast("State", _string(self._request("resume", {"job": job}), "state"))
 
     def wait(self, job: str, *, timeout_seconds: float | None = None) -> JobStatus:
         """The job when it has ended, or as it is when `timeout_seconds` have passed.

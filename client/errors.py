@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from client.text import printable
-from client.units import format_cpus, format_duration, format_size
+from client.units import format_bits, format_cpus, format_duration, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +47,8 @@ class RequestRefused(ClientError):  # noqa: N818
     """An error of the protocol, with its code and data as in docs/PROTOCOL.md.
 
     Raised for the daemon's refusals, and with the same field names for what this side
-    finds wrong before it sends anything.
+    finds wrong before it sends anything. `job` is what the reader called the job, where
+    somebody who asked about one has put it.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class RequestRefused(ClientError):  # noqa: N818
         self.allowed = allowed
         self.detail = detail
         self.candidates = list(candidates)
+        self.job: str | None = None
 
     @classmethod
     def from_wire(cls, error: Any) -> RequestRefused:  # noqa: ANN401  validated here
@@ -100,6 +102,8 @@ _PROSE: Final = {
     "ambiguous-job": "several jobs match; give more of the id",
     "not-permitted": "the policy of this host does not permit it",
     "job-active": "the job has not ended; stop it first",
+    "job-state": "the job is not in a state for that",
+    "limit-below-use": "the job uses more than that now",
     "limit-unavailable": "this host cannot enforce that limit; see `runctl doctor`",
     "too-many-requests": "too many requests are in flight",
     "too-many-jobs": (
@@ -113,13 +117,17 @@ _PROSE: Final = {
 
 _NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
 _RANGE: Final = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,9})?) to ([0-9]{1,20})")
-_INDEX: Final = re.compile(r"\[[0-9]+\]")
+_LEAST: Final = re.compile(r"(at least|more than) ([0-9]{1,19}(?:\.[0-9]{1,9})?)(, .*)")
+# "[...]" is a key of a map that the daemon does not tell.
+_INDEX: Final = re.compile(r"\[(?:[0-9]+|\.\.\.)\]")
 _LEAST_ID_CHARS: Final = 4
 # Above these, figures are shown as they came.
 _MAX_SHOWN: Final = 10**15
 
 # Refusals whose `given` is the job that was asked for: it becomes the line's subject.
-ABOUT_A_JOB: Final = ("no-such-job", "ambiguous-job", "job-active")
+_ABOUT_A_JOB: Final = ("no-such-job", "ambiguous-job", "job-active")
+# Names of the protocol in the daemon's sentences on what is allowed.
+_FIELD_NAME: Final = re.compile(r"\b(?:network|filesystem|[a-z]+(?:_[a-z]+)+)\b")
 
 
 def describe(error: BaseException, options: Mapping[str, str] | None = None) -> str:
@@ -131,16 +139,24 @@ def describe(error: BaseException, options: Mapping[str, str] | None = None) -> 
     """
     if not isinstance(error, RequestRefused):
         return printable(str(error)) or type(error).__name__
-    if error.code in ABOUT_A_JOB:
-        name, given, allowed = _value(error.given) if error.given else "", "", ""
-    else:
-        name = _option_name(error.field, options or {})
-        given, allowed = _given(error), _allowed(error)
-    parts = (part for part in (given, _reason(error), allowed) if part)
-    text = "; ".join(parts) or error.code
+    name, parts = _said(error, options or {})
+    text = "; ".join(part for part in parts if part) or error.code
     if error.candidates:
         text += ": " + ", ".join(printable(item) for item in error.candidates)
     return f"{name}: {text}" if name else text
+
+
+def _said(error: RequestRefused, options: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+    """What the line is about, and what it says of it."""
+    reason = _reason(error)
+    if error.code in _ABOUT_A_JOB:
+        subject = error.given or error.job
+        return _value(subject) if subject else "", (reason,)
+    if error.code == "job-state":
+        state = "" if error.detail or not error.given else f"it is {_value(error.given)}"
+        return printable(error.job or ""), (reason, state)
+    name = _option_name(error.field, options)
+    return name, (_given(error, options), reason, _allowed(error, options))
 
 
 def _reason(error: RequestRefused) -> str:
@@ -152,25 +168,39 @@ def _reason(error: RequestRefused) -> str:
     if error.code == "invalid-argument":
         return "" if error.allowed is not None or error.given is not None else "not valid"
     prose = _PROSE.get(error.code, f"runnerd refused it ({printable(error.code)})")
-    if error.code == "no-such-job" and error.given and len(_value(error.given)) < _LEAST_ID_CHARS:
+    asked = error.given or error.job
+    if error.code == "no-such-job" and asked and len(_value(asked)) < _LEAST_ID_CHARS:
         return f"{prose} (of an id give at least {_LEAST_ID_CHARS} characters)"
     return prose
 
 
-def _given(error: RequestRefused) -> str:
-    return "" if error.given is None else f"{_figure(error, _value(error.given))} given"
+def _given(error: RequestRefused, options: Mapping[str, str]) -> str:
+    if error.given is None:
+        return ""
+    text = _value(error.given)
+    # Of a contradiction the daemon gives the other side: "network none".
+    text = _in_words(text, options) if text.startswith("network ") else _figure(error, text)
+    return f"{text} given"
 
 
-def _allowed(error: RequestRefused) -> str:
+def _allowed(error: RequestRefused, options: Mapping[str, str]) -> str:
     """The wire says a range, a bound, or in words what would do."""
     if error.allowed is None:
         return ""
-    text = _value(error.allowed)
+    text = _in_words(_value(error.allowed), options)
     if found := _RANGE.fullmatch(text):
         return f"{_bound(error, found[1])} to {_bound(error, found[2])}{_after(error)} allowed"
     if text.startswith("at most "):
         return f"{text} allowed"
+    if found := _LEAST.fullmatch(text):
+        text = f"{found[1]} {_bound(error, found[2])}{_after(error)}{found[3]}"
     return text if text.startswith("it is ") else f"allowed: {text}"
+
+
+def _in_words(text: str, options: Mapping[str, str]) -> str:
+    """The text with the reader's words for fields of the protocol that it names."""
+    words = {field.rpartition(".")[2]: word for field, word in options.items()}
+    return _FIELD_NAME.sub(lambda found: words.get(found[0], found[0]), text)
 
 
 def _is_size(error: RequestRefused) -> bool:
@@ -195,6 +225,8 @@ def _bound(error: RequestRefused, text: str) -> str:
     field = error.field or ""
     if _is_size(error):
         return format_size(int(float(text)))
+    if field.endswith("bits_per_second"):
+        return format_bits(int(float(text)))
     if field.endswith("millicpus"):
         return format_cpus(int(float(text)))
     return format_duration(float(text)) if field.endswith("_seconds") else text
@@ -203,7 +235,7 @@ def _bound(error: RequestRefused, text: str) -> str:
 def _after(error: RequestRefused) -> str:
     """What follows the numbers of this field."""
     field = error.field or ""
-    if field.endswith("bytes_per_second"):
+    if field.endswith("_per_second"):
         return " a second"
     return " CPUs" if field.endswith("millicpus") else ""
 

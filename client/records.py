@@ -43,7 +43,11 @@ class IoLimit(TypedDict):
 
 
 class Limits(TypedDict, total=False):
-    """Limits of a job; one that is missing or None does not apply."""
+    """Limits of a job; one that is missing does not apply.
+
+    In a submission None is the same as missing; in an update it lifts the limit.
+    `rlimits` maps names such as "nofile" to [soft, hard], None for unlimited.
+    """
 
     memory_max_bytes: int | None
     memory_high_bytes: int | None
@@ -54,9 +58,9 @@ class Limits(TypedDict, total=False):
     cpu_set: str | None
     cpu_idle: bool | None
     pids_max: int | None
-    io: list[IoLimit]
+    io: list[IoLimit] | None
     io_weight: int | None
-    rlimits: dict[str, list[int | None]]
+    rlimits: dict[str, list[int | None]] | None
     cpu_time_seconds: float | None
     timeout_seconds: float | None
     warning_seconds: float | None
@@ -128,6 +132,19 @@ class Net(TypedDict, total=False):
     allow_egress: list[str] | None
 
 
+class AppliedNet(Net, total=False):
+    """A private network as `status` gives it: `address` is the job's own, once it has one."""
+
+    address: str | None
+
+
+class Denied(TypedDict):
+    """A system call that the job was refused, and how often."""
+
+    syscall: str
+    count: int
+
+
 class Usage(TypedDict):
     """What a running job uses; None for a figure that this kernel does not give."""
 
@@ -138,7 +155,10 @@ class Usage(TypedDict):
 
 
 class JobResult(TypedDict):
-    """How a job ended. `exit_status` is what `runctl run` exits with."""
+    """How a job ended. `exit_status` is what `runctl run` exits with.
+
+    `denied` is None unless the sandbox asked for `report_denied`.
+    """
 
     reason: Reason
     exit_code: int | None
@@ -157,6 +177,13 @@ class JobResult(TypedDict):
     io_read_bytes: int | None
     io_write_bytes: int | None
     log_bytes: int | None
+    paused_ns: int | None
+    throttled_usec: int | None
+    memory_high_hits: int | None
+    cpu_pressure_usec: int | None
+    memory_pressure_usec: int | None
+    io_pressure_usec: int | None
+    denied: list[Denied] | None
 
 
 class JobSummary(TypedDict):
@@ -183,6 +210,8 @@ class JobStatus(JobSummary):
     """A job as `status` gives it."""
 
     limits: Limits
+    sandbox: Sandbox
+    net: AppliedNet
     usage: Usage | None
 
 

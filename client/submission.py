@@ -1,4 +1,4 @@
-"""A `submit` request made from what a program or a command line says. No connection.
+"""A `submit` or `update` made from what a program or a command line says. No connection.
 
 Refuses here, with the daemon's field names, what would otherwise fail as a frame (a 10 MB
 argument) or is wrong whatever the daemon's policy. All other rules are the daemon's alone.
@@ -7,9 +7,10 @@ argument) or is wrong whatever the daemon's policy. All other rules are the daem
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from client import protocol
+from client.environment import clean_environment, own_environment
 from client.errors import ClientError
 from client.framing import invalid, shown
 from client.protocol import to_bytes, to_wire
@@ -17,11 +18,7 @@ from client.protocol import to_bytes, to_wire
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from client.records import Environment, Limits, Text
-
-_LC_CTYPE: Final = b"LC_CTYPE"
-# PEP 538: what Python puts in LC_CTYPE when the locale is C, or is not there.
-_COERCED: Final = (b"C.UTF-8", b"C.utf8", b"UTF-8")
+    from client.records import Environment, Limits, Net, Sandbox, Text
 
 
 def build_submission(  # noqa: PLR0913  the fields of the request
@@ -33,26 +30,68 @@ def build_submission(  # noqa: PLR0913  the fields of the request
     umask: int | None = None,
     network: str | None = None,
     user: str | int | None = None,
+    group: str | int | None = None,
     limits: Limits | None = None,
+    sandbox: Sandbox | None = None,
+    net: Net | None = None,
 ) -> protocol.Message:
     """The `args` of `submit`; None means the caller's own directory, environment and umask.
 
-    Raises RequestRefused (`invalid-argument`), ClientError when the caller's directory or
-    umask cannot be told.
+    But with a root file system of its own a job begins at its "/", and with a preset in a
+    clean environment: the caller's is not for a stranger's code. Raises RequestRefused
+    (`invalid-argument`), ClientError when the caller's directory or umask cannot be told.
     """
-    environment: Mapping[Any, Any] = own_environment() if env is None else env
+    environment: Mapping[Any, Any] = _default_environment(sandbox, user) if env is None else env
     _check_argv(argv)
     _check_env(environment)
     _check_total(argv, environment)
     args: protocol.Message = {
         "argv": [to_wire(item) for item in argv],
-        "cwd": to_wire(_checked("cwd", current_directory() if cwd is None else cwd)),
+        "cwd": to_wire(_checked("cwd", _default_directory(sandbox) if cwd is None else cwd)),
         "env": {to_wire(key): to_wire(value) for key, value in environment.items()},
         "umask": current_umask() if umask is None else umask,
     }
-    optional = {"name": name, "network": network, "user": user, "limits": _limits(limits)}
-    args.update((key, value) for key, value in optional.items() if value is not None)
-    return args
+    optional = {
+        "name": name,
+        "network": network,
+        "user": user,
+        "group": group,
+        "limits": limits,
+        "sandbox": sandbox,
+        "net": net,
+    }
+    return {**args, **_travelling(optional)}
+
+
+def build_update(job: str, limits: Limits) -> protocol.Message:
+    """The `args` of `update`: a limit that is None travels as nil, which lifts it."""
+    # Of an entry of io, too, what is None does not apply.
+    changes = {key: None if value is None else _sent(value) for key, value in limits.items()}
+    return {"job": job, "limits": changes}
+
+
+def _travelling(fields: Mapping[str, Any]) -> protocol.Message:
+    """The fields without those that are None, which the daemon would take for a wrong type."""
+    return {key: _sent(value) for key, value in fields.items() if value is not None}
+
+
+def _sent(value: Any) -> Any:  # noqa: ANN401  any field
+    """A value as it travels. In a list None stays: there it is a limit that is unlimited."""
+    if isinstance(value, str | bytes):
+        return to_wire(value)
+    if isinstance(value, list | tuple):
+        return [_sent(item) for item in value]
+    return _travelling(value) if isinstance(value, dict) else value
+
+
+def _default_directory(sandbox: Sandbox | None) -> Text:
+    has_root = sandbox is not None and sandbox.get("root") is not None
+    return "/" if has_root else current_directory()
+
+
+def _default_environment(sandbox: Sandbox | None, user: str | int | None) -> dict[bytes, bytes]:
+    has_preset = sandbox is not None and sandbox.get("preset") is not None
+    return clean_environment(user) if has_preset else own_environment()
 
 
 def current_directory() -> bytes:
@@ -63,31 +102,6 @@ def current_directory() -> bytes:
         raise ClientError(
             f"cannot tell the current directory ({error.strerror}); go to one that exists"
         ) from None
-
-
-def own_environment() -> dict[bytes, bytes]:
-    """The caller's environment, without the LC_CTYPE that Python gave itself (PEP 538).
-
-    A job would sort and speak otherwise than the same command without runctl.
-    """
-    environment = {key: os.environb[key] for key in os.environb}
-    if environment.get(_LC_CTYPE) in _COERCED:
-        before = _initial_environment().get(_LC_CTYPE)
-        if before is None:
-            del environment[_LC_CTYPE]
-        else:
-            environment[_LC_CTYPE] = before
-    return environment
-
-
-def _initial_environment() -> dict[bytes, bytes]:
-    """What execve(2) gave us: setenv(3) does not write there. Else the present one."""
-    try:
-        with open("/proc/self/environ", "rb") as file:
-            items = file.read().split(b"\0")
-    except OSError:
-        return dict(os.environb)
-    return {name: value for name, equals, value in (i.partition(b"=") for i in items) if equals}
 
 
 def current_umask() -> int:
@@ -147,20 +161,3 @@ def _checked(field: str, value: Text, also: int = 0) -> Text:
     if b"\0" in raw:
         raise invalid(field, shown(value), "text without NUL")
     return value
-
-
-def _limits(limits: Limits | None) -> protocol.Message | None:
-    """The limits without those that are None, which the daemon would take for a wrong type."""
-    if limits is None:
-        return None
-    given: protocol.Message = {key: value for key, value in limits.items() if value is not None}
-    if "io" in given:
-        given["io"] = [_io_limit(entry) for entry in given["io"]]
-    return given
-
-
-def _io_limit(entry: Mapping[str, Any]) -> protocol.Message:
-    limit = {key: value for key, value in entry.items() if value is not None}
-    if "path" in limit:
-        limit["path"] = to_wire(limit["path"])
-    return limit

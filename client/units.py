@@ -1,4 +1,4 @@
-"""Sizes, rates, CPU shares and durations, as people write them and as they are shown.
+"""Sizes, rates, CPU shares, durations and bits, as people write them and as they are shown.
 
 Pure text to number and back; no I/O. Whether a number makes sense for a limit is the
 daemon's to say: here only what cannot be read, or cannot travel, is refused. Every
@@ -13,8 +13,14 @@ from typing import Final
 # Bounds of what travels: a msgpack integer has 64 bits, and the daemon's fields are signed.
 MAX_INTEGER: Final = 2**63 - 1
 
+# setrlimit(2): these count bytes; the others seconds, microseconds or things.
+SIZED_RLIMITS: Final = frozenset(
+    {"as", "core", "data", "fsize", "memlock", "msgqueue", "rss", "stack"}
+)
+
 _SIZE_UNITS: Final = "KMGTP"
 _STEP: Final = 1024
+_BIT_STEP: Final = 1000
 _MINUTE: Final = 60
 _MILLI_DIGITS: Final = 3
 _SHOWN_CHARS: Final = 40
@@ -24,6 +30,13 @@ _SIZE: Final = re.compile(
 _SIZE_ALLOWED: Final = (
     "a number of bytes is allowed, such as 16777216, 256M, 1.5G or 10MiB "
     "(K, M, G, T and P count in 1024s)"
+)
+# Networks count in 1000s. No "bps": tc(8) means bytes by it, everybody else bits.
+_BIT_UNITS: Final = ("", "k", "M", "G", "T")
+_BITS: Final = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,12}))? ?([kmgt]?)bit(?:/s)?", re.IGNORECASE)
+_BITS_ALLOWED: Final = (
+    "bits a second are allowed, such as 500kbit, 10mbit or 1.5gbit "
+    "(bit, kbit, mbit, gbit and tbit count in 1000s)"
 )
 _NUMBER: Final = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,12}))?")
 _DURATION_UNITS: Final = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000))
@@ -63,6 +76,25 @@ def parse_rate(text: str) -> int:
     Raises ValueError as `parse_size` does.
     """
     return parse_size(text.strip().removesuffix("/s"))
+
+
+def parse_bits(text: str) -> int:
+    """Bits per second that `text` stands for: "10mbit", "1.5gbit", "500kbit/s"; case is free.
+
+    A unit must be there, so that nobody takes bytes for bits. Raises ValueError for anything
+    else, for a fraction of a bit, and from 2^63 on.
+    """
+    match = _BITS.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{_shown(text)} given; {_BITS_ALLOWED}")
+    scale: int = 1000 ** (1 + "kmgt".index(match[3].lower())) if match[3] else 1
+    parts: int = 10 ** len(match[2] or "")
+    bits, rest = divmod(int(match[1] + (match[2] or "")) * scale, parts)
+    if rest:
+        raise ValueError(f"{_shown(text)} given, a fraction of a bit; {_BITS_ALLOWED}")
+    if bits > MAX_INTEGER:
+        raise ValueError(f"{_shown(text)} given; too large; {_BITS_ALLOWED}")
+    return bits
 
 
 def parse_cpus(text: str) -> int:
@@ -126,6 +158,15 @@ def format_size(size: int) -> str:
         if round(abs(value), 1) < _STEP or unit == _SIZE_UNITS[-1]:
             return f"{_trimmed(f'{value:.1f}')} {unit}iB"
     raise AssertionError("the last unit takes everything")
+
+
+def format_bits(bits: int) -> str:
+    """Bits for people: "800 bit", "10 Mbit", "1.5 Gbit"; at most one decimal, after rounding."""
+    value, index = float(bits), 0
+    # 999.96 would be shown as 1000, which is 1 of the next unit.
+    while round(value, 1) >= _BIT_STEP and index + 1 < len(_BIT_UNITS):
+        value, index = value / _BIT_STEP, index + 1
+    return f"{_trimmed(f'{value:.1f}')} {_BIT_UNITS[index]}bit"
 
 
 def format_cpus(millicpus: int) -> str:

@@ -1,27 +1,28 @@
-"""What a user may do with the paths of a request: questions for `isolation.caller.ask_as`.
+"""Whether a request's paths will do: questions for `isolation.caller.ask_as`. For the daemon.
 
-They run with the user's identity and nothing else, open what is named without following
-the links of /proc, and change nothing. What is found now may be gone when the job starts:
-its payload opens everything again, as the same user.
+They run with the user's identity and nothing else, and change nothing. A path is opened as
+the job's payload will open it (`isolation.user_paths`), and closed again: what is found now
+may be gone when the job starts, and is asked again then.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import stat
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from isolation.syscalls import AT_FDCWD, ResolveFlags, openat2
+from isolation import user_paths
+from isolation.device_filter import Device, device_of
 
-# Kinds of a wanted path.
-ANY: Final = "a file or directory that {} may read"
-DIRECTORY: Final = "a directory that {} may enter and read"
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# What a path has to be, in words for whoever named it.
+SOURCE: Final = "a file or directory that {} may read"
 OWN_DIRECTORY: Final = "a directory of {}'s own"
 FILE: Final = "a file that {} may read"
-DEVICE: Final = "a device node below /dev"
+DEVICE: Final = "a device node below /dev that {} may open"
 EXISTING: Final = "an existing path that {} may reach"
-ROOT: Final = "a directory, tar archive or squashfs image that {} may read"
 
 _SQUASHFS_MAGIC: Final = b"hsqs"
 
@@ -41,81 +42,51 @@ class Wrong(NamedTuple):
     why: str
 
 
-def first_wrong(wanted: list[Wanted]) -> Wrong | None:
-    """The first path that is not what it should be; None when all are."""
+def first_wrong(wanted: Sequence[Wanted], uid: int) -> Wrong | None:
+    """The first path that is not what it should be for this user; None when all are."""
+    openers: dict[str, Callable[[bytes], int]] = {
+        SOURCE: lambda path: user_paths.open_source(path).fd,
+        OWN_DIRECTORY: lambda path: user_paths.open_own_directory(path, uid).fd,
+        FILE: user_paths.open_readable_file,
+        DEVICE: lambda path: user_paths.open_device(path).fd,
+        EXISTING: lambda path: user_paths.open_existing(path).fd,
+    }
     for item in wanted:
         try:
-            _check(item)
+            os.close(openers[item.kind](item.path))
         except OSError as error:
             return Wrong(item, error.strerror or str(error))
     return None
 
 
-def is_squashfs(path: bytes) -> bool:
-    """Whether a file begins as a squashfs image does. Raises OSError."""
-    fd = openat2(AT_FDCWD, path, os.O_RDONLY | os.O_NONBLOCK, ResolveFlags.NO_MAGICLINKS)
+def device_at(path: bytes) -> Device:
+    """The device of an entry such as `/dev/kvm:rw`, as the filter takes it. Raises OSError."""
+    access = path.partition(b":")[2].decode("ascii") or "rw"
+    fd = user_paths.open_device(path).fd
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return False
+        return device_of(os.fstat(fd), access)
+    finally:
+        os.close(fd)
+
+
+def is_image(path: bytes) -> bool:
+    """Whether a path leads to a squashfs image. Raises OSError when it cannot be read."""
+    opened = user_paths.open_source(path)
+    os.close(opened.fd)
+    if opened.is_directory:
+        return False
+    fd = user_paths.open_readable_file(path)
+    try:
         return os.pread(fd, len(_SQUASHFS_MAGIC), 0) == _SQUASHFS_MAGIC
     finally:
         os.close(fd)
 
 
-def read_file(path: bytes, most: int) -> bytes:
-    """The content of a regular file. Raises OSError: EFBIG when it is longer than `most`."""
-    # Not waiting: it could be a FIFO that nobody writes to.
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
-    fd = openat2(AT_FDCWD, path, flags, ResolveFlags.NO_MAGICLINKS)
+def read_text(path: bytes, most: int) -> bytes:
+    """The content of a regular file. Raises OSError, also when it is longer than `most`."""
+    fd = user_paths.open_readable_file(path)
     with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
         data = file.read(most + 1)
     if len(data) > most:
-        raise OSError(errno.EFBIG, f"it is longer than {most} bytes")
+        raise user_paths.refusal(errno.EFBIG, path, f"it is longer than {most} bytes")
     return data
-
-
-def _check(wanted: Wanted) -> None:
-    fd = openat2(AT_FDCWD, wanted.path, os.O_PATH, ResolveFlags.NO_MAGICLINKS)
-    try:
-        status = os.fstat(fd)
-        is_directory = stat.S_ISDIR(status.st_mode)
-        if wanted.kind == EXISTING:
-            return
-        if wanted.kind == DEVICE:
-            _require(stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode), "no device node")
-            return
-        if wanted.kind in {DIRECTORY, OWN_DIRECTORY}:
-            _require(is_directory, "it is not a directory")
-        if wanted.kind == FILE:
-            _require(stat.S_ISREG(status.st_mode), "it is not a regular file")
-        if wanted.kind == OWN_DIRECTORY:
-            _require(status.st_uid == _file_uid(), "it belongs to somebody else")
-        _open_again(fd, directory=is_directory)
-    finally:
-        os.close(fd)
-
-
-def _open_again(fd: int, *, directory: bool) -> None:
-    """Ask for the permission to read, and for a directory to search: O_PATH asks for none."""
-    link = f"/proc/self/fd/{fd}"
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    opened = os.open(link, flags | (os.O_DIRECTORY if directory else 0))
-    try:
-        if directory:
-            os.close(os.open(".", os.O_PATH | os.O_CLOEXEC, dir_fd=opened))
-    finally:
-        os.close(opened)
-
-
-def _file_uid() -> int:
-    """The thread's own file identity: /proc/thread-self/status, "Uid:" real to file system."""
-    with open("/proc/thread-self/status", "rb") as file:
-        line = next(line for line in file if line.startswith(b"Uid:"))
-    return int(line.split()[4])
-
-
-def _require(fine: object, why: str) -> None:
-    if not fine:
-        raise OSError(errno.EINVAL, why)

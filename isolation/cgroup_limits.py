@@ -1,63 +1,54 @@
-"""A job's limits: what they are, which controllers they need, how they are written and proved.
+"""Writing a job's limits into its cgroups, proving each by reading it back, and changing them.
 
-Every write is read back. Where the cgroups are and how they are made and removed is
-`isolation.cgroups`; what a user may ask for is decided above this package.
+All or none: a write that fails takes back those before it. What is written is decided by
+`isolation.limit_writes`, whether the host can do it by `isolation.limit_checks`; where the
+cgroups are and how they are made and removed is `isolation.cgroups`.
 """
 
 from __future__ import annotations
 
 import errno
-import os
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from isolation.cgroup_nodes import CpuMax
-from isolation.errors import CgroupError, LimitUnavailable, ReadBackError
+from isolation.cgroup_nodes import optional
+from isolation.errors import CgroupError, LimitBelowUse, LimitUnavailable, ReadBackError
+from isolation.limit_checks import KERNEL_NEEDS, must_bound_swap, swap_unavailable
+from isolation.limit_kinds import (
+    AppliedLimits,
+    JobLimits,
+    bfq_weight,
+    by_device,
+    cpu_max_for,
+    cpus_of,
+    oom_policy,
+    swap_max,
+    whole_pages,
+)
+from isolation.limit_writes import (
+    BFQ_WEIGHT,
+    CPU_WEIGHT,
+    CPUS,
+    IO_WEIGHT,
+    MEMORY_HIGH,
+    MEMORY_MAX,
+    OOM_GROUP,
+    PIDS_MAX,
+    SWAP_MAX,
+    Setting,
+    Write,
+    io_rates,
+    plan,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
-    from isolation.cgroup_nodes import Cgroup, Controller
+    from isolation.cgroup_nodes import Cgroup, Controller, CpuMax
+    from isolation.limit_kinds import IoLimit, OomPolicy
 
-CPU_PERIOD_USEC: Final = 100_000
-# The kernel takes quotas from 1 ms and periods from 1 ms to 1 s (kernel/sched/core.c).
-CPU_MIN_QUOTA_USEC: Final = 1000
-CPU_MAX_PERIOD_USEC: Final = 1_000_000
-SWAP_MAX: Final = "memory.swap.max"
-_PROC: Final = "/proc"
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
-
-
-@dataclass(frozen=True, slots=True)
-class IoLimit:
-    """Bytes a second for one whole disk, "MAJ:MIN" (see `isolation.devices`); None: no limit."""
-
-    device: str
-    read_bytes_per_second: int | None = None
-    write_bytes_per_second: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class JobLimits:
-    """What a job may use; None means no limit.
-
-    `cpu_max_millicpus`: 1000 is one CPU. `memory_swap_max_bytes` None with a memory limit
-    means no swap at all, since otherwise the memory limit would bound nothing; it stays None
-    where the host has no swap and the kernel no memory.swap.max.
-    `monitor_memory_max_bytes` caps the job's monitor, apart from the job.
-    """
-
-    memory_max_bytes: int | None = None
-    memory_swap_max_bytes: int | None = None
-    cpu_max_millicpus: int | None = None
-    pids_max: int | None = None
-    io: tuple[IoLimit, ...] = ()
-    monitor_memory_max_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AppliedLimits(JobLimits):
-    """The same fields as the kernel shows them: memory in whole pages, cpu as it rounds."""
+_RECLAIM_ROUNDS: Final = 5
+_OWN_USE: Final = (Setting("payload", PIDS_MAX), Setting("payload", SWAP_MAX))
 
 
 class Slice(NamedTuple):
@@ -68,140 +59,197 @@ class Slice(NamedTuple):
     payload: Cgroup
 
 
-def needed(limits: JobLimits) -> Iterator[tuple[str, str]]:
-    """(kernel's name of the limit, its controller) for each limit that is set."""
-    if limits.memory_max_bytes is not None or limits.monitor_memory_max_bytes is not None:
-        yield "memory.max", "memory"
-    if limits.memory_swap_max_bytes is not None:
-        yield SWAP_MAX, "memory"
-    if limits.cpu_max_millicpus is not None:
-        yield "cpu.max", "cpu"
-    if limits.pids_max is not None:
-        yield "pids.max", "pids"
-    if limits.io:
-        yield "io.max", "io"
-
-
-def host_swaps(proc: str) -> bool:
-    """Whether any swap is in use: PROC/swaps is a heading, then a line for each area.
-
-    proc_swaps(5). A kernel without swap has no such file. Raises OSError for any other failure.
-    """
-    try:
-        with open(os.path.join(proc, "swaps"), "rb") as file:
-            return len(file.readlines()) > 1
-    except FileNotFoundError:
-        return False
-
-
-def must_bound_swap(limits: JobLimits) -> bool:
-    """Whether the job may start only with a swap limit: it was asked for, or memory is limited.
-
-    Not where the host has no swap: there memory.max alone bounds the job.
-    """
-    if limits.memory_swap_max_bytes is not None:
-        return True
-    return limits.memory_max_bytes is not None and host_swaps(_PROC)
-
-
-def swap_unavailable() -> LimitUnavailable:
-    """The refusal where `must_bound_swap` and the kernel has no memory.swap.max."""
-    return LimitUnavailable(
-        SWAP_MAX,
-        controller="memory",
-        why="this kernel has no memory.swap.max, so swap cannot be limited",
-        remedy="turn swap off (swapoff -a), or use a kernel with CONFIG_SWAP and without "
-        "swapaccount=0",
-    )
-
-
-def by_device(limits: Iterable[IoLimit]) -> list[IoLimit]:
-    """One limit a device, the strictest of those given: io.max keeps one line for each."""
-    merged: dict[str, IoLimit] = {}
-    for limit in limits:
-        other = merged.get(limit.device, limit)
-        read = _strictest(other.read_bytes_per_second, limit.read_bytes_per_second)
-        write = _strictest(other.write_bytes_per_second, limit.write_bytes_per_second)
-        merged[limit.device] = IoLimit(limit.device, read, write)
-    return list(merged.values())
-
-
-def _strictest(*limits: int | None) -> int | None:
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def cpu_max_for(millicpus: int) -> CpuMax:
-    """The cpu.max that gives this share: 100 ms periods, longer ones when the quota were too small.
-
-    Raises ValueError below 1, which no period can express.
-    """
-    if millicpus < 1:
-        raise ValueError(f"at least 1 millicpu: {millicpus}")
-    quota = millicpus * CPU_PERIOD_USEC // 1000
-    if quota >= CPU_MIN_QUOTA_USEC:
-        return CpuMax(quota, CPU_PERIOD_USEC)
-    period = min(CPU_MAX_PERIOD_USEC, CPU_MIN_QUOTA_USEC * 1000 // millicpus)
-    return CpuMax(CPU_MIN_QUOTA_USEC, period)
-
-
 def apply(cgroups: Slice, limits: JobLimits) -> AppliedLimits:
-    """Write every limit that is set and read it back.
+    """Write every limit that is set into new cgroups, and read it back.
 
     Raises LimitUnavailable when the kernel lacks the file or the device takes no limit,
     ReadBackError when the kernel shows something else than a rounded value, CgroupError
-    for any other failure. Limits written before the failing one stay.
+    for any other failure. Nothing stays limited then.
     """
+    return _change(cgroups, limits, _plan(cgroups, JobLimits(), limits))
+
+
+def update(cgroups: Slice, old: JobLimits, new: JobLimits) -> AppliedLimits:
+    """Change the limits of a job that has `old`: all to `new`, or none.
+
+    A field that becomes None is lifted. Raises as `apply`, and LimitBelowUse with the number
+    when the job uses more already; memory is reclaimed first, as far as it can be.
+    """
+    writes = _plan(cgroups, old, new)
+    _refuse_below_use(cgroups, writes)
+    return _change(cgroups, new, writes)
+
+
+def _plan(cgroups: Slice, old: JobLimits, new: JobLimits) -> list[Write]:
+    """The plan without the files that a job may do without here; raises where it may not."""
+    missing = set()
+    swaps = (swap_max(old), swap_max(new))
+    if swaps != (None, None) and not cgroups.payload.memory.has(SWAP_MAX):
+        if must_bound_swap(new):
+            raise swap_unavailable()
+        missing.add(SWAP_MAX)
+    if new.io_weight is not None or old.io_weight is not None:
+        # One of them is enough; that a disk heeds it was looked at before.
+        missing |= {name for name in (IO_WEIGHT, BFQ_WEIGHT) if not cgroups.job.io.has(name)}
+    return plan(old, new, missing)
+
+
+def _change(cgroups: Slice, new: JobLimits, writes: list[Write]) -> AppliedLimits:
+    done: list[Write] = []
+    try:
+        for write in writes:
+            _write(cgroups, write)
+            done.append(write)
+        return read_back(cgroups, new)
+    except (CgroupError, LimitUnavailable) as error:
+        _take_back(cgroups, done, error)
+        raise
+
+
+def _take_back(cgroups: Slice, done: list[Write], cause: Exception) -> None:
+    """The old values, last first. Failing at one keeps nobody from the others.
+
+    Raises CgroupError for the first one that stays changed, unless the job is gone.
+    """
+    stays: CgroupError | None = None
+    for write in reversed(done):
+        controller = _controller(cgroups, write.setting)
+        try:
+            controller.set_property(write.setting.file.encode(), write.old)
+        except CgroupError as error:
+            if controller.node.exists():
+                why = f"{error.why}, after: {cause}"
+                number, path = error.errno or 0, str(error.filename)
+                stays = stays or CgroupError(number, "write back", path, write.old, why=why)
+    if stays is not None:
+        raise stays from cause
+
+
+def _controller(cgroups: Slice, setting: Setting) -> Controller:
+    cgroup: Cgroup = getattr(cgroups, setting.group)
+    controller: Controller = getattr(cgroup, setting.file.partition(".")[0])
+    return controller
+
+
+def _write(cgroups: Slice, write: Write) -> None:
+    setting = write.setting
+    controller = _controller(cgroups, setting)
+    try:
+        controller.set_property(setting.file.encode(), write.text)
+    except CgroupError as error:
+        # A device that is gone needs no lifting.
+        if not (write.lifts and setting.device and error.errno == errno.ENODEV):
+            raise _explained(error, controller, setting) from None
+
+
+def _explained(error: CgroupError, controller: Controller, setting: Setting) -> Exception:
+    """A file that is not there is a missing feature, unless the whole cgroup is gone."""
+    if setting.device and error.errno in {errno.ENODEV, errno.EOPNOTSUPP}:
+        # ENODEV: no such disk, or a partition; EOPNOTSUPP: it has no queue to throttle.
+        return LimitUnavailable(
+            setting.file,
+            device=setting.device,
+            why=f"the kernel takes no limit for the device {setting.device} ({error.why})",
+            remedy="name a path on a whole disk, not on a partition or a virtual device",
+        )
+    if error.errno != errno.ENOENT or not controller.node.exists():
+        return error
+    why = f"this kernel has no {setting.file}"
+    remedy = f"use a kernel with {KERNEL_NEEDS[setting.file]}"
+    name = setting.file.partition(".")[0]
+    return LimitUnavailable(setting.file, controller=name, why=why, remedy=remedy)
+
+
+# What a job uses already
+
+
+def _refuse_below_use(cgroups: Slice, writes: Iterable[Write]) -> None:
+    """Raises LimitBelowUse. Processes and swap are counted; memory is first asked to shrink."""
+    asked = {w.setting: int(w.text) for w in writes if w.setting.group == "payload" and not w.lifts}
+    payload = cgroups.payload
+    used = {
+        PIDS_MAX: lambda: payload.pids.current,
+        SWAP_MAX: lambda: payload.memory.swap_current,
+    }
+    for setting in _OWN_USE:
+        if setting in asked:
+            now = optional(used[setting.file]) or 0
+            if now > asked[setting]:
+                raise LimitBelowUse(setting.file, asked[setting], now)
+    limit = asked.get(Setting("payload", MEMORY_MAX))
+    if limit is not None:
+        _make_room(payload, limit)
+
+
+def _make_room(payload: Cgroup, limit: int) -> None:
+    """Have the kernel reclaim what is above `limit`, so that writing memory.max kills nobody.
+
+    memory.max itself reclaims and then kills (cgroup-v2.rst), memory.reclaim (5.19) only
+    reclaims: cache, and what may be swapped. Before that, cache that is clean is taken for
+    reclaimable, which is what the kernel would get back at once.
+    """
+    for _ in range(_RECLAIM_ROUNDS):
+        excess = (optional(lambda: payload.memory.current) or 0) - limit
+        if excess <= 0:
+            return
+        if not payload.memory.has("memory.reclaim"):
+            break
+        # EAGAIN: less than that could be reclaimed. What is left is looked at again.
+        with suppress(CgroupError):
+            payload.memory.set_property(b"memory.reclaim", excess)
+    used = optional(lambda: payload.memory.current) or 0
+    if not payload.memory.has("memory.reclaim"):
+        used -= _clean_cache(optional(lambda: payload.memory.stat) or {})
+    if used > limit:
+        raise LimitBelowUse(MEMORY_MAX, limit, used)
+
+
+def _clean_cache(stat: dict[str, int]) -> int:
+    """Bytes of files in memory that are on the disk as well (memory.stat)."""
+    cache = stat.get("active_file", 0) + stat.get("inactive_file", 0)
+    return max(0, cache - stat.get("file_dirty", 0) - stat.get("file_writeback", 0))
+
+
+# Reading back
+
+
+def read_back(cgroups: Slice, limits: JobLimits) -> AppliedLimits:
+    """The limits as the kernel shows them. Raises ReadBackError where it shows others."""
+    job, monitor, payload = cgroups
+    swap = swap_max(limits) if payload.memory.has(SWAP_MAX) else None
     return AppliedLimits(
-        memory_max_bytes=_apply_memory(cgroups.payload, limits.memory_max_bytes),
-        memory_swap_max_bytes=_apply_swap(cgroups.payload, limits),
-        cpu_max_millicpus=_apply_cpu(cgroups.job, limits.cpu_max_millicpus),
-        pids_max=_apply_pids(cgroups.payload, limits.pids_max),
-        io=tuple(_apply_io(cgroups.job, limit) for limit in by_device(limits.io)),
-        monitor_memory_max_bytes=_write_bytes(cgroups.monitor, limits.monitor_memory_max_bytes),
+        memory_max_bytes=_pages(payload, MEMORY_MAX, limits.memory_max_bytes),
+        memory_high_bytes=_pages(payload, MEMORY_HIGH, limits.memory_high_bytes),
+        memory_swap_max_bytes=_pages(payload, SWAP_MAX, swap),
+        oom_policy=_oom_policy(payload, oom_policy(limits)),
+        cpu_max_millicpus=_cpu_share(job, limits.cpu_max_millicpus),
+        cpu_weight=_cpu_weight(job, limits),
+        cpu_idle=_cpu_idle(job, wanted=limits.cpu_idle),
+        cpu_set=_cpu_set(job, limits.cpu_set),
+        pids_max=_pids(payload, limits.pids_max),
+        io=tuple(_io(job, limit) for limit in by_device(limits.io)),
+        io_weight=_io_weight(job, limits.io_weight),
+        monitor_memory_max_bytes=_pages(monitor, MEMORY_MAX, limits.monitor_memory_max_bytes),
     )
 
 
-def _apply_memory(payload: Cgroup, limit: int | None) -> int | None:
-    if limit is None:
-        return None
-    # One kill ends the whole job: half a job that lost a process at random helps nobody.
-    payload.memory.oom_group = True
-    if not payload.memory.oom_group:
-        raise ReadBackError(payload.memory.path("memory.oom.group"), "1", "0")
-    return _write_bytes(payload, limit)
-
-
-def _write_bytes(cgroup: Cgroup, limit: int | None) -> int | None:
-    if limit is None:
+def _pages(cgroup: Cgroup, file: str, wanted: int | None) -> int | None:
+    if wanted is None:
         return None
     memory = cgroup.memory
-    memory.max = limit
-    return _same(memory, "memory.max", limit // _PAGE_BYTES * _PAGE_BYTES, memory.max)
+    attributes = {MEMORY_MAX: "max", MEMORY_HIGH: "high", SWAP_MAX: "swap_max"}
+    read: int | None = getattr(memory, attributes[file])
+    return _same(memory, file, whole_pages(wanted), read)
 
 
-def _apply_swap(payload: Cgroup, limits: JobLimits) -> int | None:
-    if limits.memory_max_bytes is None and limits.memory_swap_max_bytes is None:
-        return None
-    memory, wanted = payload.memory, limits.memory_swap_max_bytes or 0
-    if not memory.has(SWAP_MAX):
-        if must_bound_swap(limits):
-            raise swap_unavailable()
-        return None
-    memory.swap_max = wanted
-    pages = wanted // _PAGE_BYTES * _PAGE_BYTES
-    return _same(memory, SWAP_MAX, pages, memory.swap_max)
+def _oom_policy(payload: Cgroup, wanted: OomPolicy | None) -> OomPolicy | None:
+    if wanted is not None:
+        _same(payload.memory, OOM_GROUP, int(wanted == "kill"), int(payload.memory.oom_group))
+    return wanted
 
 
-def _apply_cpu(job: Cgroup, millicpus: int | None) -> int | None:
-    if millicpus is None:
-        return None
-    wanted = cpu_max_for(millicpus)
-    try:
-        job.cpu.max = wanted
-    except CgroupError as error:
-        remedy = "use a kernel with CONFIG_CFS_BANDWIDTH"
-        raise _as_unavailable(error, "cpu.max", "cpu", remedy) from None
-    return _same_share(job, wanted, job.cpu.max)
+def _cpu_share(job: Cgroup, millicpus: int | None) -> int | None:
+    return None if millicpus is None else _same_share(job, cpu_max_for(millicpus), job.cpu.max)
 
 
 def _same_share(job: Cgroup, wanted: CpuMax, read: CpuMax) -> int:
@@ -214,19 +262,36 @@ def _same_share(job: Cgroup, wanted: CpuMax, read: CpuMax) -> int:
     raise ReadBackError(job.cpu.path("cpu.max"), wrote, f"{read.quota} {read.period}")
 
 
-def _apply_pids(payload: Cgroup, limit: int | None) -> int | None:
-    if limit is None:
+def _cpu_weight(job: Cgroup, limits: JobLimits) -> int | None:
+    if limits.cpu_weight is None or limits.cpu_idle:
         return None
-    payload.pids.max = limit
-    return _same(payload.pids, "pids.max", limit, payload.pids.max)
+    return _same(job.cpu, CPU_WEIGHT, limits.cpu_weight, job.cpu.weight)
 
 
-def _apply_io(job: Cgroup, limit: IoLimit) -> IoLimit:
-    wanted = {"rbps": limit.read_bytes_per_second, "wbps": limit.write_bytes_per_second}
-    try:
-        job.io.max = {limit.device: {**wanted}}
-    except CgroupError as error:
-        raise _io_unavailable(error, limit.device) from None
+def _cpu_idle(job: Cgroup, *, wanted: bool | None) -> bool | None:
+    if wanted:
+        _same(job.cpu, "cpu.idle", 1, int(job.cpu.idle))
+    return wanted
+
+
+def _cpu_set(job: Cgroup, wanted: str | None) -> str | None:
+    """The set in the kernel's words, when it is what the job's processes really get."""
+    if wanted is None:
+        return None
+    read = job.cpuset.effective
+    if cpus_of(read) != cpus_of(wanted):
+        raise ReadBackError(job.cpuset.path("cpuset.cpus.effective"), wanted, read)
+    return job.cpuset.get_property(CPUS.encode())
+
+
+def _pids(payload: Cgroup, wanted: int | None) -> int | None:
+    if wanted is None:
+        return None
+    return _same(payload.pids, PIDS_MAX, wanted, payload.pids.max)
+
+
+def _io(job: Cgroup, limit: IoLimit) -> IoLimit:
+    wanted = io_rates(limit)
     # A device without any limit has no line.
     read = job.io.max.get(limit.device, {})
     found = {name: read.get(name) for name in wanted}
@@ -235,24 +300,18 @@ def _apply_io(job: Cgroup, limit: IoLimit) -> IoLimit:
     return limit
 
 
+def _io_weight(job: Cgroup, wanted: int | None) -> int | None:
+    """The weight itself: io.bfq.weight, which ends at 1000, is compared and not shown."""
+    if wanted is None:
+        return None
+    for file, weight in ((IO_WEIGHT, wanted), (BFQ_WEIGHT, bfq_weight(wanted))):
+        if job.io.has(file):
+            read = job.io.weight if file == IO_WEIGHT else job.io.bfq_weight
+            _same(job.io, file, weight, read)
+    return wanted
+
+
 def _same(controller: Controller, filename: str, wanted: int, read: int | None) -> int:
     if read != wanted:
         raise ReadBackError(controller.path(filename), str(wanted), str(read))
     return wanted
-
-
-def _as_unavailable(error: CgroupError, limit: str, controller: str, remedy: str) -> Exception:
-    """A file that is not there is a missing feature; any other error stays what it is."""
-    if error.errno != errno.ENOENT:
-        return error
-    why = f"this kernel has no {limit}"
-    return LimitUnavailable(limit, controller=controller, why=why, remedy=remedy)
-
-
-def _io_unavailable(error: CgroupError, device: str) -> Exception:
-    # ENODEV: no such disk, or a partition; EOPNOTSUPP: it has no queue to throttle.
-    if error.errno in {errno.ENODEV, errno.EOPNOTSUPP}:
-        why = f"the kernel takes no limit for the device {device} ({error.why})"
-        remedy = "name a path on a whole disk, not on a partition or a virtual device"
-        return LimitUnavailable("io.max", device=device, why=why, remedy=remedy)
-    return _as_unavailable(error, "io.max", "io", "use a kernel with CONFIG_BLK_DEV_THROTTLING")

@@ -140,6 +140,19 @@ class NestedFile(File["dict[str, dict[str, int | None]]"]):
             yield " ".join((key, *inner))
 
 
+class DefaultWeightFile(File[int]):
+    """`default N`, then lines for single devices: io.weight. Only the default is ours."""
+
+    def sanitize_get(self, value: str) -> int:
+        """`default 100` → 100."""
+        words = value.split()
+        return int(words[words.index("default") + 1])
+
+    def sanitize_set(self, value: int) -> str:
+        """100 → `default 100`."""
+        return f"default {value}"
+
+
 def _pair(word: str) -> tuple[str, int | None]:
     name, _, text = word.partition("=")
     return name, None if text == "max" else int(text)
@@ -236,6 +249,7 @@ class MemoryController(Controller):
     current = MaxFile("memory.current", readonly=True)
     peak = MaxFile("memory.peak", readonly=True)
     swap_max = MaxFile("memory.swap.max")
+    swap_current = MaxFile("memory.swap.current", readonly=True)
     oom_group = FlagFile("memory.oom.group")
     events = CountersFile("memory.events", readonly=True)
     stat = CountersFile("memory.stat", readonly=True)
@@ -246,13 +260,16 @@ class CpuController(Controller):
 
     max = CpuMaxFile("cpu.max")
     weight = IntegerFile("cpu.weight")
+    idle = FlagFile("cpu.idle")
     stat = CountersFile("cpu.stat", readonly=True)
 
 
 class IoController(Controller):
-    """io.*: by device "MAJ:MIN"; bytes a second."""
+    """io.*: by device "MAJ:MIN"; bytes and operations a second."""
 
     max = NestedFile("io.max")
+    weight = DefaultWeightFile("io.weight")
+    bfq_weight = DefaultWeightFile("io.bfq.weight")
 
 
 class PidsController(Controller):
@@ -268,6 +285,7 @@ class CpusetController(Controller):
     """cpuset.*: sets of CPU and memory node numbers."""
 
     cpus = CommaDashSetFile("cpuset.cpus")
+    effective = TextFile("cpuset.cpus.effective", readonly=True)
     mems = CommaDashSetFile("cpuset.mems")
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from isolation.mountinfo import Mount
 
-LIMIT_CONTROLLERS: Final = frozenset({"cpu", "io", "memory", "pids"})
+LIMIT_CONTROLLERS: Final = frozenset({"cpu", "cpuset", "io", "memory", "pids"})
 USUAL_MOUNT: Final = "/sys/fs/cgroup"
 DAEMON_GROUP: Final = "daemon"
 ROOT_NAME: Final = "runnerd"
@@ -143,10 +143,12 @@ def kernel_has(root: str, name: str) -> bool:
     The top of a hierarchy has no limits and a new root has no child yet. With nothing to
     look at, the file is taken to be there; applying a limit finds out in any case.
     """
+    if os.path.exists(os.path.join(root, name)):
+        return True
     below = _child_cgroups(root)
     if not below and not os.path.exists(os.path.join(root, "cgroup.type")):
         return True
-    return any(os.path.exists(os.path.join(path, name)) for path in (root, *below))
+    return any(os.path.exists(os.path.join(path, name)) for path in below)
 
 
 def _child_cgroups(path: str) -> list[str]:

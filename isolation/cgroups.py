@@ -4,9 +4,9 @@ The daemon's view, by path; the monitor has `isolation.cgroup_files`. Where the 
 decided by `isolation.cgroup_root`; what is written as a limit is in `isolation.cgroup_limits`,
 how a cgroup with processes is ended in `isolation.cgroup_teardown`.
 
-    <root>/job-<id>/          cpu.max, io.max
+    <root>/job-<id>/          cpu.*, cpuset.cpus, io.max, io.weight
                monitor/       memory.max of the monitor
-               payload/       memory.max, memory.swap.max, memory.oom.group, pids.max
+               payload/       memory.*, pids.max
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import os
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from isolation import cgroup_limits, cgroup_teardown, mountinfo
-from isolation.cgroup_limits import SWAP_MAX, AppliedLimits, IoLimit, JobLimits, Slice
+from isolation import cgroup_limits, cgroup_teardown, limit_checks, mountinfo
+from isolation.cgroup_limits import Slice
 from isolation.cgroup_nodes import Cgroup, optional
 from isolation.cgroup_root import (
     DAEMON_GROUP,
-    kernel_has,
     missing_controllers,
     offered,
     v1_controllers,
 )
 from isolation.errors import CgroupError, LimitUnavailable
+from isolation.limit_kinds import AppliedLimits, IoLimit, JobLimits
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -106,12 +106,11 @@ class CgroupTree:
 
     def require(self, limits: JobLimits) -> None:
         """Refuse what cannot be enforced. Raises LimitUnavailable with controller and remedy."""
-        for limit, controller in cgroup_limits.needed(limits):
+        for limit, controller in limit_checks.needed(limits):
             if controller not in self.available:
                 why, remedy = self._missing.get(controller) or _general_reason(controller)
                 raise LimitUnavailable(limit, controller=controller, why=why, remedy=remedy)
-        if cgroup_limits.must_bound_swap(limits) and not kernel_has(self.root, SWAP_MAX):
-            raise cgroup_limits.swap_unavailable()
+        limit_checks.require_host(self.root, limits)
 
     def missing(self, required: Collection[str]) -> list[tuple[str, str]]:
         """Why and remedy for each of `required` that `prepare` could not make available."""
@@ -203,9 +202,24 @@ class JobCgroup:
         self._tree.require(limits)
         return cgroup_limits.apply(self.cgroups, limits)
 
+    def update(self, old: JobLimits, new: JobLimits) -> AppliedLimits:
+        """Change the limits of a job that has `old`: all to `new`, or none of them.
+
+        Both are complete: a field that becomes None is lifted, and a device that `new` does not
+        name any more is free again. Raises LimitUnavailable before anything is written,
+        LimitBelowUse with the number when the job uses more already, else as `apply`.
+        May take as long as the kernel needs to reclaim memory.
+        """
+        self._tree.require(new)
+        return cgroup_limits.update(self.cgroups, old, new)
+
     def monitor_pids(self) -> list[int]:
         """The pids in `monitor`, as this PID namespace sees them."""
         return cgroup_teardown.pids_of(self.cgroups.monitor)
+
+    def payload_pids(self) -> list[int]:
+        """The pids in `payload`, as this PID namespace sees them."""
+        return cgroup_teardown.pids_of(self.cgroups.payload)
 
     def populated(self) -> bool:
         """Whether any process is left in the job, its monitor included."""

@@ -1,142 +1,166 @@
-"""Which disk is under a path: the "MAJ:MIN" that io.max takes, or why there is none.
+"""Which disks are under a path: the "MAJ:MIN" that io.max takes, or why there are none.
 
-Looks at st_dev, sysfs and the mount table. Writing the limit is `isolation.cgroup_limits`'
-job, and whether the caller may see the path is its caller's.
+Looks at st_dev, the mount table and `isolation.block_devices`. Writing the limit is
+`isolation.cgroup_limits`' job, and whether the caller may see the path is its caller's.
+
+Limited is the device that the file system is on, and none below it. Measured on Linux 7.2 over
+dm-linear, dm-striped, md raid0, raid1 and loop, direct and buffered, reading and writing: each
+of them throttles as a disk does, exactly. A limit on the devices below them instead lets N
+stripes have N times the rate, and does not bind what a loop device writes by the page cache;
+one on both levels halves the rate, because the same bytes wait twice.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from isolation import mountinfo
+from isolation.block_devices import Disk, btrfs_members, whole_disk
 from isolation.errors import LimitUnavailable
 from isolation.syscalls import AT_FDCWD, ResolveFlags, openat2
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from isolation.mountinfo import Mount
 
-
-class Disk(NamedTuple):
-    """A whole disk, or a device that acts as one (dm, md, loop): `device` is "MAJ:MIN"."""
-
-    device: str
-    name: str
+_NAME_A_DISK = "name the disk itself, such as /dev/sda"
 
 
-def disk_of_path(path: str, *, sysfs: str = "/sys") -> Disk:
-    """The disk under `path`; of a device node, the disk that it names.
+def disks_of_path(path: str, *, writes: bool = True, sysfs: str = "/sys") -> tuple[Disk, ...]:
+    """The disks under `path`, at least one; of a device node, the disk that it names.
+
+    Several where a file system itself is spread over them (btrfs): each has the whole rate.
+    `writes`: whether writing is to be limited, which not every file system allows.
 
     Raises OSError when the path cannot be looked up, LimitUnavailable when io.max has
     nothing to act on there.
     """
     fd = openat2(AT_FDCWD, path, os.O_PATH, ResolveFlags.NO_MAGICLINKS)
     try:
-        return disk_of_fd(fd, path, sysfs=sysfs)
+        return disks_of_fd(fd, path, writes=writes, sysfs=sysfs)
     finally:
         os.close(fd)
 
 
-def disk_of_fd(fd: int, path: str, *, sysfs: str = "/sys") -> Disk:
-    """`disk_of_path` for what is open already (O_PATH will do); `path` is for messages only."""
+def disks_of_fd(
+    fd: int, path: str, *, writes: bool = True, sysfs: str = "/sys"
+) -> tuple[Disk, ...]:
+    """`disks_of_path` for what is open already (O_PATH will do); `path` is for messages only."""
     status = os.fstat(fd)
     if stat.S_ISBLK(status.st_mode):
-        return whole_disk(status.st_rdev, path, sysfs=sysfs)
-    if os.major(status.st_dev):
-        return whole_disk(status.st_dev, path, sysfs=sysfs)
-    mount = mountinfo.by_id(mountinfo.read(), mountinfo.mount_id_of(fd))
+        return (_disk(status.st_rdev, path, sysfs),)
+    mount = _mount_of(fd, status.st_dev)
     if mount is None:
         raise _refused(path, "its mount is not visible here", "name a path on a mounted disk")
-    return disk_of_mount(mount, path, sysfs=sysfs)
+    return disks_of_mount(mount, status.st_dev, path, writes=writes, sysfs=sysfs)
 
 
-def whole_disk(number: int, path: str, *, sysfs: str = "/sys") -> Disk:
-    """The disk of a block device number: its own, or of a partition the disk it is part of."""
-    device = f"{os.major(number)}:{os.minor(number)}"
-    entry = os.path.realpath(os.path.join(sysfs, "dev/block", device))
-    if not os.path.isdir(entry):
+def disks_of_mount(
+    mount: Mount, number: int, path: str, *, writes: bool = True, sysfs: str = "/sys"
+) -> tuple[Disk, ...]:
+    """The disks of a file system; `number` is the st_dev of what is in it."""
+    _require(path, _why_not(mount))
+    is_device = mount.fstype != "btrfs" and os.major(number) != 0
+    # Where st_dev belongs to no device, the source is all there is to go by.
+    device = number if is_device else _source_number(mount, path)
+    _require(path, _why_not_writing(mount) if writes else None)
+    members = btrfs_members(device, sysfs=sysfs) if mount.fstype == "btrfs" else ()
+    found = members or (_disk(device, path, sysfs), *_others(mount, sysfs))
+    return tuple({disk.device: disk for disk in found}.values())
+
+
+def _require(path: str, reason: tuple[str, str] | None) -> None:
+    if reason is not None:
+        raise _refused(path, *reason)
+
+
+def _disk(number: int, path: str, sysfs: str) -> Disk:
+    disk = whole_disk(number, sysfs=sysfs)
+    if disk is None:
+        device = f"{os.major(number)}:{os.minor(number)}"
         raise _refused(path, f"sysfs has no block device {device}", "mount sysfs at /sys")
-    # A partition's directory is inside its disk's. There is no second step: partitions of
-    # partitions do not exist.
-    if os.path.exists(os.path.join(entry, "partition")):
-        entry = os.path.dirname(entry)
-        with open(os.path.join(entry, "dev"), encoding="ascii") as file:
-            device = file.read().strip()
-    return Disk(device, os.path.basename(entry))
+    return disk
 
 
-def disk_of_mount(mount: Mount, path: str, *, sysfs: str = "/sys") -> Disk:
-    """The disk of a file system without a device number of its own, such as btrfs.
+def _others(mount: Mount, sysfs: str) -> tuple[Disk, ...]:
+    """The real-time device of an XFS, which has the content of some of its files (xfs(5))."""
+    names = [o.partition("=")[2] for o in mount.super_options if o.startswith("rtdev=")]
+    found = (whole_disk(os.stat(name).st_rdev, sysfs=sysfs) for name in names)
+    return tuple(disk for disk in found if disk is not None)
 
-    Only where its source is one device node; everything else is refused, since a limit on
-    some of the disks would look like a limit and be none.
+
+def _mount_of(fd: int, number: int) -> Mount | None:
+    """The mount of a descriptor, by its id; by st_dev where that is not to be seen.
+
+    Kernels before 5.14 show /proc/self/fdinfo to nobody but the owner of the process, and
+    the question may come from a thread that has taken a user's identity.
     """
-    if mount.fstype == "overlay" or not mount.source.startswith("/dev/"):
-        raise _refused(path, *_why_not(mount))
+    mounts = mountinfo.read()
+    with suppress(OSError):
+        return mountinfo.by_id(mounts, mountinfo.mount_id_of(fd))
+    device = f"{os.major(number)}:{os.minor(number)}"
+    return next((mount for mount in mounts if mount.device == device), None)
+
+
+def _source_number(mount: Mount, path: str) -> int:
+    """The number of the device node that was mounted. Raises LimitUnavailable if it is none."""
+    if not mount.source.startswith("/dev/"):
+        why = f"its file system ({mount.fstype} from {mount.source}) is not on one disk"
+        raise _refused(path, why, _NAME_A_DISK)
+    why = f"the source of its {mount.fstype} file system, {mount.source}, is "
     try:
         status = os.stat(mount.source)
     except OSError as error:
-        why = f"the source of its {mount.fstype} file system, {mount.source}, is {error.strerror}"
-        raise _refused(path, why, "name the disk itself, such as /dev/sda") from None
+        raise _refused(path, f"{why}{error.strerror}", _NAME_A_DISK) from None
     if not stat.S_ISBLK(status.st_mode):
-        why = f"the source of its {mount.fstype} file system, {mount.source}, is not a disk"
-        raise _refused(path, why, "name the disk itself, such as /dev/sda")
-    return single_disk(mount, status.st_rdev, path, sysfs=sysfs)
+        raise _refused(path, why + "not a disk", _NAME_A_DISK)
+    return status.st_rdev
 
 
-def single_disk(mount: Mount, number: int, path: str, *, sysfs: str = "/sys") -> Disk:
-    """The disk with that number, unless a btrfs on it also uses others."""
-    members = _btrfs_members(_entry_name(number, sysfs), sysfs) if mount.fstype == "btrfs" else ()
-    if len(members) > 1:
-        why = f"its btrfs file system is spread over several devices: {', '.join(members)}"
-        raise _refused(path, why, "name each disk itself, such as /dev/sda")
-    return whole_disk(number, path, sysfs=sysfs)
-
-
-def _entry_name(number: int, sysfs: str) -> str:
-    device = f"{os.major(number)}:{os.minor(number)}"
-    return os.path.basename(os.path.realpath(os.path.join(sysfs, "dev/block", device)))
-
-
-def _btrfs_members(name: str, sysfs: str) -> Sequence[str]:
-    """The devices of the btrfs that `name` is part of (/sys/fs/btrfs/UUID/devices)."""
-    top = os.path.join(sysfs, "fs/btrfs")
-    for file_system in _listed(top):
-        members = _listed(os.path.join(top, file_system, "devices"))
-        if name in members:
-            return members
-    return ()
-
-
-def _listed(directory: str) -> list[str]:
-    try:
-        return sorted(os.listdir(directory))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _why_not(mount: Mount) -> tuple[str, str]:
-    """(why, remedy) for a file system that io.max cannot reach."""
-    if mount.fstype in mountinfo.IN_MEMORY:
-        return f"it is in memory ({mount.fstype})", "limit memory, or name a path on a disk"
-    if mount.fstype in mountinfo.ON_NETWORK:
+def _why_not(mount: Mount) -> tuple[str, str] | None:
+    """(why, remedy) for a file system whose reads and writes io.max cannot reach."""
+    kind = mount.fstype
+    if kind in mountinfo.IN_MEMORY:
+        return f"it is in memory ({kind})", "limit memory, or name a path on a disk"
+    if kind in mountinfo.ON_NETWORK:
         return (
-            f"it is on a network file system ({mount.fstype}), which no disk of this host holds",
+            f"it is on a network file system ({kind}), which no disk of this host holds",
             "limit it on the server, or name a path on a local disk",
         )
-    if mount.fstype == "overlay":
+    if mountinfo.is_served(kind):
+        why = f"its file system ({kind}) is served by somebody who does so in his own name"
+        return why, "name a path on a file system of this kernel, such as ext4"
+    if kind == "overlay":
         upper = [o.partition("=")[2] for o in mount.super_options if o.startswith("upperdir=")]
         where = f", such as its upper directory {upper[0]}" if upper else ""
         return (
             "it is on an overlay, whose layers may be on several disks",
             f"name a path on the disk itself{where}",
         )
+    return None
+
+
+def _why_not_writing(mount: Mount) -> tuple[str, str] | None:
+    """(why, remedy) where what a job writes leaves the page cache in the name of nobody.
+
+    Only some file systems keep track of whose pages they write out; those of the others, and
+    those that pass through an ext4's journal, belong to the root cgroup, which has no limit
+    (cgroup-v2.rst, "Writeback").
+    """
+    if "ro" in mount.super_options:
+        return None
+    if mount.fstype not in mountinfo.CGROUP_WRITEBACK:
+        what = f"its file system ({mount.fstype}) does"
+    elif "data=journal" in mount.super_options:
+        what = f"its file system ({mount.fstype} with data=journal) does"
+    else:
+        return None
+    known = ", ".join(sorted(mountinfo.CGROUP_WRITEBACK))
     return (
-        f"its file system ({mount.fstype} from {mount.source}) is not on one disk",
-        "name the disk itself, such as /dev/sda",
+        f"{what} not tell the kernel on whose behalf it writes, so writing cannot be limited",
+        f"limit reading only, or name a path on one of: {known}",
     )
 
 

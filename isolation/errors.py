@@ -38,6 +38,26 @@ class LimitUnavailable(Exception):  # noqa: N818  a verdict about the host, not 
         return f"{self.limit} cannot be enforced: {self.why}; {self.remedy}."
 
 
+class LimitBelowUse(Exception):  # noqa: N818  a verdict about the job, not a failure of ours
+    """A running job already uses more than it was to be limited to.
+
+    `limit` is the kernel's name of it ("memory.max"); `asked` and `used` are in its unit,
+    bytes or processes. What could be reclaimed was, and is not in `used`.
+    """
+
+    def __init__(self, limit: str, asked: int, used: int) -> None:
+        super().__init__(limit, asked, used)
+        self.limit = limit
+        self.asked = asked
+        self.used = used
+
+    def __str__(self) -> str:
+        return (
+            f"{self.limit} cannot be set to {self.asked}: the job uses {self.used} now; "
+            f"ask for at least that, or have the job use less."
+        )
+
+
 class CgroupError(OSError):
     """An operation on a cgroup's file or directory failed.
 

@@ -18,6 +18,8 @@ IN_MEMORY: Final = frozenset({"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"})
 ON_NETWORK: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "afs", "fuse.sshfs"})
 # With a disk below them, whose cached pages can be written out.
 ON_DISK: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs"})
+# That write out a job's pages in its own name (cgroup-v2.rst, "Writeback"); ext3 is ext4's code.
+CGROUP_WRITEBACK: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _FIELDS_BEFORE_TAGS = 6
@@ -91,6 +93,11 @@ def mount_id_of(fd: int) -> int:
             if line.startswith("mnt_id:"):
                 return int(line.split()[1])
     raise OSError(errno.ENOTSUP, f"/proc/self/fdinfo/{fd} has no mnt_id")
+
+
+def is_served(fstype: str) -> bool:
+    """Whether somebody outside of this kernel does the reading and writing: FUSE, a host."""
+    return fstype.partition(".")[0] in {"fuse", "fuseblk", "virtiofs", "hostfs"}
 
 
 def by_id(mounts: Iterable[Mount], mount_id: int) -> Mount | None:

@@ -3,13 +3,13 @@
 Theory of operation. The monitor forks; the child runs `execute` and never returns. Its
 set-up is a list of named steps, run in order. A step that fails is reported through
 `status_fd` as step, errno and text, and the child ends: nothing is executed with half a
-set-up. Right before the exec one byte, EXECUTING, is written, and the descriptor is
+set-up. Before the last step one byte, EXECUTING, is written, and the descriptor is
 close-on-exec: so the byte and then end-of-file mean that the command runs; end-of-file
 alone means that the child was killed during its set-up.
 
-Privileged steps, each with its reason to be safe, run in namespaces of the job alone and
-touch no name that a user chose, but for the working directory: it is opened with the
-user's own identity. The command and its arguments are first looked at after the drop.
+Privileged steps, each with its reason to be safe, run in namespaces of the job alone. What
+a user named is opened with the user's own identity (`Tree.open`), and from then on known by
+its descriptor. The command and its arguments are first looked at after the drop.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
-from isolation import mounts, privileges, syscalls
+from isolation import landlock, mounts, privileges, rlimits, seccomp, syscalls
 from isolation.syscalls import CloneFlags
+from isolation.tree import Tree, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +38,8 @@ _SEPARATOR: Final = b"\0"
 MAX_REPORT_BYTES: Final = 512
 # Of a path: the reason comes after it and must not be cut off.
 _MAX_NAME_BYTES: Final = 200
+# BPF_MAXINSNS of linux/bpf_common.h, 8 bytes each.
+_MAX_PROGRAM_BYTES: Final = 4096 * 8
 
 
 class Command(NamedTuple):
@@ -51,12 +55,16 @@ class Command(NamedTuple):
 
 
 class Streams(NamedTuple):
-    """Descriptors that become 0, 1 and 2, and the close-on-exec one for the report."""
+    """Descriptors that become 0, 1 and 2, the close-on-exec one for the report, and a socket.
+
+    `denials` is where the listener of a reporting filter goes; None for a job without one.
+    """
 
     stdin: int
     stdout: int
     stderr: int
     status: int
+    denials: int | None = None
 
 
 class Setup(NamedTuple):
@@ -90,10 +98,9 @@ def execute(command: Command, streams: Streams, setup: Setup) -> NoReturn:
     step = "arrange the descriptors"
     try:
         _arrange_descriptors(streams)
-        for step, action in _steps(command, setup):  # noqa: B007 - read by the handler
+        for step, action in _steps(command, streams, setup):  # noqa: B007 - read by the handler
             action()
         step = EXEC_STEP
-        os.write(streams.status, EXECUTING)
         _exec(command)
     # Everything: what is not caught here would end as a plain end-of-file, and that reads
     # as success; unwinding would run the monitor's own code a second time.
@@ -103,54 +110,58 @@ def execute(command: Command, streams: Streams, setup: Setup) -> NoReturn:
         os._exit(125)
 
 
-def _steps(command: Command, setup: Setup) -> list[tuple[str, Callable[[], object]]]:
+def _steps(
+    command: Command, streams: Streams, setup: Setup
+) -> list[tuple[str, Callable[[], object]]]:
     """The table of contents of a job's set-up."""
-    place = _WorkingDirectory(command)
-    network_fd = setup.network_fd
+    tree = Tree(_wanted_tree(command, setup))
     return [
         ("leave the session", os.setsid),
         ("allow the out-of-memory killer", privileges.become_killable),
-        ("enter the network", lambda: _enter_network(network_fd)),
+        ("enter the network", lambda: _enter_network(setup.network_fd)),
         ("enter the namespaces", _enter_namespaces),
         ("detach the mounts", mounts.make_private),
-        ("open the working directory", place.open),
-        ("mount the private directories", place.cover),
-        ("mount /proc", lambda: mounts.mount_proc(command.uid)),
-        ("mount /sys", lambda: mounts.mount_sys(own_network=network_fd is not None)),
-        ("mount /dev/mqueue", mounts.mount_message_queues),
+        ("open what the job names", lambda: _as_user(command, tree.open)),
+        ("build the file tree", tree.build),
+        ("name the host", lambda: socket.sethostname(setup.sandbox["hostname"])),
+        ("set the resource limits", lambda: rlimits.apply(setup.rlimits)),
         ("leave the keyring", privileges.leave_keyring),
-        ("drop privileges", lambda: _drop(command)),
-        ("enter the working directory", place.enter),
+        ("enter the user namespace", lambda: _enter_userns(setup.userns_fd)),
+        ("drop privileges", lambda: _drop(command, setup)),
+        ("enter the working directory", tree.enter),
+        ("confine to paths", lambda: _confine(tree)),
         ("reset the signals", _reset_signals),
         ("mark the descriptors", lambda: syscalls.close_on_exec_from(3)),
+        # A filter of the user's own may refuse the write that says so.
+        ("announce the command", lambda: os.write(streams.status, EXECUTING)),
+        ("filter the system calls", lambda: _filter(streams, setup)),
     ]
 
 
-class _WorkingDirectory:
-    """Opened as the user, kept over the private mounts, entered as the user."""
+def _wanted_tree(command: Command, setup: Setup) -> Wanted:
+    return Wanted(
+        sandbox=setup.sandbox,
+        uid=command.uid,
+        gid=command.gid,
+        groups=command.groups,
+        cwd=command.cwd,
+        scratch_bytes=setup.scratch_bytes,
+        own_network=setup.network_fd is not None,
+        idmap_fd=setup.idmap_fd,
+        files=setup.files,
+    )
 
-    def __init__(self, command: Command) -> None:
-        self._command = command
-        self._directory = mounts.WorkingDirectory("/", None)
 
-    def open(self) -> None:
-        command = self._command
-        syscalls.set_thread_file_identity(command.uid, command.gid, command.groups)
-        directory = mounts.open_working_directory(os.fsdecode(command.cwd))
-        syscalls.set_thread_file_identity(0, 0, ())
-        self._directory = mounts.detach(directory)
-
-    def cover(self) -> None:
-        mounts.mount_private_directories(self._command.uid, self._command.gid)
-        mounts.restore_working_directory(self._directory)
-
-    def enter(self) -> None:
-        os.chdir(self._directory.path)
+def _as_user(command: Command, action: Callable[[], object]) -> None:
+    """With the file permissions of the user: what is named is opened as the user alone may."""
+    syscalls.set_thread_file_identity(command.uid, command.gid, command.groups)
+    action()
+    syscalls.set_thread_file_identity(0, 0, ())
 
 
 def _arrange_descriptors(streams: Streams) -> None:
     """Each of `streams` is above 2: the monitor keeps 0 to 2 occupied."""
-    for target, fd in enumerate((streams.stdin, streams.stdout, streams.stderr)):
+    for target, fd in enumerate(streams[:3]):
         os.dup2(fd, target, inheritable=True)
 
 
@@ -167,9 +178,38 @@ def _enter_namespaces() -> None:
     )
 
 
-def _drop(command: Command) -> None:
+def _enter_userns(userns_fd: int | None) -> None:
+    if userns_fd is not None:
+        syscalls.setns(userns_fd, CloneFlags.NEWUSER)
+
+
+def _drop(command: Command, setup: Setup) -> None:
     os.umask(command.umask)
-    privileges.drop_to(command.uid, command.gid, command.groups)
+    privileges.drop_to(
+        command.uid,
+        command.gid,
+        command.groups,
+        setup.sandbox["capabilities"],
+        in_userns=setup.userns_fd is not None,
+    )
+
+
+def _confine(tree: Tree) -> None:
+    paths = tree.landlock_paths()
+    if paths is not None:
+        landlock.restrict(*paths)
+
+
+def _filter(streams: Streams, setup: Setup) -> None:
+    """Last of all: nothing that is needed for the set-up has to be allowed to the job."""
+    if setup.seccomp_fd is None:
+        return
+    program = os.pread(setup.seccomp_fd, _MAX_PROGRAM_BYTES, 0)
+    if streams.denials is None:
+        seccomp.install(program)
+    else:
+        listener = seccomp.install_reporting(program)
+        seccomp.send_listener(streams.denials, listener)
 
 
 def _reset_signals() -> None:

@@ -2,7 +2,8 @@
 
 The order is the safety argument: bounding set while CAP_SETPCAP is there, groups and
 gid while CAP_SETGID is, uid last; after it nothing can be regained, and no_new_privs
-keeps an execve from granting anything.
+keeps an execve from granting anything. Which capabilities a job has is known by
+`isolation.capabilities`.
 """
 
 from __future__ import annotations
@@ -12,50 +13,76 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from isolation import syscalls
+from isolation.capabilities import bits, of_job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# What a job of root keeps: enough to install files and drop to other users, not enough to
-# mount, to load modules, to trace, to set up networks or to make device nodes. Numbers from
-# linux/capability.h; the list is the one that container engines grant, without CAP_MKNOD.
-ROOT_CAPABILITIES: Final = {
-    "CAP_CHOWN": 0,
-    "CAP_DAC_OVERRIDE": 1,
-    "CAP_FOWNER": 3,
-    "CAP_FSETID": 4,
-    "CAP_KILL": 5,
-    "CAP_SETGID": 6,
-    "CAP_SETUID": 7,
-    "CAP_SETPCAP": 8,
-    "CAP_NET_BIND_SERVICE": 10,
-    "CAP_NET_RAW": 13,
-    "CAP_SYS_CHROOT": 18,
-    "CAP_AUDIT_WRITE": 29,
-    "CAP_SETFCAP": 31,
-}
 _MAX_ID: Final = 2**32 - 2
-_ROOT_SET: Final = sum(1 << number for number in ROOT_CAPABILITIES.values())
+# The initial user namespace: every id is itself. user_namespaces(7).
+_IDENTITY_MAP: Final = [b"0", b"0", b"4294967295"]
 
 
-def drop_to(uid: int, gid: int, groups: Sequence[int]) -> None:
-    """Become this user for good: no capability for an ordinary one, a short list for root.
+def drop_to(
+    uid: int,
+    gid: int,
+    groups: Sequence[int],
+    capabilities: Sequence[str] = (),
+    *,
+    in_userns: bool = False,
+) -> None:
+    """Become this user for good, with these capabilities and, for root, with a short list.
+
+    An ordinary user has none but `capabilities`, which its programs inherit. `in_userns`:
+    the caller has entered a user namespace; the job becomes its root, with no other group,
+    and the numbers given, which are the host's, are not looked at.
 
     Raises OSError or ValueError; then the caller must not execute anything.
     """
+    if in_userns:
+        _require_own_user_namespace()
+        uid, gid, groups = 0, 0, ()
     # setresuid(2) and setresgid(2) take -1 for "leave it": the command would stay root.
     if not all(0 <= number <= _MAX_ID for number in (uid, gid, *groups)):
         raise ValueError(f"not the numbers of a user and its groups: {uid}, {gid}, {groups}")
+    kept = bits(of_job(uid, capabilities, in_userns=in_userns))
     syscalls.set_no_new_privs()
-    kept = _ROOT_SET if uid == 0 else 0
     _limit_bounding_set(kept)
     syscalls.clear_ambient_capabilities()
+    if uid != 0 and kept:
+        syscalls.keep_capabilities_over_setuid()
+    _change_user(uid, gid, groups)
+    _set_capabilities(uid, kept)
+
+
+def _require_own_user_namespace() -> None:
+    """Of the host's user namespace, root would be the host's root."""
+    fd = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)
+    content = os.read(fd, 4096)
+    os.close(fd)
+    if not content or content.split() == _IDENTITY_MAP:
+        raise PermissionError(errno.EPERM, "the job is not in a user namespace of its own")
+
+
+def _change_user(uid: int, gid: int, groups: Sequence[int]) -> None:
     os.setgroups(groups)
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
-    syscalls.set_capabilities(kept)
     if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3:
         raise PermissionError("the kernel did not change the user")
+
+
+def _set_capabilities(uid: int, kept: int) -> None:
+    """Those of root come back with its exec; an ordinary user's have to be inheritable."""
+    inheritable = 0 if uid == 0 else kept
+    try:
+        syscalls.set_capabilities(kept, inheritable)
+    except PermissionError as error:
+        why = "runnerd itself lacks a capability that the job is to have"
+        raise PermissionError(error.errno, why) from error
+    for number in range(inheritable.bit_length()):
+        if inheritable >> number & 1:
+            syscalls.raise_ambient_capability(number)
 
 
 def _limit_bounding_set(kept: int) -> None:

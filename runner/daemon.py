@@ -22,13 +22,17 @@ from isolation.cgroup_root import LIMIT_CONTROLLERS, find_root
 from isolation.cgroups import CgroupTree
 from isolation.errors import CgroupError, CgroupRootError
 from isolation.network import LoopbackNetworks
+from isolation.private_network import NetworkSettings, PrivateNetworks
+from isolation.user_namespaces import Ranges
 from runner import limits, statedir
+from runner.hooks import Hooks
 from runner.jobdirs import JobDirectories
 from runner.launcher_client import LauncherClient
 from runner.launching import Launching
 from runner.lifecycle import State
 from runner.logs.tail import LogWatcher
 from runner.paths import UserPaths
+from runner.provisions import Provisioning
 from runner.server.connection import LINGER_SECONDS, Connection
 from runner.server.service import SERVER_NAME, Service, group_id
 from runner.store import Store, StoreError
@@ -106,15 +110,13 @@ async def _assemble(config: Config, stack: AsyncExitStack) -> tuple[Supervisor, 
     stack.callback(launcher.close)
     directories = JobDirectories(config.state_dir)
     stack.callback(directories.close)
-    networks = LoopbackNetworks()
-    stack.callback(networks.close)
-    networks.start()
     pool = stack.enter_context(ThreadPoolExecutor(_POOL_THREADS, "jobs"))
     paths = UserPaths()
+    provisions = _provisioning(config, paths, stack)
     launching = Launching(
         directories=directories,
         tree=tree,
-        networks=networks,
+        provisions=provisions,
         launcher=launcher,
         pool=pool,
         paths=paths,
@@ -127,16 +129,39 @@ async def _assemble(config: Config, stack: AsyncExitStack) -> tuple[Supervisor, 
         tree=tree,
         launching=launching,
         pool=pool,
+        hooks=Hooks(
+            find_devices=paths.find_devices,
+            set_bandwidth=provisions.set_bandwidth,
+            release=provisions.release,
+        ),
     )
     stack.push_async_callback(supervisor.close)
     watcher = LogWatcher(loop)
     stack.callback(watcher.close)
+    for remark in await provisions.recover(store.launched(), tree):
+        _logger.warning("%s", remark)
     await supervisor.reconcile()
     admin_gid = group_id(config.admin_group)
     if admin_gid is None and config.admin_group is not None:
         _logger.warning("there is no group %s: only root acts for others", config.admin_group)
-    submissions = Submissions(config, admin_gid, tree, paths)
+    submissions = Submissions(config, admin_gid, tree, paths, provisions)
     return supervisor, Service(config, supervisor, submissions, watcher, admin_gid)
+
+
+def _provisioning(config: Config, paths: UserPaths, stack: AsyncExitStack) -> Provisioning:
+    """Networks, ranges of user ids, filters: made here, handed out to each job."""
+    loopbacks = LoopbackNetworks()
+    stack.callback(loopbacks.close)
+    loopbacks.start()
+    settings = NetworkSettings(
+        identity=config.state_dir,
+        subnet=config.network.subnet,
+        nameservers=config.network.nameservers,
+    )
+    networks = PrivateNetworks(settings)
+    stack.push_async_callback(networks.close)
+    ranges = Ranges(base=config.sandbox.userns_base)
+    return Provisioning(loopbacks, networks, ranges, paths)
 
 
 def _lock_and_prepare(config: Config, stack: AsyncExitStack) -> tuple[CgroupTree, list[int]]:

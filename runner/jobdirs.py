@@ -1,6 +1,6 @@
 """The directories of jobs below the state directory: made, read and removed by descriptor.
 
-    jobs/<id>/{spec, control, exit, log/}
+    jobs/<id>/{spec, control, limits, update, exit, log/}
 
 The contents' formats are `runner.records` and `runner.logs`.
 """
@@ -8,11 +8,15 @@ The contents' formats are `runner.records` and `runner.logs`.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, suppress
-from typing import Any, Final, NamedTuple
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from runner import records, stored
 from runner.files import read_bounded, remove_tree
+from runner.logs.format import LOG_SUFFIX, log_name, parse_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 JOBS: Final = "jobs"
 # A directory of a job that is being removed, under a name that no job has.
@@ -78,34 +82,83 @@ class JobDirectories:
         except FileNotFoundError:
             return False
 
+    def output_bytes(self, job_id: str) -> int:
+        """How much output a job has written so far: where its newest segment ends."""
+        path = self.log_path(job_id)
+        with suppress(FileNotFoundError):
+            parsed = [name for name in map(parse_name, os.listdir(path)) if name is not None]
+            start = max((start for start, suffix in parsed if suffix == LOG_SUFFIX), default=None)
+            if start is not None:
+                return start + os.stat(os.path.join(path, log_name(start))).st_size
+        return 0
+
     def read_exit(self, job_id: str) -> dict[str, Any] | None:
         """The exit record; None when there is none. Raises RecordError for a garbled one."""
         try:
-            job_dir = os.open(job_id, _OPEN, dir_fd=self._fd)
+            with self._opened(job_id) as job_dir:
+                data = read_bounded(job_dir, records.EXIT, records.MAX_EXIT_BYTES)
         except FileNotFoundError:
             return None
-        try:
-            data = read_bounded(job_dir, records.EXIT, records.MAX_EXIT_BYTES)
-        except FileNotFoundError:
-            return None
-        finally:
-            os.close(job_dir)
         return stored.exit_record(data, job_id)
 
     def send_stop(self, job_id: str, uid: int, grace_seconds: float) -> None:
         """Tell the job's monitor to end it. Raises OSError when the job has no directory."""
-        job_dir = os.open(job_id, _OPEN, dir_fd=self._fd)
-        try:
+        # Full: as many requests wait already, and one is enough.
+        with suppress(BlockingIOError):
+            self.send(job_id, records.CONTROL_STOP, uid, round(grace_seconds * 1000))
+
+    def send(self, job_id: str, kind: int, uid: int = 0, grace_ms: int = 0) -> None:
+        """Give the job's monitor a control record (`runner.records`).
+
+        Raises OSError when the job has no directory, BlockingIOError when its monitor reads
+        none.
+        """
+        with self._opened(job_id) as job_dir:
             control = self._open_control(job_dir)
-        finally:
-            os.close(job_dir)
         try:
-            grace_ms = round(grace_seconds * 1000)
-            # Full: as many requests wait already, and one is enough.
-            with suppress(BlockingIOError):
-                os.write(control, records.CONTROL_RECORD.pack(records.CONTROL_STOP, uid, grace_ms))
+            os.write(control, records.CONTROL_RECORD.pack(kind, uid, grace_ms))
         finally:
             os.close(control)
+
+    def write_limits(self, job_id: str, limits: dict[str, Any]) -> None:
+        """Write what applies from now on, whole or not at all; the monitor has to be told.
+
+        On disk, because what a job was promised must not be a torn file. Raises OSError.
+        """
+        with self._opened(job_id) as job_dir:
+            temporary = records.LIMITS_TEMPORARY
+            _write(job_dir, temporary, records.pack(limits))
+            os.rename(temporary, records.LIMITS, src_dir_fd=job_dir, dst_dir_fd=job_dir)
+
+    def has_limits(self, job_id: str) -> bool:
+        """Whether the job's limits were ever changed since its launch."""
+        with suppress(FileNotFoundError), self._opened(job_id) as job_dir:
+            os.stat(records.LIMITS, dir_fd=job_dir, follow_symlinks=False)
+            return True
+        return False
+
+    def write_intent(self, job_id: str, fields: dict[str, Any]) -> None:
+        """Say what an update is about to change. Raises OSError."""
+        with self._opened(job_id) as job_dir:
+            _write(job_dir, records.INTENT, records.pack(fields))
+
+    def read_intent(self, job_id: str) -> dict[str, Any] | None:
+        """The update that was under way, None when there was none.
+
+        Raises OSError, RecordError for one that was not written to its end: then nothing was
+        changed yet.
+        """
+        try:
+            with self._opened(job_id) as job_dir:
+                data = read_bounded(job_dir, records.INTENT, records.MAX_LIMITS_BYTES)
+        except FileNotFoundError:
+            return None
+        return stored.intent(data)
+
+    def forget_intent(self, job_id: str) -> None:
+        """The update is done, or taken back."""
+        with suppress(FileNotFoundError), self._opened(job_id) as job_dir:
+            os.unlink(records.INTENT, dir_fd=job_dir)
 
     def doom(self, job_id: str) -> None:
         """Take a job's directory out of use at once; `remove_doomed` does the work."""
@@ -122,6 +175,14 @@ class JobDirectories:
         with suppress(FileNotFoundError):
             remove_tree(self._fd, _DOOMED + job_id)
 
+    @contextmanager
+    def _opened(self, job_id: str) -> Iterator[int]:
+        job_dir = os.open(job_id, _OPEN, dir_fd=self._fd)
+        try:
+            yield job_dir
+        finally:
+            os.close(job_dir)
+
     def _exists(self, name: str) -> bool:
         try:
             os.stat(name, dir_fd=self._fd, follow_symlinks=False)
@@ -135,3 +196,12 @@ class JobDirectories:
         # monitor has not looked yet stays in the FIFO as long as either side has it open.
         flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(records.CONTROL, flags, dir_fd=job_dir)
+
+
+def _write(job_dir: int, name: str, data: bytes) -> None:
+    """All of `data` in the file, and on disk."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(name, flags, 0o600, dir_fd=job_dir), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from isolation import device_filter
 from isolation.errors import CgroupError, LimitUnavailable
 from runner import limits as job_limits
 from runner import records, stored
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from isolation.cgroups import CgroupTree
-    from isolation.network import LoopbackNetworks
     from runner.jobdirs import JobDirectories
     from runner.launcher_client import LauncherClient
     from runner.paths import UserPaths
+    from runner.provisions import Provisioning, Provisions
     from runner.rows import Job
 
 _logger: Final = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Launching:
         *,
         directories: JobDirectories,
         tree: CgroupTree,
-        networks: LoopbackNetworks,
+        provisions: Provisioning,
         launcher: LauncherClient,
         pool: Executor,
         paths: UserPaths,
@@ -59,7 +59,7 @@ class Launching:
     ) -> None:
         self._directories = directories
         self._tree = tree
-        self._networks = networks
+        self._provisions = provisions
         self._launcher = launcher
         self._pool = pool
         self._paths = paths
@@ -72,16 +72,15 @@ class Launching:
             spec = stored.spec(job)
             devices = await self._paths.find_devices(spec)
             with ExitStack() as opened:
-                network = await self._network(spec)
-                if network is not None:
-                    opened.callback(os.close, network)
+                provided = await self._provisions.provide(job.id, spec, opened)
                 handles, shown = await loop.run_in_executor(
-                    self._pool, self._make, job, spec, devices, network, opened
+                    self._pool, self._make, job, spec, devices, provided, opened
                 )
-                monitor = await self._launcher.launch(job.id, handles)
+                monitor = await self._launcher.launch(job.id, handles, provided.files)
         # CgroupError and NetworkError are OSErrors; a damaged spec is a ValueError.
-        except (LaunchError, LimitUnavailable, Refusal, OSError, ValueError) as error:
+        except (LaunchError, LimitUnavailable, LookupError, Refusal, OSError, ValueError) as error:
             await loop.run_in_executor(self._pool, self.undo, job.id)
+            await self._provisions.release(job.id)
             raise CannotLaunchError(_why(error)) from error
         return Started(monitor, records.pack(shown))
 
@@ -95,25 +94,24 @@ class Launching:
             # Why the launch failed matters more; a restart removes what stays.
             _logger.error("job %s: its cgroup stays behind: %s", job_id, error)  # noqa: TRY400
 
-    async def _network(self, spec: dict[str, Any]) -> int | None:
-        return None if spec["network"] == "host" else await self._networks.acquire()
-
     def _make(
         self,
         job: Job,
         spec: dict[str, Any],
-        devices: dict[bytes, str],
-        network: int | None,
+        devices: dict[bytes, tuple[str, ...]],
+        provided: Provisions,
         opened: ExitStack,
     ) -> tuple[Handles, dict[str, Any]]:
         """Directory, cgroups and limits, and the descriptors of them all."""
-        files = self._directories.create(job.id, job.spec)
+        files = self._directories.create(job.id, records.pack(spec))
         opened.callback(files.close)
         cgroup = self._tree.create_job(job.id)
         wanted = job_limits.kernel_limits(spec["limits"], devices, self._monitor_bytes)
         applied = cgroup.apply(wanted)
         cgroups = cgroup.open_fds()
         opened.callback(cgroups.close)
+        if provided.devices is not None and device_filter.available() is None:
+            device_filter.attach(cgroups.payload, provided.devices)
         handles = Handles(
             job_dir=files.job_dir,
             log_dir=files.log_dir,
@@ -121,7 +119,7 @@ class Launching:
             job_cgroup=cgroups.job,
             monitor_cgroup=cgroups.monitor,
             payload_cgroup=cgroups.payload,
-            network=network,
+            **provided.handles,
         )
         return handles, job_limits.shown_limits(spec["limits"], devices, applied)
 

@@ -19,6 +19,7 @@ class State(enum.StrEnum):
     QUEUED = "queued"
     STARTING = "starting"
     RUNNING = "running"
+    PAUSED = "paused"
     ENDED = "ended"
 
 
@@ -28,7 +29,13 @@ class Event(enum.StrEnum):
     LAUNCH = "launch"
     STARTED = "started"
     REQUEUE = "requeue"
+    PAUSE = "pause"
+    RESUME = "resume"
     FINISH = "finish"
+
+
+# The states of a job that has a monitor and may have processes.
+GOING: Final = frozenset({State.RUNNING, State.PAUSED})
 
 
 class ImpossibleTransition(ValueError):  # noqa: N818 - the name already says that it is one
@@ -47,7 +54,10 @@ TRANSITIONS: Final = MappingProxyType(
         (State.STARTING, Event.STARTED): State.RUNNING,
         (State.STARTING, Event.REQUEUE): State.QUEUED,
         (State.STARTING, Event.FINISH): State.ENDED,
+        (State.RUNNING, Event.PAUSE): State.PAUSED,
         (State.RUNNING, Event.FINISH): State.ENDED,
+        (State.PAUSED, Event.RESUME): State.RUNNING,
+        (State.PAUSED, Event.FINISH): State.ENDED,
     }
 )
 

@@ -10,58 +10,57 @@ import os
 from typing import Any, Final
 
 from isolation import mountinfo
-from isolation.cgroup_limits import AppliedLimits, IoLimit, JobLimits
+from isolation.limit_kinds import AppliedLimits, IoLimit, JobLimits, strictest
 
+# Those with the same name and meaning in the protocol and in `JobLimits`.
+_OF_CGROUPS: Final = (
+    "memory_max_bytes", "memory_high_bytes", "memory_swap_max_bytes", "oom_policy",
+    "cpu_max_millicpus", "cpu_weight", "cpu_idle", "cpu_set", "pids_max", "io_weight",
+)  # fmt: skip
+_RATES: Final = (
+    "read_bytes_per_second", "write_bytes_per_second",
+    "read_operations_per_second", "write_operations_per_second",
+)  # fmt: skip
 _MIB: Final = 1024 * 1024
 # The monitor needs about 8 MiB besides the page cache of the log, which the kernel takes back.
 _MONITOR_BYTES: Final = 32 * _MIB
 
 
 def kernel_limits(
-    limits: dict[str, Any], devices: dict[bytes, str], monitor_bytes: int | None
+    limits: dict[str, Any], devices: dict[bytes, tuple[str, ...]], monitor_bytes: int | None
 ) -> JobLimits:
-    """What is written to the cgroups. `devices` maps each io path to its "MAJ:MIN"."""
+    """What is written to the cgroups. `devices` maps each io path to its "MAJ:MIN"s."""
     io = tuple(
-        IoLimit(
-            devices[entry["path"]],
-            entry.get("read_bytes_per_second"),
-            entry.get("write_bytes_per_second"),
-        )
+        IoLimit(device, **{name: entry.get(name) for name in _RATES})
         for entry in limits.get("io", ())
+        for device in devices[entry["path"]]
     )
     return JobLimits(
-        memory_max_bytes=limits.get("memory_max_bytes"),
-        cpu_max_millicpus=limits.get("cpu_max_millicpus"),
-        pids_max=limits.get("pids_max"),
+        **{name: limits.get(name) for name in _OF_CGROUPS},
         io=io,
         monitor_memory_max_bytes=monitor_bytes,
     )
 
 
 def shown_limits(
-    limits: dict[str, Any], devices: dict[bytes, str], applied: AppliedLimits
+    limits: dict[str, Any], devices: dict[bytes, tuple[str, ...]], applied: AppliedLimits
 ) -> dict[str, Any]:
-    """The limits as read back, in the protocol's names."""
+    """The limits in the protocol's names: those of cgroups as read back, the others as asked."""
+    ours = {name: getattr(applied, name) for name in _OF_CGROUPS}
+    others = {name: value for name, value in limits.items() if name not in ours and name != "io"}
     by_device = {limit.device: limit for limit in applied.io}
-    io = []
-    for entry in limits.get("io", ()):
-        limit = by_device[devices[entry["path"]]]
-        io.append(
-            {
-                "path": entry["path"],
-                "device": limit.device,
-                "read_bytes_per_second": limit.read_bytes_per_second,
-                "write_bytes_per_second": limit.write_bytes_per_second,
-            }
-        )
-    shown = {
-        "memory_max_bytes": applied.memory_max_bytes,
-        "cpu_max_millicpus": applied.cpu_max_millicpus,
-        "pids_max": applied.pids_max,
-        "timeout_seconds": limits.get("timeout_seconds"),
-        "io": io,
-    }
-    return {name: value for name, value in shown.items() if value not in (None, [])}
+    io = [
+        _shown_io(entry["path"], [by_device[device] for device in devices[entry["path"]]])
+        for entry in limits.get("io", ())
+    ]
+    shown = {**ours, **others, "io": io}
+    return {name: value for name, value in shown.items() if value not in (None, [], {})}
+
+
+def _shown_io(path: bytes, held: list[IoLimit]) -> dict[str, Any]:
+    """One path with its devices; of several limits on one of them the strictest holds."""
+    rates = {name: strictest(*(getattr(limit, name) for limit in held)) for name in _RATES}
+    return {"path": path, "devices": [limit.device for limit in held], **rates}
 
 
 def monitor_memory_bytes(state_dir: str, log_bytes: int) -> int:

@@ -63,7 +63,55 @@ CREATE TABLE events (
 );
 """
 
-SCRIPTS: Final = (_JOBS_AND_EVENTS,)
+# A job may be paused. A CHECK cannot be altered, so the table is made anew under its name
+# (sqlite.org/lang_altertable.html, "Making Other Kinds Of Table Schema Changes"); its count
+# of sequence numbers goes with it, and what refers to it finds it by its name again.
+_PAUSES: Final = """
+CREATE TABLE jobs_with_pauses (
+    seq              INTEGER PRIMARY KEY AUTOINCREMENT,
+    id               TEXT    NOT NULL UNIQUE,
+    submitted_by_uid INTEGER NOT NULL,
+    uid              INTEGER NOT NULL,
+    gid              INTEGER NOT NULL,
+    name             TEXT,
+    state            TEXT    NOT NULL
+                     CHECK (state IN ('queued', 'starting', 'running', 'paused', 'ended')),
+    submitted_ns     INTEGER NOT NULL,
+    started_ns       INTEGER,
+    ended_ns         INTEGER,
+    boot_id          TEXT,
+    monitor_pid      INTEGER,
+    limits           BLOB,
+    reason           TEXT,
+    result           BLOB,
+    paused_ns        INTEGER NOT NULL DEFAULT 0 CHECK (paused_ns >= 0),
+    paused_since_ns  INTEGER,
+    CHECK ((state = 'ended') = (ended_ns IS NOT NULL)),
+    CHECK ((state = 'ended') = (reason IS NOT NULL)),
+    CHECK ((state = 'ended') = (result IS NOT NULL)),
+    CHECK (state NOT IN ('starting', 'running', 'paused') OR boot_id IS NOT NULL),
+    CHECK ((state IN ('running', 'paused')) = (monitor_pid IS NOT NULL)),
+    CHECK (state NOT IN ('running', 'paused') OR started_ns IS NOT NULL),
+    CHECK (state NOT IN ('queued', 'starting') OR (started_ns IS NULL AND limits IS NULL)),
+    CHECK ((state = 'paused') = (paused_since_ns IS NOT NULL))
+);
+INSERT INTO jobs_with_pauses (seq, id, submitted_by_uid, uid, gid, name, state, submitted_ns,
+        started_ns, ended_ns, boot_id, monitor_pid, limits, reason, result)
+    SELECT seq, id, submitted_by_uid, uid, gid, name, state, submitted_ns,
+        started_ns, ended_ns, boot_id, monitor_pid, limits, reason, result FROM jobs;
+DELETE FROM sqlite_sequence WHERE name = 'jobs_with_pauses';
+INSERT INTO sqlite_sequence (name, seq)
+    SELECT 'jobs_with_pauses', seq FROM sqlite_sequence WHERE name = 'jobs';
+DROP TABLE jobs;
+ALTER TABLE jobs_with_pauses RENAME TO jobs;
+CREATE INDEX jobs_active ON jobs (seq) WHERE state <> 'ended';
+CREATE INDEX jobs_active_of ON jobs (submitted_by_uid, seq) WHERE state <> 'ended';
+CREATE INDEX jobs_of ON jobs (submitted_by_uid, seq);
+CREATE INDEX jobs_named ON jobs (name, seq) WHERE name IS NOT NULL;
+CREATE INDEX jobs_named_of ON jobs (submitted_by_uid, name, seq) WHERE name IS NOT NULL;
+"""
+
+SCRIPTS: Final = (_JOBS_AND_EVENTS, _PAUSES)
 
 
 class SchemaError(ValueError):
@@ -98,12 +146,19 @@ def _check_ours(db: sqlite3.Connection, version: int) -> None:
 def _apply(db: sqlite3.Connection, number: int) -> None:
     # Both pragmas are fields of the file's header and part of the transaction.
     stamp = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number};"
+    # Enforced, a dropped table would take with it what refers to it; and it can only be
+    # switched outside of a transaction.
+    enforced = _pragma(db, "foreign_keys")
+    db.execute("PRAGMA foreign_keys = OFF")
     try:
-        db.executescript(f"BEGIN IMMEDIATE; {SCRIPTS[number - 1]} {stamp} COMMIT;")
-    except BaseException:
+        db.executescript(f"BEGIN IMMEDIATE; {SCRIPTS[number - 1]} {stamp}")
+        if db.execute("PRAGMA foreign_key_check").fetchone() is not None:
+            raise SchemaError(f"step {number} of its schema would leave specs without their job")
+        db.execute("COMMIT")
+    finally:
         if db.in_transaction:
             db.execute("ROLLBACK")
-        raise
+        db.execute(f"PRAGMA foreign_keys = {enforced}")
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

@@ -21,6 +21,7 @@ from isolation import syscalls
 from runner import outcome, records
 from runner.handles import Handles, kill_payload
 from runner.logs.writer import SegmentWriter
+from runner.pump import plan_output
 from runner.run_loop import RunLoop
 from runner.usage import read_usage
 
@@ -40,32 +41,36 @@ def main(handles: Handles, job_id: str, files: dict[bytes, bytes]) -> None:
     _detach(handles)
     started = _Times(time.time_ns(), time.monotonic_ns())
     try:
-        result, log_bytes = _run(handles, job_id, files)
+        result, facts = _run(handles, job_id, files)
     # A defect of ours must not look like a job that still runs, nor like a success.
     except Exception as error:  # noqa: BLE001
         kill_payload(handles)
         text = f"its monitor failed: {type(error).__name__}: {error}"
-        result, log_bytes = outcome.lost(text[:_TEXT_CHARS]), None
-    fields = {"job": job_id, "log_bytes": log_bytes, **_fields(result, handles, started)}
+        result, facts = outcome.lost(text[:_TEXT_CHARS]), {}
+    fields = {"job": job_id, "log_bytes": None, **_fields(result, handles, started), **facts}
     _write_exit(handles, fields)
 
 
-def _run(handles: Handles, job_id: str, files: dict[bytes, bytes]) -> tuple[Outcome, int | None]:
-    """How the job ended, and the bytes that it wrote."""
+def _run(
+    handles: Handles, job_id: str, files: dict[bytes, bytes]
+) -> tuple[Outcome, dict[str, Any]]:
+    """How the job ended, and what is to be said of it besides."""
     spec = _read_spec(handles, job_id)
+    plan = plan_output(spec, spec["limits"])
     try:
         log = SegmentWriter(
             handles.log_dir,
-            segment_bytes=spec["log_segment_bytes"],
-            keep_bytes=spec["log_keep_bytes"],
+            segment_bytes=plan.segment_bytes,
+            keep_bytes=plan.keep_bytes,
         )
     except OSError as error:
-        return outcome.no_log(error.errno or errno.EIO), None
-    result = RunLoop(handles, spec, log, files).run()
+        return outcome.no_log(error.errno or errno.EIO), {}
+    loop = RunLoop(handles, spec, log, files)
+    result = loop.run()
     # What cannot be synced is still in the page cache; the end of the job stays known.
     with suppress(OSError):
         log.close()
-    return result, log.total_bytes
+    return result, {"log_bytes": log.total_bytes, **loop.report()}
 
 
 def _detach(handles: Handles) -> None:
@@ -80,10 +85,7 @@ def _detach(handles: Handles) -> None:
 
 
 def _read_spec(handles: Handles, job_id: str) -> dict[str, Any]:
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(records.SPEC, flags, dir_fd=handles.job_dir)
-    with open(fd, "rb") as file:
-        spec = records.unpack(file.read(records.MAX_SPEC_BYTES))
+    spec = records.read(handles.job_dir, records.SPEC, records.MAX_SPEC_BYTES)
     if spec["job"] != job_id:
         raise records.RecordError(f"the spec is that of job {spec['job']}")
     return spec

@@ -15,11 +15,15 @@ EXIT: Final = "exit"
 SIGNAL: Final = "signal"
 OOM: Final = "oom"
 TIMEOUT: Final = "timeout"
+CPU_TIME: Final = "cpu-time"
+OUTPUT_LIMIT: Final = "output-limit"
 STOPPED: Final = "stopped"
 LAUNCH_ERROR: Final = "launch-error"
 LOG_ERROR: Final = "log-error"
 LOST: Final = "lost"
-REASONS: Final = (EXIT, SIGNAL, OOM, TIMEOUT, STOPPED, LAUNCH_ERROR, LOG_ERROR, LOST)
+REASONS: Final = (
+    EXIT, SIGNAL, OOM, TIMEOUT, CPU_TIME, OUTPUT_LIMIT, STOPPED, LAUNCH_ERROR, LOG_ERROR, LOST,
+)  # fmt: skip
 
 # What env(1), timeout(1) and a shell exit with; 125 says that it was not the command.
 STATUS_OURS: Final = 125
@@ -27,16 +31,31 @@ STATUS_TIMEOUT: Final = 124
 STATUS_NOT_EXECUTABLE: Final = 126
 STATUS_NOT_FOUND: Final = 127
 STATUS_SIGNAL_BASE: Final = 128
+# As of a program that writes a file larger than it may.
+STATUS_OUTPUT_LIMIT: Final = STATUS_SIGNAL_BASE + signal.SIGXFSZ
+
+
+# What ends a job from outside: the monitor on somebody's behalf (`runner.watchdog`).
+_STATUS: Final = {
+    TIMEOUT: STATUS_TIMEOUT,
+    CPU_TIME: STATUS_TIMEOUT,
+    OUTPUT_LIMIT: STATUS_OUTPUT_LIMIT,
+}
 
 
 class Facts(NamedTuple):
-    """What the monitor saw. `wait_status` as of wait(2), None when nothing was ever forked."""
+    """What the monitor saw. `wait_status` as of wait(2), None when nothing was ever forked.
+
+    `cause` is STOPPED, TIMEOUT, CPU_TIME or OUTPUT_LIMIT when the monitor ended the job for
+    it; `excess` says that there was more output than was allowed to be kept.
+    """
 
     wait_status: int | None
     oom_kills: int = 0
     hit_memory_limit: bool = True
     stopped_by_uid: int | None = None
-    timed_out: bool = False
+    cause: str | None = None
+    excess: bool = False
     log_errno: int = 0
     failed_step: str | None = None
     failed_errno: int = 0
@@ -59,10 +78,13 @@ def judge(facts: Facts) -> Outcome:  # noqa: PLR0911 - one line a cause, in thei
     """The reason for an end, in the order of causes: what ended it first is named."""
     code, number = _decode(facts.wait_status)
     natural = code if code is not None else STATUS_SIGNAL_BASE + (number or 0)
-    if facts.stopped_by_uid is not None:
+    if facts.cause == STOPPED:
         return Outcome(STOPPED, code, number, natural, None, facts.stopped_by_uid)
-    if facts.timed_out:
-        return Outcome(TIMEOUT, code, number, STATUS_TIMEOUT)
+    if facts.cause is not None:
+        return Outcome(facts.cause, code, number, _STATUS[facts.cause])
+    if facts.excess:
+        # It had ended before it could be: its last output is lost, which is no success.
+        return Outcome(OUTPUT_LIMIT, code, number, STATUS_OUTPUT_LIMIT)
     if facts.log_errno:
         why = f"its output could not be stored: {os.strerror(facts.log_errno)}"
         return Outcome(LOG_ERROR, code, number, STATUS_OURS, why)

@@ -14,19 +14,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from isolation.caller import Caller, ask_as, check_directory
-from isolation.devices import disk_of_path
+from isolation.caller_paths import DEVICE, device_at, first_wrong
+from isolation.devices import disks_of_path
 from isolation.errors import LimitUnavailable
 from runner.refusal import Refusal, shown
 from runner.users import Account
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
+
+    from isolation.caller_paths import Wanted
+    from isolation.device_filter import Device
 
 _T = TypeVar("_T")
 
 # A path on a dead network file system must not hold its submitter for ever.
 PATH_SECONDS: Final = 10.0
+_WRITE_RATES: Final = ("write_bytes_per_second", "write_operations_per_second")
 # Threads that such paths may hold, for each user.
 _AT_ONCE: Final = 16
 
@@ -40,23 +45,49 @@ class UserPaths:
     async def check_cwd(self, account: Account, cwd: bytes) -> None:
         """Whether the account may enter a directory. Raises Refusal."""
         wanted = f"an existing directory that {account.name} may enter"
-        await self._ask(account, "cwd", cwd, partial(check_directory, cwd), wanted)
+        await self.ask(account, "cwd", cwd, partial(check_directory, cwd), wanted)
 
-    async def find_devices(self, spec: dict[str, Any]) -> dict[bytes, str]:
-        """The device below each path of a spec's io limits. Raises Refusal."""
-        account = Account(spec["uid"], spec["gid"], tuple(spec["groups"]), spec["user"])
+    async def find_devices(self, spec: dict[str, Any]) -> dict[bytes, tuple[str, ...]]:
+        """The devices ("MAJ:MIN") below each path of a spec's io limits. Raises Refusal."""
+        account = _account(spec)
         wanted = f"a path that {account.name} can reach"
-        devices: dict[bytes, str] = {}
+        devices: dict[bytes, tuple[str, ...]] = {}
         for index, entry in enumerate(spec["limits"].get("io", ())):
             path = entry["path"]
-            question = partial(disk_of_path, os.fsdecode(path))
-            disk = await self._ask(account, f"limits.io[{index}].path", path, question, wanted)
-            devices[path] = disk.device
+            writes = any(entry.get(name) is not None for name in _WRITE_RATES)
+            question = partial(disks_of_path, os.fsdecode(path), writes=writes)
+            disks = await self.ask(account, f"limits.io[{index}].path", path, question, wanted)
+            devices[path] = tuple(disk.device for disk in disks)
         return devices
 
-    async def _ask(
+    async def check_all(self, account: Account, wanted: Sequence[Wanted]) -> None:
+        """Whether each path of a request is what it has to be. Raises Refusal for the first."""
+        if not wanted:
+            return
+        first = wanted[0]
+        question = partial(first_wrong, wanted, account.uid)
+        kind = first.kind.format(account.name)
+        wrong = await self.ask(account, first.field, first.path, question, kind)
+        if wrong is not None:
+            item = wrong.wanted
+            raise Refusal(
+                "invalid-argument", field=item.field, given=_shown(item.path),
+                allowed=item.kind.format(account.name), detail=wrong.why,
+            )  # fmt: skip
+
+    async def find_allowed_devices(self, spec: dict[str, Any]) -> list[Device]:
+        """The devices of a spec's allow list, opened as its user. Raises Refusal."""
+        account = _account(spec)
+        devices = []
+        for index, path in enumerate(spec["sandbox"]["devices"]):
+            field, wanted = f"sandbox.devices[{index}]", DEVICE.format(account.name)
+            devices.append(await self.ask(account, field, path, partial(device_at, path), wanted))
+        return devices
+
+    async def ask(
         self, account: Account, field: str, path: bytes, question: Callable[[], _T], wanted: str
     ) -> _T:
+        """The answer of a question that is put as the account. Raises Refusal for the field."""
         try:
             return await self._answer(account, question)
         except LimitUnavailable as error:
@@ -91,6 +122,10 @@ class UserPaths:
             # When its thread ends, not when somebody stops waiting for it.
             answer.add_done_callback(give_back)
             return await asyncio.wrap_future(answer)
+
+
+def _account(spec: dict[str, Any]) -> Account:
+    return Account(spec["uid"], spec["gid"], tuple(spec["groups"]), spec["user"])
 
 
 def _shown(path: bytes) -> str:

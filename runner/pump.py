@@ -2,7 +2,8 @@
 
 Lossless: when the log has no room (a full disk), nothing more is read, so the job blocks
 in its write as on any full pipe, and the same bytes are tried again until there is room.
-Only the end of the job bounds that patience.
+Only the end of the job bounds that patience. A job may have a limit of its own on all of its
+output: what is beyond it stays in the pipe, or is thrown away and told (`excess`).
 """
 
 from __future__ import annotations
@@ -14,16 +15,45 @@ import os
 import termios
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from runner.logs.writer import SegmentWriter
 
 _PIPE_BYTES: Final = 1024 * 1024
 _READ_BYTES: Final = 256 * 1024
 _RETRY_SECONDS: Final = 0.25
+_SEGMENTS_KEPT: Final = 4
+# More than any output: nothing is removed.
+_ALL_BYTES: Final = 2**62
+
+
+class OutputPlan(NamedTuple):
+    """What becomes of a job's output.
+
+    At most `most` bytes are stored in all (None: no end); what comes after them is thrown
+    away where `discards`, else left unread. The log keeps its newest `keep_bytes`, in
+    segments of `segment_bytes`.
+    """
+
+    most: int | None
+    discards: bool
+    segment_bytes: int
+    keep_bytes: int
+
+
+def plan_output(spec: Mapping[str, Any], limits: Mapping[str, Any]) -> OutputPlan:
+    """The plan for a job's limits as they are now (docs/PROTOCOL.md, `output_policy`)."""
+    segment, keep = spec["log_segment_bytes"], spec["log_keep_bytes"]
+    most, policy = limits.get("output_max_bytes"), limits.get("output_policy")
+    if most is None:
+        return OutputPlan(None, False, segment, keep)  # noqa: FBT003 - its field says it
+    if policy in {"end", "block"}:
+        return OutputPlan(most, policy == "end", segment, _ALL_BYTES)
+    # The oldest go a segment at a time: at most half as much again is on the disk.
+    return OutputPlan(None, False, min(segment, max(1, most // _SEGMENTS_KEPT)), most)  # noqa: FBT003
 
 
 class Pump:
@@ -41,10 +71,20 @@ class Pump:
         self._streams: dict[int, int] = {}
         self._buffer = bytearray(_READ_BYTES)
         self._view = memoryview(self._buffer)
+        self._plan = OutputPlan(None, False, _READ_BYTES, _ALL_BYTES)  # noqa: FBT003
+        self._is_watching = True
         self.retry_at: float | None = None
         self.lost_errno = 0
+        # Whether there was more output than the plan lets be stored.
+        self.excess = False
         self._full_errno = 0
         self._pending = (0, 0, 0)  # stream, bytes in the buffer, Unix time in ns
+
+    def follow(self, plan: OutputPlan) -> None:
+        """Do as this plan says from now on; the log's own sizes included."""
+        self._plan = plan
+        self._log.retain(segment_bytes=plan.segment_bytes, keep_bytes=plan.keep_bytes)
+        self._watch_or_not()
 
     def add(self, fd: int, stream: int) -> None:
         """Take over the read end of a pipe."""
@@ -53,7 +93,8 @@ class Pump:
         with suppress(OSError):
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._streams[fd] = stream
-        self._resume(fd)
+        if self._is_watching:
+            self._resume(fd)
 
     def on_time(self, now: float) -> None:
         """Try again to write what found no room."""
@@ -66,6 +107,7 @@ class Pump:
         What the job wrote is in the pipe now, and no more is read: a process outside that
         got hold of the other end could go on writing for ever. Bytes for which there is no
         room before `deadline` (monotonic seconds) are given up, and `lost_errno` says why.
+        What the plan has no room for is thrown away, and `excess` says so.
         """
         for fd in list(self._streams):
             left = _buffered_bytes(fd)
@@ -89,16 +131,27 @@ class Pump:
 
     def _read(self, fd: int, most: int = _READ_BYTES) -> int:
         """Move one buffer. The bytes moved: 0 when the pipe is empty or at its end."""
+        room = self._room()
+        # An append is never split, so a read is no longer than a segment.
+        longest = min(most, self._plan.segment_bytes)
         try:
-            count = os.readv(fd, [self._view[:most]])
+            count = os.readv(fd, [self._view[: min(longest, room) if room else most]])
         except BlockingIOError:
             return 0
         if count == 0:
             self._forget(fd)
             return 0
+        if room == 0:
+            self.excess = True
+            return count
         self._pending = (self._streams[fd], count, time.time_ns())
         self._store()
         return count
+
+    def _room(self) -> int:
+        """How many bytes may still be stored."""
+        most = self._plan.most
+        return _ALL_BYTES if most is None else max(0, most - self._log.total_bytes)
 
     def _store(self) -> None:
         """Append what the buffer holds; when that fails, the same again later."""
@@ -108,32 +161,34 @@ class Pump:
         except OSError as error:
             self._pause(error.errno or errno.EIO)
         else:
-            self._resume_all()
+            self.retry_at = None
+            self._watch_or_not()
 
     def _pause(self, why: int) -> None:
-        if self.retry_at is None:
-            for fd in self._streams:
-                self._unwatch(fd)
         self._full_errno = why
         self.retry_at = time.monotonic() + _RETRY_SECONDS
+        self._watch_or_not()
 
-    def _resume_all(self) -> None:
-        if self.retry_at is not None:
-            self.retry_at = None
+    def _watch_or_not(self) -> None:
+        """A pipe that is not to be read now must not wake the loop either."""
+        may_read = self._plan.discards or self._room() > 0
+        wanted = may_read and self.retry_at is None
+        if wanted != self._is_watching:
+            self._is_watching = wanted
             for fd in self._streams:
-                self._resume(fd)
+                (self._resume if wanted else self._unwatch)(fd)
 
     def _resume(self, fd: int) -> None:
         self._watch(fd, lambda: self._on_readable(fd))
 
     def _on_readable(self, fd: int) -> None:
-        # Both pipes may be ready in one round, and the first may have found the disk full.
-        if self.retry_at is None and fd in self._streams:
+        # Both pipes may be ready in one round, and the first may have found no more room.
+        if self._is_watching and fd in self._streams:
             self._read(fd)
 
     def _forget(self, fd: int) -> None:
         if fd in self._streams:
-            if self.retry_at is None:
+            if self._is_watching:
                 self._unwatch(fd)
             del self._streams[fd]
             os.close(fd)

@@ -34,7 +34,7 @@ QUEUED: Final = _select(
 )
 LAUNCHED: Final = _select(
     "jobs_active",
-    "jobs.state <> 'ended' AND jobs.state IN ('starting', 'running') ORDER BY jobs.seq",
+    "jobs.state <> 'ended' AND jobs.state IN ('starting', 'running', 'paused') ORDER BY jobs.seq",
 )
 # A range, not LIKE: nothing to escape, and the index of ids serves it.
 BY_PREFIX: Final = _select(
@@ -76,6 +76,10 @@ INSERT_SPEC: Final = "INSERT INTO specs (seq, spec) VALUES (:seq, :spec)"
 INSERT_EVENT: Final = (
     "INSERT INTO events (job_id, time_ns, kind, data) VALUES (:job_id, :time_ns, :kind, :data)"
 )
+UPDATE_LIMITS: Final = "UPDATE jobs SET limits = :limits WHERE id = :id"
+UPDATE_SPEC: Final = (
+    "UPDATE specs SET spec = :spec WHERE seq = (SELECT seq FROM jobs WHERE id = :id)"
+)
 DELETE: Final = "DELETE FROM jobs WHERE id = :id"
 
 UPDATES: Final = {
@@ -85,8 +89,17 @@ UPDATES: Final = {
         " limits = :limits WHERE id = :id"
     ),
     Event.REQUEUE: "UPDATE jobs SET state = :state WHERE id = :id",
+    Event.PAUSE: "UPDATE jobs SET state = :state, paused_since_ns = :time_ns WHERE id = :id",
+    # A clock that was set back meanwhile must not make it negative.
+    Event.RESUME: (
+        "UPDATE jobs SET state = :state,"
+        " paused_ns = paused_ns + max(0, :time_ns - paused_since_ns), paused_since_ns = NULL"
+        " WHERE id = :id"
+    ),
     Event.FINISH: (
         "UPDATE jobs SET state = :state, monitor_pid = NULL, ended_ns = :ended_ns,"
+        " paused_ns = paused_ns + coalesce(max(0, :ended_ns - paused_since_ns), 0),"
+        " paused_since_ns = NULL,"
         " started_ns = coalesce(started_ns, :started_ns), reason = :reason, result = :result"
         " WHERE id = :id"
     ),

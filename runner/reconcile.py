@@ -13,6 +13,7 @@ from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from isolation.cgroup_nodes import optional
 from runner.lifecycle import State
 from runner.records import RecordError
 
@@ -35,7 +36,11 @@ class Verdict(Enum):
 
 
 class Facts(NamedTuple):
-    """What is left of a job. `damage` says why a record that is there cannot be read."""
+    """What is left of a job.
+
+    `damage` says why a record that is there cannot be read, `frozen` that its cgroup is, or
+    is on its way to be.
+    """
 
     exit_record: dict[str, Any] | None
     pidfd: int | None
@@ -43,6 +48,7 @@ class Facts(NamedTuple):
     has_log: bool
     same_boot: bool = True
     damage: str | None = None
+    frozen: bool = False
 
 
 def judge(state: State, facts: Facts) -> Verdict:
@@ -64,6 +70,7 @@ def examine(job: Job, tree: CgroupTree, directories: JobDirectories) -> Facts:
     # read second, is there.
     cgroup = tree.job(job.id)
     pid, pidfd = _find_monitor(cgroup) if cgroup is not None else (None, None)
+    frozen = cgroup is not None and is_to_be_frozen(cgroup)
     damage = None
     record = None
     has_log = False
@@ -78,7 +85,18 @@ def examine(job: Job, tree: CgroupTree, directories: JobDirectories) -> Facts:
                 os.close(pidfd)
             raise
         damage = f"its directory cannot be read: {error}"
-    return Facts(record, pidfd, pid, has_log, job.boot_id == boot_id(), damage)
+    return Facts(record, pidfd, pid, has_log, job.boot_id == boot_id(), damage, frozen)
+
+
+def is_to_be_frozen(cgroup: JobCgroup) -> bool:
+    """Whether the kernel was told to freeze the job: cgroup.freeze, in cgroup-v2.rst."""
+    return bool(optional(lambda: cgroup.cgroups.payload.core.freeze))
+
+
+def is_frozen(cgroup: JobCgroup) -> bool:
+    """Whether all of its processes stand still: `frozen` in cgroup.events."""
+    events = optional(lambda: cgroup.cgroups.payload.core.events) or {}
+    return bool(events.get("frozen"))
 
 
 def is_passing(error: Exception) -> bool:

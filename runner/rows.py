@@ -42,7 +42,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     the kernel, in the encoding of whoever stored them, None before they were. Times are
     Unix nanoseconds. `started_ns` of an ended job is None when it never ran. `boot_id` is that
     of the machine's boot in which it was last launched (random(4)). `monitor_pid`
-    is set while it is running only; `ended_ns`, `reason` and `result` once it has ended.
+    is set while it is running or paused only; `ended_ns`, `reason` and `result` once it has
+    ended. `paused_since_ns` is set while it is paused, `paused_ns` is how long it was before.
     """
 
     seq: int
@@ -60,6 +61,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     limits: bytes | None
     reason: str | None
     result: bytes | None
+    paused_ns: int = 0
+    paused_since_ns: int | None = None
     spec: bytes
 
     @classmethod
@@ -80,9 +83,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     """Something that happened to a job, which may have been removed since.
 
-    `kind` is `submit`, `remove` or a `runner.lifecycle.Event`; `data` is a map, empty for
-    most: `submitted_by_uid` and `uid` of a submission, `monitor_pid`, `why` of a requeue,
-    `reason` of an end, `removed_by_uid`.
+    `kind` is `submit`, `update`, `remove` or a `runner.lifecycle.Event`; `data` is a map, empty
+    for most: `submitted_by_uid` and `uid` of a submission, `monitor_pid`, `why` of a requeue,
+    `by_uid` of a pause, a resume or an update with `changed` (names of limits), `reason` of
+    an end, `removed_by_uid`.
     """
 
     seq: int

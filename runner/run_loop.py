@@ -13,16 +13,17 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from isolation import payload, syscalls
+from isolation import cgroup_files, payload, syscalls
 from isolation.payload import Command, Setup, SetupFailure, Streams
 from isolation.syscalls import CloneFlags
 from runner import outcome, records
+from runner.denied import Denied
 from runner.handles import kill_payload
 from runner.logs.format import STDERR, STDOUT
 from runner.outcome import Facts, Outcome
-from runner.pump import Pump
-from runner.usage import out_of_memory
-from runner.watchdog import KILL, TERMINATE, Watchdog
+from runner.pump import Pump, plan_output
+from runner.usage import cpu_seconds, out_of_memory
+from runner.watchdog import KILL, TERMINATE, WARN, Bounds, Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 # After the end of a job whose log has no room: how long its last output waits for some.
 _FULL_DISK_PATIENCE_SECONDS: Final = 30.0
 _REAPED_AT_ONCE: Final = 256
+# What batch systems warn with; it ends a program that does not expect it.
+_WARNING_SIGNAL: Final = signal.SIGUSR1
 
 
 class RunLoop:
@@ -47,17 +50,24 @@ class RunLoop:
     ) -> None:
         self._handles = handles
         self._spec = spec
+        self._limits: dict[str, Any] = spec["limits"]
         self._files = files
         self._poll = select.poll()
         self._on_ready: dict[int, Callable[[], None]] = {}
         self._pump = Pump(log, self._watch, self._unwatch)
+        self._pump.follow(plan_output(spec, spec["limits"]))
+        self._denied: Denied | None = None
         self._payload_pid = -1
         self._wait_status: int | None = None
         self._report = b""
         self._report_fd = -1
         self._wake_write = -1
         self._watchdog = Watchdog(
-            time.monotonic(), spec["limits"].get("timeout_seconds"), spec["stop_grace_seconds"]
+            time.monotonic(),
+            _bounds(spec["limits"]),
+            spec["stop_grace_seconds"],
+            # Those that there are, on line or not: a bound on how fast CPU time can pass.
+            os.sysconf("SC_NPROCESSORS_CONF"),
         )
 
     def run(self) -> Outcome:
@@ -74,24 +84,31 @@ class RunLoop:
         self._end_all()
         return outcome.judge(self._facts())
 
+    def report(self) -> dict[str, Any]:
+        """What else a result says of the run."""
+        return {
+            "paused_ns": round(self._watchdog.paused_seconds(time.monotonic()) * 1e9),
+            "denied": None if self._denied is None else self._denied.counts(),
+        }
+
     # The start
 
     def _start(self) -> None:
         outputs = {stream: self._make_pipe() for stream in (STDOUT, STDERR)}
         self._report_fd, report_write = os.pipe2(os.O_CLOEXEC)
         stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        streams = Streams(stdin, outputs[STDOUT][1], outputs[STDERR][1], report_write)
+        denials = self._expect_denials()
+        streams = Streams(stdin, outputs[STDOUT][1], outputs[STDERR][1], report_write, denials)
         pid, pidfd = syscalls.clone3(CloneFlags(0), self._handles.payload_cgroup, signal.SIGCHLD)
         if pid == 0:
             payload.execute(self._command(), streams, self._setup())
         self._payload_pid = pid
-        for fd in (pidfd, *streams):
-            os.close(fd)
         handles = self._handles
-        for entered in (handles.network, handles.userns, handles.idmap, handles.seccomp):
-            if entered is not None:
-                # Its last reference but the job's own: the network goes when the job has gone.
-                os.close(entered)
+        # Of what it enters ours is the last reference but the job's own: it goes with the job.
+        entered = (handles.network, handles.userns, handles.idmap, handles.seccomp)
+        for fd in (pidfd, *streams, *entered):
+            if fd is not None:
+                os.close(fd)
         for stream, (read_fd, _) in outputs.items():
             self._pump.add(read_fd, stream)
         self._watch(self._report_fd, self._read_report)
@@ -101,6 +118,13 @@ class RunLoop:
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
         os.fchown(write_fd, self._spec["uid"], self._spec["gid"])
         return read_fd, write_fd
+
+    def _expect_denials(self) -> int | None:
+        program = self._handles.seccomp
+        if program is None or not self._spec["sandbox"]["report_denied"]:
+            return None
+        self._denied = Denied(program, self._watch, self._unwatch)
+        return self._denied.expect()
 
     def _command(self) -> Command:
         spec = self._spec
@@ -148,6 +172,10 @@ class RunLoop:
         now = time.monotonic()
         self._pump.on_time(now)
         self._act(self._watchdog.on_time(now))
+        if self._watchdog.wants_cpu(now):
+            self._act(self._watchdog.on_cpu(now, cpu_seconds(self._handles.payload_cgroup)))
+        if self._pump.excess:
+            self._act(self._watchdog.on_excess(now))
 
     def _patience_ms(self) -> int | None:
         times = [at for at in (self._watchdog.deadline(), self._pump.retry_at) if at is not None]
@@ -189,24 +217,65 @@ class RunLoop:
         if len(data) != records.CONTROL_RECORD.size:
             return
         kind, uid, grace_ms = records.CONTROL_RECORD.unpack(data)
+        now = time.monotonic()
         if kind == records.CONTROL_STOP:
-            self._act(self._watchdog.on_stop(time.monotonic(), uid, grace_ms / 1000))
+            self._act(self._watchdog.on_stop(now, uid, grace_ms / 1000))
+        elif kind == records.CONTROL_PAUSE:
+            self._pause(now)
+        elif kind == records.CONTROL_RESUME and self._thaw():
+            self._watchdog.on_resume(now)
+        elif kind == records.CONTROL_UPDATE:
+            self._update(now)
+
+    def _pause(self, now: float) -> None:
+        if self._watchdog.on_pause(now):
+            try:
+                cgroup_files.write(self._handles.payload_cgroup, "cgroup.freeze", "1")
+            except OSError:
+                # The kernel before 5.2. Who asked sees that nothing froze.
+                self._watchdog.on_resume(now)
+
+    def _thaw(self) -> bool:
+        try:
+            cgroup_files.write(self._handles.payload_cgroup, "cgroup.freeze", "0")
+        except OSError:
+            return False
+        return True
+
+    def _update(self, now: float) -> None:
+        try:
+            limits = records.read(self._handles.job_dir, records.LIMITS, records.MAX_LIMITS_BYTES)
+        except (OSError, records.RecordError):
+            # What it was promised before holds.
+            return
+        self._limits = limits
+        self._watchdog.on_update(now, _bounds(limits))
+        self._pump.follow(plan_output(self._spec, limits))
 
     def _act(self, action: str | None) -> None:
-        if action == TERMINATE:
-            # As pid 1 of the namespace: every process of the job but this one.
-            with suppress(ProcessLookupError):
-                os.kill(-1, signal.SIGTERM)
-                # A stopped process would only see it when somebody continued it.
-                os.kill(-1, signal.SIGCONT)
+        if action == WARN:
+            self._signal(self._limits.get("warning_signal") or _WARNING_SIGNAL)
+        elif action == TERMINATE:
+            self._signal(signal.SIGTERM)
+            # A stopped process would only see it when somebody continued it, or thawed it.
+            self._signal(signal.SIGCONT)
+            self._thaw()
         elif action == KILL:
             kill_payload(self._handles)
+            self._thaw()
+
+    @staticmethod
+    def _signal(number: int) -> None:
+        """As pid 1 of the namespace: to every process of the job but this one."""
+        with suppress(ProcessLookupError):
+            os.kill(-1, number)
 
     # The end
 
     def _end_all(self) -> None:
         """The first process has ended: so does everything that it started."""
         kill_payload(self._handles)
+        self._thaw()
         # Blocks until the last one is gone; a stopped or sleeping one is killed as well.
         while self._reap(0):
             pass
@@ -221,11 +290,18 @@ class RunLoop:
             wait_status=self._wait_status,
             oom_kills=memory.kills,
             hit_memory_limit=memory.hit_own_limit,
+            cause=self._watchdog.cause,
             stopped_by_uid=self._watchdog.stopped_by_uid,
-            timed_out=self._watchdog.timed_out,
+            excess=self._pump.excess,
             log_errno=self._pump.lost_errno,
             **_failure_fields(failure),
         )
+
+
+def _bounds(limits: dict[str, Any]) -> Bounds:
+    return Bounds(
+        limits.get("timeout_seconds"), limits.get("warning_seconds"), limits.get("cpu_time_seconds")
+    )
 
 
 def _failure_fields(failure: SetupFailure | None) -> dict[str, Any]:

@@ -57,6 +57,10 @@ class Stopping:
             self.forget(job_id)
             self._timers[job_id] = self._loop.call_at(when, self._insist, job_id)
 
+    def is_asked(self, job_id: str) -> bool:
+        """Whether somebody asked for the job's end, since this daemon began."""
+        return job_id in self._timers
+
     def forget(self, job_id: str) -> None:
         """The job has ended."""
         timer = self._timers.pop(job_id, None)

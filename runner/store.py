@@ -10,59 +10,36 @@ directory sees to that.
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
 import sqlite3
-import stat
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
 from client.protocol import MIN_JOB_PREFIX_CHARS
 from runner import queries
-from runner.lifecycle import Event, State, advance
-from runner.migrations import SchemaError, migrate
+from runner.lifecycle import GOING, Event, State, advance
 from runner.rows import EventData, Job, NewJob, StoredEvent
+from runner.store_file import StoreError, described, make_private, set_up
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     Value = str | int | bytes | None
 
-__all__ = ["Job", "JobActiveError", "NewJob", "NoSuchJobError", "Store", "StoreError"]
+__all__ = [
+    "Job", "JobActiveError", "NewJob", "NoSuchJobError", "NotUpdatableError", "Store", "StoreError",
+]  # fmt: skip
 
 SUBMIT: Final = "submit"
+UPDATE: Final = "update"
 REMOVE: Final = "remove"
-
-_logger: Final = logging.getLogger(__name__)
 
 MAX_MATCHES: Final = 20
 # A page of the protocol's list is one frame; the specs that go into it stay below that.
 PAGE_SPEC_BYTES: Final = 3 * 1024 * 1024
 
-_SETTINGS: Final = (
-    # Milliseconds. Somebody who looks into the file with sqlite3(1) may hold a lock, and this
-    # waits in everybody's loop: what fails is tried again, or refused.
-    "PRAGMA busy_timeout = 100",
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
-)
-# Some hundred commits.
-_RESERVE_BYTES: Final = 1024 * 1024
-# By the beginning of SQLite's name for the error.
-_REMEDIES: Final = {
-    "SQLITE_NOTADB": "Move it aside with its -wal and -shm, and put back a copy; without one "
-    "runnerd starts empty and knows no earlier job",
-    "SQLITE_CORRUPT": "Move it aside with its -wal and -shm, and put back a copy; without one "
-    "runnerd starts empty and knows no earlier job",
-    "SQLITE_BUSY": "Another program has it open and locked; end that one",
-    "SQLITE_FULL": "Make room on its file system",
-    "SQLITE_READONLY": "Make the file, its directory and its file system writable",
-}
-
-
-class StoreError(Exception):
-    """The store cannot be read or written. The text names the file and what to do."""
+# Without limits that were read back: nothing of it is there yet.
+_UPDATABLE: Final = frozenset({State.QUEUED})
 
 
 class NoSuchJobError(StoreError):
@@ -71,6 +48,10 @@ class NoSuchJobError(StoreError):
 
 class JobActiveError(StoreError):
     """The job has not ended, and only an ended job can be removed."""
+
+
+class NotUpdatableError(StoreError):
+    """The job is starting or has ended: its limits are being used, or of no use any more."""
 
 
 class Store:
@@ -88,11 +69,11 @@ class Store:
         Raises StoreError when it cannot be opened, is damaged, is not ours, or was written
         by a newer program.
         """
-        _make_private(path)
-        with _described(path):
+        make_private(path)
+        with described(path):
             db = sqlite3.connect(path, isolation_level=None)
         try:
-            _set_up(db, path)
+            set_up(db, path)
             return cls(db, path)
         except BaseException:
             db.close()
@@ -132,6 +113,31 @@ class Store:
         """From starting to queued, in its old place: reconciliation found that it never ran."""
         return self._advance(job_id, Event.REQUEUE, time_ns, {}, {"why": why} if why else {})
 
+    def mark_paused(self, job_id: str, time_ns: int, by_uid: int) -> Job:
+        """From running to paused: the kernel says that it is."""
+        return self._advance(job_id, Event.PAUSE, time_ns, {"time_ns": time_ns}, {"by_uid": by_uid})
+
+    def mark_resumed(self, job_id: str, time_ns: int, by_uid: int) -> Job:
+        """From paused to running."""
+        values: dict[str, Value] = {"time_ns": time_ns}
+        return self._advance(job_id, Event.RESUME, time_ns, values, {"by_uid": by_uid})
+
+    def update(
+        self, job_id: str, time_ns: int, spec: bytes, limits: bytes | None, about: EventData
+    ) -> Job:
+        """Other limits: those of the spec, and as read back, None for a job that is queued.
+
+        Raises NotUpdatableError unless it is queued, running or paused, NoSuchJobError.
+        """
+        with self._transaction():
+            state = self._state(job_id)
+            if state not in (_UPDATABLE if limits is None else GOING):
+                raise NotUpdatableError(f"job {job_id} is {state.value}")
+            self._db.execute(queries.UPDATE_SPEC, {"id": job_id, "spec": spec})
+            self._db.execute(queries.UPDATE_LIMITS, {"id": job_id, "limits": limits})
+            self._record(job_id, time_ns, UPDATE, about)
+        return self._existing(job_id)
+
     def mark_ended(
         self,
         job_id: str,
@@ -169,7 +175,7 @@ class Store:
         return found[0] if found else None
 
     def launched(self) -> list[Job]:
-        """The jobs that are starting or running, in the order of submission."""
+        """The jobs that are starting, running or paused, in the order of submission."""
         return list(self._jobs(queries.LAUNCHED))
 
     def queued(self, limit: int = queries.MAX_INTEGER) -> list[Job]:
@@ -217,7 +223,7 @@ class Store:
 
     def events_since(self, seq: int, limit: int) -> list[StoredEvent]:
         """Events after number `seq`, oldest first, at most `limit`."""
-        with _described(self._path):
+        with described(self._path):
             rows = self._db.execute(queries.EVENTS, {"seq": seq, "limit": limit}).fetchall()
         return [StoredEvent.from_row(row) for row in rows]
 
@@ -272,13 +278,13 @@ class Store:
 
     def _jobs(self, query: str, **values: Value) -> Generator[Job]:
         """The jobs of a query, read one at a time."""
-        with _described(self._path), contextlib.closing(self._db.execute(query, values)) as rows:
+        with described(self._path), contextlib.closing(self._db.execute(query, values)) as rows:
             for row in rows:
                 yield Job.from_row(row)
 
     def _counted(self) -> dict[State, int]:
         counts = dict.fromkeys(State, 0)
-        with _described(self._path):
+        with described(self._path):
             (total,) = self._db.execute(queries.COUNT).fetchone()
             counts.update((State(s), n) for s, n in self._db.execute(queries.COUNT_ACTIVE))
         counts[State.ENDED] = total - sum(counts.values())
@@ -287,7 +293,7 @@ class Store:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """All of the body on disk, or nothing of it."""
-        with _described(self._path):
+        with described(self._path):
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield
@@ -295,70 +301,3 @@ class Store:
             finally:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-
-
-def _make_private(path: str) -> None:
-    """Make the file when it is not there. Its log and index get its mode from SQLite."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        fd = os.open(path, flags, 0o600)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be opened: {error.strerror}") from None
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise StoreError(f"{path}: not a regular file")
-        os.fchmod(fd, 0o600)
-    finally:
-        os.close(fd)
-
-
-def _set_up(db: sqlite3.Connection, path: str) -> None:
-    with _described(path):
-        for setting in _SETTINGS:
-            db.execute(setting)
-        _check_wal(db, path)
-        try:
-            migrate(db)
-        except SchemaError as error:
-            raise StoreError(f"{path}: {error}") from None
-    _reserve_room(db, path)
-
-
-def _reserve_room(db: sqlite3.Connection, path: str) -> None:
-    """Make the files larger than they need be, so that a full disk does not stop the store.
-
-    The end of a job, and the removal of jobs that makes room, are stored in pages that are
-    there already: free ones of the database, and those of the write-ahead log, which SQLite
-    writes over from its beginning after a checkpoint (sqlite.org/wal.html).
-    """
-    try:
-        db.execute("CREATE TABLE reserve (room BLOB)")
-        db.execute("INSERT INTO reserve VALUES (zeroblob(?))", (_RESERVE_BYTES,))
-        db.execute("DROP TABLE reserve")
-        db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
-    except sqlite3.Error as error:
-        _logger.warning("%s: no room can be kept back for a full disk: %s", path, error)
-        with contextlib.suppress(sqlite3.Error):
-            db.execute("DROP TABLE IF EXISTS reserve")
-
-
-def _check_wal(db: sqlite3.Connection, path: str) -> None:
-    # SQLite answers with the mode it stays in where a file system has no shared memory.
-    (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
-    if mode != "wal":
-        raise StoreError(
-            f"{path}: this file system cannot hold a write-ahead log (SQLite stays in mode "
-            f"{mode}); put the state directory on a local one"
-        )
-
-
-@contextlib.contextmanager
-def _described(path: str) -> Iterator[None]:
-    """Turn the errors of SQLite into ours: what, where, what to do."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", None) or type(error).__name__
-        remedies = [text for start, text in _REMEDIES.items() if name.startswith(start)]
-        message = ". ".join([f"{path}: {error} ({name})", *remedies])
-        raise StoreError(message) from error

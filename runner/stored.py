@@ -13,7 +13,7 @@ import msgspec
 from runner import records
 from runner.outcome import LOST, REASONS, STATUS_OURS
 from runner.policy import MAX_UID
-from runner.records import RecordError
+from runner.records import MAX_DENIED, RecordError
 
 if TYPE_CHECKING:
     from runner.rows import Job
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_UID)]
 _Size = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+_Number = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=2**32)]
 
 
@@ -41,7 +42,7 @@ class _Sandbox(msgspec.Struct, frozen=True):
     hostname: str = "job"
     userns: bool = False
     capabilities: list[str] = []
-    seccomp: str | bytes = "none"
+    seccomp: bytes = b"none"
     seccomp_program: bytes | None = None
     report_denied: bool = False
     devices: list[bytes] = []
@@ -98,9 +99,20 @@ class _Result(msgspec.Struct, frozen=True):
     io_read_bytes: _Count | None
     io_write_bytes: _Count | None
     log_bytes: _Count | None
+    # A monitor of an older runnerd says nothing of these.
+    paused_ns: _Count | None = None
+    throttled_usec: _Count | None = None
+    memory_high_hits: _Count | None = None
+    cpu_pressure_usec: _Count | None = None
+    memory_pressure_usec: _Count | None = None
+    io_pressure_usec: _Count | None = None
+    # Pairs of a system call's number, -1 for none at all, and how often it was refused.
+    denied: Annotated[list[tuple[_Number, _Count]], msgspec.Meta(max_length=MAX_DENIED)] | None = (
+        None
+    )
 
 
-class _Exit(_Result, frozen=True):
+class _Exit(_Result, frozen=True, kw_only=True):
     """An exit record: `runner.monitor`."""
 
     job: str
@@ -143,6 +155,14 @@ class _Limits(msgspec.Struct, frozen=True):
     net_ingress_bits_per_second: _Count | None = None
 
 
+class _Intent(msgspec.Struct, frozen=True):
+    """An update that is under way: `runner.updating`."""
+
+    limits: _Limits
+    devices: dict[bytes, list[str]]
+    uid: _Id
+
+
 RESULT_FIELDS: Final = _Result.__struct_fields__
 
 
@@ -152,9 +172,25 @@ def spec(job: Job) -> dict[str, Any]:
     _checked(fields["limits"], _Limits)
     if (fields["job"], fields["uid"], fields["gid"]) != (job.id, job.uid, job.gid):
         raise RecordError("it is the spec of another job or of another user")
-    for name, kind in (("sandbox", _Sandbox), ("net", _Net)):
-        fields[name] = {**msgspec.structs.asdict(kind()), **fields.get(name, {})}
+    if fields.get("timeout_seconds") is not None:
+        # Where older versions kept it.
+        fields["limits"].setdefault("timeout_seconds", fields.pop("timeout_seconds"))
+    for name, defaults in unsaid().items():
+        fields[name] = {**defaults, **fields.get(name, {})}
     return fields
+
+
+def unsaid() -> dict[str, dict[str, Any]]:
+    """The surroundings of a job whose spec says nothing of them."""
+    return {
+        "sandbox": msgspec.structs.asdict(_Sandbox()),
+        "net": msgspec.structs.asdict(_Net()),
+    }
+
+
+def pack_spec(fields: dict[str, Any]) -> bytes:
+    """A spec that `spec` gave, changed."""
+    return records.pack({name: value for name, value in fields.items() if name != "version"})
 
 
 def exit_record(data: bytes, job_id: str) -> dict[str, Any]:
@@ -183,6 +219,11 @@ def limits(data: bytes) -> dict[str, Any]:
     fields = records.unpack(data)
     del fields["version"]
     return _checked(fields, _Limits)
+
+
+def intent(data: bytes) -> dict[str, Any]:
+    """An update that was under way. Raises RecordError."""
+    return _checked(records.unpack(data), _Intent)
 
 
 def _checked(fields: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:

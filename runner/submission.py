@@ -1,11 +1,13 @@
 """From a parsed request to a job that can be committed, or to a refusal. Nothing is created.
 
 What only this host can know is asked here: does the user exist, may it enter the directory,
-which device is below a path, can the limit be enforced.
+which device is below a path, can the limit be enforced. What the job is to see and may do
+is checked in `runner.surroundings`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from typing import TYPE_CHECKING, Any, Final
@@ -13,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from isolation.errors import LimitUnavailable
 from runner import limits as job_limits
 from runner import spec as specs
+from runner import surroundings
 from runner.refusal import Refusal
 from runner.rows import NewJob
-from runner.users import account_for
+from runner.users import account_for, with_group
 
 if TYPE_CHECKING:
     from isolation.cgroups import CgroupTree
@@ -23,34 +26,59 @@ if TYPE_CHECKING:
     from runner.messages import Submit
     from runner.paths import UserPaths
     from runner.policy import Peer
+    from runner.provisions import Provisioning
 
 _FIELDS: Final = {
     "memory.max": "limits.memory_max_bytes",
-    "memory.swap.max": "limits.memory_max_bytes",
+    "memory.high": "limits.memory_high_bytes",
+    "memory.swap.max": "limits.memory_swap_max_bytes",
+    "memory.oom.group": "limits.oom_policy",
     "cpu.max": "limits.cpu_max_millicpus",
+    "cpu.weight": "limits.cpu_weight",
+    "cpu.idle": "limits.cpu_idle",
+    "cpuset.cpus": "limits.cpu_set",
     "pids.max": "limits.pids_max",
     "io.max": "limits.io",
+    "io.weight": "limits.io_weight",
 }
+
+
+def field_of(error: LimitUnavailable) -> str:
+    """The field of a request that a limit of the kernel was asked for in."""
+    return _FIELDS.get(error.limit, "limits")
 
 
 class Submissions:
     """What a submission is checked against. One for the daemon."""
 
     def __init__(
-        self, config: Config, admin_gid: int | None, tree: CgroupTree, paths: UserPaths
+        self,
+        config: Config,
+        admin_gid: int | None,
+        tree: CgroupTree,
+        paths: UserPaths,
+        provisions: Provisioning,
     ) -> None:
         self._config = config
         self._admin_gid = admin_gid
         self._tree = tree
         self._paths = paths
+        self._provisions = provisions
 
     async def prepare(self, request: Submit, peer: Peer) -> NewJob:
         """The job that a request asks for. Raises Refusal."""
         account = account_for(peer, request.user, self._admin_gid)
-        await self._paths.check_cwd(account, request.cwd)
+        account = with_group(account, request.group, peer, self._admin_gid)
         job_id = str(uuid.uuid4())
         spec = specs.build(job_id, request, account, self._config)
+        if spec["sandbox"]["root"] is None:
+            await self._paths.check_cwd(account, spec["cwd"])
+        spec["sandbox"] = await surroundings.check(
+            spec, peer=peer, account=account, paths=self._paths, config=self._config,
+            admin_gid=self._admin_gid,
+        )  # fmt: skip
         self._check_enforceable(spec, await self._paths.find_devices(spec))
+        await asyncio.to_thread(self._provisions.check, spec)
         return NewJob(
             id=job_id,
             submitted_by_uid=peer.uid,
@@ -61,10 +89,13 @@ class Submissions:
             submitted_ns=time.time_ns(),
         )
 
-    def _check_enforceable(self, spec: dict[str, Any], devices: dict[bytes, str]) -> None:
+    def _check_enforceable(
+        self, spec: dict[str, Any], devices: dict[bytes, tuple[str, ...]]
+    ) -> None:
         wanted = job_limits.kernel_limits(spec["limits"], devices, None)
         try:
             self._tree.require(wanted)
         except LimitUnavailable as error:
-            field = _FIELDS.get(error.limit, "limits")
-            raise Refusal("limit-unavailable", field=field, detail=str(error)) from None
+            raise Refusal(
+                "limit-unavailable", field=field_of(error), detail=str(error)
+            ) from None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from isolation import caller_paths, landlock, seccomp_profiles
 from isolation.caller_paths import Wanted
-from isolation.capabilities import CAPABILITIES
+from isolation.capabilities import CAPABILITIES, of_job
 from runner.policy import may_add_capability, may_mount_image, may_run_unfiltered
 from runner.refusal import Refusal, shown
 
@@ -42,7 +42,7 @@ async def check(
     _check_rights(sandbox, peer, config, admin_gid)
     await paths.check_all(account, list(_wanted(sandbox)))
     if sandbox["root"] is not None:
-        question = partial(caller_paths.is_squashfs, sandbox["root"])
+        question = partial(caller_paths.is_image, sandbox["root"])
         if await paths.ask(account, "sandbox.root", sandbox["root"], question, "a readable file"):
             _require("sandbox.root", sandbox["root"], may_mount_image(peer, admin_gid))
     if sandbox["seccomp"] not in BUILT_IN_PROFILES:
@@ -84,17 +84,16 @@ def _require(field: str, given: object, decision: Decision) -> None:
 def _wanted(sandbox: dict[str, Any]) -> Iterator[Wanted]:
     """Every path that a request names, with what it has to be."""
     if sandbox["root"] is not None:
-        yield Wanted("sandbox.root", sandbox["root"], caller_paths.ROOT)
+        yield Wanted("sandbox.root", sandbox["root"], caller_paths.SOURCE)
     if sandbox["keep_changes"] is not None:
         yield Wanted("sandbox.keep_changes", sandbox["keep_changes"], caller_paths.OWN_DIRECTORY)
     for index, (source, _target, _read_only) in enumerate(sandbox["binds"]):
-        yield Wanted(f"sandbox.binds[{index}].source", source, caller_paths.ANY)
+        yield Wanted(f"sandbox.binds[{index}].source", source, caller_paths.SOURCE)
     for index, (_name, path) in enumerate(sandbox["secrets"]):
         yield Wanted(f"sandbox.secrets[{index}].path", path, caller_paths.FILE)
     for index, device in enumerate(sandbox["devices"]):
         if device != b"all":
-            path = device.rpartition(b":")[0] if b":" in device else device
-            yield Wanted(f"sandbox.devices[{index}]", path, caller_paths.DEVICE)
+            yield Wanted(f"sandbox.devices[{index}]", device, caller_paths.DEVICE)
     if sandbox["root"] is not None:
         # The other paths are those of the foreign tree, which is not there yet.
         return
@@ -106,11 +105,15 @@ def _wanted(sandbox: dict[str, Any]) -> Iterator[Wanted]:
 async def _compiled(sandbox: dict[str, Any], account: Account, paths: UserPaths) -> bytes:
     """The filter program of a profile of the user's own, read as the user."""
     path = sandbox["seccomp"]
-    question = partial(caller_paths.read_file, path, _MAX_PROFILE_BYTES)
+    question = partial(caller_paths.read_text, path, _MAX_PROFILE_BYTES)
     wanted = f"a profile that {account.name} may read"
     text = await paths.ask(account, "sandbox.seccomp", path, question, wanted)
+    own = sandbox["capabilities"]
+    capabilities = of_job(account.uid, own, in_userns=sandbox["userns"])
     try:
-        program: bytes = seccomp_profiles.compile_file(text, report=sandbox["report_denied"])
+        program: bytes = seccomp_profiles.compile_file(
+            text, capabilities=capabilities, report=sandbox["report_denied"]
+        )
     except ValueError as error:
         raise Refusal(
             "invalid-argument",

@@ -16,13 +16,36 @@ def read_usage(job_cgroup: int, payload_cgroup: int) -> dict[str, int | None]:
         "cpu_usec": cpu.get("usage_usec"),
         "cpu_user_usec": cpu.get("user_usec"),
         "cpu_system_usec": cpu.get("system_usec"),
+        "throttled_usec": cpu.get("throttled_usec"),
         "memory_peak_bytes": cgroup_files.read_int(payload_cgroup, "memory.peak"),
+        "memory_high_hits": memory_events.get("high"),
         "oom_kills": _processes_killed(memory_events),
         "pids_peak": cgroup_files.read_int(payload_cgroup, "pids.peak"),
         "pids_max_hits": pids_events.get("max"),
         "io_read_bytes": cgroup_files.sum_nested(job_cgroup, "io.stat", "rbytes"),
         "io_write_bytes": cgroup_files.sum_nested(job_cgroup, "io.stat", "wbytes"),
+        "cpu_pressure_usec": _waited_usec(job_cgroup, "cpu.pressure"),
+        "memory_pressure_usec": _waited_usec(payload_cgroup, "memory.pressure"),
+        "io_pressure_usec": _waited_usec(job_cgroup, "io.pressure"),
     }
+
+
+def cpu_seconds(payload_cgroup: int) -> float:
+    """The CPU time of all of a job's processes so far, its monitor not counted.
+
+    cpu.stat has this line in every cgroup, with or without the controller.
+    """
+    return cgroup_files.read_keyed(payload_cgroup, "cpu.stat").get("usage_usec", 0) / 1e6
+
+
+def _waited_usec(cgroup: int, name: str) -> int | None:
+    """For how long some process waited: `some … total=N`, Documentation/accounting/psi.rst."""
+    for line in (cgroup_files.read(cgroup, name) or "").splitlines():
+        kind, *words = line.split()
+        if kind == "some":
+            pairs = dict(word.partition("=")[::2] for word in words)
+            return int(pairs["total"]) if pairs.get("total", "").isdigit() else None
+    return None
 
 
 def _processes_killed(memory_events: dict[str, int]) -> int | None:

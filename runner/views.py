@@ -33,27 +33,72 @@ def summary(job: Job) -> dict[str, Any]:
         "submitted_ns": job.submitted_ns,
         "started_ns": job.started_ns,
         "ended_ns": job.ended_ns,
-        "result": None if job.result is None else stored.result(job.result),
+        "result": None if job.result is None else _result(job.result),
     }
 
 
-def status(job: Job, usage: dict[str, int | None] | None) -> dict[str, Any]:
-    """Everything that the submitter may know of a job."""
-    return {**summary(job), "limits": _limits(job), "usage": usage}
+def status(
+    job: Job, usage: dict[str, int | None] | None, address: str | None = None
+) -> dict[str, Any]:
+    """Everything that the submitter may know of a job. `address`: its own, once it has one."""
+    spec = _spec(job)
+    return {
+        **summary(job),
+        "limits": limits(job),
+        "sandbox": _sandbox(spec["sandbox"]),
+        "net": {**_net(spec["net"]), "address": address},
+        "usage": usage,
+    }
 
 
 def _spec(job: Job) -> dict[str, Any]:
     try:
         return stored.spec(job)
     except RecordError:
-        return {"argv": [b"?"], "cwd": b"?", "network": "?", "user": str(job.uid), "limits": {}}
+        unknown = {"argv": [b"?"], "cwd": b"?", "network": "?", "user": str(job.uid)}
+        return {**unknown, "limits": {}, **stored.unsaid()}
 
 
-def _limits(job: Job) -> dict[str, Any]:
+def _result(data: bytes) -> dict[str, Any]:
+    """The result of docs/PROTOCOL.md: system calls by their names."""
+    result = stored.result(data)
+    if result["denied"]:
+        # Heavy, and few jobs ask for it.
+        from isolation.seccomp_profiles import syscall_name
+
+        result["denied"] = [
+            {"syscall": syscall_name(number), "count": count} for number, count in result["denied"]
+        ]
+    return result
+
+
+def _sandbox(sandbox: dict[str, Any]) -> dict[str, Any]:
+    """In the shapes of a request; a profile's program is nobody's business."""
+    shown = {name: value for name, value in sandbox.items() if name != "seccomp_program"}
+    for name in ("root", "keep_changes", "seccomp"):
+        shown[name] = None if sandbox[name] is None else to_wire(sandbox[name])
+    for name in ("readable", "writable", "hide", "devices"):
+        shown[name] = [to_wire(path) for path in sandbox[name]]
+    shown["binds"] = [
+        {"source": to_wire(source), "target": to_wire(target), "read_only": read_only}
+        for source, target, read_only in sandbox["binds"]
+    ]
+    shown["tmpfs"] = [{"path": to_wire(p), "size_bytes": size} for p, size in sandbox["tmpfs"]]
+    shown["secrets"] = [{"name": n, "path": to_wire(path)} for n, path in sandbox["secrets"]]
+    return shown
+
+
+def _net(net: dict[str, Any]) -> dict[str, Any]:
+    names = ("host_address", "host_port", "port", "protocol")
+    publish = [dict(zip(names, entry, strict=True)) for entry in net["publish"]]
+    return {**net, "publish": publish}
+
+
+def limits(job: Job) -> dict[str, Any]:
     """As read back once they were applied; until then as asked for."""
     try:
-        limits = _spec(job)["limits"] if job.limits is None else stored.limits(job.limits)
+        found = _spec(job)["limits"] if job.limits is None else stored.limits(job.limits)
     except RecordError:
         return {}
-    io = [{**entry, "path": to_wire(entry["path"])} for entry in limits.get("io", ())]
-    return {**limits, **({"io": io} if io else {})}
+    io = [{**entry, "path": to_wire(entry["path"])} for entry in found.get("io", ())]
+    return {**found, **({"io": io} if io else {})}

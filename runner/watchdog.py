@@ -1,59 +1,198 @@
-"""When a job must be told to end, and when it must be made to. Pure, lean.
+"""When a job must be warned, told to end, and made to. Pure, lean.
 
-Time and requests in, actions out; the monitor carries them out. Times are seconds of the
-monotonic clock, given by the caller.
+Time, requests and figures in, actions out; the monitor carries them out. Times are seconds
+of the monotonic clock, given by the caller. The job's own clock, which its timeout counts
+by, stands still while the job is paused.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
+from runner.outcome import CPU_TIME, OUTPUT_LIMIT, STOPPED, TIMEOUT
+
+WARN: Final = "warn"
 TERMINATE: Final = "terminate"
 KILL: Final = "kill"
 
+# The CPU time is not looked at more often than this, so it may be passed by as much.
+_SHORTEST_LOOK_SECONDS: Final = 0.01
+
+
+class Bounds(NamedTuple):
+    """What a job may take, in seconds; None: as much as it likes.
+
+    `timeout` counts the time in which the job is not paused, `warning` is that long before
+    it, `cpu_time` is what all processes together may use.
+    """
+
+    timeout: float | None = None
+    warning: float | None = None
+    cpu_time: float | None = None
+
 
 class Watchdog:
-    """The deadlines of one job: its timeout, and the grace of whoever asked it to end."""
+    """The deadlines of one job: its bounds, and the grace of whoever asked it to end.
 
-    def __init__(self, started: float, timeout: float | None, grace: float) -> None:
-        self._timeout_at = None if timeout is None else started + timeout
+    `cause` is what ended it first, in the words of `runner.outcome`; None as long as nothing
+    did. `cpus` is how many seconds of CPU time can pass in a second.
+    """
+
+    def __init__(self, started: float, bounds: Bounds, grace: float, cpus: int = 1) -> None:
+        self._started = started
+        self._bounds = bounds
         self._grace = grace
+        self._cpus = cpus
+        self._paused_at: float | None = None
+        self._paused_before = 0.0
+        self._warned = False
+        self._look_at = self._next_look(started, 0.0)
         self._kill_at: float | None = None
         self._killed = False
+        self.cause: str | None = None
         self.stopped_by_uid: int | None = None
-        self.timed_out = False
+
+    # The clock
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the job's clock stands still."""
+        return self._paused_at is not None
+
+    def paused_seconds(self, now: float) -> float:
+        """For how long the job has been paused, all times together."""
+        return self._paused_before + (0.0 if self._paused_at is None else now - self._paused_at)
+
+    def on_pause(self, now: float) -> bool:
+        """Stop the clock. False: it goes on, because the job is ending or about to."""
+        if self._kill_at is not None or self._is_past(now, self._timeout_at()):
+            return False
+        if self._paused_at is None:
+            self._paused_at = now
+        return True
+
+    def on_resume(self, now: float) -> None:
+        """Let the clock go on; harmless when it does."""
+        if self._paused_at is not None:
+            self._paused_before += now - self._paused_at
+            self._paused_at = None
+            self._look_at = self._soon(now)
+
+    def on_update(self, now: float, bounds: Bounds) -> None:
+        """Other bounds from now on. What the job has used so far counts.
+
+        A warning is given again when its time is still to come. An end that has begun is
+        never put off.
+        """
+        self._bounds = bounds
+        self._look_at = self._soon(now)
+        clock = now if self._paused_at is None else self._paused_at
+        self._warned = self._warned and self._is_past(clock, self._before_timeout())
+        if self._kill_at is not None:
+            self._kill_at = self._not_after_timeout(self._kill_at)
+
+    # What is due
 
     def deadline(self) -> float | None:
-        """When `on_time` must be called next; None when nothing is due by itself."""
-        if self._killed:
+        """When `on_time` or `on_cpu` must be called next; None when nothing is due by itself."""
+        if self._killed or self._paused_at is not None:
             return None
-        return self._timeout_at if self._kill_at is None else self._kill_at
+        if self._kill_at is not None:
+            return _earliest(self._kill_at, self._look_at)
+        return _earliest(self._timeout_at(), self._warning_at(), self._look_at)
 
     def on_time(self, now: float) -> str | None:
         """What is due."""
-        due = self.deadline()
-        if due is None or now < due:
+        if self._killed or self._paused_at is not None:
             return None
         if self._kill_at is not None:
-            self._killed = True
-            return KILL
-        self.timed_out = True
-        return self._end(now, self._grace)
+            return self._kill_if_due(now)
+        if self._is_past(now, self._timeout_at()):
+            return self._end(now, self._grace, TIMEOUT)
+        if self._is_past(now, self._warning_at()):
+            self._warned = True
+            return WARN
+        return None
+
+    def wants_cpu(self, now: float) -> bool:
+        """Whether it is time for `on_cpu`."""
+        waits = self._killed or self._paused_at is not None
+        return not waits and self._is_past(now, self._look_at)
+
+    def on_cpu(self, now: float, used: float) -> str | None:
+        """All of the job's processes have used that much CPU time."""
+        self._look_at = self._next_look(now, used)
+        if self._bounds.cpu_time is None or used < self._bounds.cpu_time:
+            return None
+        self._look_at = None
+        return self._end(now, self._grace, CPU_TIME)
+
+    def on_excess(self, now: float) -> str | None:
+        """There is more output than may be kept: the job is to end, a paused one once it goes on.
+
+        May be said again and again.
+        """
+        if self._paused_at is not None:
+            return None
+        return self._end(now, self._grace, OUTPUT_LIMIT)
 
     def on_stop(self, now: float, uid: int, grace: float) -> str | None:
         """Somebody asks for the end. Repeating it can only shorten the grace."""
+        self.on_resume(now)
         if self._kill_at is None:
             self.stopped_by_uid = uid
-            return self._end(now, grace)
-        self._kill_at = min(self._kill_at, now + grace)
-        return self.on_time(now)
+        return self._end(now, grace, STOPPED)
 
-    def _end(self, now: float, grace: float) -> str:
-        self._kill_at = now + grace
-        if self._timeout_at is not None:
-            # The timeout stays a promise: a stop with a long grace must not lift it.
-            self._kill_at = min(self._kill_at, self._timeout_at + self._grace)
-        if self._kill_at <= now:
-            self._killed = True
-            return KILL
-        return TERMINATE
+    # The end
+
+    def _end(self, now: float, grace: float, cause: str) -> str | None:
+        """Begin to end the job, or shorten the grace of an end that has begun."""
+        # The timeout stays a promise: a stop with a long grace must not lift it.
+        kill_at = self._not_after_timeout(now + grace)
+        if self._kill_at is not None:
+            self._kill_at = min(self._kill_at, kill_at)
+            return self._kill_if_due(now)
+        self.cause = cause
+        self._kill_at = kill_at
+        return self._kill_if_due(now) or TERMINATE
+
+    def _kill_if_due(self, now: float) -> str | None:
+        if self._killed or not self._is_past(now, self._kill_at):
+            return None
+        self._killed = True
+        return KILL
+
+    def _not_after_timeout(self, kill_at: float) -> float:
+        timeout_at = self._timeout_at()
+        return kill_at if timeout_at is None else min(kill_at, timeout_at + self._grace)
+
+    # Times, as if the clock went on from now
+
+    def _timeout_at(self) -> float | None:
+        timeout = self._bounds.timeout
+        return None if timeout is None else self._started + self._paused_before + timeout
+
+    def _warning_at(self) -> float | None:
+        return None if self._warned else self._before_timeout()
+
+    def _before_timeout(self) -> float | None:
+        timeout_at, warning = self._timeout_at(), self._bounds.warning
+        return None if timeout_at is None or warning is None else timeout_at - warning
+
+    def _soon(self, now: float) -> float | None:
+        return None if self._bounds.cpu_time is None else now
+
+    def _next_look(self, now: float, used: float) -> float | None:
+        """When at the earliest the CPU time can be used up."""
+        if self._bounds.cpu_time is None:
+            return None
+        left = (self._bounds.cpu_time - used) / self._cpus
+        return now + max(left, _SHORTEST_LOOK_SECONDS)
+
+    @staticmethod
+    def _is_past(now: float, when: float | None) -> bool:
+        return when is not None and now >= when
+
+
+def _earliest(*times: float | None) -> float | None:
+    return min((time for time in times if time is not None), default=None)

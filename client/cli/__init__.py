@@ -17,7 +17,20 @@ if TYPE_CHECKING:
 
 VERBS: Final[Mapping[str, str]] = {
     name: f"client.cli.{name}"
-    for name in ("run", "ps", "status", "logs", "stop", "wait", "rm", "doctor", "version")
+    for name in (
+        "run",
+        "ps",
+        "status",
+        "logs",
+        "stop",
+        "pause",
+        "resume",
+        "update",
+        "wait",
+        "rm",
+        "doctor",
+        "version",
+    )
 }
 
 

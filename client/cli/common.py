@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from client.api import Client
-    from client.errors import RequestRefused
+    from client.records import State
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 job_argument = click.argument("job", metavar="JOB")
@@ -108,10 +108,32 @@ def each(jobs: Iterable[str], act: Callable[[str], None]) -> int:
         try:
             act(job)
         except RequestRefused as error:
-            _name(error, job)
+            error.job = job
             say(describe(error))
             status = 125
     return status
+
+
+def change_states(
+    socket_path: str | None,
+    jobs: Iterable[str],
+    change: Callable[[Client, str], State],
+    *,
+    as_json: bool,
+) -> int:
+    """Pause or resume each job and say what it is now; the exit status."""
+    with open_client(socket_path) as client:
+
+        def act(job: str) -> None:
+            # The full id, which the answer lacks and a reader of JSON wants.
+            full = client.status(job)["job"]
+            state = change(client, full)
+            if as_json:
+                write_json({"job": full, "state": state}, line=True)
+            else:
+                write(f"{short(full)} is {printable(state)}\n")
+
+        return each(jobs, act)
 
 
 @contextmanager
@@ -122,12 +144,5 @@ def naming(job: str) -> Iterator[None]:
     try:
         yield
     except RequestRefused as error:
-        _name(error, job)
+        error.job = job
         raise
-
-
-def _name(error: RequestRefused, job: str) -> None:
-    from client.errors import ABOUT_A_JOB
-
-    if error.given is None and error.code in ABOUT_A_JOB:
-        error.given = job

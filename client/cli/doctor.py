@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -10,6 +10,8 @@ from client.cli.common import json_option, open_client, write, write_json
 
 if TYPE_CHECKING:
     from client.records import Doctor, Feature
+
+_COLUMNS: Final = 79
 
 
 @click.command(name="doctor", short_help="Show what this host can enforce.")
@@ -42,8 +44,33 @@ def _report(answer: Doctor) -> str:
         ("state", printable(answer["state_dir"])),
         ("jobs", printable(jobs)),
     ]
-    wide = max((len(item["name"]) for item in answer["features"]), default=0)
-    return record(facts) + "\n" + "".join(_feature(item, wide) for item in answer["features"])
+    plain = [item for item in answer["features"] if _is_plain(item)]
+    others = [item for item in answer["features"] if not _is_plain(item)]
+    wide = max((len(item["name"]) for item in others), default=0)
+    told = "".join(_feature(item, wide) for item in others)
+    return record(facts) + _enforced(plain) + (f"\n{told}" if told else "")
+
+
+def _is_plain(feature: Feature) -> bool:
+    """Enforced, and nothing more to say of it: one word in a list."""
+    return feature["status"] == "enforced" and not feature.get("why")
+
+
+def _enforced(features: list[Feature]) -> str:
+    """Some dozens of names are easier to look through as a paragraph."""
+    from textwrap import fill
+
+    from client.text import printable
+
+    if not features:
+        return ""
+    names = ", ".join(
+        printable(item["name"]).replace(" ", "\N{NO-BREAK SPACE}") for item in features
+    )
+    # Names hold blanks and hyphens: neither is a place to break a line.
+    text = fill(names, _COLUMNS, initial_indent="  ", subsequent_indent="  ",
+                break_on_hyphens=False, break_long_words=False)  # fmt: skip
+    return "\nenforced\n" + text.replace("\N{NO-BREAK SPACE}", " ") + "\n"
 
 
 def _feature(feature: Feature, wide: int) -> str:

@@ -6,9 +6,17 @@ Everything that comes from a job's submitter goes through `client.text.printable
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from client.cli.common import short
+from client.cli.facts import (
+    SECOND_NS,
+    denied,
+    figures,
+    limit_lines,
+    signal_name,
+    surroundings,
+)
 from client.text import command_line, cut, printable, width
 from client.units import format_age, format_duration, format_size
 
@@ -17,7 +25,6 @@ if TYPE_CHECKING:
 
     from client.records import JobResult, JobStatus, JobSummary, Limits
 
-SECOND_NS: Final = 1_000_000_000
 _NAME_COLUMNS: Final = 16
 _USER_COLUMNS: Final = 10
 _LEAST_COMMAND_COLUMNS: Final = 10
@@ -38,6 +45,9 @@ def last_words(job: JobStatus, uid: int | None = None) -> list[str]:
         lines.append(f"job {short(job['job'])}: {_memory(job)}")
     if hits := result.get("pids_max_hits"):
         lines.append(f"job {short(job['job'])}: {_refused_forks(job['limits'], hits)}")
+    # Known only where --report-denied was asked for.
+    if refused := denied(result):
+        lines.append(f"job {short(job['job'])}: refused system calls: {refused}")
     return lines
 
 
@@ -59,16 +69,6 @@ def _detail(result: JobResult) -> str:
     return f": {printable(result['detail'])}" if result.get("detail") else ""
 
 
-def signal_name(number: int | None) -> str:
-    """A signal for people: "11 (SIGSEGV)"; real-time ones have a number alone."""
-    import signal
-
-    try:
-        return f"{number} ({signal.Signals(number or 0).name})"
-    except ValueError:
-        return str(number)
-
-
 def _memory(job: JobStatus) -> str:
     result = job["result"]
     parts = []
@@ -81,9 +81,20 @@ def _memory(job: JobStatus) -> str:
     return ", ".join(parts) or "no figures"
 
 
+def _of(limit: float | None, show: Callable[[float], str]) -> str:
+    return "" if limit is None else f" of {show(limit)}"
+
+
 def _time_limit(limits: Limits) -> str:
-    seconds = limits.get("timeout_seconds")
-    return "" if seconds is None else f" of {format_duration(seconds)}"
+    return _of(limits.get("timeout_seconds"), format_duration)
+
+
+def _cpu_time_limit(limits: Limits) -> str:
+    return _of(limits.get("cpu_time_seconds"), format_duration)
+
+
+def _output_limit(limits: Limits) -> str:
+    return _of(limits.get("output_max_bytes"), lambda size: format_size(int(size)))
 
 
 def _by(result: JobResult, uid: int | None) -> str:
@@ -119,6 +130,8 @@ _PROSE: Final[Mapping[str, Callable[[JobStatus, JobResult], str]]] = {
         else f"was killed at its memory limit: {_memory(job)}"
     ),
     "timeout": lambda job, _result: f"ended at its time limit{_time_limit(job['limits'])}",
+    "cpu-time": lambda job, _result: f"ended at its CPU time limit{_cpu_time_limit(job['limits'])}",
+    "output-limit": lambda job, _result: f"ended at its output limit{_output_limit(job['limits'])}",
     "launch-error": lambda _job, result: f"could not start{_detail(result)}",
     "log-error": lambda _job, result: f"was ended, its output could not be stored{_detail(result)}",
     "lost": lambda _job, result: f"was lost{_detail(result)}",
@@ -185,10 +198,11 @@ def job_record(job: JobStatus) -> str:
     """Everything about a job, a line a fact."""
     facts = [*_identity(job), *_times(job)]
     facts += [("limit", text) for text in limit_lines(job["limits"])] or [("limit", "none")]
+    facts += surroundings(job)
     if job.get("usage"):
-        facts += [("usage", text) for text in _figures(job["usage"] or {})]
+        facts += [("usage", text) for text in figures(job["usage"] or {})]
     if job["result"]:
-        lines = [*_exit_lines(job["result"]), *_figures(job["result"])]
+        lines = [*_exit_lines(job["result"]), *figures(job["result"])]
         facts += [("result", text) for text in lines]
     return record(facts)
 
@@ -218,7 +232,6 @@ def _identity(job: JobStatus) -> list[tuple[str, str]]:
         ("command", command_line(job["argv"])),
         ("directory", printable(job["cwd"])),
         ("user", user),
-        ("network", printable(job["network"])),
     ]
 
 
@@ -243,57 +256,3 @@ def _times(job: JobStatus) -> list[tuple[str, str]]:
 
 def _moment(time_ns: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(time_ns // SECOND_NS))
-
-
-def limit_lines(limits: Limits) -> list[str]:
-    """The limits that apply, one text each."""
-    lines = []
-    if (memory := limits.get("memory_max_bytes")) is not None:
-        lines.append(f"memory {format_size(memory)}")
-    if (cpus := limits.get("cpu_max_millicpus")) is not None:
-        lines.append(f"CPUs {cpus / 1000:g}")
-    if (pids := limits.get("pids_max")) is not None:
-        lines.append(f"processes {pids}")
-    if (seconds := limits.get("timeout_seconds")) is not None:
-        lines.append(f"time {format_duration(seconds)}")
-    return lines + [_io_line(entry) for entry in limits.get("io") or []]
-
-
-def _io_line(entry: Mapping[str, Any]) -> str:
-    rates = [
-        f"{word} {format_size(entry[key])}/s"
-        for word, key in (("read", "read_bytes_per_second"), ("write", "write_bytes_per_second"))
-        if entry.get(key) is not None
-    ]
-    device = f" (device {printable(entry['device'])})" if entry.get("device") else ""
-    return f"IO of {printable(entry['path'])}{device}: {', '.join(rates)}"
-
-
-def _figures(values: Mapping[str, Any]) -> list[str]:
-    """The figures that are known, in the order of the table."""
-    lines = []
-    for key, label, show in _FIGURES:
-        if (value := values.get(key)) is not None:
-            lines.append(f"{label} {show(value)}")
-    return lines
-
-
-def _microseconds(value: int) -> str:
-    return format_duration(value / 1_000_000)
-
-
-_FIGURES: Final = (
-    ("wall_ns", "time", lambda value: format_duration(value / SECOND_NS)),
-    ("cpu_usec", "CPU time", _microseconds),
-    ("cpu_user_usec", "CPU time in user mode", _microseconds),
-    ("cpu_system_usec", "CPU time in the kernel", _microseconds),
-    ("memory_bytes", "memory", format_size),
-    ("memory_peak_bytes", "peak memory", format_size),
-    ("oom_kills", "processes killed for memory", str),
-    ("pids", "processes", str),
-    ("pids_peak", "peak processes", str),
-    ("pids_max_hits", "forks refused", str),
-    ("io_read_bytes", "read", format_size),
-    ("io_write_bytes", "written", format_size),
-    ("log_bytes", "output", format_size),
-)

@@ -1,83 +1,60 @@
 """`runctl run`: options to a submission; then the id alone, or `client.cli.foreground`.
 
-Bounds of the limits are the daemon's to check; here only what cannot be read is refused.
+The options themselves are in `run_limits`, `run_sandbox` and `run_net`. What they may be is
+the daemon's to check; here only what cannot be read is refused.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
-from client.cli import params
+from client.cli import run_limits, run_net, run_sandbox
 from client.cli.common import flush, open_client, say, write, write_json
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from client.records import IoLimit, Limits
+from client.cli.paths import inside
+from client.cli.sections import SectionedCommand, option
 
 # The words of this command line for the fields of the protocol.
 OPTIONS: Final = {
-    "limits.memory_max_bytes": "--mem",
-    "limits.cpu_max_millicpus": "--cpus",
-    "limits.pids_max": "--pids",
-    "limits.timeout_seconds": "--timeout",
-    "limits.io": "--io-read/--io-write",
-    "limits.io.read_bytes_per_second": "--io-read",
-    "limits.io.write_bytes_per_second": "--io-write",
-    "network": "--net",
+    **run_limits.WORDS,
+    **run_sandbox.WORDS,
+    **run_net.WORDS,
     "name": "--name",
     "env": "--env",
     "cwd": "--cwd",
-    "user": "--user",
 }
 
 
 @click.command(
     name="run",
+    cls=SectionedCommand,
     short_help="Run a command as a job.",
     # So that `runctl run make -j2` needs no "--": options end where the command begins.
     context_settings={"allow_interspersed_args": False},
 )
-@click.option("--mem", type=params.SIZE, metavar="SIZE", help="Memory limit: 256M, 1.5G.")
-@click.option("--cpus", type=params.CPUS, metavar="N", help="CPUs at most: 0.5, 2.")
-@click.option("--pids", type=int, metavar="N", help="Processes and threads at most.")
-@click.option(
-    "--io-read",
-    type=params.PATH_RATE,
-    multiple=True,
-    metavar="PATH:RATE",
-    help="Bytes a second read from the disk under PATH: /srv:10M. May be repeated.",
-)
-@click.option(
-    "--io-write",
-    type=params.PATH_RATE,
-    multiple=True,
-    metavar="PATH:RATE",
-    help="The same for writing.",
-)
-@click.option(
-    "--timeout", type=params.DURATION, metavar="DURATION", help="Wall-clock limit: 90, 10m, 1h30m."
-)
-@click.option(
-    "--net",
-    type=click.Choice(["none", "host"]),
-    default="none",
-    help="Network: loopback only (none, the default) or the host's.",
-)
-@click.option("--name", metavar="NAME", help="A name to call the job by.")
-@click.option(
+@option("-d --detach", is_flag=True, help="Print the job's id and leave it running.")
+@option("--json as_json", is_flag=True, help="With -d: write JSON.")
+@option("--name", metavar="NAME", help="A name to call the job by.")
+@option("--cwd", metavar="DIR", help="Directory to run in (default: this one).")
+@option(
     "--env",
     multiple=True,
     metavar="NAME[=VALUE]",
     help="Set a variable, over the environment of this command. May be repeated.",
 )
-@click.option("--cwd", metavar="DIR", help="Directory to run in (default: this one).")
-@click.option("--user", metavar="USER", help="Run as this user (root and admins only).")
-@click.option("-d", "--detach", is_flag=True, help="Print the job's id and leave it running.")
-@click.option("--json", "as_json", is_flag=True, help="With -d: write JSON.")
+@option(
+    "--clean-env",
+    is_flag=True,
+    help="Not this environment: a PATH, HOME, USER, LOGNAME, SHELL and LANG, and --env.",
+)
+@run_limits.limit_options(run_limits.MEMORY)
+@run_limits.limit_options(run_limits.REST)
+@run_limits.limit_options(run_limits.TIME)
+@run_sandbox.file_options
+@run_sandbox.privilege_options
+@run_net.network_options
 @click.argument("command", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
 def command(socket_path: str | None, /, **options: Any) -> int:  # noqa: ANN401  click's values
@@ -92,19 +69,12 @@ def command(socket_path: str | None, /, **options: Any) -> int:  # noqa: ANN401 
         raise click.UsageError("--json goes with --detach; `runctl wait --json` gives the result")
     if options["cwd"] == "":
         raise click.UsageError("--cwd: '' given; a directory is allowed")
-    arguments, words = _arguments(options), _words(options)
+    arguments, words = _arguments(options), {**OPTIONS, **run_limits.words(options)}
     if options["detach"]:
         return _detach(socket_path, arguments, words, as_json=options["as_json"])
     from client.cli.foreground import run_in_foreground
 
     return run_in_foreground(socket_path, arguments, words)
-
-
-def _words(options: dict[str, Any]) -> dict[str, str]:
-    """OPTIONS, with the one option for disk bandwidth where only one was typed."""
-    typed = [name for name in ("read", "write") if options[f"io_{name}"]]
-    word = f"--io-{typed[0]}" if len(typed) == 1 else OPTIONS["limits.io"]
-    return {**OPTIONS, "limits.io": word, "limits.io.path": word}
 
 
 def _detach(
@@ -138,65 +108,37 @@ def _print_id(job: str, *, as_json: bool) -> None:
 
 def _arguments(options: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments of `Client.submit`."""
-    user = options["user"]
+    user = run_sandbox.account(options["user"])
     return {
         "argv": list(options["command"]),
-        "cwd": _absolute(options["cwd"]) if options["cwd"] else None,
-        "env": _environment(options["env"]),
+        "cwd": inside(options["cwd"], has_root=bool(options["root"])) if options["cwd"] else None,
+        "env": _environment(options, user),
         "name": options["name"],
         "network": options["net"],
-        "user": int(user) if user and user.isascii() and user.isdigit() else user,
-        "limits": _limits(options),
+        "user": user,
+        "group": run_sandbox.account(options["group"]),
+        "limits": run_limits.asked_limits(options),
+        "sandbox": run_sandbox.asked_sandbox(options),
+        "net": run_net.asked_net(options),
     }
 
 
-def _limits(options: dict[str, Any]) -> Limits:
-    limits: Limits = {
-        "memory_max_bytes": options["mem"],
-        "cpu_max_millicpus": options["cpus"],
-        "pids_max": options["pids"],
-        "timeout_seconds": options["timeout"],
-    }
-    if io := merge_io(options["io_read"], options["io_write"]):
-        limits["io"] = io
-    return limits
+def _environment(options: dict[str, Any], user: str | int | None) -> dict[str | bytes, str | bytes]:
+    """The caller's whole environment, or a clean one, with the settings over it."""
+    from client.environment import clean_environment, own_environment
 
-
-def merge_io(reads: Iterable[tuple[str, int]], writes: Iterable[tuple[str, int]]) -> list[IoLimit]:
-    """One entry a path, absolute; of two rates of one kind for a path the last one counts."""
-    entries: dict[str, IoLimit] = {}
-    for path, rate in reads:
-        entries.setdefault(_absolute(path), {"path": _absolute(path)})["read_bytes_per_second"] = (
-            rate
-        )
-    for path, rate in writes:
-        entries.setdefault(_absolute(path), {"path": _absolute(path)})["write_bytes_per_second"] = (
-            rate
-        )
-    return list(entries.values())
-
-
-def _absolute(path: str) -> str:
-    """The path below the current directory, links and ".." left to the kernel."""
-    from client.submission import current_directory
-
-    return path if path.startswith("/") else os.path.join(os.fsdecode(current_directory()), path)
-
-
-def _environment(settings: Iterable[str]) -> dict[str | bytes, str | bytes]:
-    """The caller's whole environment with the settings over it."""
-    from client.submission import own_environment
-
+    own = own_environment()
+    # A preset is for a stranger's code, which has no business with our tokens.
+    is_clean = options["clean_env"] or options["sandbox"]
     environment: dict[str | bytes, str | bytes] = {}
-    environment.update(own_environment().items())
-    for setting in settings:
+    environment.update((clean_environment(user) if is_clean else own).items())
+    for setting in options["env"]:
         name, equals, value = os.fsencode(setting).partition(b"=")
         if not name:
             raise click.UsageError(f"--env: {setting!a} given; NAME=VALUE or NAME is allowed")
-        if equals:
-            environment[name] = value
-        elif name not in environment:
+        if not equals and name not in own:
             raise click.UsageError(
                 f"--env: {setting!a} given without a value, and it is not set here"
             )
+        environment[name] = value if equals else own[name]
     return environment

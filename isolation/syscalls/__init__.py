@@ -11,7 +11,9 @@ from isolation.syscalls.credentials import (
     clear_ambient_capabilities,
     drop_bounding_capability,
     join_new_session_keyring,
+    keep_capabilities_over_setuid,
     peer_groups,
+    raise_ambient_capability,
     set_capabilities,
     set_dumpable,
     set_no_new_privs,
@@ -36,11 +38,23 @@ from isolation.syscalls.process import (
     setns,
     unshare,
 )
+from isolation.syscalls.security import (
+    SeccompFlags,
+    landlock_abi,
+    landlock_allow_beneath,
+    landlock_create_ruleset,
+    landlock_restrict_self,
+    seccomp_notification_sizes,
+    seccomp_set_filter,
+)
 
 __all__ = [
-    "AT_FDCWD", "CloneFlags", "MountFlags", "OpenTreeFlags", "ResolveFlags",
+    "AT_FDCWD", "CloneFlags", "MountFlags", "OpenTreeFlags", "ResolveFlags", "SeccompFlags",
     "clear_ambient_capabilities", "clone3", "close_all_except", "close_on_exec_from",
-    "drop_bounding_capability", "join_new_session_keyring", "mount", "move_mount", "open_tree",
-    "openat2", "peer_groups", "set_capabilities", "set_dumpable", "set_no_new_privs",
-    "set_process_name", "set_thread_file_identity", "setns", "unshare",
+    "drop_bounding_capability", "join_new_session_keyring", "keep_capabilities_over_setuid",
+    "landlock_abi", "landlock_allow_beneath", "landlock_create_ruleset",
+    "landlock_restrict_self", "mount", "move_mount", "open_tree", "openat2", "peer_groups",
+    "raise_ambient_capability", "seccomp_notification_sizes", "seccomp_set_filter",
+    "set_capabilities", "set_dumpable", "set_no_new_privs", "set_process_name",
+    "set_thread_file_identity", "setns", "unshare",
 ]  # fmt: skip

@@ -71,12 +71,28 @@ def clear_ambient_capabilities() -> None:
     _prctl(47, 4, "PR_CAP_AMBIENT_CLEAR_ALL")
 
 
-def set_capabilities(permitted: int) -> None:
-    """Effective and permitted become the bit set `permitted`, inheritable none. capset(2)."""
+def keep_capabilities_over_setuid() -> None:
+    """Leaving uid 0 empties the permitted set no more, until the next exec. PR_SET_KEEPCAPS."""
+    _prctl(8, 1, "PR_SET_KEEPCAPS")
+
+
+def raise_ambient_capability(capability: int) -> None:
+    """Let it survive the exec of an ordinary program. PR_CAP_AMBIENT_RAISE(2const).
+
+    Raises OSError: EPERM unless it is both permitted and inheritable.
+    """
+    check(libc.prctl(47, 2, capability, 0, 0), f"prctl(PR_CAP_AMBIENT, RAISE, {capability})")
+
+
+def set_capabilities(permitted: int, inheritable: int = 0) -> None:
+    """Effective and permitted become the bit set `permitted`. capset(2)."""
     header = _CapHeader(_CAPABILITY_VERSION_3, 0)
     words = [(permitted >> shift) & 0xFFFFFFFF for shift in (0, 32)]
-    data = (_CapData * 2)(*[_CapData(word, word, 0) for word in words])
-    check(libc.capset(ctypes.byref(header), data), f"capset({permitted:#x})")
+    inherited = [(inheritable >> shift) & 0xFFFFFFFF for shift in (0, 32)]
+    sets = [_CapData(word, word, kept) for word, kept in zip(words, inherited, strict=True)]
+    data = (_CapData * 2)(*sets)
+    call = f"capset({permitted:#x}, inheritable={inheritable:#x})"
+    check(libc.capset(ctypes.byref(header), data), call)
 
 
 def set_thread_file_identity(uid: int, gid: int, groups: Sequence[int]) -> None:

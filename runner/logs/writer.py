@@ -37,8 +37,7 @@ class SegmentWriter:
     """
 
     def __init__(self, dir_fd: int, *, segment_bytes: int, keep_bytes: int) -> None:
-        if segment_bytes < 1 or keep_bytes < 1:
-            raise ValueError(f"{segment_bytes=}, {keep_bytes=}: each must be at least 1")
+        _check_sizes(segment_bytes, keep_bytes)
         if os.listdir(dir_fd):
             raise FileExistsError("the log was already begun; its monitor alone may write it")
         self._dir_fd = dir_fd
@@ -63,6 +62,12 @@ class SegmentWriter:
     def total_bytes(self) -> int:
         """The absolute offset of the next byte: all output so far, what was removed included."""
         return self._start + self._log_bytes
+
+    def retain(self, *, segment_bytes: int, keep_bytes: int) -> None:
+        """Other sizes from the next append on; what was removed before stays removed."""
+        _check_sizes(segment_bytes, keep_bytes)
+        self._segment_bytes = segment_bytes
+        self._keep_bytes = keep_bytes
 
     def append(self, stream: int, data: bytes | bytearray | memoryview, time_ns: int) -> None:
         """Append what one read gave (a memoryview must be of bytes); readers see all or nothing.
@@ -168,6 +173,11 @@ class SegmentWriter:
     def _remove(self, start: int) -> None:
         _unlink(log_name(start), self._dir_fd)
         _unlink(index_name(start), self._dir_fd)
+
+
+def _check_sizes(segment_bytes: int, keep_bytes: int) -> None:
+    if segment_bytes < 1 or keep_bytes < 1:
+        raise ValueError(f"{segment_bytes=}, {keep_bytes=}: each must be at least 1")
 
 
 def _unlink(name: str, dir_fd: int) -> None:

@@ -534,7 +534,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "a name of two lines": ({"name": "a\nb"}, "name", r"\n", "at most 64 letters"),
     "a name that ends in a line": ({"name": "a\n"}, "name", r"\n", "at most 64 letters"),
     "a umask of five digits": ({"umask": 0o1000}, "umask", "512", "0 to 511"),
-    "a network of one's own": ({"network": "bridge"}, "network", "bridge", "none or host"),
+    "a network of one's own": ({"network": "bridge"}, "network", "bridge",
+                               "none, host or private"),
     "a user that does not exist": ({"user": "nobody-here"}, "user", "nobody-here",
                                    "a user of this host"),
     "a number that no user has": ({"user": 99_999}, "user", "99999", "a user of this host"),
@@ -595,7 +596,7 @@ RUNCTL_REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "negative timeout": (["run", "--timeout", "-5", "--", "true"], ["--timeout", "-5"]),
     "negative pids": (["run", "--pids", "-1", "--", "true"], ["--pids", "-1", "1 to 4194304"]),
     "io without rate": (["run", "--io-write", "/", "--", "true"], ["--io-write", "/"]),
-    "net": (["run", "--net", "moon", "--", "true"], ["--net", "moon", "none", "host"]),
+    "net": (["run", "--net", "moon", "--", "true"], ["--net", "moon", "none", "private"]),
     "cwd": (["run", "--cwd", "/nowhere", "--", "true"], ["--cwd", "/nowhere", "No such file"]),
     "name": (["run", "--name", "a b", "--", "true"], ["--name", "a b", "at most 64 letters"]),
     "user": (["run", "--user", "nobody-here", "--", "true"], ["--user", "nobody-here"]),
@@ -605,6 +606,12 @@ RUNCTL_REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "option": (["run", "--memory", "5M", "--", "true"], ["--memory"]),
     "verb": (["explode"], ["explode"]),
     "no job": (["logs"], ["JOB"]),
+    "an update of nothing": (["update", "no-such-job"], ["no limit given", "--help"]),
+    "an update of no job": (["update", "--mem", "64M"], ["JOB"]),
+    "an update of an unknown job": (["update", "no-such-job", "--mem", "64M"], ["no-such-job"]),
+    "an update that cannot be read": (["update", "x", "--mem", "12Q"], ["--mem", "12Q"]),
+    "a pause of an unknown job": (["pause", "no-such-job"], ["no-such-job", "runctl ps"]),
+    "a resume of no job": (["resume"], ["JOB"]),
     "unknown job": (["status", "no-such-job"], ["no-such-job", "runctl ps"]),
     "odd job": (["stop", "\x1b[2J"], ["ps"]),
     "cursor": (["logs", "--cursor", "-1", "x"], ["--cursor"]),
@@ -689,10 +696,12 @@ def _one_fuzzed_connection(daemon: Daemon, chance: random.Random) -> int:
 
 
 OPS = ["hello", "submit", "list", "status", "logs", "stop", "wait", "remove", "doctor",
-       "credit", "cancel", "", "x"]  # fmt: skip
+       "update", "pause", "resume", "credit", "cancel", "", "x"]  # fmt: skip
 FIELDS = [
     "protocol", "argv", "cwd", "env", "name", "umask", "network", "user", "limits", "io",
-    "memory_max_bytes", "timeout_seconds", "path", "job", "cursor", "follow", "credit",
+    "memory_max_bytes", "timeout_seconds", "sandbox", "net", "group", "binds", "source", "target",
+    "publish", "host_port", "rlimits", "preset", "filesystem", "seccomp", "secrets", "path",
+    "job", "cursor", "follow", "credit",
     "events", "grace_seconds", "kill", "ended", "limit", "before", "x`y", "a.b[0]", "$",
 ]  # fmt: skip
 

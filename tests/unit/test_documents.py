@@ -6,26 +6,28 @@ import ast
 import re
 import subprocess
 import sys
+import typing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 import pytest
 
 from client import records
 from client.cli import VERBS
 from client.cli import main as runctl
+from client.cli.run import OPTIONS
 from client.errors import _PROSE
-from runner import message_limits, stored
+from runner import message_limits, message_sandbox, messages, stored
 from runner.launcher_client import _PATHS
+from runner.lifecycle import TRANSITIONS, State
 from runner.main import main as runnerd
 from runner.outcome import REASONS
 from runner.server.handlers import HANDLERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import msgspec
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_OURS = re.compile(r"/(\.[^/]+|__pycache__|build|[^/]*\.egg-info)/")
@@ -53,7 +55,8 @@ def section(document: str, heading: str) -> str:
 
 
 def option_names(command: click.Command) -> set[str]:
-    return {name for param in command.params for name in param.opts if name.startswith("-")}
+    names = [name for param in command.params for name in (*param.opts, *param.secondary_opts)]
+    return {name for name in names if name.startswith("-")}
 
 
 def entries(roff: str) -> set[str]:
@@ -163,7 +166,94 @@ def test_a_limit_is_known_wherever_limits_pass(
     assert fields <= set(re.findall(r"`(\w+)`", table))
 
 
+@pytest.mark.parametrize(
+    ("asked", "shown", "table"),
+    [
+        (message_sandbox.SandboxRequest, records.Sandbox, "sandbox"),
+        (message_sandbox.BindRequest, records.Bind, "sandbox"),
+        (message_sandbox.TmpfsRequest, records.Tmpfs, "sandbox"),
+        (message_sandbox.SecretRequest, records.Secret, "sandbox"),
+        (message_sandbox.NetRequest, records.Net, "net"),
+        (message_sandbox.PublishRequest, records.Publish, "net"),
+    ],
+)
+def test_a_part_of_the_surroundings_is_known_to_client_and_protocol(
+    asked: type[msgspec.Struct], shown: type, table: str
+) -> None:
+    fields = set(asked.__struct_fields__)
+    assert fields == set(shown.__annotations__)
+    described = section("docs/PROTOCOL.md", "### submit").partition(f"\n| {table} |")[2]
+    assert fields <= set(re.findall(r"`(\w+)`", described.partition("\n\n")[0]))
+
+
+def fields_of(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
+    """The paths of a request's fields, as a refusal names them without indexes."""
+    hints = typing.get_type_hints(struct, include_extras=True)
+    for name in struct.__struct_fields__:
+        inner = next(structs_in(hints[name]), None)
+        # A map of its own is named by its fields, an array of maps by itself too.
+        if inner is None or inner not in MAPS:
+            yield f"{prefix}{name}"
+        if inner is not None:
+            yield from fields_of(inner, f"{prefix}{name}.")
+
+
+MAPS = {
+    message_limits.LimitsRequest, message_sandbox.SandboxRequest, message_sandbox.NetRequest,
+}  # fmt: skip
+
+
+def structs_in(hint: object) -> Iterator[type[msgspec.Struct]]:
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        yield hint
+    for part in typing.get_args(hint):
+        yield from structs_in(part)
+
+
+def test_runctl_has_a_word_for_every_field_that_can_be_refused() -> None:
+    # The command itself is named by its argument; the umask is the caller's own.
+    assert set(fields_of(messages.Submit)) - {"argv", "umask"} <= set(OPTIONS)
+
+
+def test_runctl_has_no_word_for_a_field_that_does_not_exist() -> None:
+    words = {name for name in OPTIONS if not name.startswith("limits.rlimits.")}
+    assert words <= set(fields_of(messages.Submit))
+
+
+@pytest.mark.parametrize(
+    ("shown", "heading", "table"),
+    [
+        (records.JobStatus, "### status", "| field |"),
+        (records.JobResult, "### status", "| result |"),
+        (records.Usage, "### status", "| field |"),
+        (records.Denied, "### status", "| result |"),
+    ],
+)
+def test_the_protocol_has_every_field_of_an_answer(shown: type, heading: str, table: str) -> None:
+    described = section("docs/PROTOCOL.md", heading).partition(f"\n{table}")[2]
+    fields = set(typing.get_type_hints(shown))
+    assert fields <= set(re.findall(r"`(\w+)`", described.partition("\n\n")[0]))
+
+
+def test_the_protocol_names_every_state() -> None:
+    (row,) = re.findall(r"^\| `state` .*$", text("docs/PROTOCOL.md"), flags=re.MULTILINE)
+    assert set(re.findall(r"`([a-z]+)`", row)) - {"state"} == {state.value for state in State}
+    assert set(typing.get_args(records.State)) == {state.value for state in State}
+
+
+def test_the_lifecycle_is_the_table_of_the_code() -> None:
+    lifecycle = section("ARCHITECTURE.md", "## Lifecycle").partition("An ended job")[0]
+    rows = re.findall(r"^\| (\w+) \| (\w+) \| (\w+)", lifecycle, flags=re.MULTILINE)
+    assert set(rows) - {("state", "event", "next")} == {
+        (state.value, event.value, next_.value) for (state, event), next_ in TRANSITIONS.items()
+    }
+
+
 # Reasons
+
+
+def test_the_client_knows_every_reason() -> None:
+    assert set(typing.get_args(records.Reason)) == set(REASONS)
 
 
 @pytest.mark.parametrize(

@@ -6,26 +6,34 @@ which knows what the peer may see.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from runner import messages
-from runner.message_kinds import Closed
 from runner.server.handlers.doctor import doctor
 from runner.server.handlers.list_jobs import list_jobs
 from runner.server.handlers.logs import logs
+from runner.server.handlers.pause import pause
 from runner.server.handlers.remove import remove
+from runner.server.handlers.resume import resume
 from runner.server.handlers.status import status
 from runner.server.handlers.stop import stop
 from runner.server.handlers.submit import submit
+from runner.server.handlers.update import update
 from runner.server.handlers.wait import wait
+
+if TYPE_CHECKING:
+    from runner.message_kinds import Closed
 
 HANDLERS: Final[dict[str, tuple[type[Closed], Any]]] = {
     "doctor": (messages.Doctor, doctor),
     "list": (messages.List, list_jobs),
     "logs": (messages.Logs, logs),
+    "pause": (messages.Pause, pause),
     "remove": (messages.Remove, remove),
+    "resume": (messages.Resume, resume),
     "status": (messages.Status, status),
     "stop": (messages.Stop, stop),
     "submit": (messages.Submit, submit),
+    "update": (messages.Update, update),
     "wait": (messages.Wait, wait),
 }

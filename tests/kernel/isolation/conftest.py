@@ -15,7 +15,7 @@ from isolation.cgroups import CgroupTree, JobCgroup
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-CONTROLLERS = frozenset({"cpu", "io", "memory", "pids"})
+CONTROLLERS = frozenset({"cpu", "cpuset", "io", "memory", "pids"})
 
 
 def groups_below(top: str) -> set[str]:

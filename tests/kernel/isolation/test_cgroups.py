@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from isolation import cgroup_teardown, syscalls
-from isolation.cgroup_limits import cpu_max_for
 from isolation.cgroup_nodes import Cgroup
 from isolation.cgroup_root import find_root
 from isolation.cgroups import AppliedLimits, CgroupTree, IoLimit, JobCgroup, JobLimits
-from isolation.devices import disk_of_path
+from isolation.devices import disks_of_path
 from isolation.errors import CgroupError, CgroupRootError, LimitUnavailable
+from isolation.limit_kinds import cpu_max_for
 from isolation.syscalls import CloneFlags
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def payload_pids(job: JobCgroup) -> list[int]:
 
 
 def test_preparing_makes_the_root_and_enables_the_controllers_there(tree: CgroupTree) -> None:
-    assert tree.available >= {"cpu", "io", "memory", "pids"}
+    assert tree.available >= {"cpu", "cpuset", "io", "memory", "pids"}
     assert Cgroup(tree.root).core.subtree_control == tree.available
 
 
@@ -101,24 +101,32 @@ def test_started_inside_its_root_the_daemon_moves_below_it(root: str) -> None:
 
 
 def test_every_limit_is_shown_by_the_kernel_where_it_belongs(job: JobCgroup) -> None:
-    disk = disk_of_path("/var/lib/runnerd").device
+    (disk,) = (found.device for found in disks_of_path("/var/lib/runnerd"))
     limits = JobLimits(
         memory_max_bytes=50 * MIB + 1,
+        memory_high_bytes=40 * MIB + 1,
         cpu_max_millicpus=333,
+        cpu_weight=300,
+        cpu_set="0",
         pids_max=20,
-        io=(IoLimit(disk, 8 * MIB, None), IoLimit(disk, None, 4 * MIB)),
+        io=(IoLimit(disk, 8 * MIB, None, 70), IoLimit(disk, None, 4 * MIB, None, 50)),
         monitor_memory_max_bytes=32 * MIB,
     )
     assert job.apply(limits) == AppliedLimits(
         memory_max_bytes=50 * MIB,
+        memory_high_bytes=40 * MIB,
         memory_swap_max_bytes=0,
+        oom_policy="kill",
         cpu_max_millicpus=333,
+        cpu_weight=300,
+        cpu_set="0",
         pids_max=20,
-        io=(IoLimit(disk, 8 * MIB, 4 * MIB),),
+        io=(IoLimit(disk, 8 * MIB, 4 * MIB, 70, 50),),
         monitor_memory_max_bytes=32 * MIB,
     )
     group, monitor, payload = job.cgroups
     assert payload.memory.max == 50 * MIB
+    assert payload.memory.high == 40 * MIB
     assert payload.memory.oom_group
     assert payload.memory.swap_max == 0
     assert monitor.memory.max == 32 * MIB
@@ -127,7 +135,8 @@ def test_every_limit_is_shown_by_the_kernel_where_it_belongs(job: JobCgroup) -> 
     assert monitor.pids.max is None
     assert group.cpu.max == (33_300, 100_000)
     shown = group.io.max[disk]
-    assert (shown["rbps"], shown["wbps"], shown["riops"]) == (8 * MIB, 4 * MIB, None)
+    assert shown == {"rbps": 8 * MIB, "wbps": 4 * MIB, "riops": 70, "wiops": 50}
+    assert (group.cpu.weight, group.cpuset.cpus) == (300, {0})
 
 
 def test_swap_may_be_given_explicitly(job: JobCgroup) -> None:
@@ -157,7 +166,8 @@ def test_a_device_that_takes_no_limit_is_refused_by_name(job: JobCgroup, device:
 
 def test_a_value_that_the_kernel_refuses_is_an_error_with_path_and_value(job: JobCgroup) -> None:
     with pytest.raises(CgroupError, match=r"'99999999999' to .*/payload/pids\.max.*EINVAL"):
-        job.apply(JobLimits(pids_max=99_999_999_999))
+        job.apply(JobLimits(memory_max_bytes=8 * MIB, pids_max=99_999_999_999))
+    assert job.cgroups.payload.memory.max is None
 
 
 def test_a_memory_hog_is_killed_with_its_whole_job(job: JobCgroup, spawn: Spawn) -> None:
@@ -172,7 +182,7 @@ def test_a_memory_hog_is_killed_with_its_whole_job(job: JobCgroup, spawn: Spawn)
 
 
 def test_writing_to_a_disk_is_slowed_to_its_limit(job: JobCgroup, spawn: Spawn) -> None:
-    disk = disk_of_path("/var/lib/runnerd").device
+    (disk,) = (found.device for found in disks_of_path("/var/lib/runnerd"))
     job.apply(JobLimits(io=(IoLimit(disk, None, MIB),)))
     path = f"/var/lib/runnerd/{uuid.uuid4()}"
     started = time.monotonic()

@@ -228,3 +228,18 @@ def runctl(
         return status, out, err
 
     return run
+
+
+@pytest.fixture
+def submit(
+    daemon: FakeDaemon, runctl: Callable[..., tuple[int, str, str]]
+) -> Callable[..., dict[str, Any]]:
+    """What `runctl run -d` with these arguments asks for."""
+    daemon.answer("submit", {"job": JOB_ID, "state": "queued"})
+
+    def run(*arguments: str) -> dict[str, Any]:
+        status, out, err = runctl("run", "-d", *arguments)
+        assert (status, out, err) == (0, f"{JOB_ID}\n", "")
+        return daemon.args("submit")[-1]
+
+    return run

@@ -77,6 +77,29 @@ def test_a_list_that_cannot_end_or_begin_is_a_protocol_error(
         list(client.jobs())
 
 
+def test_surroundings_are_part_of_a_submission(daemon: FakeDaemon) -> None:
+    daemon.answer("submit", {"job": JOB_ID, "state": "queued"})
+    with Client(daemon.path) as client:
+        client.submit(["x"], group="staff", sandbox={"filesystem": "readonly"}, net={"name": "lab"})
+    asked = daemon.args("submit")[0]
+    assert asked["group"] == "staff"
+    assert asked["sandbox"] == {"filesystem": "readonly"}
+    assert asked["net"] == {"name": "lab"}
+
+
+def test_an_update_gives_what_applies_then_and_pause_and_resume_the_state(
+    daemon: FakeDaemon,
+) -> None:
+    daemon.answer("update", {"job": JOB_ID, "limits": {"pids_max": 5}})
+    daemon.answer("pause", {"state": "paused"})
+    daemon.answer("resume", {"state": "running"})
+    with Client(daemon.path) as client:
+        assert client.update("b", {"pids_max": 5, "cpu_weight": None}) == {"pids_max": 5}
+        assert client.pause("b") == "paused"
+        assert client.resume("b") == "running"
+    assert daemon.args("update") == [{"job": "b", "limits": {"pids_max": 5, "cpu_weight": None}}]
+
+
 def test_the_small_operations_ask_and_answer(daemon: FakeDaemon, make_job: Job) -> None:
     daemon.answer("status", make_job())
     daemon.answer("stop", {"state": "running"})
@@ -95,13 +118,16 @@ def test_the_small_operations_ask_and_answer(daemon: FakeDaemon, make_job: Job) 
     assert len(daemon.args("hello")) == 1
 
 
-@pytest.mark.parametrize("op", ["submit", "stop", "remove"])
+@pytest.mark.parametrize("op", ["submit", "stop", "remove", "update", "pause", "resume"])
 def test_an_answer_without_its_value_is_a_protocol_error(daemon: FakeDaemon, op: str) -> None:
     daemon.answer(op, {})
-    calls: dict[str, Callable[[Client], str]] = {
+    calls: dict[str, Callable[[Client], object]] = {
         "submit": lambda client: client.submit(["x"]),
         "stop": lambda client: client.stop(JOB_ID),
         "remove": lambda client: client.remove(JOB_ID),
+        "update": lambda client: client.update(JOB_ID, {"pids_max": 5}),
+        "pause": lambda client: client.pause(JOB_ID),
+        "resume": lambda client: client.resume(JOB_ID),
     }
     with Client(daemon.path) as client, pytest.raises(ProtocolError, match="without"):
         calls[op](client)

@@ -20,6 +20,16 @@ OPTIONS = {
     "limits.cpu_max_millicpus": "--cpus",
     "limits.io.read_bytes_per_second": "--io-read",
     "env": "--env",
+    "network": "--net",
+    "net.publish": "--publish",
+    "limits.timeout_seconds": "--timeout",
+    "limits.warning_seconds": "--warn",
+    "limits.net_egress_bits_per_second": "--net-egress",
+    "limits.io.read_operations_per_second": "--io-read-iops",
+    "limits.rlimits": "--rlimit",
+    "sandbox.filesystem": "--fs",
+    "sandbox.keep_changes": "--keep-changes",
+    "sandbox.binds.source": "--bind",
 }
 _scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary())
 
@@ -51,11 +61,11 @@ def test_a_size_out_of_bounds_is_shown_in_units() -> None:
             "--cpus: 0.005 CPUs given; 0.01 to 1024 CPUs allowed",
         ),
         ("limits.timeout_seconds", "-1.0", "0.001 to 315360000",
-         "limits.timeout_seconds: -1.0 s given; 0.001 s to 3650 d allowed"),
+         "--timeout: -1.0 s given; 0.001 s to 3650 d allowed"),
         ("limits.timeout_seconds", "8639999913600.0", "0.001 to 315360000",
-         "limits.timeout_seconds: 99999999 d given; 0.001 s to 3650 d allowed"),
+         "--timeout: 99999999 d given; 0.001 s to 3650 d allowed"),
         ("limits.timeout_seconds", "1e+400", "0.001 to 315360000",
-         "limits.timeout_seconds: 1e+400 s given; 0.001 s to 3650 d allowed"),
+         "--timeout: 1e+400 s given; 0.001 s to 3650 d allowed"),
         ("grace_seconds", "7200.0", "0 to 3600",
          "grace_seconds: 2 h given; 0 s to 1 h allowed"),
         ("limits.io[1].read_bytes_per_second", "1", "4096 to 1125899906842624",
@@ -64,7 +74,23 @@ def test_a_size_out_of_bounds_is_shown_in_units() -> None:
         ("argv[3]", "10485760 bytes", "at most 131071 bytes",
          "argv[3]: 10485760 bytes given; at most 131071 bytes allowed"),
         ("network", "'vlan'", "'none' or 'host'",
-         "network: 'vlan' given; allowed: 'none' or 'host'"),
+         "--net: 'vlan' given; allowed: 'none' or 'host'"),
+        ("net.publish[0]", "network none", "network private with it",
+         "--publish: --net none given; allowed: --net private with it"),
+        ("limits.warning_seconds", "90.0", "less than timeout_seconds, which it comes before",
+         "--warn: 1 min 30 s given; allowed: less than --timeout, which it comes before"),
+        ("limits.net_egress_bits_per_second", "100", "8000 to 1000000000000",
+         "--net-egress: 100 bit a second given; 8 kbit to 1 Tbit a second allowed"),
+        ("limits.io[0].read_operations_per_second", "0", "1 to 1000000000",
+         "--io-read-iops: 0 a second given; 1 to 1000000000 a second allowed"),
+        ("sandbox.keep_changes", "b'/x'", "nothing, unless filesystem is overlay or root",
+         "--keep-changes: b'/x' given; allowed: nothing, unless --fs is overlay or root"),
+        ("limits.rlimits[...][0]", "-1", "0 to 5", "--rlimit: -1 given; 0 to 5 allowed"),
+        ("limits.memory_max_bytes", "4194304", "at least 268435456, which it uses now",
+         "--mem: 4194304 bytes given; allowed: at least 256 MiB, which it uses now"),
+        ("limits.timeout_seconds", "5", "more than 60.500, the seconds that it has run",
+         "--timeout: 5 s given; allowed: more than 1 min, the seconds that it has run"),
+        ("sandbox.binds[3].source", "b'/x'", "a path", "--bind: b'/x' given; allowed: a path"),
         ("env['A.B']", "'A.B'", "a name without '='",
          "--env (env['A.B']): 'A.B' given; allowed: a name without '='"),
         ("cwd", "nothing", "it is required", "cwd: nothing given; it is required"),
@@ -81,6 +107,24 @@ def test_the_daemons_own_sentence_is_passed_on() -> None:
         "limit-unavailable", field="limits.memory_max_bytes", detail="no memory controller; do X"
     )
     assert describe(error, OPTIONS) == "--mem: no memory controller; do X"
+
+
+def test_a_job_in_another_state_is_named_with_what_may_be_done() -> None:
+    error = RequestRefused("job-state", given="queued", detail="it has not started; wait")
+    assert describe(error) == "it has not started; wait"
+    error.job = "build"
+    assert describe(error) == "build: it has not started; wait"
+    error.detail = None
+    assert describe(error) == "build: the job is not in a state for that; it is queued"
+
+
+def test_a_limit_below_the_use_says_what_was_asked_and_what_is_used() -> None:
+    error = RequestRefused(
+        "limit-below-use", field="limits.memory_max_bytes", given="4194304",
+        detail="it uses 268435456 bytes now",
+    )  # fmt: skip
+    said = "--mem: 4194304 bytes given; it uses 268435456 bytes now"
+    assert describe(error, OPTIONS) == said
 
 
 def test_an_ambiguous_job_lists_the_candidates() -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client import protocol
+from client.environment import own_environment
 from client.errors import ClientError, RequestRefused
-from client.submission import build_submission, current_directory, current_umask, own_environment
+from client.submission import build_submission, build_update, current_directory, current_umask
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,7 @@ def test_the_callers_directory_environment_and_umask_are_the_defaults() -> None:
     ids=str,
 )  # fmt: skip
 def test_the_locale_that_python_gave_itself_is_not_the_callers(given: dict[str, str]) -> None:
-    script = "from client.submission import own_environment as env; print(env())"
+    script = "from client.environment import own_environment as env; print(env())"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=given
     )
@@ -79,6 +80,78 @@ def test_limits_that_are_none_are_left_out() -> None:
     assert args["limits"] == {
         "pids_max": 5,
         "io": [{"path": b"/\xff", "read_bytes_per_second": 4096}],
+    }
+
+
+def test_limits_of_all_kinds_keep_what_means_something() -> None:
+    args = build_submission(
+        ["x"],
+        limits={"rlimits": {"core": [0, None]}, "cpu_idle": False, "memory_swap_max_bytes": 0},
+    )
+    assert args["limits"] == {
+        "rlimits": {"core": [0, None]}, "cpu_idle": False, "memory_swap_max_bytes": 0,
+    }  # fmt: skip
+
+
+def test_surroundings_travel_without_what_is_none_and_with_any_path() -> None:
+    args = build_submission(
+        ["x"],
+        env={},
+        group="staff",
+        sandbox={
+            "filesystem": "overlay",
+            "keep_changes": None,
+            "binds": [{"source": b"/a\xff", "target": "/b\udcff", "read_only": True}],
+            "tmpfs": [{"path": "/t", "size_bytes": None}],
+        },
+        net={"name": None, "allow_egress": [], "publish": [{"host_port": 1, "port": 2}]},
+    )
+    assert args["group"] == "staff"
+    assert args["sandbox"] == {
+        "filesystem": "overlay",
+        "binds": [{"source": b"/a\xff", "target": b"/b\xff", "read_only": True}],
+        "tmpfs": [{"path": "/t"}],
+    }
+    assert args["net"] == {"allow_egress": [], "publish": [{"host_port": 1, "port": 2}]}
+
+
+def test_a_job_with_a_preset_gets_nothing_of_our_environment_unasked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TOKEN", "secret")
+    assert "TOKEN" in build_submission(["x"], sandbox={"preset": None})["env"]
+    clean = build_submission(["x"], sandbox={"preset": "untrusted"})["env"]
+    assert clean["PATH"] == "/usr/local/bin:/usr/bin:/bin"
+    assert "TOKEN" not in clean
+    asked = build_submission(["x"], env={"TOKEN": "1"}, sandbox={"preset": "untrusted"})["env"]
+    assert asked == {"TOKEN": "1"}
+
+
+def test_a_foreign_root_is_begun_at_its_top() -> None:
+    assert build_submission(["x"], env={}, sandbox={"root": "/img"})["cwd"] == "/"
+    assert build_submission(["x"], env={}, cwd="/a", sandbox={"root": "/img"})["cwd"] == "/a"
+    assert build_submission(["x"], env={}, sandbox={"root": None})["cwd"] == os.getcwd()
+
+
+def test_an_update_sends_nil_for_a_limit_that_is_lifted() -> None:
+    args = build_update(
+        "build",
+        {
+            "memory_max_bytes": None,
+            "pids_max": 5,
+            "rlimits": None,
+            "io": [{"path": b"/\xff", "read_bytes_per_second": None,
+                    "write_bytes_per_second": 4096}],
+        },
+    )  # fmt: skip
+    assert args == {
+        "job": "build",
+        "limits": {
+            "memory_max_bytes": None,
+            "pids_max": 5,
+            "rlimits": None,
+            "io": [{"path": b"/\xff", "write_bytes_per_second": 4096}],
+        },
     }
 
 

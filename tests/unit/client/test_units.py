@@ -89,6 +89,57 @@ def test_a_rate_is_a_size_with_or_without_a_second() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "bits"),
+    [
+        ("8000bit", 8000),
+        ("500kbit", 500_000),
+        ("10mbit", 10_000_000),
+        ("10 Mbit", 10_000_000),
+        ("10MBIT/s", 10_000_000),
+        ("1.5gbit", 1_500_000_000),
+        ("1tbit", 10**12),
+    ],
+)
+def test_bits_are_read_in_steps_of_1000(text: str, bits: int) -> None:
+    assert units.parse_bits(text) == bits
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "10", "10m", "10M", "10mb", "10mbps", "10mbyte", "-1mbit", "1e3bit", "0.1bit", "inf",
+     "0.0001kbit", "99999999999tbit", "9" * 5000 + "bit", "1mbit/m", "1\nmbit", "kbit"],
+)  # fmt: skip
+def test_what_may_be_bytes_or_is_no_number_of_bits_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"given.*allowed.*10mbit") as caught:
+        units.parse_bits(text)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 250
+
+
+@given(st.text(alphabet="0123456789.kmgtbi/s ", max_size=15))
+def test_any_text_is_a_number_of_bits_or_a_value_error(text: str) -> None:
+    with suppress(ValueError):
+        assert 0 <= units.parse_bits(text) <= units.MAX_INTEGER
+
+
+@given(st.integers(0, 10**13))
+def test_shown_bits_are_within_a_twentieth_of_a_unit_and_can_be_read(bits: int) -> None:
+    text = units.format_bits(bits)
+    scale = 1000 ** ("kMGT".find(text.split()[1][0]) + 1)
+    assert abs(units.parse_bits(text) - bits) <= 0.0501 * scale
+    assert float(text.split()[0]) < 1000 or text.endswith("Tbit")
+
+
+@pytest.mark.parametrize(
+    ("bits", "text"),
+    [(0, "0 bit"), (999, "999 bit"), (8000, "8 kbit"), (1_500_000, "1.5 Mbit"),
+     (999_960, "1 Mbit"), (10**9, "1 Gbit"), (10**15, "1000 Tbit")],
+)  # fmt: skip
+def test_bits_are_shown_in_the_largest_fitting_unit(bits: int, text: str) -> None:
+    assert units.format_bits(bits) == text
+
+
+@pytest.mark.parametrize(
     ("text", "millicpus"),
     [("1", 1000), ("0.5", 500), ("1.5", 1500), ("0.001", 1), ("2.5000", 2500)],
 )

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from isolation import cgroup_limits
 from isolation.cgroups import CgroupTree, IoLimit, JobLimits
 from isolation.errors import CgroupError, LimitUnavailable
 
@@ -14,13 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JOB = "3f2a0000-0000-4000-8000-000000000001"
-
-
-def describe_swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, on: bool) -> None:
-    """A host of plain files with or without swap."""
-    line = "/dev/zram0 partition 1024 0 -2\n" if on else ""
-    (tmp_path / "swaps").write_text("Filename Type Size Used Priority\n" + line)
-    monkeypatch.setattr(cgroup_limits, "_PROC", str(tmp_path))
 
 
 @pytest.fixture
@@ -60,6 +52,8 @@ def test_listing_a_root_that_is_gone_is_an_error(tmp_path: Path) -> None:
         (JobLimits(memory_max_bytes=1 << 20), "memory.max", "memory"),
         (JobLimits(cpu_max_millicpus=1000), "cpu.max", "cpu"),
         (JobLimits(pids_max=5), "pids.max", "pids"),
+        (JobLimits(cpu_set="0"), "cpuset.cpus", "cpuset"),
+        (JobLimits(io_weight=5), "io.weight", "io"),
         (JobLimits(io=(IoLimit("8:0", 4096),)), "io.max", "io"),
     ],
 )
@@ -76,33 +70,28 @@ def test_no_limits_are_never_refused(tree: CgroupTree) -> None:
     tree.require(JobLimits())
 
 
-@pytest.mark.parametrize("swap", [True, False])
-@pytest.mark.parametrize("file", [True, False])
-def test_a_memory_limit_is_refused_where_the_job_could_swap_instead(
-    tree: CgroupTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, swap: bool, file: bool
+def test_the_host_is_looked_at_only_when_the_controllers_are_there(
+    tree: CgroupTree, tmp_path: Path
 ) -> None:
-    describe_swap(tmp_path, monkeypatch, on=swap)
     (tmp_path / "cgroup.type").touch()
-    if file:
-        (tmp_path / "memory.swap.max").touch()
-    tree.available = frozenset({"memory"})
-    tree.require(JobLimits(monitor_memory_max_bytes=1 << 20))
-    if file or not swap:
-        tree.require(JobLimits(memory_max_bytes=1 << 20))
-        return
-    with pytest.raises(LimitUnavailable, match="swapoff") as caught:
-        tree.require(JobLimits(memory_max_bytes=1 << 20))
-    assert (caught.value.limit, caught.value.controller) == ("memory.swap.max", "memory")
+    tree.available = frozenset({"cpu"})
+    with pytest.raises(LimitUnavailable, match=r"this kernel has no cpu\.weight") as caught:
+        tree.require(JobLimits(cpu_weight=5))
+    assert caught.value.remedy
 
 
-def test_a_swap_limit_that_was_asked_for_is_refused_on_a_host_without_swap_too(
-    tree: CgroupTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_change_that_this_host_cannot_make_writes_nothing(
+    tree: CgroupTree, tmp_path: Path
 ) -> None:
-    describe_swap(tmp_path, monkeypatch, on=False)
-    (tmp_path / "cgroup.type").touch()
-    tree.available = frozenset({"memory"})
-    with pytest.raises(LimitUnavailable, match=r"memory\.swap\.max"):
-        tree.require(JobLimits(memory_swap_max_bytes=0))
+    payload = tmp_path / ("job-" + JOB) / "payload"
+    payload.mkdir(parents=True)
+    (payload / "pids.max").write_text("max")
+    tree.available = frozenset({"pids"})
+    job = tree.job(JOB)
+    assert job is not None
+    with pytest.raises(LimitUnavailable, match="cpu controller"):
+        job.update(JobLimits(), JobLimits(pids_max=5, cpu_weight=5))
+    assert (payload / "pids.max").read_text() == "max"
 
 
 def test_a_job_whose_cgroups_are_gone_reads_as_empty(tree: CgroupTree, tmp_path: Path) -> None:

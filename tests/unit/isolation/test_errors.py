@@ -7,6 +7,7 @@ import errno
 from isolation.errors import (
     CgroupError,
     CgroupRootError,
+    LimitBelowUse,
     LimitUnavailable,
     NetworkError,
     ReadBackError,
@@ -19,6 +20,15 @@ def test_an_unavailable_limit_says_why_and_what_to_do_in_one_sentence() -> None:
     )
     assert str(error) == "memory.max cannot be enforced: there is no controller; boot another."
     assert (error.limit, error.controller, error.device) == ("memory.max", "memory", None)
+
+
+def test_a_limit_below_what_is_used_names_both_numbers() -> None:
+    error = LimitBelowUse("pids.max", 5, 9)
+    assert str(error) == (
+        "pids.max cannot be set to 5: the job uses 9 now; "
+        "ask for at least that, or have the job use less."
+    )
+    assert (error.limit, error.asked, error.used) == ("pids.max", 5, 9)
 
 
 def test_a_failed_write_names_path_value_and_errno() -> None:

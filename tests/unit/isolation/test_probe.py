@@ -10,9 +10,10 @@ from isolation import mountinfo
 from isolation import probe as probing
 from isolation.probe import Feature, Host, features, probe
 
-ALL = frozenset({"cpu", "io", "memory", "pids"})
+ALL = frozenset({"cpu", "cpuset", "io", "memory", "pids"})
 FILES = (
-    "cgroup.type", "cgroup.kill", "memory.max", "memory.swap.max", "memory.peak", "cpu.max",
+    "cgroup.type", "cgroup.kill", "cgroup.freeze", "memory.max", "memory.high", "memory.swap.max",
+    "memory.oom.group", "memory.peak", "cpu.max", "cpu.weight", "cpu.idle", "cpuset.cpus",
     "pids.max", "io.max",
 )  # fmt: skip
 PROC = {
@@ -21,8 +22,12 @@ PROC = {
     "sys/fs/inotify/max_user_instances": "128\n",
     "sys/fs/inotify/max_user_watches": "65536\n",
     "swaps": "Filename Type Size Used Priority\n",
+    "filesystems": "nodev\tproc\n\text4\nnodev\toverlay\n\tsquashfs\n",
+    "sys/kernel/osrelease": "6.1.0-test\n",
+    "sys/kernel/modules_disabled": "0\n",
+    "sys/kernel/seccomp/actions_avail": "kill_process errno user_notif allow\n",
 }
-NAMESPACES = ("pid", "mnt", "net", "ipc", "uts", "cgroup")
+NAMESPACES = ("pid", "mnt", "net", "ipc", "uts", "cgroup", "user")
 
 
 def write(top: Path, name: str, text: str = "") -> None:
@@ -40,9 +45,17 @@ def host(tmp_path: Path) -> Host:
     for name in NAMESPACES:
         write(proc, f"self/ns/{name}")
         write(proc, f"sys/user/max_{name}_namespaces", "1000\n")
-    for name in FILES:
+    for name in (*FILES, "io.bfq.weight"):
         write(root, name)
-    return Host(str(root), ALL, str(tmp_path), str(proc))
+    write(tmp_path, "sys/block/sda/queue/scheduler", "none [bfq]\n")
+    write(tmp_path, "dev/loop-control")
+    return Host(
+        cgroup_root=str(root), available=ALL, state_dir=str(tmp_path), proc=str(proc),
+        landlock=lambda: Feature("landlock", "enforced"),
+        device_filter=lambda: Feature("device-filter", "enforced"),
+        private_networks=lambda: None, sysfs=str(tmp_path / "sys"), dev=str(tmp_path / "dev"),
+        modules=str(tmp_path / "modules"),
+    )  # fmt: skip
 
 
 def finding(host: Host, name: str) -> Feature:
@@ -99,7 +112,7 @@ def test_files_are_found_in_a_child_when_the_root_is_the_top(host: Host) -> None
 @pytest.mark.parametrize(
     ("name", "file"),
     [("pid", "pid"), ("mount", "mnt"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts"),
-     ("cgroup", "cgroup")],
+     ("cgroup", "cgroup"), ("user", "user")],
 )  # fmt: skip
 def test_namespaces_may_be_absent_or_forbidden(host: Host, name: str, file: str) -> None:
     sysctl = f"sys/user/max_{file}_namespaces"
@@ -108,6 +121,77 @@ def test_namespaces_may_be_absent_or_forbidden(host: Host, name: str, file: str)
     assert feature.why == f"/proc/{sysctl} is 0"
     (Path(host.proc) / f"self/ns/{file}").unlink()
     assert finding(host, f"{name}-namespace").why == f"this kernel has no {name} namespaces"
+
+
+def test_weights_of_disks_are_enforced_where_a_disk_heeds_them(host: Host) -> None:
+    assert finding(host, "io.weight").why == "by BFQ on sda; by no other disk"
+    write(Path(host.sysfs), "block/sda/queue/scheduler", "[none] bfq\n")
+    feature = finding(host, "io.weight")
+    assert feature.status == "unavailable"
+    assert "no disk has the scheduler BFQ" in str(feature.why)
+    assert "echo bfq" in str(feature.remedy)
+    without = finding(host._replace(available=ALL - {"io"}), "io.weight")
+    assert "io controller" in str(without.why)
+
+
+@pytest.mark.parametrize("name", ["overlay", "squashfs"])
+def test_a_file_system_is_there_when_its_module_can_be_loaded(host: Host, name: str) -> None:
+    write(Path(host.proc), "filesystems", "nodev\tproc\n")
+    assert finding(host, name).status == "unavailable"
+    write(Path(host.modules), "6.1.0-test/modules.dep", f"kernel/fs/{name}/{name}.ko.xz:\n")
+    assert finding(host, name).status == "enforced"
+    write(Path(host.proc), "sys/kernel/modules_disabled", "1\n")
+    assert finding(host, name).remedy is not None
+
+
+def test_loop_devices_need_their_control(host: Host) -> None:
+    (Path(host.dev) / "loop-control").unlink()
+    assert finding(host, "loop").status == "unavailable"
+
+
+@pytest.mark.parametrize(
+    ("release", "status"),
+    [("5.11.0", "unavailable"), ("4.19", "unavailable"), ("", "unavailable"),
+     ("5.12.1-x", "enforced"), ("7.2.12-lane", "enforced")],
+)  # fmt: skip
+def test_mounts_are_mapped_from_5_12_on(host: Host, release: str, status: str) -> None:
+    write(Path(host.proc), "sys/kernel/osrelease", release + "\n")
+    assert finding(host, "idmapped-mounts").status == status
+
+
+def test_seccomp_is_there_without_notification_before_5_0(host: Host) -> None:
+    actions = "sys/kernel/seccomp/actions_avail"
+    write(Path(host.proc), actions, "kill_process errno allow\n")
+    assert finding(host, "seccomp").status == "enforced"
+    assert finding(host, "seccomp-notification").status == "unavailable"
+    (Path(host.proc) / actions).unlink()
+    assert finding(host, "seccomp").status == "unavailable"
+
+
+def test_a_private_network_that_cannot_be_made_says_why_and_what_to_do(host: Host) -> None:
+    feature = finding(host._replace(private_networks=lambda: ("no nft", "get nft")), "private-network")
+    assert feature == ("private-network", "unavailable", "no nft", "get nft")
+    unasked = features(host._replace(private_networks=None))
+    assert "private-network" not in {feature.name for feature in unasked}
+
+
+@pytest.mark.parametrize(("version", "status"), [(0, "unavailable"), (7, "enforced")])
+def test_landlock_is_shown_with_its_version(
+    monkeypatch: pytest.MonkeyPatch, version: int, status: str
+) -> None:
+    monkeypatch.setattr("isolation.landlock.abi", lambda: version)
+    feature = probing._landlock()
+    assert (feature.name, feature.status) == ("landlock", status)
+    assert str(version or "lsm=") in f"{feature.why} {feature.remedy}"
+
+
+@pytest.mark.parametrize("why", [None, "Operation not permitted"])
+def test_a_device_filter_that_cannot_be_loaded_says_why(
+    monkeypatch: pytest.MonkeyPatch, why: str | None
+) -> None:
+    monkeypatch.setattr("isolation.device_filter.available", lambda: why)
+    feature = probing._device_filter()
+    assert (feature.status == "enforced", feature.why) == (why is None, why)
 
 
 def test_a_kernel_without_pressure_says_so(host: Host) -> None:

@@ -45,7 +45,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
         client = LauncherClient(asyncio.get_running_loop(), [])
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
-                await scenario(client, Handles(fd, fd, fd, fd, fd, fd, None))
+                await scenario(client, Handles(fd, fd, fd, fd, fd, fd))
         finally:
             client.close()
             with pytest.raises(ProcessLookupError):

@@ -6,17 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from isolation.cgroup_limits import AppliedLimits, IoLimit, JobLimits
+from isolation.limit_kinds import AppliedLimits, IoLimit, JobLimits
 from runner import limits
+from runner.message_limits import LimitsRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 IO: list[dict[str, Any]] = [
-    {"path": b"/a", "read_bytes_per_second": 4096},
+    {"path": b"/a", "read_bytes_per_second": 4096, "write_operations_per_second": 7},
     {"path": b"/b", "write_bytes_per_second": 8192},
 ]
-DEVICES = {b"/a": "8:0", b"/b": "8:16"}
+DEVICES = {b"/a": ("8:0",), b"/b": ("8:16", "8:32")}
+# The names are the same on both sides.
+OF_CGROUPS: dict[str, Any] = {
+    "memory_max_bytes": 1, "memory_high_bytes": 2, "memory_swap_max_bytes": 0,
+    "oom_policy": "continue", "cpu_max_millicpus": 3, "cpu_weight": 4, "cpu_idle": False,
+    "cpu_set": "0-1", "pids_max": 5, "io_weight": 6,
+}  # fmt: skip
+OTHERS: dict[str, Any] = {
+    "rlimits": {"nofile": [1, None]}, "cpu_time_seconds": 1.5, "timeout_seconds": 4.5,
+    "warning_seconds": 1.0, "warning_signal": 10, "output_max_bytes": 5000,
+    "output_policy": "end", "scratch_max_bytes": 2**20, "net_egress_bits_per_second": 8000,
+    "net_ingress_bits_per_second": 9000,
+}  # fmt: skip
 
 
 def test_no_limits_are_none_at_all() -> None:
@@ -24,60 +37,65 @@ def test_no_limits_are_none_at_all() -> None:
     assert limits.shown_limits({}, {}, AppliedLimits()) == {}
 
 
+def test_every_limit_of_the_protocol_is_of_the_cgroups_or_of_somebody_else() -> None:
+    assert {*OF_CGROUPS, *OTHERS, "io"} == set(LimitsRequest.__struct_fields__)
+
+
 def test_each_limit_goes_to_its_field_and_paths_become_devices() -> None:
-    asked = {
-        "memory_max_bytes": 1,
-        "cpu_max_millicpus": 2,
-        "pids_max": 3,
-        "timeout_seconds": 4.5,
-        "io": IO,
-    }
-    assert limits.kernel_limits(asked, DEVICES, 5) == JobLimits(
-        memory_max_bytes=1,
-        cpu_max_millicpus=2,
-        pids_max=3,
-        io=(IoLimit("8:0", 4096, None), IoLimit("8:16", None, 8192)),
-        monitor_memory_max_bytes=5,
+    asked = {**OF_CGROUPS, **OTHERS, "io": IO}
+    assert limits.kernel_limits(asked, DEVICES, 9) == JobLimits(
+        **OF_CGROUPS,
+        io=(
+            IoLimit("8:0", 4096, None, None, 7),
+            IoLimit("8:16", None, 8192),
+            IoLimit("8:32", None, 8192),
+        ),
+        monitor_memory_max_bytes=9,
     )
 
 
-def test_what_is_shown_is_what_the_kernel_read_back_and_the_timeout_that_was_asked() -> None:
-    asked = {"memory_max_bytes": 4_200_000, "timeout_seconds": 4.5, "io": IO}
-    applied = AppliedLimits(
-        memory_max_bytes=4_198_400,
-        memory_swap_max_bytes=0,
-        cpu_max_millicpus=None,
-        pids_max=None,
-        io=(IoLimit("8:0", 4096, None), IoLimit("8:16", None, 8192)),
-        monitor_memory_max_bytes=77,
-    )
+def test_what_is_shown_is_what_the_kernel_read_back_and_what_others_were_asked() -> None:
+    asked = {**OF_CGROUPS, **OTHERS, "memory_max_bytes": 4_200_000, "io": IO}
+    kernel = limits.kernel_limits(asked, DEVICES, 77)
+    fields = {name: getattr(kernel, name) for name in kernel.__dataclass_fields__}
+    applied = AppliedLimits(**{**fields, "memory_max_bytes": 4_198_400})
+    nothing = dict.fromkeys((
+        "read_bytes_per_second", "write_bytes_per_second",
+        "read_operations_per_second", "write_operations_per_second",
+    ))  # fmt: skip
     assert limits.shown_limits(asked, DEVICES, applied) == {
+        **OF_CGROUPS,
+        **OTHERS,
         "memory_max_bytes": 4_198_400,
-        "timeout_seconds": 4.5,
         "io": [
-            {
-                "path": b"/a",
-                "device": "8:0",
-                "read_bytes_per_second": 4096,
-                "write_bytes_per_second": None,
-            },
-            {
-                "path": b"/b",
-                "device": "8:16",
-                "read_bytes_per_second": None,
-                "write_bytes_per_second": 8192,
-            },
+            {**nothing, "devices": ["8:0"], **IO[0]},
+            {**nothing, "devices": ["8:16", "8:32"], **IO[1]},
         ],
     }
 
 
+def test_what_a_memory_limit_brings_along_is_shown() -> None:
+    applied = AppliedLimits(memory_max_bytes=8, memory_swap_max_bytes=0, oom_policy="kill")
+    assert limits.shown_limits({"memory_max_bytes": 8}, {}, applied) == {
+        "memory_max_bytes": 8,
+        "memory_swap_max_bytes": 0,
+        "oom_policy": "kill",
+    }
+
+
 def test_two_paths_on_one_device_both_show_what_holds_for_it() -> None:
-    applied = AppliedLimits(io=(IoLimit("8:0", 4096, 8192),))
-    shown = limits.shown_limits({"io": IO}, dict.fromkeys(DEVICES, "8:0"), applied)
+    applied = AppliedLimits(io=(IoLimit("8:0", 4096, 8192, None, 7),))
+    shown = limits.shown_limits({"io": IO}, dict.fromkeys(DEVICES, ("8:0",)), applied)
     assert [tuple(entry.values()) for entry in shown["io"]] == [
-        (b"/a", "8:0", 4096, 8192),
-        (b"/b", "8:0", 4096, 8192),
+        (b"/a", ["8:0"], 4096, 8192, None, 7),
+        (b"/b", ["8:0"], 4096, 8192, None, 7),
     ]
+
+
+def test_a_path_on_several_devices_shows_the_strictest_of_what_holds() -> None:
+    applied = AppliedLimits(io=(IoLimit("8:0", 4096), IoLimit("8:16", 5000, 6000)))
+    (shown,) = limits.shown_limits({"io": IO[:1]}, {b"/a": ("8:0", "8:16")}, applied)["io"]
+    assert (shown["read_bytes_per_second"], shown["write_bytes_per_second"]) == (4096, 6000)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,104 @@ def test_a_newer_database_is_refused(db: sqlite3.Connection) -> None:
         migrate(db)
 
 
+def version_1(db: sqlite3.Connection) -> None:
+    """As the first release left it, with a job in each state and one that was removed."""
+    db.execute("PRAGMA foreign_keys = ON")
+    db.executescript(
+        f"{SCRIPTS[0]} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;"
+    )
+    rows = [
+        ("queued", None, None, None, None, None),
+        ("starting", None, None, "boot", None, None),
+        ("running", 5, None, "boot", 77, None),
+        ("ended", 5, 6, "boot", None, "exit"),
+        ("ended", None, 6, None, None, "lost"),
+    ]
+    for number, (state, started, ended, boot, pid, reason) in enumerate(rows, start=1):
+        db.execute(
+            "INSERT INTO jobs (id, submitted_by_uid, uid, gid, name, state, submitted_ns,"
+            " started_ns, ended_ns, boot_id, monitor_pid, reason, result)"
+            " VALUES (?, 1, 2, 3, 'n', ?, 4, ?, ?, ?, ?, ?, ?)",
+            (f"job-{number}", state, started, ended, boot, pid, reason, reason and b"r"),
+        )
+        db.execute("INSERT INTO specs (seq, spec) VALUES (?, ?)", (number, bytes([number])))
+        db.execute("INSERT INTO events (job_id, time_ns, kind) VALUES (?, 4, 'submit')", (number,))
+    db.execute("DELETE FROM jobs WHERE id = 'job-5'")
+
+
+def test_a_database_of_version_1_keeps_every_row_and_what_hangs_on_it(
+    db: sqlite3.Connection,
+) -> None:
+    version_1(db)
+    before = db.execute("SELECT * FROM jobs ORDER BY seq").fetchall()
+    indexes = "SELECT name, sql FROM sqlite_master WHERE type = 'index' ORDER BY name"
+    old_indexes = db.execute(indexes).fetchall()
+    migrate(db)
+    after = db.execute("SELECT * FROM jobs ORDER BY seq").fetchall()
+    assert after == [(*row, 0, None) for row in before]
+    assert db.execute("SELECT seq, spec FROM specs ORDER BY seq").fetchall() == [
+        (number, bytes([number])) for number in range(1, 5)
+    ]
+    assert value(db, "SELECT count(*) FROM events") == 5
+    assert db.execute(indexes).fetchall() == old_indexes
+    assert value(db, "PRAGMA foreign_keys") == 1
+    assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_after_the_migration_no_sequence_number_is_used_again_and_specs_still_go_with_their_job(
+    db: sqlite3.Connection,
+) -> None:
+    version_1(db)
+    migrate(db)
+    insert = (
+        "INSERT INTO jobs (id, submitted_by_uid, uid, gid, state, submitted_ns)"
+        " VALUES ('new', 1, 2, 3, 'queued', 4)"
+    )
+    assert db.execute(insert).lastrowid == 6
+    with pytest.raises(sqlite3.IntegrityError):
+        db.execute("INSERT INTO specs (seq, spec) VALUES (99, x'00')")
+    db.execute("DELETE FROM jobs WHERE id = 'job-3'")
+    assert value(db, "SELECT count(*) FROM specs WHERE seq = 3") == 0
+
+
+def test_a_version_1_of_which_every_job_was_removed_still_counts_on(
+    db: sqlite3.Connection,
+) -> None:
+    version_1(db)
+    db.execute("DELETE FROM jobs")
+    migrate(db)
+    assert value(db, "SELECT seq FROM sqlite_sequence WHERE name = 'jobs'") == 5
+    assert value(db, "SELECT count(*) FROM sqlite_sequence WHERE name = 'jobs'") == 1
+    assert value(db, "SELECT count(*) FROM specs") == 0
+
+
+def test_a_job_may_be_paused_after_the_migration_and_only_as_a_whole(
+    db: sqlite3.Connection,
+) -> None:
+    version_1(db)
+    pause = "UPDATE jobs SET state = 'paused', paused_since_ns = 9 WHERE id = 'job-3'"
+    with pytest.raises(sqlite3.OperationalError):
+        db.execute(pause)
+    migrate(db)
+    db.execute(pause)
+    with pytest.raises(sqlite3.IntegrityError):
+        db.execute("UPDATE jobs SET monitor_pid = NULL WHERE id = 'job-3'")
+    with pytest.raises(sqlite3.IntegrityError):
+        db.execute("UPDATE jobs SET state = 'running' WHERE id = 'job-3'")
+
+
+def test_a_spec_without_its_job_stops_a_migration_and_nothing_is_changed(
+    db: sqlite3.Connection,
+) -> None:
+    version_1(db)
+    db.execute("PRAGMA foreign_keys = OFF")
+    db.execute("INSERT INTO specs (seq, spec) VALUES (99, x'00')")
+    with pytest.raises(SchemaError, match="specs without their job"):
+        migrate(db)
+    assert value(db, "PRAGMA user_version") == 1
+    assert not db.in_transaction
+
+
 @pytest.mark.parametrize(
     "statement",
     ["CREATE TABLE x (y)", "PRAGMA user_version = 1", "PRAGMA application_id = 7"],

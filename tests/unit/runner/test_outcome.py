@@ -39,13 +39,16 @@ ENOSPC_TEXT = "its output could not be stored: No space left on device"
             Facts(killed(9), oom_kills=1, hit_memory_limit=False),
             Outcome("oom", None, 9, 137, "the host ran out of memory"),
         ),
-        (Facts(killed(15), timed_out=True), Outcome("timeout", None, 15, 124)),
-        (Facts(exited(0), timed_out=True), Outcome("timeout", 0, None, 124)),
+        (Facts(killed(15), cause="timeout"), Outcome("timeout", None, 15, 124)),
+        (Facts(exited(0), cause="timeout"), Outcome("timeout", 0, None, 124)),
+        (Facts(killed(15), cause="cpu-time"), Outcome("cpu-time", None, 15, 124)),
+        (Facts(killed(15), cause="output-limit"), Outcome("output-limit", None, 15, 153)),
+        (Facts(exited(0), excess=True), Outcome("output-limit", 0, None, 153)),
         (
-            Facts(killed(15), stopped_by_uid=1000),
+            Facts(killed(15), cause="stopped", stopped_by_uid=1000),
             Outcome("stopped", None, 15, 143, None, 1000),
         ),
-        (Facts(exited(0), stopped_by_uid=0), Outcome("stopped", 0, None, 0, None, 0)),
+        (Facts(exited(0), cause="stopped", stopped_by_uid=0), Outcome("stopped", 0, None, 0, None, 0)),
         (
             Facts(exited(0), log_errno=errno.ENOSPC),
             Outcome("log-error", 0, None, 125, ENOSPC_TEXT),
@@ -86,9 +89,10 @@ def test_a_failed_step_of_the_set_up_is_named_and_exits_with_our_own_status(numb
 @pytest.mark.parametrize(
     ("facts", "reason"),
     [
-        (Facts(killed(9), oom_kills=1, stopped_by_uid=5, timed_out=True), "stopped"),
-        (Facts(killed(9), oom_kills=1, timed_out=True), "timeout"),
-        (Facts(killed(9), timed_out=True, failed_step="start"), "timeout"),
+        (Facts(killed(9), 1, cause="stopped", stopped_by_uid=5, excess=True), "stopped"),
+        (Facts(killed(9), oom_kills=1, cause="timeout"), "timeout"),
+        (Facts(killed(9), cause="timeout", failed_step="start"), "timeout"),
+        (Facts(killed(9), cause="cpu-time", excess=True), "cpu-time"),
         (Facts(killed(9), oom_kills=1, failed_step="start"), "oom"),
         (Facts(killed(9), failed_step="start"), "launch-error"),
     ],
@@ -102,19 +106,25 @@ def test_memory_kills_that_the_first_process_survived_are_not_its_end(status: in
     assert judge(Facts(status, oom_kills=3)).reason in {"exit", "signal"}
 
 
-facts_of_all_kinds = st.builds(
+unstopped = st.builds(
     Facts,
     wait_status=st.none() | st.integers(0, 255).map(exited) | st.integers(1, 64).map(killed),
     oom_kills=st.integers(0, 3),
     hit_memory_limit=st.booleans(),
-    stopped_by_uid=st.none() | st.integers(0, 2**32 - 2),
-    timed_out=st.booleans(),
+    cause=st.sampled_from([None, "timeout", "cpu-time", "output-limit"]),
+    excess=st.booleans(),
     log_errno=st.sampled_from([0, errno.ENOSPC, errno.EIO, 9999]),
     failed_step=st.none() | st.text(max_size=5),
     failed_errno=st.sampled_from([0, errno.ENOENT, errno.EPERM]),
     failed_text=st.text(max_size=5),
     is_exec_step=st.booleans(),
 )
+stopped = st.builds(
+    lambda facts, uid: facts._replace(cause="stopped", stopped_by_uid=uid),
+    unstopped,
+    st.integers(0, 2**32 - 2),
+)
+facts_of_all_kinds = unstopped | stopped
 
 
 @given(facts_of_all_kinds)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from isolation.caller import Caller
-from isolation.devices import Disk
+from isolation.block_devices import Disk
 from isolation.errors import LimitUnavailable
 from runner import paths
 from runner.paths import UserPaths
@@ -87,15 +87,25 @@ def test_a_directory_that_cannot_be_used_is_refused_with_the_reason(asked: Asked
     }
 
 
-def test_each_io_path_becomes_its_device(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_io_path_becomes_its_devices(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked.at_once = ask
-    monkeypatch.setattr(paths, "disk_of_path", lambda path: Disk(f"8:{len(path)}", "sda"))
-    spec = {
-        "uid": 1000, "gid": 100, "groups": [27], "user": "alice",
-        "limits": {"io": [{"path": b"/a"}, {"path": b"/caf\xe9"}]},
-    }  # fmt: skip
+    written: list[bool] = []
+
+    def find(path: str, *, writes: bool) -> tuple[Disk, ...]:
+        written.append(writes)
+        return (Disk(f"8:{len(path)}", "sda"), Disk("8:16", "sdb"))
+
+    monkeypatch.setattr(paths, "disks_of_path", find)
+    io = [
+        {"path": b"/a", "write_operations_per_second": 1},
+        {"path": b"/caf\xe9", "read_bytes_per_second": 4096, "write_bytes_per_second": None},
+    ]
+    spec = {"uid": 1000, "gid": 100, "groups": [27], "user": "alice", "limits": {"io": io}}
     found = asyncio.run(UserPaths().find_devices(spec))
-    assert found == {b"/a": "8:2", b"/caf\xe9": "8:5"}
+    assert found == {b"/a": ("8:2", "8:16"), b"/caf\xe9": ("8:5", "8:16")}
+    assert written == [True, False]
     assert set(asked.callers) == {Caller(1000, 100, (27,))}
     assert asyncio.run(UserPaths().find_devices({**spec, "limits": {}})) == {}
 
@@ -103,13 +113,14 @@ def test_each_io_path_becomes_its_device(asked: Asked, monkeypatch: pytest.Monke
 def test_a_device_that_takes_no_limit_is_refused_by_the_field_that_named_it(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: str) -> Disk:
+    def refuse(path: str, *, writes: bool) -> tuple[Disk, ...]:
+        assert not writes
         if path == "/a":
-            return Disk("8:0", "sda")
+            return (Disk("8:0", "sda"),)
         raise LimitUnavailable("io.max", device=path, why=f"{path}: in memory", remedy="do this")
 
     asked.at_once = ask
-    monkeypatch.setattr(paths, "disk_of_path", refuse)
+    monkeypatch.setattr(paths, "disks_of_path", refuse)
     io = [{"path": b"/a"}, {"path": b"/caf\xe9"}]
     spec = {"uid": 1, "gid": 1, "groups": [], "user": "x", "limits": {"io": io}}
     refusal = refusal_of(lambda made: made.find_devices(spec))

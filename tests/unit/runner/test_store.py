@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from client.protocol import MAX_NAME_CHARS
 from runner import store
 from runner.lifecycle import ImpossibleTransition, State
-from runner.store import Job, JobActiveError, NewJob, NoSuchJobError, Store, StoreError
+from runner.store import (
+    Job,
+    JobActiveError,
+    NewJob,
+    NoSuchJobError,
+    NotUpdatableError,
+    Store,
+    StoreError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,6 +122,84 @@ def test_each_change_is_an_event_with_its_time(kept: Store) -> None:
         ("remove", 11, {"removed_by_uid": 0}),
     ]
     assert [event.seq for event in kept.events_since(2, 3)] == [3, 4, 5]
+
+
+def running(kept: Store) -> Job:
+    job = kept.insert(new_job())
+    kept.mark_starting(job.id, 2, "boot")
+    return kept.mark_running(job.id, 4321, 10, b"limits")
+
+
+def test_a_job_remembers_how_long_it_was_paused_and_who_did_it(kept: Store) -> None:
+    job = running(kept)
+    paused = kept.mark_paused(job.id, 20, 7)
+    assert paused == msgspec.structs.replace(job, state=State.PAUSED, paused_since_ns=20)
+    assert kept.launched() == [paused]
+    assert kept.counts()[State.PAUSED] == 1
+    resumed = kept.mark_resumed(job.id, 50, 8)
+    assert resumed == msgspec.structs.replace(job, paused_ns=30)
+    kept.mark_paused(job.id, 60, 7)
+    last = kept.mark_ended(job.id, 100, "stopped", b"result")
+    assert (last.paused_ns, last.paused_since_ns, last.monitor_pid) == (70, None, None)
+    events = kept.events_since(3, 100)
+    assert [(event.kind, event.time_ns, event.data) for event in events] == [
+        ("pause", 20, {"by_uid": 7}),
+        ("resume", 50, {"by_uid": 8}),
+        ("pause", 60, {"by_uid": 7}),
+        ("finish", 100, {"reason": "stopped"}),
+    ]
+
+
+def test_a_clock_that_is_set_back_makes_no_pause_negative(kept: Store) -> None:
+    job = running(kept)
+    kept.mark_paused(job.id, 100, 0)
+    assert kept.mark_resumed(job.id, 50, 0).paused_ns == 0
+    kept.mark_paused(job.id, 100, 0)
+    assert kept.mark_ended(job.id, 60, "exit", b"").paused_ns == 0
+
+
+def test_new_limits_are_kept_with_who_changed_which(kept: Store) -> None:
+    queued = kept.insert(new_job())
+    about: dict[str, str | int] = {"by_uid": 7, "changed": "pids_max"}
+    assert kept.update(queued.id, 5, b"other", None, about) == msgspec.structs.replace(
+        queued, spec=b"other"
+    )
+    job = running(kept)
+    changed = kept.update(job.id, 6, b"third", b"read back", about)
+    assert changed == msgspec.structs.replace(job, spec=b"third", limits=b"read back")
+    kept.mark_paused(job.id, 7, 0)
+    assert kept.update(job.id, 8, b"fourth", b"again", about).limits == b"again"
+    events = [event for event in kept.events_since(0, 100) if event.kind == "update"]
+    assert [(event.time_ns, event.data) for event in events] == [(at, about) for at in (5, 6, 8)]
+
+
+@pytest.mark.parametrize("limits", [None, b"read back"])
+def test_a_job_that_starts_or_has_ended_takes_no_new_limits(
+    kept: Store, limits: bytes | None
+) -> None:
+    job = kept.insert(new_job())
+    kept.mark_starting(job.id, 2, "boot")
+    before = kept.get(job.id)
+    with pytest.raises(NotUpdatableError, match="starting"):
+        kept.update(job.id, 3, b"other", limits, {})
+    assert kept.get(job.id) == before
+    last = ended(kept, job.id)
+    with pytest.raises(NotUpdatableError, match="ended"):
+        kept.update(job.id, 3, b"other", limits, {})
+    assert kept.get(job.id) == last
+    with pytest.raises(NoSuchJobError):
+        kept.update("nobody", 3, b"other", limits, {})
+
+
+def test_only_a_running_job_is_paused_and_only_a_paused_one_goes_on(kept: Store) -> None:
+    job = running(kept)
+    with pytest.raises(ImpossibleTransition):
+        kept.mark_resumed(job.id, 5, 0)
+    kept.mark_paused(job.id, 5, 0)
+    with pytest.raises(ImpossibleTransition):
+        kept.mark_paused(job.id, 6, 0)
+    with pytest.raises(JobActiveError):
+        kept.delete(job.id, 7, 0)
 
 
 def test_a_change_that_is_not_possible_leaves_job_and_events_alone(kept: Store) -> None:

@@ -56,7 +56,9 @@ for number in itertools.count():
     print(job_id, "starting", flush=True)
     kept.mark_running(job_id, 4321, 3, b"limits")
     print(job_id, "running", flush=True)
-    kept.mark_ended(job_id, 4, "exit", b"r" * (number % 500))
+    kept.mark_paused(job_id, 4, 0)
+    print(job_id, "paused", flush=True)
+    kept.mark_ended(job_id, 5, "exit", b"r" * (number % 500))
     print(job_id, "ended", flush=True)
 """
 
@@ -85,6 +87,7 @@ def test_kill_9_loses_no_commit_that_was_acknowledged(path: str, acknowledged: i
         # At most one step further: what was committed but not yet said.
         assert order.index(job.state) - order.index(State(state)) in {0, 1}
     assert sum(kept.counts().values()) - len(promised) in range(4)
+    # Each of these jobs took every step, in the order of the states.
     events = kept.events_since(0, 100_000)
     assert len(events) == sum(
         order.index(state) + 1 for state in State for _ in range(kept.counts()[state])

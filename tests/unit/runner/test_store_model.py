@@ -61,6 +61,11 @@ class Model:
             changes |= {"boot_id": "boot"}
         if event is Event.STARTED:
             changes |= {"monitor_pid": now, "started_ns": now, "limits": b"limits"}
+        if event is Event.PAUSE:
+            changes |= {"paused_since_ns": now}
+        if event in {Event.RESUME, Event.FINISH} and job.paused_since_ns is not None:
+            paused = job.paused_ns + now - job.paused_since_ns
+            changes |= {"paused_since_ns": None, "paused_ns": paused}
         if event is Event.FINISH:
             changes |= {"monitor_pid": None, "ended_ns": now, "reason": "exit", "result": b"r"}
         self.jobs[job_id] = msgspec.structs.replace(job, **changes)
@@ -85,6 +90,10 @@ def apply(kept: Store, job_id: str, event: Event | None, now: int) -> bool:
                 kept.mark_running(job_id, now, now, b"limits")
             case Event.REQUEUE:
                 kept.mark_requeued(job_id, now)
+            case Event.PAUSE:
+                kept.mark_paused(job_id, now, 0)
+            case Event.RESUME:
+                kept.mark_resumed(job_id, now, 0)
             case Event.FINISH:
                 kept.mark_ended(job_id, now, "exit", b"r")
             case None:

@@ -44,7 +44,7 @@ def test_what_was_written_is_read() -> None:
     assert stored.spec(row(spec.pack(a_spec()))) == {"version": 1, **a_spec()}
     assert stored.exit_record(records.pack(EXIT), JOB) == {"version": 1, **EXIT}
     assert stored.result(records.pack(RESULT)) == RESULT
-    limits = {"pids_max": 3, "io": [{"path": b"/", "device": "8:0"}]}
+    limits = {"pids_max": 3, "io": [{"path": b"/", "devices": ["8:0"]}]}
     assert stored.limits(records.pack(limits)) == limits
 
 
@@ -53,7 +53,22 @@ def test_a_result_is_the_one_of_the_protocol() -> None:
     assert "cpu_usec" in stored.RESULT_FIELDS
 
 
-@pytest.mark.parametrize("field", sorted(a_spec()))
+NEWER = {"net", "sandbox"}
+
+
+@pytest.mark.parametrize("field", sorted(NEWER))
+def test_a_spec_of_an_older_runnerd_has_surroundings_as_they_were(field: str) -> None:
+    fields = a_spec()
+    del fields[field]
+    assert stored.spec(row(records.pack(fields)))[field] == stored.unsaid()[field]
+    assert set(stored.unsaid()[field]) == set(a_spec()[field])
+
+
+def test_a_spec_that_was_read_can_be_written_again() -> None:
+    assert stored.pack_spec(stored.spec(row(spec.pack(a_spec())))) == spec.pack(a_spec())
+
+
+@pytest.mark.parametrize("field", sorted(set(a_spec()) - NEWER))
 def test_a_spec_without_one_of_its_fields_is_damaged(field: str) -> None:
     fields = a_spec()
     del fields[field]
@@ -101,6 +116,21 @@ def test_a_damaged_result_says_so_and_is_no_success(data: bytes) -> None:
     assert set(found) == set(stored.RESULT_FIELDS)
     assert (found["reason"], found["exit_status"]) == ("lost", 125)
     assert found["detail"].startswith("its result is damaged: ")
+
+
+def test_a_result_of_an_older_monitor_says_nothing_of_what_it_did_not_know() -> None:
+    newer = {"paused_ns", "throttled_usec", "memory_high_hits", "denied",
+             "cpu_pressure_usec", "memory_pressure_usec", "io_pressure_usec"}  # fmt: skip
+    older = {name: value for name, value in RESULT.items() if name not in newer}
+    assert stored.result(records.pack(older)) == RESULT
+    record = {**older, "job": JOB, "started_ns": 1, "ended_ns": 2}
+    assert stored.exit_record(records.pack(record), JOB)["reason"] == "exit"
+
+
+@pytest.mark.parametrize("denied", [[[165]], [["mount", 1]], [[165, -1]], [[1, 1]] * 65, 7])
+def test_refusals_that_are_no_pairs_of_numbers_are_damage(denied: object) -> None:
+    assert stored.result(records.pack({**RESULT, "denied": [[165, 3]]}))["denied"] == [[165, 3]]
+    assert stored.result(records.pack({**RESULT, "denied": denied}))["reason"] == "lost"
 
 
 def test_fields_of_a_later_version_do_not_leak_into_a_result() -> None:

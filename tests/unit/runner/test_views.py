@@ -46,7 +46,7 @@ def test_a_summary_has_the_fields_of_the_protocol() -> None:
 
 def test_a_status_has_limits_and_usage_besides() -> None:
     shown = views.status(job(), {"pids": 3})
-    assert set(shown) == SUMMARY | {"limits", "usage"}
+    assert set(shown) == SUMMARY | {"limits", "sandbox", "net", "usage"}
     assert shown["usage"] == {"pids": 3}
 
 
@@ -63,9 +63,36 @@ def test_before_the_kernel_has_read_them_back_the_limits_are_those_that_were_ask
 
 
 def test_limits_as_the_kernel_read_them_back_win() -> None:
-    applied = {"pids_max": 6, "io": [{"path": b"/a", "device": "8:0"}]}
+    applied = {"pids_max": 6, "io": [{"path": b"/a", "devices": ["8:0"]}]}
     shown = views.status(job(limits=records.pack(applied)), None)
-    assert shown["limits"] == {"pids_max": 6, "io": [{"path": "/a", "device": "8:0"}]}
+    assert shown["limits"] == {"pids_max": 6, "io": [{"path": "/a", "devices": ["8:0"]}]}
+
+
+def test_surroundings_are_shown_in_the_shapes_of_a_request() -> None:
+    sandbox = {
+        "filesystem": "readonly", "writable": ["/w"], "readable": [b"/\xff"],
+        "binds": [{"source": "/a", "target": "/b", "read_only": True}],
+        "tmpfs": [{"path": "/t", "size_bytes": 8192}], "secrets": [{"name": "k", "path": "/s"}],
+    }  # fmt: skip
+    publish = [{"host_address": None, "host_port": 8080, "port": 80, "protocol": "tcp"}]
+    spec = packed_spec(sandbox=sandbox, network="private", net={"publish": publish})
+    shown = views.status(job(spec=spec), None, "10.0.0.2")
+    assert {name: shown["sandbox"][name] for name in sandbox} == sandbox
+    assert "seccomp_program" not in shown["sandbox"]
+    assert shown["sandbox"]["seccomp"] == "default"
+    assert shown["net"] == {
+        "name": None, "allow_egress": None, "address": "10.0.0.2", "publish": publish,
+    }  # fmt: skip
+    protocol.encode_frame(shown)
+
+
+def test_refused_system_calls_are_shown_by_their_names() -> None:
+    result = {**dict.fromkeys(stored.RESULT_FIELDS), "reason": "exit", "exit_status": 0}
+    packed = records.pack({**result, "denied": [[165, 3]]})
+    shown = views.summary(job(state=State.ENDED, result=packed))
+    (denied,) = shown["result"]["denied"]
+    assert denied["count"] == 3
+    assert denied["syscall"].isidentifier()
 
 
 def test_a_result_is_shown_without_the_version_of_its_record() -> None:

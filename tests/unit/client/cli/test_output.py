@@ -32,6 +32,12 @@ MIB = 1024 * 1024
         ),
         ({"reason": "timeout"}, {"timeout_seconds": 10}, "ended at its time limit of 10 s"),
         ({"reason": "timeout"}, {}, "ended at its time limit"),
+        ({"reason": "cpu-time"}, {"cpu_time_seconds": 90.0},
+         "ended at its CPU time limit of 1 min 30 s"),
+        ({"reason": "cpu-time"}, {}, "ended at its CPU time limit"),
+        ({"reason": "output-limit"}, {"output_max_bytes": MIB},
+         "ended at its output limit of 1 MiB"),
+        ({"reason": "output-limit"}, {}, "ended at its output limit"),
         ({"reason": "stopped", "stopped_by_uid": 1000}, {}, "was stopped"),
         ({"reason": "stopped", "stopped_by_uid": 0}, {}, "was stopped by root"),
         ({"reason": "stopped", "stopped_by_uid": 2**31 - 5}, {}, "was stopped by uid 2147483643"),
@@ -50,7 +56,7 @@ MIB = 1024 * 1024
         ),
         ({"reason": "eaten", "detail": "by\x1b a dog"}, {}, "ended (eaten): by\\x1b a dog"),
     ],
-)
+)  # fmt: skip
 def test_what_ended_a_job_is_one_sentence(
     make_job: Job, result: dict[str, Any], limits: dict[str, Any], text: str
 ) -> None:
@@ -73,6 +79,13 @@ def test_a_child_killed_for_memory_is_said_after_a_plain_exit(make_job: Job) -> 
     assert output.last_words(job) == [
         "job 3f2a81c0: 256 MiB allowed, peak 256 MiB, 1 process killed"
     ]
+
+
+def test_refused_system_calls_are_said_when_they_were_to_be_reported(make_job: Job) -> None:
+    calls = [{"syscall": "mount", "count": 3}, {"syscall": "ptrace", "count": 1}]
+    said = ["job 3f2a81c0: refused system calls: mount \u00d73, ptrace \u00d71"]
+    assert output.last_words(make_job(result={"denied": calls})) == said
+    assert output.last_words(make_job(result={"denied": []})) == []
 
 
 @pytest.mark.parametrize(
@@ -127,7 +140,7 @@ def test_a_record_shows_command_limits_and_result(make_job: Job) -> None:
         "pids_max": 64,
         "timeout_seconds": 600.0,
         "io": [{"path": b"/s\xff", "read_bytes_per_second": 10 * MIB,
-                "write_bytes_per_second": None, "device": "8:0"}],
+                "write_bytes_per_second": None, "devices": ["8:0"]}],
     }  # fmt: skip
     text = output.job_record(make_job(result={"exit_code": 3, "exit_status": 3}, limits=limits))
     for line in (

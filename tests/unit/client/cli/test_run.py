@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from client.cli.run import merge_io
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,19 +19,6 @@ if TYPE_CHECKING:
 
 JOB_ID = "3f2a81c0-5d0f-4c3e-9d7e-0c6a3b1f2e4d"
 MIB = 1024 * 1024
-
-
-@pytest.fixture
-def submit(daemon: FakeDaemon, runctl: Runctl) -> Callable[..., dict[str, Any]]:
-    """What `runctl run -d` with these arguments asks for."""
-    daemon.answer("submit", {"job": JOB_ID, "state": "queued"})
-
-    def run(*arguments: str) -> dict[str, Any]:
-        status, out, err = runctl("run", "-d", *arguments)
-        assert (status, out, err) == (0, f"{JOB_ID}\n", "")
-        return daemon.args("submit")[-1]
-
-    return run
 
 
 def test_options_end_where_the_command_begins(submit: Callable[..., dict[str, Any]]) -> None:
@@ -72,15 +57,17 @@ def test_every_option_becomes_its_field(
     # Left to the kernel: "sub" may be a link.
     assert asked["cwd"] == "/tmp/sub/.."
     assert asked["user"] == 1001
-    assert submit("--user", "bob", "make")["user"] == "bob"
+    asked = submit("--user", "bob", "--group", "100", "make")
+    assert (asked["user"], asked["group"]) == ("bob", 100)
+    assert submit("--group", "staff", "make")["group"] == "staff"
 
 
 def test_the_defaults_are_the_callers_surroundings(submit: Callable[..., dict[str, Any]]) -> None:
     asked = submit("make")
     assert asked["cwd"] == os.getcwd()
-    assert asked["network"] == "none"
     assert asked["limits"] == {}
-    assert set(asked) == {"argv", "cwd", "env", "umask", "network", "limits"}
+    # The network too is left to the daemon, which knows what else may need one.
+    assert set(asked) == {"argv", "cwd", "env", "umask", "limits"}
 
 
 def test_env_goes_over_the_callers_environment(
@@ -93,18 +80,23 @@ def test_env_goes_over_the_callers_environment(
     assert "PATH" in asked
 
 
+def test_a_clean_environment_has_nothing_of_the_callers_but_what_is_named(
+    submit: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "secret")
+    monkeypatch.setenv("MINE", "1")
+    for how in ("--clean-env", "--sandbox=untrusted"):
+        asked = submit(how, "--env", "MINE", "--env", "X=2", "x")["env"]
+        assert asked["PATH"] == "/usr/local/bin:/usr/bin:/bin"
+        assert (asked["MINE"], asked["X"]) == ("1", "2")
+        assert "TOKEN" not in asked
+
+
 def test_env_that_is_not_set_is_refused(runctl: Runctl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOT_SET", raising=False)
     status, _, err = runctl("run", "--env", "NOT_SET", "x")
     assert status == 125
     assert "'NOT_SET' given without a value" in err
-
-
-def test_rates_of_one_path_are_one_entry_and_the_last_counts() -> None:
-    assert merge_io([("/a", 1), ("/a", 2)], [("/b", 3), ("/a", 4)]) == [
-        {"path": "/a", "read_bytes_per_second": 2, "write_bytes_per_second": 4},
-        {"path": "/b", "write_bytes_per_second": 3},
-    ]
 
 
 def test_detached_json_is_an_object(daemon: FakeDaemon, runctl: Runctl) -> None:

@@ -1,4 +1,4 @@
-"""The verbs that ask and show: ps, status, logs, stop, wait, rm, doctor, version."""
+"""The verbs besides run: ps, status, logs, stop, pause, resume, wait, rm, doctor, version."""
 
 from __future__ import annotations
 
@@ -222,18 +222,76 @@ def test_doctor_exits_by_whether_all_is_enforced(runctl: Runctl, daemon: FakeDae
     daemon.answer("doctor", DOCTOR)
     status, out, _ = runctl("doctor")
     assert status == 0
-    assert "memory.max  enforced" in out
+    assert out.endswith("\nenforced\n  memory.max\n")
     assert "0 queued, 2 running" in out
     broken = {"name": "io.max", "status": "unavailable", "why": "no io", "remedy": "do X"}
     daemon.answer("doctor", DOCTOR | {"features": [*DOCTOR["features"], broken]})
     status, out, _ = runctl("doctor")
     assert status == 1
     assert out.endswith(
-        "io.max      unavailable\n            why: no io\n            remedy: do X\n"
+        "\nenforced\n  memory.max\n"
+        "\nio.max  unavailable\n        why: no io\n        remedy: do X\n"
     )
     status, out, _ = runctl("doctor", "--json")
     assert status == 1
     assert json.loads(out)["features"][1] == broken
+
+
+def test_many_features_are_a_paragraph_and_one_with_something_to_say_its_own_lines(
+    runctl: Runctl, daemon: FakeDaemon
+) -> None:
+    names = [f"feature number-{n}" for n in range(40)]
+    features = [{"name": name, "status": "enforced", "why": None, "remedy": None} for name in names]
+    features[7]["why"] = "only for root"
+    daemon.answer("doctor", DOCTOR | {"features": features})
+    status, out, _ = runctl("doctor")
+    assert status == 0
+    listed, _, told = out.partition("\nenforced\n")[2].partition("\n\n")
+    assert all(len(line) < 80 for line in listed.splitlines())
+    found = listed.replace(",\n  ", ", ").strip().split(", ")
+    assert found == [name for name in names if name != names[7]]
+    assert told == "feature number-7  enforced\n                  why: only for root\n"
+
+
+@pytest.mark.parametrize(("verb", "state"), [("pause", "paused"), ("resume", "running")])
+def test_pause_and_resume_say_what_each_job_is_now(
+    runctl: Runctl, daemon: FakeDaemon, make_job: Job, verb: str, state: str
+) -> None:
+    ids = {"one": JOB_ID, "two": OTHER_ID}
+    daemon.handlers["status"] = lambda s, r: s.ok(r, make_job(job=ids[r["args"]["job"]]))
+    daemon.answer(verb, {"state": state})
+    status, out, err = runctl(verb, "one", "two")
+    assert (status, err) == (0, "")
+    assert out == f"3f2a81c0 is {state}\n77aa81c0 is {state}\n"
+    assert daemon.args(verb) == [{"job": JOB_ID}, {"job": OTHER_ID}]
+    assert json.loads(runctl(verb, "--json", "one")[1]) == {"job": JOB_ID, "state": state}
+
+
+def test_a_job_that_cannot_be_paused_is_named_and_the_others_are_paused(
+    runctl: Runctl, daemon: FakeDaemon, make_job: Job
+) -> None:
+    ids = {"late": OTHER_ID, "build": JOB_ID}
+    daemon.handlers["status"] = lambda s, r: s.ok(r, make_job(job=ids[r["args"]["job"]]))
+
+    def pause(session: Session, request: dict[str, Any]) -> None:
+        if request["args"]["job"] == OTHER_ID:
+            session.refuse(request, "job-state", given="queued", detail="it has not started")
+        else:
+            session.ok(request, {"state": "paused"})
+
+    daemon.handlers["pause"] = pause
+    assert runctl("pause", "late", "build") == (
+        125, "3f2a81c0 is paused\n", "runctl: late: it has not started\n",
+    )  # fmt: skip
+
+
+def test_a_paused_job_is_one_in_tables_and_records(
+    runctl: Runctl, daemon: FakeDaemon, make_job: Job
+) -> None:
+    daemon.answer("list", {"jobs": [make_job(state="paused")], "next": None})
+    daemon.answer("status", make_job(state="paused"))
+    assert runctl("ps")[1].splitlines()[1].split()[3] == "paused"
+    assert "state      paused, monitor's pid 4242\n" in runctl("status", "3f2a")[1]
 
 
 def test_version_shows_both_or_says_why_not(runctl: Runctl, daemon: FakeDaemon) -> None:

@@ -1,0 +1,214 @@
+"""A tree of the job's own out of overlays: built below a stage, entered by pivot_root. Lean.
+
+Called in the payload, as root, in the job's mount namespace. Lower layers come in as open
+descriptors (`isolation.tree` opened them as the user); what changes goes to memory or to a
+directory of the user. After `enter` nothing of the host's tree is mounted for the job but as
+a lower layer of an overlay, which is never written. See Documentation/filesystems/overlayfs.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Final, NamedTuple
+
+from isolation.idmaps import map_if_possible, map_or_refuse
+from isolation.mounts import SAFE, is_directory, memory_options
+from isolation.syscalls.mounts import (
+    MountAttributes,
+    OpenTreeFlags,
+    ResolveFlags,
+    detach_mount,
+    mount,
+    mount_setattr,
+    move_mount,
+    open_tree,
+    openat2,
+    pivot_root,
+)
+from isolation.user_paths import Opened, open_beneath, refusal
+
+# In the job's mount namespace alone, and out of its sight with the old root.
+_STAGE: Final = "/tmp"  # noqa: S108 - a mount point, nothing is shared there
+UPPER: Final = b"upper"
+WORK: Final = b"work"
+_MEMORY_MODE: Final = "755"
+# Not what the distribution's kernel prefers: a kept directory has to be readable by every
+# kernel, and nobody else's file must be reached by a redirect.
+_OPTIONS: Final = "index=off,metacopy=off,redirect_dir=off,xino=off"
+_STRICT: Final = ResolveFlags.IN_ROOT | ResolveFlags.NO_SYMLINKS | ResolveFlags.NO_MAGICLINKS
+_CLONE: Final = OpenTreeFlags.CLONE | OpenTreeFlags.CLOEXEC
+
+
+class Layer(NamedTuple):
+    """A part of the host that is shown at `point` of the job's tree; b"/" is the root itself."""
+
+    point: bytes
+    fd: int
+    is_directory: bool
+
+
+class Stage:
+    """Where the new tree is put together.
+
+    `size` bounds the throw-away changes in bytes, of each tmpfs. `owner` is the job's user and
+    group outside of its user namespace. `lower_idmap_fd` shows the caller's files as the job's
+    in lower layers, `idmap_fd` in the directory for kept changes.
+    """
+
+    def __init__(
+        self,
+        size: int | None,
+        owner: tuple[int, int],
+        idmap_fd: int | None,
+        lower_idmap_fd: int | None,
+    ) -> None:
+        self.size = size
+        self.owner = owner
+        self.device_numbers: list[int] = []
+        self._idmap_fd = idmap_fd
+        self._lower_idmap_fd = lower_idmap_fd
+        self._count = 0
+        if not is_directory(_STAGE):
+            raise NotADirectoryError(errno.ENOTDIR, "it has to be a directory", _STAGE)
+        mount("tmpfs", _STAGE, "tmpfs", SAFE, memory_options(_MEMORY_MODE, size))
+
+    def directory(self) -> str:
+        """A new empty directory of the stage, in memory."""
+        self._count += 1
+        path = f"{_STAGE}/{self._count}"
+        os.mkdir(path, 0o755)
+        return path
+
+    def attach(self, mount_fd: int) -> int:
+        """Put a detached mount somewhere on the stage: kernels before 6.15 take no other layer."""
+        move_mount(mount_fd, self.directory())
+        return mount_fd
+
+    def mapped(self, fd: int) -> int:
+        """`fd`, or a copy of its mount in which the caller's files are the job's.
+
+        Not so where the file system cannot be mapped: there the job has the rights of others.
+        """
+        if self._lower_idmap_fd is None:
+            return fd
+        copy = open_tree(fd, _CLONE)
+        if map_if_possible(copy, self._lower_idmap_fd):
+            return self.attach(copy)
+        os.close(copy)
+        return fd
+
+    def overlay(self, lower: int, target: str, upper: Upper | None = None) -> None:
+        """Mount an overlay of the open directory `lower`, with its own owner and mode.
+
+        Raises OSError: EINVAL for file systems that cannot be layers.
+        """
+        upper = upper or self._upper_in_memory()
+        if not upper.kept:
+            _make_like(lower, upper.upper)
+        options = (
+            f"lowerdir=/proc/self/fd/{lower},upperdir=/proc/self/fd/{upper.upper},"
+            f"workdir=/proc/self/fd/{upper.work},{_OPTIONS}"
+        )
+        try:
+            mount("overlay", target, "overlay", SAFE, options)
+        finally:
+            upper.close()
+        self.device_numbers.append(os.stat(target).st_dev)
+
+    def _upper_in_memory(self) -> Upper:
+        place = os.open(self.directory(), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        for name in (UPPER, WORK):
+            os.mkdir(name, 0o755, dir_fd=place)
+        return _upper_of(place, os.fsencode(_STAGE), kept=False)
+
+    def kept(self, directory: Opened) -> Upper:
+        """The upper layer in a directory of the user. Raises OSError.
+
+        The names in it can change at any time: they are opened once, and never a link. Both
+        directories stay the user's, and so is the root of the job's tree then.
+        """
+        place = open_tree(directory.fd, _CLONE)
+        mount_setattr(place, MountAttributes.NOSUID | MountAttributes.NODEV)
+        if self._idmap_fd is not None:
+            map_or_refuse(place, self._idmap_fd, directory.path)
+        opened = _upper_of(self.attach(place), directory.path, kept=True)
+        for name, fd in ((UPPER, opened.upper), (WORK, opened.work)):
+            if os.fstat(fd).st_uid != self.owner[0]:
+                path = directory.path + b"/" + name
+                raise refusal(errno.EPERM, path, "it belongs to somebody else")
+        return opened
+
+    def show(self, layer: Layer, root: str, upper: Upper | None) -> None:
+        """Give a part of the host its place in the new tree: an overlay, or else read-only."""
+        top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            place = openat2(top, layer.point.lstrip(b"/"), os.O_PATH, _STRICT)
+        except OSError:
+            # Gone, or a link by now: then there is nothing that it could be shown on.
+            return
+        finally:
+            os.close(top)
+        try:
+            self._cover(layer, place, upper)
+        finally:
+            os.close(place)
+
+    def _cover(self, layer: Layer, place: int, upper: Upper | None) -> None:
+        if layer.is_directory:
+            try:
+                self.overlay(self.mapped(layer.fd), f"/proc/self/fd/{place}", upper)
+            except OSError as error:
+                if error.errno not in {errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES, errno.ELOOP}:
+                    raise
+            else:
+                return
+        show_read_only(layer, place)
+
+    def enter(self, root: str) -> None:
+        """Make `root` the root of everything, and let go of the host's tree."""
+        os.chdir(root)
+        pivot_root(".", ".")
+        # The old root lies on top of the new one now.
+        detach_mount(".")
+        os.chdir("/")
+
+
+class Upper(NamedTuple):
+    """Open directories for the changes and for the overlay's own work, of one mount."""
+
+    upper: int
+    work: int
+    kept: bool
+
+    def close(self) -> None:
+        """The overlay has its own references."""
+        os.close(self.upper)
+        os.close(self.work)
+
+
+def _upper_of(place: int, path: bytes, *, kept: bool) -> Upper:
+    upper = open_beneath(place, path, UPPER)
+    return Upper(upper, open_beneath(place, path, WORK), kept)
+
+
+def show_read_only(layer: Layer, place: int) -> None:
+    """A read-only copy of the mount, for what cannot be a layer: files, some file systems."""
+    copy = open_tree(layer.fd, _CLONE)
+    safe = MountAttributes.RDONLY | MountAttributes.NOSUID | MountAttributes.NODEV
+    try:
+        mount_setattr(copy, safe)
+        move_mount(copy, place)
+    finally:
+        os.close(copy)
+
+
+def _make_like(model: int, fd: int) -> None:
+    """Owner and mode of one open directory become those of another.
+
+    The directory above everything is shown with those of the upper layer.
+    """
+    wanted, path = os.fstat(model), f"/proc/self/fd/{fd}"
+    os.chown(path, wanted.st_uid, wanted.st_gid)
+    os.chmod(path, stat.S_IMODE(wanted.st_mode))

@@ -1,0 +1,32 @@
+"""What the supervision has others do for a job: questions, changes, giving back.
+
+Private networks and the job's own file systems are made for a launch and known by the job's
+id; the supervision only says when. Functions, so that neither side imports the other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Devices = dict[bytes, tuple[str, ...]]
+
+
+class Hooks(NamedTuple):
+    """None: this daemon cannot do it, and refuses it where it was asked for.
+
+    - `find_devices(spec)`: `UserPaths.find_devices` of the daemon's one instance.
+    - `set_bandwidth(job id, egress, ingress)`: bits a second, None for no limit.
+    - `set_scratch(job id, bytes)`: the size of its private directories, None for the default.
+    - `release(job id)`: it has ended; again is harmless.
+
+    The two that set raise OSError, LimitUnavailable or LimitBelowUse and have changed nothing
+    then; the last raises OSError.
+    """
+
+    find_devices: Callable[[dict[str, Any]], Awaitable[Devices]] | None = None
+    set_bandwidth: Callable[[str, int | None, int | None], Awaitable[None]] | None = None
+    set_scratch: Callable[[str, int | None], Awaitable[None]] | None = None
+    release: Callable[[str], Awaitable[None]] | None = None

@@ -1,0 +1,238 @@
+"""What a job is given besides cgroups and files: namespaces, a filter, devices. And taken back.
+
+One launch asks for all of it; what outlives the launch (addresses, published ports, ranges
+of user ids) is known by the job's id and released when the job has ended. After a restart
+`recover` learns from the specs of the running jobs what is theirs.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from isolation import device_filter, seccomp_profiles, user_namespaces
+from isolation.capabilities import of_job
+from isolation.egress import parse as parse_egress
+from isolation.errors import LimitUnavailable
+from isolation.private_network import WantedNetwork
+from isolation.published import Publish
+from runner import stored
+from runner.records import RecordError
+from runner.refusal import Refusal, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import ExitStack
+
+    from isolation.cgroups import CgroupTree
+    from isolation.device_filter import Device
+    from isolation.network import LoopbackNetworks
+    from isolation.private_network import PrivateNetworks
+    from isolation.user_namespaces import Ranges
+    from runner.paths import UserPaths
+    from runner.rows import Job
+
+_ALL_DEVICES: Final = b"all"
+
+
+class Provisions(NamedTuple):
+    """Descriptors by their names in `runner.handles`, contents of files of the job's tree.
+
+    `devices` None: every device; the descriptors are closed with the launch's stack.
+    """
+
+    handles: dict[str, int]
+    files: dict[bytes, bytes]
+    devices: list[Device] | None
+
+
+class Provisioning:
+    """Everything that is handed out. One for the daemon, used from the event loop's thread."""
+
+    def __init__(
+        self,
+        loopbacks: LoopbackNetworks,
+        networks: PrivateNetworks,
+        ranges: Ranges,
+        paths: UserPaths,
+    ) -> None:
+        self._loopbacks = loopbacks
+        self.networks = networks
+        self._ranges = ranges
+        self._paths = paths
+        self._bases: dict[str, int] = {}
+        self._networked: set[str] = set()
+        self._has_networks = False
+
+    def check(self, spec: Mapping[str, Any]) -> None:
+        """Whether this host can provide it. Makes nothing; may block. Raises Refusal."""
+        if spec["network"] == "private":
+            _check_egress(spec["net"]["allow_egress"])
+            self._check_network()
+        sandbox = spec["sandbox"]
+        lists_devices = sandbox["devices"] and _ALL_DEVICES not in sandbox["devices"]
+        if lists_devices and (why := device_filter.available()):
+            remedy = "use a kernel with CONFIG_CGROUP_BPF, or --devices all"
+            raise _unavailable("sandbox.devices", why, remedy)
+        if sandbox["userns"] and (why := user_namespaces.why_unavailable()):
+            raise _unavailable("sandbox.userns", why, "sysctl user.max_user_namespaces=4096")
+        _check_filter(sandbox)
+
+    def _check_network(self) -> None:
+        """Tried out once: what a host could do it can do again, or the launch says why not."""
+        if not self._has_networks:
+            if missing := self.networks.unavailable():
+                raise _unavailable("network", *missing)
+            self._has_networks = True
+
+    async def provide(self, job_id: str, spec: Mapping[str, Any], opened: ExitStack) -> Provisions:
+        """What a launch needs. Raises OSError, LookupError, LimitUnavailable, Refusal."""
+        handles: dict[str, int] = {}
+        files: dict[bytes, bytes] = {}
+        for name, fd in self._user_namespace(job_id, spec).items():
+            handles[name] = fd
+            opened.callback(os.close, fd)
+        if (program := _program(spec)) is not None:
+            handles["seccomp"] = _sealed(program)
+            opened.callback(os.close, handles["seccomp"])
+        network, files = await self._network(job_id, spec)
+        if network is not None:
+            handles["network"] = network
+            opened.callback(os.close, network)
+        return Provisions(handles, files, await self._devices(spec))
+
+    async def release(self, job_id: str) -> None:
+        """Take everything back that outlives a launch. Repeating it is harmless."""
+        base = self._bases.pop(job_id, None)
+        if base is not None:
+            self._ranges.release(base)
+        if job_id in self._networked:
+            self._networked.discard(job_id)
+            await self.networks.release(job_id)
+
+    async def recover(self, launched: Sequence[Job], tree: CgroupTree) -> list[str]:
+        """After a restart: what the jobs that were under way have stays theirs.
+
+        What is worth a line in the log, in sentences.
+        """
+        networks = {}
+        for job in launched:
+            try:
+                spec = stored.spec(job)
+            except RecordError:
+                # It is reported where it is settled.
+                continue
+            if spec["network"] == "private":
+                networks[job.id] = wanted_network(spec)
+            if spec["sandbox"]["userns"]:
+                self._recover_range(job.id, tree)
+        self._networked.update(networks)
+        try:
+            return await self.networks.recover(networks)
+        except OSError as error:
+            return [f"the private networks of running jobs are left as they are: {error}"]
+
+    def _recover_range(self, job_id: str, tree: CgroupTree) -> None:
+        """By the ids that its processes have: nobody else's can be in its range."""
+        cgroup = tree.job(job_id)
+        for pid in [] if cgroup is None else cgroup.payload_pids():
+            base = user_namespaces.base_of_process(pid)
+            if base is not None:
+                self._bases[job_id] = base
+                self._ranges.recover([base])
+                return
+
+    async def set_bandwidth(
+        self, job_id: str, egress_bits: int | None, ingress_bits: int | None
+    ) -> None:
+        """Change the limits of a job's private network. Raises OSError."""
+        await self.networks.set_bandwidth(job_id, egress_bits, ingress_bits)
+
+    def _user_namespace(self, job_id: str, spec: Mapping[str, Any]) -> dict[str, int]:
+        if not spec["sandbox"]["userns"]:
+            return {}
+        base = self._bases.setdefault(job_id, self._ranges.take())
+        own = user_namespaces.make(*user_namespaces.maps_of_range(base))
+        try:
+            idmap = user_namespaces.make(*user_namespaces.idmap_for(spec["uid"], spec["gid"], base))
+        except BaseException:
+            os.close(own)
+            raise
+        return {"userns": own, "idmap": idmap}
+
+    async def _network(
+        self, job_id: str, spec: Mapping[str, Any]
+    ) -> tuple[int | None, dict[bytes, bytes]]:
+        if spec["network"] == "host":
+            return None, {}
+        if spec["network"] == "none":
+            return await self._loopbacks.acquire(), {}
+        self._networked.add(job_id)
+        lease = await self.networks.acquire(job_id, wanted_network(spec))
+        return lease.fd, lease.files
+
+    async def _devices(self, spec: Mapping[str, Any]) -> list[Device] | None:
+        asked = spec["sandbox"]["devices"]
+        if _ALL_DEVICES in asked:
+            return None
+        return await self._paths.find_allowed_devices(dict(spec))
+
+
+def wanted_network(spec: Mapping[str, Any]) -> WantedNetwork:
+    """A private network as `isolation.private_network` takes it."""
+    net, limits = spec["net"], spec["limits"]
+    name = None if net["name"] is None else f"{spec['uid']}/{net['name']}"
+    return WantedNetwork(
+        name=name,
+        publish=tuple(Publish(*entry) for entry in net["publish"]),
+        allow_egress=None if net["allow_egress"] is None else tuple(net["allow_egress"]),
+        egress_bits=limits.get("net_egress_bits_per_second"),
+        ingress_bits=limits.get("net_ingress_bits_per_second"),
+        hostname=spec["sandbox"]["hostname"],
+    )
+
+
+def _check_egress(targets: list[str] | None) -> None:
+    for index, text in enumerate(targets or ()):
+        try:
+            parse_egress(text)
+        except ValueError as error:
+            raise Refusal(
+                "invalid-argument",
+                field=f"net.allow_egress[{index}]",
+                given=shown(text),
+                allowed=str(error),
+            ) from None
+
+
+def _check_filter(sandbox: Mapping[str, Any]) -> None:
+    try:
+        _program({"sandbox": sandbox, "uid": 0})
+    except LimitUnavailable as error:
+        raise Refusal("limit-unavailable", field="sandbox.seccomp", detail=str(error)) from None
+
+
+def _program(spec: Mapping[str, Any]) -> bytes | None:
+    sandbox = spec["sandbox"]
+    if sandbox["seccomp_program"] is not None:
+        program: bytes = sandbox["seccomp_program"]
+        return program
+    if sandbox["seccomp"] == b"none":
+        return None
+    capabilities = of_job(spec["uid"], sandbox["capabilities"], in_userns=sandbox["userns"])
+    return seccomp_profiles.program(
+        sandbox["seccomp"].decode("ascii"),
+        capabilities=capabilities,
+        report=sandbox["report_denied"],
+    )
+
+
+def _sealed(program: bytes) -> int:
+    """A file in memory that nobody can change: the monitor and the payload read it."""
+    fd = os.memfd_create("runnerd-seccomp", os.MFD_CLOEXEC)
+    os.write(fd, program)
+    return fd
+
+
+def _unavailable(field: str, why: str, remedy: str) -> Refusal:
+    return Refusal("limit-unavailable", field=field, detail=f"{why}; {remedy}.")

@@ -1,0 +1,101 @@
+"""After a restart: finds out what became of the jobs that were under way, and goes on.
+
+The verdicts are `runner.reconcile`'s. A launch whose outcome is not known is settled in the
+same way.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from runner.lifecycle import State
+from runner.reconcile import Facts, Verdict, examine, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.ending import Ending
+    from runner.pausing import Pausing
+    from runner.realm import Realm
+    from runner.rows import Job
+    from runner.running import Running
+    from runner.updating import Updating
+
+_logger: Final = logging.getLogger(__name__)
+
+
+class Restart:
+    """Settles jobs. `on_room` is called when one is queued again."""
+
+    def __init__(
+        self,
+        realm: Realm,
+        ending: Ending,
+        pausing: Pausing,
+        updating: Updating,
+        running: Running,
+        on_room: Callable[[], None],
+    ) -> None:
+        self._store, self._directories, self._tree = realm.store, realm.directories, realm.tree
+        self._changes = realm.changes
+        self._work = realm.work
+        self._ending = ending
+        self._pausing = pausing
+        self._updating = updating
+        self._running = running
+        self._on_room = on_room
+
+    async def reconcile(self) -> None:
+        """Settle every job that was under way."""
+        await self._ending.finish_removals()
+        for job in self._store.launched():
+            await self.settle(job)
+        await self._report_strangers()
+
+    async def settle(self, job: Job, *, may_requeue: bool = True) -> None:
+        """Find out where a job is that was starting, running or paused, and go on from there."""
+        facts = await self._work.patiently(examine, job, self._tree, self._directories)
+        verdict = judge(job.state, facts)
+        _logger.info("job %s was %s: %s", job.id, job.state.value, verdict.value)
+        if verdict is Verdict.WATCH:
+            await self._adopt(job, facts)
+            return
+        if facts.pidfd is not None:
+            os.close(facts.pidfd)
+        if verdict is Verdict.FINISH:
+            await self._ending.finish(job.id)
+        elif verdict is Verdict.LOST or not may_requeue:
+            why = facts.damage or "its monitor is gone and left no record"
+            await self._ending.lose(job.id, why)
+        else:
+            await self._ending.clean_up(job.id)
+            now = time.time_ns()
+            await self._work.surely(lambda: self._store.mark_requeued(job.id, now, "it never ran"))
+            self._changes.announce(job.id)
+            self._on_room()
+
+    async def _adopt(self, job: Job, facts: Facts) -> None:
+        assert facts.pidfd is not None  # noqa: S101 - what the verdict says
+        assert facts.pid is not None  # noqa: S101
+        if job.state is State.STARTING:
+            await self._running.begin(job.id, facts.pid, facts.pidfd, None)
+            return
+        self._running.watch(job.id, facts.pidfd)
+        await self._work.surely(lambda: self._pausing.settle(job, frozen=facts.frozen))
+        await self._updating.settle(job.id)
+
+    async def _report_strangers(self) -> None:
+        """Cgroups of no running job: those of ended jobs go, a stranger's when it is empty."""
+        for job_id in await self._work.blocking(self._tree.jobs):
+            if job_id in self._running:
+                continue
+            cgroup = self._tree.job(job_id)
+            is_known = self._store.get(job_id) is not None
+            if cgroup is not None and not is_known and cgroup.populated():
+                _logger.warning("the cgroup of job %s, which is not in the store, has processes; "
+                                "left alone: end them by its cgroup.kill", job_id)  # fmt: skip
+            else:
+                await self._ending.clean_up(job_id)

@@ -1,0 +1,58 @@
+"""The jobs that have a monitor: watched by pidfd, which tells when one is gone.
+
+pidfd_open(2). What comes after that end is `runner.ending`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.realm import Realm
+
+_logger: Final = logging.getLogger(__name__)
+
+
+class Running:
+    """Who is watched. `on_end` gets the id of a job whose monitor is gone."""
+
+    def __init__(self, realm: Realm, on_end: Callable[[str], None]) -> None:
+        self._realm = realm
+        self._on_end = on_end
+        self._pidfds: dict[str, int] = {}
+
+    def __contains__(self, job_id: object) -> bool:
+        """Whether the job has a monitor that we watch."""
+        return job_id in self._pidfds
+
+    async def begin(self, job_id: str, pid: int, pidfd: int, limits: bytes | None) -> None:
+        """Commit that a job runs, and watch it. Takes over the pidfd."""
+        store, now = self._realm.store, time.time_ns()
+        await self._realm.work.surely(lambda: store.mark_running(job_id, pid, now, limits))
+        _logger.info("job %s running, monitor pid %d", job_id, pid)
+        self.watch(job_id, pidfd)
+        self._realm.changes.announce(job_id)
+
+    def watch(self, job_id: str, pidfd: int) -> None:
+        """Wait for the monitor's end. Takes over the pidfd."""
+        self._pidfds[job_id] = pidfd
+        self._realm.work.loop.add_reader(pidfd, self._ended, job_id)
+
+    def close(self) -> None:
+        """Let go of every job; they go on."""
+        for job_id in list(self._pidfds):
+            self._forget(job_id)
+
+    def _ended(self, job_id: str) -> None:
+        self._forget(job_id)
+        self._on_end(job_id)
+
+    def _forget(self, job_id: str) -> None:
+        pidfd = self._pidfds.pop(job_id)
+        self._realm.work.loop.remove_reader(pidfd)
+        os.close(pidfd)

@@ -1,0 +1,112 @@
+"""The store's one file: made private, set up, kept from failing on a full disk; its errors.
+
+What is in it is `runner.store`'s, how it came to its schema `runner.migrations`'.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import stat
+from typing import TYPE_CHECKING, Final
+
+from runner.migrations import SchemaError, migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_logger: Final = logging.getLogger(__name__)
+
+_SETTINGS: Final = (
+    # Milliseconds. Somebody who looks into the file with sqlite3(1) may hold a lock, and this
+    # waits in everybody's loop: what fails is tried again, or refused.
+    "PRAGMA busy_timeout = 100",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+)
+# Some hundred commits.
+_RESERVE_BYTES: Final = 1024 * 1024
+# By the beginning of SQLite's name for the error.
+_REMEDIES: Final = {
+    "SQLITE_NOTADB": "Move it aside with its -wal and -shm, and put back a copy; without one "
+    "runnerd starts empty and knows no earlier job",
+    "SQLITE_CORRUPT": "Move it aside with its -wal and -shm, and put back a copy; without one "
+    "runnerd starts empty and knows no earlier job",
+    "SQLITE_BUSY": "Another program has it open and locked; end that one",
+    "SQLITE_FULL": "Make room on its file system",
+    "SQLITE_READONLY": "Make the file, its directory and its file system writable",
+}
+
+
+class StoreError(Exception):
+    """The store cannot be read or written. The text names the file and what to do."""
+
+
+def make_private(path: str) -> None:
+    """Make the file when it is not there. Its log and index get its mode from SQLite."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be opened: {error.strerror}") from None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise StoreError(f"{path}: not a regular file")
+        os.fchmod(fd, 0o600)
+    finally:
+        os.close(fd)
+
+
+def set_up(db: sqlite3.Connection, path: str) -> None:
+    """Settings, schema, room. Raises StoreError."""
+    with described(path):
+        for setting in _SETTINGS:
+            db.execute(setting)
+        _check_wal(db, path)
+        try:
+            migrate(db)
+        except SchemaError as error:
+            raise StoreError(f"{path}: {error}") from None
+    _reserve_room(db, path)
+
+
+def _reserve_room(db: sqlite3.Connection, path: str) -> None:
+    """Make the files larger than they need be, so that a full disk does not stop the store.
+
+    The end of a job, and the removal of jobs that makes room, are stored in pages that are
+    there already: free ones of the database, and those of the write-ahead log, which SQLite
+    writes over from its beginning after a checkpoint (sqlite.org/wal.html).
+    """
+    try:
+        db.execute("CREATE TABLE reserve (room BLOB)")
+        db.execute("INSERT INTO reserve VALUES (zeroblob(?))", (_RESERVE_BYTES,))
+        db.execute("DROP TABLE reserve")
+        db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+    except sqlite3.Error as error:
+        _logger.warning("%s: no room can be kept back for a full disk: %s", path, error)
+        with contextlib.suppress(sqlite3.Error):
+            db.execute("DROP TABLE IF EXISTS reserve")
+
+
+def _check_wal(db: sqlite3.Connection, path: str) -> None:
+    # SQLite answers with the mode it stays in where a file system has no shared memory.
+    (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise StoreError(
+            f"{path}: this file system cannot hold a write-ahead log (SQLite stays in mode "
+            f"{mode}); put the state directory on a local one"
+        )
+
+
+@contextlib.contextmanager
+def described(path: str) -> Iterator[None]:
+    """Turn the errors of SQLite into ours: what, where, what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+        remedies = [text for start, text in _REMEDIES.items() if name.startswith(start)]
+        message = ". ".join([f"{path}: {error} ({name})", *remedies])
+        raise StoreError(message) from error

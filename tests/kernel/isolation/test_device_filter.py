@@ -1,0 +1,121 @@
+"""Device filters on the kernel's own cgroups: a node opens where the list says so, and only there."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from isolation import device_filter
+from isolation.device_filter import Device
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from isolation.cgroups import JobCgroup
+
+    Spawn = Callable[[str, str], subprocess.Popen[bytes]]
+
+ZERO, MEM, KMSG = (1, 5), (1, 1), (1, 11)
+
+
+@pytest.fixture(autouse=True)
+def no_program_is_kept(nothing_is_left: None) -> Iterator[None]:
+    yield
+    device_filter.forget_programs()
+
+
+@pytest.fixture
+def nodes() -> Iterator[str]:
+    """A file system of the test's own with nodes that anybody may open."""
+    place = "/run/test-nodes"
+    os.mkdir(place)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
+    for name, kind, (major, minor) in (
+        ("zero", stat.S_IFCHR, ZERO), ("kmsg", stat.S_IFCHR, KMSG), ("disk", stat.S_IFBLK, (98, 0)),
+    ):  # fmt: skip
+        os.mknod(f"{place}/{name}", kind | 0o666, os.makedev(major, minor))
+        os.chmod(f"{place}/{name}", 0o666)
+    yield place
+    subprocess.run(["umount", place], check=True)
+    os.rmdir(place)
+
+
+def attach(path: str, devices: Sequence[Device] = ()) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        device_filter.attach(fd, devices)
+    finally:
+        os.close(fd)
+
+
+def outcome(spawn: Spawn, group: str, script: str) -> list[str]:
+    """Each line of the script by itself: ok, or refused."""
+    tried = "; ".join(f"({line}) 2>/dev/null && echo ok || echo refused" for line in script.split("\n"))
+    child = spawn(group, tried)
+    assert child.stdout is not None
+    return child.stdout.read().decode().split()
+
+
+def test_it_can_be_had_here() -> None:
+    assert device_filter.available() is None
+
+
+def test_usual_devices_open_and_others_do_not_whatever_their_mode(
+    job: JobCgroup, spawn: Spawn, nodes: str
+) -> None:
+    script = f"head -c1 {nodes}/zero\nhead -c1 {nodes}/kmsg\nhead -c1 {nodes}/disk\necho > /dev/null"
+    assert outcome(spawn, job.payload_path, script) == ["ok", "ok", "ok", "ok"]
+    attach(job.payload_path)
+    assert outcome(spawn, job.payload_path, script) == ["ok", "refused", "refused", "ok"]
+
+
+def test_nobody_makes_nodes_but_files_pipes_and_sockets(job: JobCgroup, spawn: Spawn, nodes: str) -> None:
+    attach(job.payload_path)
+    script = (
+        f"mknod {nodes}/a c 1 5\nmknod {nodes}/b b 98 0\nmknod {nodes}/c p\necho > {nodes}/d\n"
+        f"cp -a {nodes}/disk {nodes}/e"
+    )
+    assert outcome(spawn, job.payload_path, script) == ["refused", "refused", "ok", "ok", "refused"]
+
+
+def test_what_is_added_opens_as_far_as_it_says(job: JobCgroup, spawn: Spawn, nodes: str) -> None:
+    attach(job.payload_path, [Device("b", 98, 0, "r")])
+    script = f"head -c1 {nodes}/disk\n: >> {nodes}/disk\nhead -c1 {nodes}/kmsg"
+    assert outcome(spawn, job.payload_path, script) == ["ok", "refused", "refused"]
+
+
+def test_it_holds_below_and_cannot_be_widened_there(job: JobCgroup, spawn: Spawn, nodes: str) -> None:
+    attach(job.path)
+    attach(job.payload_path, [Device("b", 98, 0, "rw")])
+    assert outcome(spawn, job.payload_path, f"head -c1 {nodes}/disk") == ["refused"]
+
+
+def test_the_hosts_processes_are_not_held(job: JobCgroup, nodes: str) -> None:
+    attach(job.payload_path)
+    with open(f"{nodes}/disk", "rb") as disk:
+        assert disk.read(1)
+
+
+def test_removing_a_file_of_an_overlay_still_works(
+    job: JobCgroup, spawn: Spawn, nodes: str, tmp_path: Path
+) -> None:
+    """The kernel marks it by a device node 0:0, which it makes itself."""
+    for name in ("lower", "upper", "work", "merged"):
+        os.mkdir(f"{nodes}/{name}")
+    for name in ("a", "b"):
+        with open(f"{nodes}/lower/{name}", "w", encoding="ascii"):
+            pass
+    options = f"lowerdir={nodes}/lower,upperdir={nodes}/upper,workdir={nodes}/work"
+    subprocess.run(["mount", "-t", "overlay", "o", f"{nodes}/merged", "-o", options], check=True)
+    attach(job.payload_path)
+    try:
+        script = f"rm {nodes}/merged/a\nmv {nodes}/merged/b {nodes}/merged/c"
+        assert outcome(spawn, job.payload_path, script) == ["ok", "ok"]
+        assert os.listdir(f"{nodes}/merged") == ["c"]
+    finally:
+        subprocess.run(["umount", f"{nodes}/merged"], check=True)

@@ -1,0 +1,340 @@
+"""Limits measured: what a job really gets against what it was promised, by the kernel's counters.
+
+Rates are taken over the job's own wall time, long enough that the first slices, which the
+kernel gives away whole, count for little. The guest shares its machine: it may be late, and
+a job may get less than it may have, so time is measured inside and never assumed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.kernel import inside, stacks
+from tests.kernel.harness import STATE, wait_until
+from tests.kernel.hostile import no_defect_in_the_log  # noqa: F401 - used by every test here
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from client.records import IoLimit, Limits
+    from tests.kernel.harness import Daemon
+
+MIB = 1024 * 1024
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+# Each prints its rate a second, of the part that comes after a second of warming up.
+CPU = """
+import json, time
+def used():
+    return time.process_time()
+end = time.monotonic() + 0.5
+while time.monotonic() < end: pass
+began, cpu = time.monotonic(), used()
+while time.monotonic() < began + 4: pass
+print(json.dumps((used() - cpu) / (time.monotonic() - began)))
+"""
+# Moves `count` blocks of `size` bytes, and measures those after the first quarter.
+IO = """
+import json, mmap, os, sys, time
+how, path, size, count = {how!r}, {path!r}, {size}, {count}
+block = mmap.mmap(-1, size)
+direct = os.O_DIRECT if "direct" in how else 0
+if "write" in how:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | direct, 0o644)
+    step = lambda at: (os.pwrite(fd, block, at * size), "sync" in how and os.fdatasync(fd))
+else:
+    fd = os.open(path, os.O_RDONLY | direct)
+    step = lambda at: os.preadv(fd, [block], at * size)
+began = time.monotonic()
+for at in range(count):
+    if at == count // 4: began = time.monotonic()
+    step(at)
+print(json.dumps((count - count // 4) / (time.monotonic() - began)))
+"""
+
+
+@contextmanager
+def directory_on_disk(owner: int) -> Iterator[str]:
+    """A directory of a user's on the guest's ext4 disk."""
+    path = f"{STATE}/of-a-user"
+    os.mkdir(path)
+    os.chown(path, owner, owner)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def measured(daemon: Daemon, program: str, limits: Limits) -> float:
+    """What a program that runs under these limits says of itself."""
+    found: Any = inside.ask_python(daemon, program, limits=limits)
+    return float(found)
+
+
+# CPU
+
+
+@pytest.mark.parametrize("millicpus", [100, 250, 600])
+def test_a_busy_job_gets_its_share_of_a_cpu_within_a_tenth(daemon: Daemon, millicpus: int) -> None:
+    share = measured(daemon, CPU, {"cpu_max_millicpus": millicpus})
+    assert share == pytest.approx(millicpus / 1000, rel=0.1)
+
+
+def test_the_share_is_of_the_whole_job_however_many_processes_it_has(daemon: Daemon) -> None:
+    script = "for i in 1 2 3 4; do (while :; do :; done) & done; sleep 5; kill 0"
+    ended = inside.run_shell(daemon, script, limits={"cpu_max_millicpus": 300})
+    wall, cpu = ended.result["wall_ns"] or 0, ended.result["cpu_usec"] or 0
+    assert wall > 4e9
+    assert cpu * 1000 / wall == pytest.approx(0.3, rel=0.1)
+
+
+def test_a_job_that_is_idle_waits_for_one_that_is_not(daemon: Daemon) -> None:
+    busy = "import os, time\nend = time.monotonic() + 4\nwhile time.monotonic() < end: pass"
+    with daemon.client() as client:
+        idle = inside.submit(client, *inside.python(busy), limits={"cpu_idle": True})
+        heavy = inside.submit(client, *inside.python(busy), limits={"cpu_weight": 1000})
+        used = {}
+        for job in (idle, heavy):
+            result = client.wait(job)["result"]
+            assert result is not None
+            used[job] = result["cpu_usec"] or 0
+    assert used[idle] * 5 < used[heavy]
+
+
+def test_cpu_time_is_shared_by_weight(daemon: Daemon) -> None:
+    busy = "import time\nend = time.monotonic() + 5\nwhile time.monotonic() < end: pass"
+    with daemon.client() as client:
+        jobs = [
+            inside.submit(client, *inside.python(busy), limits={"cpu_weight": weight})
+            for weight in (100, 300)
+        ]
+        results = [client.wait(job)["result"] for job in jobs]
+    low, high = ((result or {})["cpu_usec"] or 0 for result in results)
+    # Not of the beginning and the end, when one of them is alone.
+    assert 2 < high / low < 4
+
+
+# IO
+
+
+RATE = 2 * MIB
+
+
+@pytest.mark.parametrize(
+    "how", ["write direct", "write sync", "read direct", "read"], ids=lambda how: how
+)
+def test_bytes_are_held_to_their_rate_within_a_tenth(
+    daemon: Daemon, users: dict[str, int], how: str
+) -> None:
+    with directory_on_disk(users["alice"]) as place:
+        assert rate_of(daemon, place, how) == pytest.approx(RATE, rel=0.1)
+
+
+def rate_of(daemon: Daemon, place: str, how: str) -> float:
+    """The bytes a second of a job under RATE in a directory, in blocks of 256 KiB."""
+    path, size, count = f"{place}/file", 256 * 1024, 40
+    if how.startswith("read"):
+        with open(path, "wb") as file:
+            file.write(os.urandom(size * count))
+        os.chmod(path, 0o644)
+        inside.on_host("sync")
+        stacks.write("/proc/sys/vm/drop_caches", "3")
+    io: list[IoLimit] = [
+        {"path": place, "write_bytes_per_second": RATE, "read_bytes_per_second": RATE}
+    ]
+    # Read ahead: what is read by the page cache comes in pieces of its own size.
+    program = IO.format(how=how, path=path, size=size, count=count)
+    return measured(daemon, program, {"io": io}) * size
+
+
+def test_what_is_written_to_the_cache_reaches_the_disk_at_the_rate(
+    daemon: Daemon, users: dict[str, int]
+) -> None:
+    # One fsync at the end: the kernel writes pages out in whose name they were made dirty.
+    program = """
+import os, sys
+fd = os.open(sys.argv[-1] if len(sys.argv) > 1 else PATH, os.O_WRONLY | os.O_CREAT, 0o644)
+for at in range(10): os.write(fd, bytes(1 << 20))
+os.fsync(fd)
+"""
+    with directory_on_disk(users["alice"]) as place:
+        io: list[IoLimit] = [{"path": place, "write_bytes_per_second": RATE}]
+        ended = inside.run_python(
+            daemon, f"PATH = {place + '/cached'!r}\n{program}", limits={"io": io}
+        )
+    assert ended.result["exit_status"] == 0, ended.text
+    written, wall = ended.result["io_write_bytes"] or 0, ended.result["wall_ns"] or 0
+    assert written >= 10 * MIB
+    assert written * 1e9 / wall == pytest.approx(RATE, rel=0.1)
+
+
+@pytest.mark.parametrize("how", ["write direct", "read direct"])
+def test_operations_are_held_to_their_rate_within_a_tenth(
+    daemon: Daemon, users: dict[str, int], how: str
+) -> None:
+    count, rate = 300, 60
+    with directory_on_disk(users["alice"]) as place:
+        path = f"{place}/file"
+        with open(path, "wb") as file:
+            file.write(os.urandom(4096 * count))
+        os.chown(path, users["alice"], users["alice"])
+        inside.on_host("sync")
+        io: list[IoLimit] = [
+            {
+                "path": place,
+                "read_operations_per_second": rate,
+                "write_operations_per_second": rate,
+            }
+        ]
+        program = IO.format(how=how, path=path, size=4096, count=count)
+        found = measured(daemon, program, {"io": io})
+    assert found == pytest.approx(rate, rel=0.1)
+
+
+@pytest.mark.parametrize("how", ["write direct", "write sync", "read direct"])
+@pytest.mark.parametrize("stack", stacks.STACKS)
+def test_devices_upon_devices_are_held_to_the_same_rate(
+    daemon: Daemon, users: dict[str, int], stack: str, how: str
+) -> None:
+    with stacks.STACKS[stack](STATE) as device:
+        with stacks.mounted(device, users["alice"]) as place:
+            assert rate_of(daemon, place, how) == pytest.approx(RATE, rel=0.1)
+
+
+def test_the_devices_of_a_path_are_shown(daemon: Daemon, users: dict[str, int]) -> None:
+    with stacks.linear(STATE) as device, stacks.mounted(device, users["alice"]) as place:
+        io: list[IoLimit] = [
+            {"path": place, "write_bytes_per_second": RATE, "read_operations_per_second": 50}
+        ]
+        ended = inside.run(daemon, "true", limits={"io": io})
+        assert ended.status["limits"]["io"] == [
+            {
+                "path": place,
+                "devices": [stacks.number_of(device)],
+                "read_bytes_per_second": None,
+                "write_bytes_per_second": RATE,
+                "read_operations_per_second": 50,
+                "write_operations_per_second": None,
+            }
+        ]
+
+
+# Memory
+
+
+# Grows in pages up to so many bytes of its cgroup's, then says what it has.
+GROW = """
+import json, mmap, os
+current = lambda: int(open(GROUP + "/memory.current").read())
+data = mmap.mmap(-1, 256 << 20)
+data.madvise(mmap.MADV_NOHUGEPAGE) if hasattr(mmap, "MADV_NOHUGEPAGE") else None
+at = 0
+while current() < UP_TO:
+    for _ in range(STEP):
+        data[at] = 1
+        at += mmap.PAGESIZE
+print(json.dumps(current()), flush=True)
+"""
+
+
+def grow(group: str, up_to: int, step: int = 1) -> str:
+    return f"GROUP, UP_TO, STEP = {group!r}, {up_to}, {step}\n{GROW}"
+
+
+def test_memory_is_limited_in_whole_pages(daemon: Daemon) -> None:
+    with daemon.client() as client:
+        job = inside.submit(
+            client, "sleep", "1000", limits={"memory_max_bytes": 64 * MIB + 3 * PAGE + 1}
+        )
+        inside.wait_for_command(daemon, job, "sleep")
+        with open(f"{inside.payload_cgroup(daemon, job)}/memory.max", encoding="ascii") as file:
+            assert int(file.read()) == 64 * MIB + 3 * PAGE
+        assert client.status(job)["limits"]["memory_max_bytes"] == 64 * MIB + 3 * PAGE
+
+
+def test_a_job_may_use_its_memory_to_the_last_pages_and_not_one_more(daemon: Daemon) -> None:
+    limit = 48 * MIB
+    # What the kernel takes ahead for each CPU: 64 pages (mm/memcontrol.c, MEMCG_CHARGE_BATCH).
+    slack = 64 * PAGE * (os.cpu_count() or 1)
+    program = f"""
+import mmap, sys
+data = mmap.mmap(-1, 256 << 20)
+peak = lambda: int(open("/proc/self/statm").read().split()[1]) * mmap.PAGESIZE
+for at in range(0, int(sys.stdin.readline() or 0) if False else SIZE, mmap.PAGESIZE):
+    data[at] = 1
+print(peak(), flush=True)
+"""
+    # How much a job has before it takes anything itself.
+    base = inside.run_python(
+        daemon, f"SIZE = 0\n{program}", limits={"memory_max_bytes": limit}
+    ).result["memory_peak_bytes"]
+    assert base is not None
+    room = (limit - base - slack - MIB) // PAGE * PAGE
+    fits = inside.run_python(daemon, f"SIZE = {room}\n{program}", limits={"memory_max_bytes": limit})
+    assert (fits.result["reason"], fits.result["exit_status"]) == ("exit", 0), fits.text
+    assert limit - 3 * MIB < (fits.result["memory_peak_bytes"] or 0) <= limit
+    over = inside.run_python(
+        daemon, f"SIZE = {limit}\n{program}", limits={"memory_max_bytes": limit}
+    )
+    assert (over.result["reason"], over.stdout) == ("oom", b"")
+    assert limit - slack <= (over.result["memory_peak_bytes"] or 0) <= limit
+
+
+def test_a_job_may_survive_its_hungriest_process(daemon: Daemon) -> None:
+    hog = " ".join(f"'{word}'" for word in inside.python("x = bytearray(100 << 20)"))
+    script = f"{hog}; echo $?"
+    limits: Limits = {"memory_max_bytes": 32 * MIB, "oom_policy": "continue"}
+    ended = inside.run_shell(daemon, script, limits=limits)
+    assert (ended.stdout, ended.result["reason"]) == (b"137\n", "exit")
+    assert ended.result["oom_kills"] == 1
+    assert ended.status["limits"]["oom_policy"] == "continue"
+
+
+def test_above_memory_high_a_job_is_slowed_down_and_not_killed(daemon: Daemon) -> None:
+    program = "x = bytearray(24 << 20); print(len(x))"
+    limits: Limits = {"memory_high_bytes": 20 * MIB, "memory_max_bytes": 64 * MIB}
+    ended = inside.run_python(daemon, program, limits=limits)
+    assert (ended.stdout, ended.result["reason"]) == (b"25165824\n", "exit")
+    assert ended.status["limits"]["memory_high_bytes"] == 20 * MIB
+
+
+# Processes
+
+
+@pytest.mark.parametrize("most", [1, 2, 7])
+def test_a_job_has_exactly_so_many_processes_and_threads(daemon: Daemon, most: int) -> None:
+    program = """
+import json, os, signal
+children = []
+try:
+    while len(children) < 20:
+        child = os.fork()
+        if not child: signal.pause()
+        children.append(child)
+except OSError as error:
+    print(json.dumps([1 + len(children), error.errno]))
+for child in children: os.kill(child, signal.SIGKILL)
+"""
+    ended = inside.run_python(daemon, program, limits={"pids_max": most})
+    assert json.loads(ended.stdout) == [most, 11]
+    assert (ended.result["pids_peak"], ended.result["pids_max_hits"]) == (most, 1)
+
+
+# CPUs
+
+
+def test_a_job_sees_and_uses_only_the_cpus_of_its_set(daemon: Daemon) -> None:
+    program = "import json, os; print(json.dumps(sorted(os.sched_getaffinity(0))))"
+    last = max(os.sched_getaffinity(0))
+    limits: Limits = {"cpu_set": str(last)}
+    assert inside.ask_python(daemon, program, limits=limits) == [last]
+    with daemon.client() as client:
+        job = inside.submit(client, "sleep", "1000", limits=limits)
+        wait_until(lambda: client.status(job)["state"] == "running")
+        assert client.status(job)["limits"]["cpu_set"] == str(last)
