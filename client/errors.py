@@ -117,6 +117,7 @@ _PROSE: Final = {
 
 _NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
 _RANGE: Final = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,9})?) to ([0-9]{1,20})")
+_MOST: Final = re.compile(r"^(at most \S+, )([0-9]{1,19})$")
 _LEAST: Final = re.compile(r"(at least|more than) ([0-9]{1,19}(?:\.[0-9]{1,9})?)(, .*)")
 # "[...]" is a key of a map that the daemon does not tell.
 _INDEX: Final = re.compile(r"\[(?:[0-9]+|\.\.\.)\]")
@@ -150,7 +151,7 @@ def _said(error: RequestRefused, options: Mapping[str, str]) -> tuple[str, tuple
     """What the line is about, and what it says of it."""
     reason = _reason(error)
     if error.code in _ABOUT_A_JOB:
-        subject = error.given or error.job
+        subject = error.job or error.given
         return _value(subject) if subject else "", (reason,)
     if error.code == "job-state":
         state = "" if error.detail or not error.given else f"it is {_value(error.given)}"
@@ -168,7 +169,7 @@ def _reason(error: RequestRefused) -> str:
     if error.code == "invalid-argument":
         return "" if error.allowed is not None or error.given is not None else "not valid"
     prose = _PROSE.get(error.code, f"runnerd refused it ({printable(error.code)})")
-    asked = error.given or error.job
+    asked = error.job or error.given
     if error.code == "no-such-job" and asked and len(_value(asked)) < _LEAST_ID_CHARS:
         return f"{prose} (of an id give at least {_LEAST_ID_CHARS} characters)"
     return prose
@@ -191,7 +192,8 @@ def _allowed(error: RequestRefused, options: Mapping[str, str]) -> str:
     if found := _RANGE.fullmatch(text):
         return f"{_bound(error, found[1])} to {_bound(error, found[2])}{_after(error)} allowed"
     if text.startswith("at most "):
-        return f"{text} allowed"
+        most = _MOST.sub(lambda found: f"{found[1]}{_bound(error, found[2])}", text)
+        return f"{most} allowed"
     if found := _LEAST.fullmatch(text):
         text = f"{found[1]} {_bound(error, found[2])}{_after(error)}{found[3]}"
     return text if text.startswith("it is ") else f"allowed: {text}"

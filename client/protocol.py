@@ -7,11 +7,12 @@ requests is the daemon's (`runner.messages`), so that a client needs msgpack alo
 from __future__ import annotations
 
 import struct
+from collections.abc import Sized
 from typing import Any, Final, NoReturn, TypeVar
 
 import msgpack
 
-_T = TypeVar("_T")
+_C = TypeVar("_C", bound=Sized)
 
 PROTOCOL_VERSION: Final = 1
 DEFAULT_SOCKET: Final = "/run/runnerd/runnerd.sock"
@@ -23,6 +24,9 @@ MAX_DEPTH: Final = 32
 # A request needs its root, args, argv, env, limits, up to 16 io entries, some hundred mounts.
 MAX_REQUEST_CONTAINERS: Final = 512
 MAX_ANSWER_CONTAINERS: Final = 200_000
+# On average. Without it 512 arrays of 8192 short texts, which fit in a frame, would be 200 MB.
+_ITEMS_PER_CONTAINER: Final = 32
+MAX_REQUEST_ITEMS: Final = MAX_REQUEST_CONTAINERS * _ITEMS_PER_CONTAINER
 MAX_GREETING_BYTES: Final = 4096
 MAX_REQUEST_ID: Final = 2**32 - 1
 MAX_IN_FLIGHT: Final = 64
@@ -70,17 +74,24 @@ def frame_length(header: bytes, most: int = MAX_FRAME_BYTES) -> int:
     return int(length)
 
 
-class _ContainerCount:
-    """Stops the unpacker at one array or map too many: each costs far more than its bytes."""
+class _Count:
+    """Stops the unpacker at one array, map or item too many: each costs far more than its bytes.
+
+    An array is counted when it is complete, so the last one may be one too many.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._left = most
+        self._containers = 0
+        self._items = 0
 
-    def __call__(self, container: _T) -> _T:
-        self._left -= 1
-        if self._left < 0:
+    def __call__(self, container: _C) -> _C:
+        self._containers += 1
+        self._items += len(container)
+        if self._containers > self._most:
             raise FrameError(f"more than {self._most} arrays and maps")
+        if self._items > self._most * _ITEMS_PER_CONTAINER:
+            raise FrameError(f"more than {self._most * _ITEMS_PER_CONTAINER} items")
         return container
 
 
@@ -92,7 +103,7 @@ def decode_body(
     body: bytes | bytearray | memoryview, max_containers: int = MAX_ANSWER_CONTAINERS
 ) -> Message:
     """The map that a frame's body holds. Raises FrameError for anything else."""
-    count = _ContainerCount(max_containers)
+    count = _Count(max_containers)
     try:
         message = msgpack.unpackb(
             body,

@@ -88,7 +88,7 @@ class Tmpfs(TypedDict):
 
 
 class Secret(TypedDict):
-    """A file that the job finds as /run/secrets/NAME."""
+    """A file whose content the job finds as /dev/shm/secrets/NAME."""
 
     name: str
     path: Text

@@ -47,7 +47,7 @@ class Bandwidth:
         try:
             self._change(offset, before, (egress_bits, ingress_bits))
             return self._checked(offset, (egress_bits, ingress_bits))
-        except PrivateNetworkError:
+        except (PrivateNetworkError, ValueError):
             self._change(offset, self.read(offset), before)
             raise
 

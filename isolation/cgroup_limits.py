@@ -44,7 +44,8 @@ from isolation.limit_writes import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from isolation.cgroup_nodes import Cgroup, Controller, CpuMax
+    from isolation.cgroup_kinds import CpuMax
+    from isolation.cgroup_nodes import Cgroup, Controller
     from isolation.limit_kinds import IoLimit, OomPolicy
 
 _RECLAIM_ROUNDS: Final = 5

@@ -39,6 +39,7 @@ _LINKS: Final = (
 )  # fmt: skip
 # Nodes, links and directories need no more; it is root's, so that only a job of root could fill it.
 _DEV_OPTIONS: Final = "mode=755,size=64k"
+_MOST_GROUP_BYTES: Final = 1 << 20
 _SHM: Final = "/dev/shm"  # noqa: S108 - the private one
 
 
@@ -85,7 +86,7 @@ def copy_host() -> int:
 
 def _mount_private(shm_bytes: int | None) -> None:
     if is_directory("/dev/pts"):
-        mount("devpts", "/dev/pts", "devpts", mounts.INERT & ~MountFlags.NODEV, _terminal_options())
+        mount("devpts", "/dev/pts", "devpts", mounts.INERT & ~MountFlags.NODEV, _TERMINALS)
     if is_directory(_SHM):
         mount_memory(_SHM, "1777", shm_bytes)
     if is_directory("/dev/mqueue"):
@@ -93,27 +94,25 @@ def _mount_private(shm_bytes: int | None) -> None:
         mount("mqueue", "/dev/mqueue", "mqueue", mounts.INERT)
 
 
-def _terminal_options() -> str:
+def tty_group(path: str = "/etc/group") -> int | None:
+    """The number of the group tty, read without the machinery of nsswitch(5)."""
+    try:
+        with open(path, "rb") as file:
+            text = b"\n" + file.read(_MOST_GROUP_BYTES)
+    except OSError:
+        return None
+    fields = text.partition(b"\ntty:")[2].partition(b"\n")[0].split(b":")
+    return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else None
+
+
+def _terminal_options(group: int | None) -> str:
     """A set of terminals of its own. Of the group tty where there is one: write(1), wall(1)."""
-    group = tty_group()
     suffix = "" if group is None else f",gid={group}"
     return f"newinstance,mode=620,ptmxmode=666{suffix}"
 
 
-def tty_group(path: str = "/etc/group") -> int | None:
-    """The number of the group tty, read without the machinery of nsswitch(5)."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        text = b"\n" + os.read(fd, 65536)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-    fields = text.partition(b"\ntty:")[2].partition(b"\n")[0].split(b":")
-    return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else None
+# The host's, once, when the launcher starts: asking in each job takes as long as two mounts.
+_TERMINALS: Final = _terminal_options(tty_group())
 
 
 def _add(device: Device) -> None:

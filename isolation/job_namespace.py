@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from isolation import host_network, network_links, syscalls
 from isolation.addresses import hardware_address
-from isolation.host_bridge import index_of, send, unchangeable
+from isolation.host_bridge import index_of, remedy_for, send, unchangeable
 from isolation.netlink import Netlink
 from isolation.network_errors import PrivateNetworkError, from_os_error
 from isolation.syscalls import CloneFlags
@@ -60,7 +60,8 @@ def leave_network() -> int:
         syscalls.unshare(CloneFlags.NEWNET)
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        remedy = "raise user.max_net_namespaces" if error.errno == errno.ENOSPC else ""
+        is_full = error.errno == errno.ENOSPC
+        remedy = "raise user.max_net_namespaces" if is_full else remedy_for(error.errno)
         raise from_os_error(error, "make a network namespace", remedy) from error
 
 

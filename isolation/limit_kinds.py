@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from isolation.cgroup_nodes import CpuMax
+from isolation.cgroup_kinds import CpuMax
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

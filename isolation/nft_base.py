@@ -81,14 +81,14 @@ _HOOKS: Final = {
     "input": "type filter hook input priority 0; policy accept;",
     "to_jobs": "type filter hook output priority 0; policy accept;",
 }
-_PLAIN_CHAINS: Final = ("publish", "from_job", "to_job", "to_host", "not_a_router")
+_PLAIN_CHAINS: Final = ("publish", "from_job", "to_job", "to_host", "not_a_router", "refuse")
 _MAPS: Final = {
     "networks": "type ipv4_addr : verdict;",
     "restricted": "type ipv4_addr : verdict;",
     "published": "type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service;",
     "published_everywhere": "type inet_proto . inet_service : ipv4_addr . inet_service;",
 }
-REJECT: Final = "reject with icmp type admin-prohibited"
+REFUSE: Final = "goto refuse"
 _ANY_PORT: Final = "meta l4proto { tcp, udp } th dport"
 
 
@@ -128,10 +128,14 @@ def _rules(layout: Layout) -> list[str]:
         # What is led somewhere by others, such as a container engine, they have decided.
         "not_a_router ct status dnat accept",
         "not_a_router drop",
+        # So that programs fail at once. The kernel sends few ICMP errors in a second, and
+        # fewer yet to whom it would have shown a shorter way, so TCP gets its own answer.
+        "refuse meta l4proto tcp reject with tcp reset",
+        "refuse reject with icmp type admin-prohibited",
         *_from_job_rules(bridge),
         "to_job ct status dnat accept",
         "to_job ct direction reply accept",
-        f"to_job {REJECT}",
+        f"to_job {REFUSE}",
         f"input iifname {bridge} goto to_host",
         *_to_host_rules(layout),
         # Jobs have one neighbour, the host, which must not tell them of a shorter way.
@@ -142,16 +146,16 @@ def _rules(layout: Layout) -> list[str]:
 def _nat_rules(layout: Layout) -> list[str]:
     bridge, subnet = f'"{layout.names.bridge}"', layout.subnet
     local = "fib daddr type local goto publish"
+    # Not for jobs: one that is published is not let in by its neighbours for it.
+    outside = f"iifname != {bridge} {local}"
     publish = "publish meta l4proto { tcp, udp } dnat ip to"
-    rules = [f"prerouting {rule}" for rule in (*_forwarded_names(layout), local)]
+    rules = [f"prerouting {rule}" for rule in (*_forwarded_names(layout), outside)]
     rules += [
         f"output {local}",
         f"{publish} ip daddr . meta l4proto . th dport map @published",
         f"{publish} meta l4proto . th dport map @published_everywhere",
         # A program of the host that connects to a published port of 127.0.0.1.
         f"postrouting oifname {bridge} ip saddr 127.0.0.0/8 masquerade",
-        # A job that connects to a published port, its own perhaps.
-        f"postrouting oifname {bridge} ip saddr {subnet} ct status dnat masquerade",
         f"postrouting oifname != {bridge} ip saddr {subnet} masquerade",
     ]
     if layout.forward_to is not None:
@@ -179,10 +183,9 @@ def _from_job_rules(bridge: str) -> list[str]:
         "from_job ct direction reply accept",
         f"from_job oifname {bridge} ip saddr vmap @networks",
         "from_job ip saddr vmap @restricted",
-        f"from_job oifname {bridge} ct status dnat accept",
-        f"from_job oifname {bridge} {REJECT}",
+        f"from_job oifname {bridge} {REFUSE}",
         # Where clouds hand out credentials of the machine.
-        f"from_job ip daddr 169.254.0.0/16 {REJECT}",
+        f"from_job ip daddr 169.254.0.0/16 {REFUSE}",
         "from_job accept",
     ]
 
@@ -197,4 +200,4 @@ def _to_host_rules(layout: Layout) -> list[str]:
     ]
     if layout.forward_to is not None:
         rules.append(f"ct status dnat ct original ip daddr {layout.gateway} {_ANY_PORT} 53 accept")
-    return [f"to_host {rule}" for rule in (*rules, REJECT)]
+    return [f"to_host {rule}" for rule in (*rules, REFUSE)]

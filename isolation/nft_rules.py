@@ -11,7 +11,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isolation.addresses import hardware_address
-from isolation.nft_base import REJECT, base
+from isolation.nft_base import REFUSE, base
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -147,7 +147,7 @@ def _permit(table: str, port: Port) -> list[str]:
     return [
         f"add chain {table} {chain}",
         f"flush chain {table} {chain}",
-        *(f"add rule {table} {chain} {rule}" for rule in (*rules, REJECT)),
+        *(f"add rule {table} {chain} {rule}" for rule in (*rules, REFUSE)),
     ]
 
 

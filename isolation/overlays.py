@@ -38,6 +38,8 @@ _MEMORY_MODE: Final = "755"
 # kernel, and nobody else's file must be reached by a redirect.
 _OPTIONS: Final = "index=off,metacopy=off,redirect_dir=off,xino=off"
 _STRICT: Final = ResolveFlags.IN_ROOT | ResolveFlags.NO_SYMLINKS | ResolveFlags.NO_MAGICLINKS
+# Of a file system that cannot be a layer, or lies too deep in overlays already.
+_NO_LAYER: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES, errno.ELOOP})
 _CLONE: Final = OpenTreeFlags.CLONE | OpenTreeFlags.CLOEXEC
 
 
@@ -53,22 +55,18 @@ class Stage:
     """Where the new tree is put together.
 
     `size` bounds the throw-away changes in bytes, of each tmpfs. `owner` is the job's user and
-    group outside of its user namespace. `lower_idmap_fd` shows the caller's files as the job's
-    in lower layers, `idmap_fd` in the directory for kept changes.
+    group outside of its user namespace, whose files `idmap_fd` makes of the submitter's. `keeper` is who
+    a directory for kept changes belongs to then.
     """
 
     def __init__(
-        self,
-        size: int | None,
-        owner: tuple[int, int],
-        idmap_fd: int | None,
-        lower_idmap_fd: int | None,
+        self, size: int | None, owner: tuple[int, int], idmap_fd: int | None, keeper: int
     ) -> None:
         self.size = size
+        self._keeper = keeper
         self.owner = owner
         self.device_numbers: list[int] = []
         self._idmap_fd = idmap_fd
-        self._lower_idmap_fd = lower_idmap_fd
         self._count = 0
         if not is_directory(_STAGE):
             raise NotADirectoryError(errno.ENOTDIR, "it has to be a directory", _STAGE)
@@ -91,10 +89,10 @@ class Stage:
 
         Not so where the file system cannot be mapped: there the job has the rights of others.
         """
-        if self._lower_idmap_fd is None:
+        if self._idmap_fd is None:
             return fd
         copy = open_tree(fd, _CLONE)
-        if map_if_possible(copy, self._lower_idmap_fd):
+        if map_if_possible(copy, self._idmap_fd):
             return self.attach(copy)
         os.close(copy)
         return fd
@@ -115,7 +113,6 @@ class Stage:
             mount("overlay", target, "overlay", SAFE, options)
         finally:
             upper.close()
-        self.device_numbers.append(os.stat(target).st_dev)
 
     def _upper_in_memory(self) -> Upper:
         place = os.open(self.directory(), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -135,36 +132,37 @@ class Stage:
             map_or_refuse(place, self._idmap_fd, directory.path)
         opened = _upper_of(self.attach(place), directory.path, kept=True)
         for name, fd in ((UPPER, opened.upper), (WORK, opened.work)):
-            if os.fstat(fd).st_uid != self.owner[0]:
+            if os.fstat(fd).st_uid != self._keeper:
                 path = directory.path + b"/" + name
                 raise refusal(errno.EPERM, path, "it belongs to somebody else")
         return opened
 
     def show(self, layer: Layer, root: str, upper: Upper | None) -> None:
         """Give a part of the host its place in the new tree: an overlay, or else read-only."""
-        top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            place = openat2(top, layer.point.lstrip(b"/"), os.O_PATH, _STRICT)
-        except OSError:
+        place = _open_in(root, layer.point)
+        if place is None:
             # Gone, or a link by now: then there is nothing that it could be shown on.
             return
-        finally:
-            os.close(top)
         try:
-            self._cover(layer, place, upper)
+            is_own = layer.is_directory and self._overlaid(layer, place, upper)
+            if not is_own:
+                show_read_only(layer, place)
         finally:
             os.close(place)
+        # `place` is still what the overlay covers.
+        covered = _open_in(root, layer.point) if is_own else None
+        if covered is not None:
+            self.device_numbers.append(os.fstat(covered).st_dev)
+            os.close(covered)
 
-    def _cover(self, layer: Layer, place: int, upper: Upper | None) -> None:
-        if layer.is_directory:
-            try:
-                self.overlay(self.mapped(layer.fd), f"/proc/self/fd/{place}", upper)
-            except OSError as error:
-                if error.errno not in {errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES, errno.ELOOP}:
-                    raise
-            else:
-                return
-        show_read_only(layer, place)
+    def _overlaid(self, layer: Layer, place: int, upper: Upper | None) -> bool:
+        try:
+            self.overlay(self.mapped(layer.fd), f"/proc/self/fd/{place}", upper)
+        except OSError as error:
+            if error.errno not in _NO_LAYER:
+                raise
+            return False
+        return True
 
     def enter(self, root: str) -> None:
         """Make `root` the root of everything, and let go of the host's tree."""
@@ -186,6 +184,17 @@ class Upper(NamedTuple):
         """The overlay has its own references."""
         os.close(self.upper)
         os.close(self.work)
+
+
+def _open_in(root: str, point: bytes) -> int | None:
+    """What lies at a place of the new tree, reached without a link; None when nothing does."""
+    top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return openat2(top, point.lstrip(b"/"), os.O_PATH, _STRICT)
+    except OSError:
+        return None
+    finally:
+        os.close(top)
 
 
 def _upper_of(place: int, path: bytes, *, kept: bool) -> Upper:

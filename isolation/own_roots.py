@@ -209,3 +209,4 @@ def _overlay(stage: Stage, lower: int, target: str, upper: Upper | None) -> None
         if error.errno != errno.EINVAL:
             raise
         raise refusal(errno.EINVAL, os.readlink(b"/proc/self/fd/%d" % lower), _NO_OVERLAY) from None
+    stage.device_numbers.append(os.stat(target).st_dev)

@@ -72,7 +72,8 @@ class Setup(NamedTuple):
 
     `sandbox` is that of the job's spec (`runner.spec.sandbox`), `rlimits` maps names to
     (soft, hard) with None for unlimited, `files` paths of the job's tree to contents that
-    are laid over what is there. The descriptors are those of `runner.handles`.
+    are laid over what is there, `ids` the host's ids of the root of the job's user
+    namespace. The descriptors are those of `runner.handles`.
     """
 
     network_fd: int | None
@@ -83,6 +84,7 @@ class Setup(NamedTuple):
     scratch_bytes: int | None
     rlimits: Mapping[str, Sequence[int | None]]
     files: Mapping[bytes, bytes]
+    ids: Sequence[int] | None
 
 
 class SetupFailure(NamedTuple):
@@ -149,6 +151,7 @@ def _wanted_tree(command: Command, setup: Setup) -> Wanted:
         own_network=setup.network_fd is not None,
         idmap_fd=setup.idmap_fd,
         files=setup.files,
+        ids=setup.ids,
     )
 
 

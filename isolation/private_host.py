@@ -77,7 +77,8 @@ class PrivateHost:
         self._pool = AddressPool(subnet, random.randrange(subnet.num_addresses))  # noqa: S311
         self._jobs: dict[str, _Job] = {}
         self._ports = PublishedPorts()
-        self._plan: tuple[tuple[IPv4Address, ...], IPv4Address | None] = ((), None)
+        # What the rules in the kernel say of the host's nameservers; None: never written.
+        self._plan: tuple[tuple[IPv4Address, ...], IPv4Address | None] | None = None
         self._rules = RuleTables(self._names)
         self._netlink = Netlink()
         self._bridge = HostBridge(self._names, self._netlink)
@@ -106,7 +107,8 @@ class PrivateHost:
             undo.callback(self._unplug, job_id)
             self._plug(port)
             undo.callback(self._bandwidth.forget, offset)
-            self._bandwidth.set(offset, wanted.egress_bits, wanted.ingress_bits)
+            if (wanted.egress_bits, wanted.ingress_bits) != (None, None):
+                self._bandwidth.set(offset, wanted.egress_bits, wanted.ingress_bits)
             undo.pop_all()
         return Attached(fd, address, self._pool.gateway)
 
@@ -231,6 +233,8 @@ class PrivateHost:
         is_new = self._bridge.index is None
         if is_new:
             self._bridge.make(self._pool.subnet, self._pool.gateway)
+        elif self._plan is None:
+            self._bridge.adopt()
         is_opened = self._bridge.open_uplinks()
         if is_new or is_opened or wanted != self._plan:
             self._plan = wanted
@@ -256,7 +260,7 @@ class PrivateHost:
 
     def _write_rules(self, *, anew: bool) -> None:
         """All rules, of all jobs. `anew`: none are there, or they don't matter."""
-        servers, forward_to = self._plan
+        servers, forward_to = self._plan or ((), None)
         pool, opened = self._pool, self._bridge.opened
         layout = Layout(self._names, pool.subnet, pool.gateway, servers, forward_to, opened)
         chains = set() if anew else self._rules.job_chains()

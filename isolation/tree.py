@@ -9,8 +9,9 @@ Targets in the tree are found with the job's rights (`isolation.places`). `enter
 `landlock_paths` run as the job. Nothing here forks but for a tar archive (`isolation.unpack`).
 
 User namespaces: `idmap_fd` shows the submitter's files as those of the job's root, in the
-working directory, binds and lower layers. A path of the user's own whose file system cannot
-do that is refused; layers are left as they are, with the rights that others have there.
+working directory, binds, lower layers and kept changes. A path of the user's own whose file
+system cannot do that is refused; layers are left as they are, with the rights that others
+have there. Root has no such map: a stranger's program would own all that is root's.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from isolation import confinement, dev_nodes, host_mounts, mounts
 from isolation.clones import SAFE, IdMap, clone, clone_one
 from isolation.covers import SECRETS, Bind, Cover, Covers, Hidden, Memory, normal
-from isolation.idmaps import outside
 from isolation.overlays import Stage
 from isolation.own_roots import ForeignRoot, HostOverlay, OwnRoot, overlaid_copy
 from isolation.places import Identity, Places
@@ -54,8 +54,9 @@ class Wanted(NamedTuple):
     """What the tree is to be. `sandbox` is that of `runner.spec.sandbox`.
 
     The ids are the submitter's. `scratch_bytes` bounds /tmp, /dev/shm and the changes of an
-    overlay, each. `idmap_fd` is given with a user namespace. `files` are contents over paths
-    of the tree, such as /etc/resolv.conf. `cwd` is of the host, or of the foreign root.
+    overlay, each. `files` are contents over paths of the tree, such as /etc/resolv.conf.
+    `cwd` is of the host, or of the foreign root. With a user namespace, `ids` are the host's
+    ids of its root, and `idmap_fd` shows the submitter's files as that one's (never root's).
     """
 
     sandbox: Mapping[str, Any]
@@ -67,6 +68,7 @@ class Wanted(NamedTuple):
     own_network: bool
     idmap_fd: int | None
     files: Mapping[bytes, bytes]
+    ids: Sequence[int] | None = None
 
 
 class _Source(NamedTuple):
@@ -149,7 +151,8 @@ class Tree:
 
     def _build(self) -> None:
         wanted = self._wanted
-        uid, gid, groups = outside(wanted.uid, wanted.gid, wanted.groups, wanted.idmap_fd)
+        uid, gid = wanted.ids or (wanted.uid, wanted.gid)
+        groups = () if wanted.ids else wanted.groups
         places = Places(Identity(uid, gid, groups))
         binds = self._copy_binds()
         devices = [Device(device.name, clone_one(device.fd)) for device in self._devices]
@@ -192,9 +195,8 @@ class Tree:
 
     def _enter_own_root(self, root: OwnRoot, places: Places, owner: tuple[int, int]) -> None:
         wanted = self._wanted
-        # Root's own files stay root's: a stranger's program would read /etc/shadow.
-        lower = wanted.idmap_fd if wanted.uid != 0 else None
-        stage = Stage(wanted.scratch_bytes, owner, wanted.idmap_fd, lower)
+        keeper = wanted.uid if wanted.idmap_fd is None else owner[0]
+        stage = Stage(wanted.scratch_bytes, owner, wanted.idmap_fd, keeper)
         if self._mode == "overlay" and _is_put_back(self._cwd):
             self._put_back.append((self._cwd, overlaid_copy(stage, self._cwd)))
         root.build(stage)
@@ -246,7 +248,7 @@ class Tree:
             if mounts.is_directory(path):
                 mounts.mount_memory(path, mode, sizes[path.encode()])
         if mounts.is_directory("/run/user"):
-            inside = self._wanted.uid if self._wanted.idmap_fd is None else 0
+            inside = self._wanted.uid if self._wanted.ids is None else 0
             mounts.make_runtime_directory(inside, *owner)
         for path in mounts.PRIVATE_DIRECTORIES:
             if mounts.is_directory(path):
@@ -263,7 +265,12 @@ class Tree:
     def _memory_and_hidden(self) -> list[Cover]:
         sandbox = self._wanted.sandbox
         private = self._private_sizes()
-        memory = [Memory(it[0], it[1]) for it in sandbox["tmpfs"] if normal(it[0]) not in private]
+        bound = self._wanted.scratch_bytes
+        memory = [
+            Memory(path, bound if size is None else size)
+            for path, size in sandbox["tmpfs"]
+            if normal(path) not in private
+        ]
         return [*memory, *(Hidden(path) for path in sandbox["hide"])]
 
     def _restore(self, places: Places) -> None:
@@ -273,7 +280,7 @@ class Tree:
 
     def _mount_kernels_own(self) -> None:
         wanted = self._wanted
-        hidden = self._mode != "host" or wanted.idmap_fd is not None or wanted.uid == 0
+        hidden = self._mode != "host" or wanted.ids is not None or wanted.uid == 0
         mounts.mount_proc(masked=hidden)
         mounts.mount_sys(fresh=wanted.own_network or self._root is not None)
         if hidden:

@@ -58,10 +58,21 @@ def maps_of_range(base: int, size: int = RANGE_SIZE) -> tuple[list[IdMap], list[
 def idmap_for(uid: int, gid: int, base: int) -> tuple[list[IdMap], list[IdMap]]:
     """For an idmapped mount: files of this user are shown as those of the job's root.
 
-    The caller's own ids alone are mapped: files of others stay nobody's, and the job can
-    write no other owner to the disk. See mount_setattr(2), "ID-mapped mounts".
+    The two swap their places and every other id stays what it is: an overlay could not copy
+    up what belongs to an id that is not mapped (EOVERFLOW). What belongs to others stays
+    theirs, and the job can give no file on the disk to anybody but the user. See
+    mount_setattr(2), "ID-mapped mounts". Raises ValueError for a user who is root, or whose
+    number is in the range: nothing on a disk may become such a job's.
     """
-    return [IdMap(uid, base)], [IdMap(gid, base)]
+    return _swapped(uid, base), _swapped(gid, base)
+
+
+def _swapped(own: int, base: int) -> list[IdMap]:
+    if not 0 < own < base:
+        raise ValueError(f"{own} is not the number of an ordinary user below {base}")
+    lines = [IdMap(0, 0, own), IdMap(own, base), IdMap(own + 1, own + 1, base - own - 1),
+             IdMap(base, own), IdMap(base + 1, base + 1, _MAX_IDS - base - 1)]  # fmt: skip
+    return [line for line in lines if line[2]]
 
 
 def why_unavailable() -> str | None:

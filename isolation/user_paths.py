@@ -26,6 +26,28 @@ _OWN_IN_DEV: Final = frozenset(
 )
 
 
+_NEEDED: Final = {
+    stat.S_IFDIR: os.R_OK | os.X_OK,
+    stat.S_IFREG: os.R_OK,
+    stat.S_IFSOCK: os.W_OK,
+    stat.S_IFIFO: os.W_OK,
+}
+
+
+class _ClosedIfRefused:
+    """The daemon asks these questions too, and must not keep what it then refuses."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is not None:
+            os.close(self._fd)
+
+
 class Opened(NamedTuple):
     """A file or directory of the host: its real path, without links, and an O_PATH descriptor."""
 
@@ -61,16 +83,12 @@ def open_source(path: bytes) -> Opened:
     A socket or FIFO is of use to whoever may write it.
     """
     opened = open_existing(path)
-    kind = stat.S_IFMT(os.fstat(opened.fd).st_mode)
-    needed = {
-        stat.S_IFDIR: os.R_OK | os.X_OK,
-        stat.S_IFREG: os.R_OK,
-        stat.S_IFSOCK: os.W_OK,
-        stat.S_IFIFO: os.W_OK,
-    }.get(kind)
-    if needed is None:
-        raise refusal(errno.EINVAL, path, "neither a file nor a directory; devices have an option")
-    _require_access(path, opened.fd, needed)
+    with _ClosedIfRefused(opened.fd):
+        needed = _NEEDED.get(stat.S_IFMT(os.fstat(opened.fd).st_mode))
+        if needed is None:
+            why = "neither a file nor a directory; devices have an option"
+            raise refusal(errno.EINVAL, path, why)
+        _require_access(path, opened.fd, needed)
     return opened
 
 
@@ -121,21 +139,23 @@ def open_device(path: bytes) -> Device:
         fd = openat2(top, name, os.O_PATH, _BENEATH)
     finally:
         os.close(top)
-    mode = os.fstat(fd).st_mode
-    if not (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)):
-        raise refusal(errno.EINVAL, path, "it is no device node")
-    wanted = access or b"rw"
-    needed = (os.R_OK if b"r" in wanted else 0) | (os.W_OK if b"w" in wanted else 0)
-    _require_access(path, fd, needed)
+    with _ClosedIfRefused(fd):
+        mode = os.fstat(fd).st_mode
+        if not (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)):
+            raise refusal(errno.EINVAL, path, "it is no device node")
+        wanted = access or b"rw"
+        needed = (os.R_OK if b"r" in wanted else 0) | (os.W_OK if b"w" in wanted else 0)
+        _require_access(path, fd, needed)
     return Device(b"/".join(part for part in parts if part not in {b"", b"."}), fd)
 
 
 def open_own_directory(path: bytes, uid: int) -> Opened:
     """A directory that belongs to the user, to keep things in. Raises OSError."""
     opened = open_directory(path)
-    if os.fstat(opened.fd).st_uid != uid:
-        raise refusal(errno.EPERM, path, "it belongs to somebody else")
-    _require_access(path, opened.fd, os.R_OK | os.W_OK | os.X_OK)
+    with _ClosedIfRefused(opened.fd):
+        if os.fstat(opened.fd).st_uid != uid:
+            raise refusal(errno.EPERM, path, "it belongs to somebody else")
+        _require_access(path, opened.fd, os.R_OK | os.W_OK | os.X_OK)
     return opened
 
 

@@ -91,6 +91,7 @@ class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     subnet: Annotated[str, private_subnet()] = "10.213.0.0/16"
     nameservers: Annotated[tuple[str, ...], addresses()] = ()
+    linger_seconds: Annotated[float, seconds(0, 86_400)] = 30
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

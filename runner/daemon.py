@@ -157,6 +157,7 @@ def _provisioning(config: Config, paths: UserPaths, stack: AsyncExitStack) -> Pr
         identity=config.state_dir,
         subnet=config.network.subnet,
         nameservers=config.network.nameservers,
+        linger_seconds=config.network.linger_seconds,
     )
     networks = PrivateNetworks(settings)
     stack.push_async_callback(networks.close)

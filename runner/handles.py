@@ -8,9 +8,13 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from isolation import cgroup_files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Handles(NamedTuple):
@@ -35,6 +39,17 @@ class Handles(NamedTuple):
     def present(self) -> dict[str, int]:
         """Those that there are, by name: what a launch request names and carries."""
         return {name: fd for name, fd in self._asdict().items() if fd is not None}
+
+
+class Given(NamedTuple):
+    """What a launch passes on beside descriptors, in plain values.
+
+    `files` are contents that lie over these paths of the job's tree. `ids` are the host's
+    uid and gid that the job's root has in a user namespace, None without one.
+    """
+
+    files: Mapping[bytes, bytes] = MappingProxyType({})
+    ids: tuple[int, int] | None = None
 
 
 def kill_payload(handles: Handles) -> None:

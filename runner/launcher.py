@@ -25,7 +25,7 @@ from typing import Any, Final
 from isolation import syscalls
 from isolation.syscalls import CloneFlags
 from runner import monitor, records
-from runner.handles import Handles
+from runner.handles import Given, Handles
 
 _MAX_DESCRIPTORS: Final = 16
 _USUAL_DESCRIPTORS: Final = 1024
@@ -95,7 +95,7 @@ def _fork_monitor(handles: Handles, request: dict[str, Any]) -> tuple[int, int]:
     if pid == 0:
         status = 1
         try:
-            monitor.main(handles, request["job"], request["files"])
+            monitor.main(handles, request["job"], Given(request["files"], request["ids"]))
             status = 0
         finally:
             # Never back into the launcher's loop, whatever went wrong.

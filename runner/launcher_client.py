@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgpack
 
 from runner import records
+from runner.handles import Given
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,13 +79,10 @@ class LauncherClient:
         """The launcher's process id."""
         return self._process.pid
 
-    async def launch(
-        self, job_id: str, handles: Handles, files: dict[bytes, bytes] | None = None
-    ) -> Launched:
+    async def launch(self, job_id: str, handles: Handles, given: Given | None = None) -> Launched:
         """Fork the monitor of a job. Raises LaunchError or LauncherGoneError.
 
-        `files` are contents that the job finds at these paths of its own tree, such as the
-        resolv.conf of its network: 4 KiB in all. Waits while there is no launcher.
+        The files that are given may have 4 KiB in all. Waits while there is no launcher.
         """
         await self._running.wait()
         self._seq += 1
@@ -93,7 +91,11 @@ class LauncherClient:
         self._waiting[seq] = answer
         present = handles.present()
         fds = array.array("i", present.values())
-        request = {"seq": seq, "job": job_id, "handles": list(present), "files": files or {}}
+        given = given or Given()
+        request = {
+            "seq": seq, "job": job_id, "handles": list(present),
+            "files": dict(given.files), "ids": given.ids,
+        }  # fmt: skip
         message = records.pack(request)
         try:
             async with self._sending:

@@ -76,7 +76,7 @@ class Launching:
                 handles, shown = await loop.run_in_executor(
                     self._pool, self._make, job, spec, devices, provided, opened
                 )
-                monitor = await self._launcher.launch(job.id, handles, provided.files)
+                monitor = await self._launcher.launch(job.id, handles, provided.given)
         # CgroupError and NetworkError are OSErrors; a damaged spec is a ValueError.
         except (LaunchError, LimitUnavailable, LookupError, Refusal, OSError, ValueError) as error:
             await loop.run_in_executor(self._pool, self.undo, job.id)

@@ -14,6 +14,7 @@ from msgspec import UNSET
 from client import protocol
 from runner.message_limits import RLIMIT_NAMES, LimitsRequest, LimitsUpdate
 from runner.messages import Submit, Update
+from runner.presets import with_preset
 from runner.refusal import Refusal, shown
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def invalid(field: str, given: str, allowed: str) -> Refusal:
 
 def _check_submit(message: Submit) -> None:
     _check_text(message)
-    check_limits(message.limits)
+    check_limits(with_preset(message).limits)
     _check_sandbox(message.sandbox)
     _check_net(message)
 

@@ -42,7 +42,7 @@ class TmpfsRequest(Closed, frozen=True):
 
 
 class SecretRequest(Closed, frozen=True):
-    """A file that the job finds as /run/secrets/NAME. Its content is never stored."""
+    """A file that the job finds below RUNNERD_SECRETS. What is in it is never stored."""
 
     name: Name
     path: OsText

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isolation import syscalls
 from runner import outcome, records
-from runner.handles import Handles, kill_payload
+from runner.handles import Given, Handles, kill_payload
 from runner.logs.writer import SegmentWriter
 from runner.pump import plan_output
 from runner.run_loop import RunLoop
@@ -36,12 +36,12 @@ class _Times(NamedTuple):
     monotonic_ns: int
 
 
-def main(handles: Handles, job_id: str, files: dict[bytes, bytes]) -> None:
+def main(handles: Handles, job_id: str, given: Given) -> None:
     """Run the job that the directory's spec describes. Returns when `exit` is written."""
     _detach(handles)
     started = _Times(time.time_ns(), time.monotonic_ns())
     try:
-        result, facts = _run(handles, job_id, files)
+        result, facts = _run(handles, job_id, given)
     # A defect of ours must not look like a job that still runs, nor like a success.
     except Exception as error:  # noqa: BLE001
         kill_payload(handles)
@@ -51,9 +51,7 @@ def main(handles: Handles, job_id: str, files: dict[bytes, bytes]) -> None:
     _write_exit(handles, fields)
 
 
-def _run(
-    handles: Handles, job_id: str, files: dict[bytes, bytes]
-) -> tuple[Outcome, dict[str, Any]]:
+def _run(handles: Handles, job_id: str, given: Given) -> tuple[Outcome, dict[str, Any]]:
     """How the job ended, and what is to be said of it besides."""
     spec = _read_spec(handles, job_id)
     plan = plan_output(spec, spec["limits"])
@@ -65,7 +63,7 @@ def _run(
         )
     except OSError as error:
         return outcome.no_log(error.errno or errno.EIO), {}
-    loop = RunLoop(handles, spec, log, files)
+    loop = RunLoop(handles, spec, log, given)
     result = loop.run()
     # What cannot be synced is still in the page cache; the end of the job stays known.
     with suppress(OSError):

@@ -7,7 +7,7 @@ cannot be said in a schema is looked at in `runner.message_checks`.
 from __future__ import annotations
 
 import re
-from typing import Any, Final, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -18,6 +18,9 @@ from runner.message_checks import check, invalid
 from runner.message_kinds import Closed, OsText
 from runner.messages import Submit, Update
 from runner.refusal import Refusal, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _M = TypeVar("_M", bound=Closed)
 # The names are unique over all requests, so the way to one need not be remembered.
@@ -113,13 +116,20 @@ def _named(kind: type[Closed], name: str) -> type[Closed]:
 def _allowed(kind: type[Closed], name: str) -> str | None:
     """What the type says of itself: its description, or both bounds of a number."""
     hint = get_type_hints(kind, include_extras=True).get(name)
-    for part in (hint, *get_args(hint)):
-        for meta in (meta for meta in get_args(part) if isinstance(meta, Meta)):
-            if meta.description:
-                return meta.description
-            if meta.ge is not None and meta.le is not None:
-                return f"{meta.ge} to {meta.le}"
+    for meta in _metas(hint):
+        if meta.description:
+            return meta.description
+        if meta.ge is not None and meta.le is not None:
+            return f"{meta.ge} to {meta.le}"
     return None
+
+
+def _metas(hint: object) -> Iterator[Meta]:
+    """What a type says of itself, then what the types inside it say: of a list, its items."""
+    inner = get_args(hint)
+    yield from (part for part in inner if isinstance(part, Meta))
+    for part in inner:
+        yield from _metas(part)
 
 
 def _value_at(args: object, path: str) -> object:

@@ -55,6 +55,24 @@ def change(pids: Callable[[], Iterable[int]], limits: Mapping[str, Pair]) -> lis
     return old
 
 
+def are_set_up(pids: Callable[[], Iterable[int]]) -> bool:
+    """Whether every process of a cgroup is past the step that sets a job's first limits.
+
+    no_new_privs comes after it, in every job, and stays for good: proc(5), `NoNewPrivs`.
+    """
+    found = [_has_no_new_privs(pid) for pid in pids() if pid]
+    return bool(found) and all(found)
+
+
+def _has_no_new_privs(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            return any(line.split() == ["NoNewPrivs:", "1"] for line in file)
+    # It has ended meanwhile.
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def put_back(old: Iterable[Old]) -> None:
     """As it was, for those processes that are still there."""
     for entry in old:

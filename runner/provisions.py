@@ -17,6 +17,7 @@ from isolation.errors import LimitUnavailable
 from isolation.private_network import WantedNetwork
 from isolation.published import Publish
 from runner import stored
+from runner.handles import Given
 from runner.records import RecordError
 from runner.refusal import Refusal, shown
 
@@ -36,13 +37,13 @@ _ALL_DEVICES: Final = b"all"
 
 
 class Provisions(NamedTuple):
-    """Descriptors by their names in `runner.handles`, contents of files of the job's tree.
+    """Descriptors by their names in `runner.handles`, and what is passed on beside them.
 
     `devices` None: every device; the descriptors are closed with the launch's stack.
     """
 
     handles: dict[str, int]
-    files: dict[bytes, bytes]
+    given: Given
     devices: list[Device] | None
 
 
@@ -88,7 +89,6 @@ class Provisioning:
     async def provide(self, job_id: str, spec: Mapping[str, Any], opened: ExitStack) -> Provisions:
         """What a launch needs. Raises OSError, LookupError, LimitUnavailable, Refusal."""
         handles: dict[str, int] = {}
-        files: dict[bytes, bytes] = {}
         for name, fd in self._user_namespace(job_id, spec).items():
             handles[name] = fd
             opened.callback(os.close, fd)
@@ -99,7 +99,9 @@ class Provisioning:
         if network is not None:
             handles["network"] = network
             opened.callback(os.close, network)
-        return Provisions(handles, files, await self._devices(spec))
+        base = self._bases.get(job_id)
+        given = Given(files, None if base is None else (base, base))
+        return Provisions(handles, given, await self._devices(spec))
 
     async def release(self, job_id: str) -> None:
         """Take everything back that outlives a launch. Repeating it is harmless."""
@@ -153,6 +155,9 @@ class Provisioning:
             return {}
         base = self._bases.setdefault(job_id, self._ranges.take())
         own = user_namespaces.make(*user_namespaces.maps_of_range(base))
+        if 0 in (spec["uid"], spec["gid"]):
+            # What is root's on the disk must not become the job's.
+            return {"userns": own}
         try:
             idmap = user_namespaces.make(*user_namespaces.idmap_for(spec["uid"], spec["gid"], base))
         except BaseException:

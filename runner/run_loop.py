@@ -28,7 +28,7 @@ from runner.watchdog import KILL, TERMINATE, WARN, Bounds, Watchdog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runner.handles import Handles
+    from runner.handles import Given, Handles
     from runner.logs.writer import SegmentWriter
 
 # After the end of a job whose log has no room: how long its last output waits for some.
@@ -46,12 +46,12 @@ class RunLoop:
         handles: Handles,
         spec: dict[str, Any],
         log: SegmentWriter,
-        files: dict[bytes, bytes],
+        given: Given,
     ) -> None:
         self._handles = handles
         self._spec = spec
         self._limits: dict[str, Any] = spec["limits"]
-        self._files = files
+        self._given = given
         self._poll = select.poll()
         self._on_ready: dict[int, Callable[[], None]] = {}
         self._pump = Pump(log, self._watch, self._unwatch)
@@ -116,7 +116,7 @@ class RunLoop:
     def _make_pipe(self) -> tuple[int, int]:
         """A pipe whose write end the job's user may open again as /dev/stdout."""
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-        os.fchown(write_fd, self._spec["uid"], self._spec["gid"])
+        os.fchown(write_fd, *(self._given.ids or (self._spec["uid"], self._spec["gid"])))
         return read_fd, write_fd
 
     def _expect_denials(self) -> int | None:
@@ -143,7 +143,8 @@ class RunLoop:
             sandbox=self._spec["sandbox"],
             scratch_bytes=limits.get("scratch_max_bytes"),
             rlimits=limits.get("rlimits", {}),
-            files=self._files,
+            files=self._given.files,
+            ids=self._given.ids,
         )
 
     # The waiting

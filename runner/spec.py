@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from isolation.covers import SECRETS
 from runner import records
 from runner.presets import with_preset
 
@@ -28,7 +29,7 @@ def build(job_id: str, request: Submit, account: Account, config: Config) -> dic
     return {
         "job": job_id,
         "argv": [bytes(argument) for argument in request.argv],
-        "env": {bytes(name): bytes(value) for name, value in request.env.items()},
+        "env": _environment(request),
         "cwd": bytes(request.cwd),
         "umask": request.umask,
         "network": _network(request),
@@ -95,6 +96,12 @@ def net(request: NetRequest) -> dict[str, Any]:
         ],
         "allow_egress": request.allow_egress,
     }
+
+
+def _environment(request: Submit) -> dict[bytes, bytes]:
+    """As submitted, and where the secrets are if there are any."""
+    places = {b"RUNNERD_SECRETS": SECRETS} if request.sandbox.secrets else {}
+    return {**places, **{bytes(name): bytes(value) for name, value in request.env.items()}}
 
 
 def _network(request: Submit) -> str:

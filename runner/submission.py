@@ -96,6 +96,4 @@ class Submissions:
         try:
             self._tree.require(wanted)
         except LimitUnavailable as error:
-            raise Refusal(
-                "limit-unavailable", field=field_of(error), detail=str(error)
-            ) from None
+            raise Refusal("limit-unavailable", field=field_of(error), detail=str(error)) from None

@@ -9,6 +9,7 @@ carries it out to its end, or takes it back.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from contextlib import AsyncExitStack
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 _logger: Final = logging.getLogger(__name__)
 
 _SCRATCH: Final = "scratch_max_bytes"
+_SET_UP_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.01
 
 
 class Change(NamedTuple):
@@ -258,6 +261,7 @@ class Updating:
         old, new = change.old.get("rlimits", {}), change.new.get("rlimits", {})
         if old == new:
             return
+        await self._wait_for_command(change.job, cgroup)
         lifted = old.keys() - new.keys()
         monitor = change.job.monitor_pid
         # The monitor has what a job has that asked for nothing.
@@ -265,6 +269,17 @@ class Updating:
         wanted = {**usual, **new}
         had = await self._work.blocking(process_limits.change, _pids(cgroup), wanted)
         undo.push_async_callback(self._quietly, self._work.blocking, process_limits.put_back, had)
+
+    async def _wait_for_command(self, job: Job, cgroup: JobCgroup) -> None:
+        """Until the job's set-up cannot put its first limits over ours. Raises Refusal."""
+        deadline = time.monotonic() + _SET_UP_SECONDS
+        while not await self._work.blocking(process_limits.are_set_up, _pids(cgroup)):
+            job_now = self._store.get(job.id)
+            if job_now is None or job_now.state not in GOING:
+                raise not_now(job_now, "it has ended meanwhile")
+            if time.monotonic() > deadline:
+                raise not_now(job_now, "it is still being set up; try again")
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _change_monitor(self, change: Change, undo: AsyncExitStack) -> None:
         job_id = change.job.id

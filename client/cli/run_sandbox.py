@@ -67,10 +67,12 @@ file_options: Final = all_of([
            help="An empty directory in memory."),
     option("--hide", _FILES, multiple=True, metavar="PATH", help="Cannot be seen by the job."),
     option("--ro", _FILES, multiple=True, metavar="PATH",
-           help="Readable below PATH; other files are not accessible (Landlock)."),
-    option("--rw", _FILES, multiple=True, metavar="PATH", help="The same, and writable."),
+           help="Only what is named so can be read, besides programs, libraries and the "
+                "directory (Landlock)."),
+    option("--rw", _FILES, multiple=True, metavar="PATH",
+           help="The same, and writable; also with --fs readonly."),
     option("--secret", _FILES, type=params.SECRET, multiple=True, metavar="NAME=FILE",
-           help="FILE's content as /run/secrets/NAME, in memory, stored nowhere."),
+           help="FILE's content as /dev/shm/secrets/NAME, in memory, stored nowhere."),
     option("--devices", _FILES, type=params.ITEMS, multiple=True, metavar="LIST",
            help="Device nodes besides the usual: /dev/fuse,/dev/kvm:rw; or all."),
 ])  # fmt: skip

@@ -47,7 +47,8 @@ class Daemon:
         self.state_dir = f"{STATE}/{name}"
         self.cgroup_root = f"/sys/fs/cgroup/{name}"
         self.config = base / "config.toml"
-        self.config.write_text("")
+        # What private networks need of the host goes with the last of them.
+        self.config.write_text("[network]\nlinger_seconds = 0\n")
         self.log = base / "runnerd.log"
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -18,7 +18,7 @@ from tests.kernel.harness import wait_until
 
 if TYPE_CHECKING:
     from client.api import Client
-    from client.records import JobResult, JobStatus, Limits, Network
+    from client.records import JobResult, JobStatus, Limits, Net, Network, Sandbox
     from tests.kernel.harness import Daemon
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -30,8 +30,10 @@ class Options(TypedDict, total=False):
     cwd: str
     env: dict[str, str]
     umask: int
-    network: Network
+    network: Network | None
+    net: Net
     limits: Limits
+    sandbox: Sandbox
 
 
 class Ended(NamedTuple):

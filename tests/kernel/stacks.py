@@ -104,7 +104,6 @@ def mounted(device: str, owner: int = 0) -> Iterator[str]:
     try:
         call("mount", device, place)
         os.chown(place, owner, owner)
-        os.chmod(place, 0o755)
         yield place
     finally:
         call("umount", place)
@@ -121,9 +120,10 @@ def linear(directory: str) -> Iterator[str]:
 @contextmanager
 def striped(directory: str) -> Iterator[str]:
     """Two devices, each with every other stripe."""
-    with loop(directory) as one, loop(directory) as two:
-        with mapped(f"0 {40 * _SECTORS} striped 2 128 {one} 0 {two} 0") as device:
-            yield device
+    with ExitStack() as opened:
+        one, two = (opened.enter_context(loop(directory)) for _ in range(2))
+        table = f"0 {40 * _SECTORS} striped 2 128 {one} 0 {two} 0"
+        yield opened.enter_context(mapped(table))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgpack
 import pytest
 
-from isolation.privileges import ROOT_CAPABILITIES
+from isolation.capabilities import ROOT_CAPABILITIES, bits
 from tests.kernel import inside
 from tests.kernel.harness import PROJECT
 from tests.kernel.hostile import no_defect_in_the_log  # noqa: F401 - used by every test here
@@ -508,7 +508,7 @@ def test_a_job_of_root_has_the_short_list_and_nothing_else(daemon: Daemon) -> No
     ended = inside.run(daemon, "cat", "/proc/self/status", user="root")
     fields = inside.status_fields(ended.stdout.decode())
     sets = {name: int(value, 16) for name, value in fields.items() if name.startswith("Cap")}
-    kept = sum(1 << number for number in ROOT_CAPABILITIES.values())
+    kept = bits(ROOT_CAPABILITIES)
     assert sets == {"CapInh": 0, "CapPrm": kept, "CapEff": kept, "CapBnd": kept, "CapAmb": 0}
     assert fields["NoNewPrivs"] == "1"
     # What would undo the rest: SYS_ADMIN, SYS_PTRACE, SYS_MODULE, NET_ADMIN, MKNOD, SYS_RAWIO.

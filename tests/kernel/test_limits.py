@@ -197,9 +197,11 @@ def test_writing_to_the_disk_is_held_to_the_rate_of_its_whole_disk(
     assert held.status["limits"]["io"] == [
         {
             "path": place,
-            "device": disk_number(),
+            "devices": [disk_number()],
             "read_bytes_per_second": None,
             "write_bytes_per_second": MIB,
+            "read_operations_per_second": None,
+            "write_operations_per_second": None,
         }
     ]
     # 3 MiB at 1 MiB/s.
@@ -276,14 +278,19 @@ def test_status_shows_what_the_kernel_reads_back(daemon: Daemon) -> None:
     assert kernel == {"memory_max_bytes": 64 * MIB, "pids_max": 33}
     assert shown["limits"] == {
         **kernel,
+        # What a memory limit brings along.
+        "memory_swap_max_bytes": 0,
+        "oom_policy": "kill",
         "cpu_max_millicpus": 250,
         "timeout_seconds": 99.5,
         "io": [
             {
                 "path": STATE,
-                "device": disk_number(),
+                "devices": [disk_number()],
                 "read_bytes_per_second": 3 * MIB,
                 "write_bytes_per_second": None,
+                "read_operations_per_second": None,
+                "write_operations_per_second": None,
             }
         ],
     }
@@ -331,9 +338,10 @@ def test_limits_that_nobody_asked_for_come_from_the_configuration(own_daemon: Da
     own_daemon.start()
     plain = inside.run_python(own_daemon, HOG)
     asked = inside.run(own_daemon, "true", limits={"pids_max": 5, "memory_max_bytes": 64 * MIB})
-    assert plain.status["limits"] == {"pids_max": 77, "memory_max_bytes": 48 * MIB}
+    brought = {"memory_swap_max_bytes": 0, "oom_policy": "kill"}
+    assert plain.status["limits"] == {"pids_max": 77, "memory_max_bytes": 48 * MIB, **brought}
     assert plain.result["reason"] == "oom"
-    assert asked.status["limits"] == {"pids_max": 5, "memory_max_bytes": 64 * MIB}
+    assert asked.status["limits"] == {"pids_max": 5, "memory_max_bytes": 64 * MIB, **brought}
 
 
 # Controllers that are not there
@@ -368,6 +376,14 @@ def below(daemon: Daemon, controllers: str) -> Iterator[None]:
         ),
         ("io memory pids", "cpu", "limits.cpu_max_millicpus", {"cpu_max_millicpus": 500}),
         ("cpu io pids", "memory", "limits.memory_max_bytes", {"memory_max_bytes": 64 * MIB}),
+        # Without it nobody knows whose pages are written out.
+        (
+            "cpu io pids",
+            "memory",
+            "limits.io",
+            {"io": [{"path": STATE, "write_bytes_per_second": MIB}]},
+        ),
+        ("cpu io memory pids", "cpuset", "limits.cpu_set", {"cpu_set": "0"}),
     ],
 )
 def test_a_limit_without_its_controller_is_refused_with_a_remedy(
@@ -384,11 +400,31 @@ def test_a_limit_without_its_controller_is_refused_with_a_remedy(
         assert (refused.value.code, refused.value.field) == ("limit-unavailable", field)
         assert f"the {missing} controller is not handed down" in (refused.value.detail or "")
         assert "cgroup.subtree_control" in (refused.value.detail or "")
-        assert features[f"{missing}.max"]["status"] == "unavailable"
-        assert features[f"{missing}.max"]["remedy"]
+        feature = features["cpuset.cpus" if missing == "cpuset" else f"{missing}.max"]
+        assert feature["status"] == "unavailable"
+        assert feature["remedy"]
         # What is there still works, and what is not there is not counted.
         ended = inside.run(own_daemon, "echo", "hi", limits={"pids_max": 20})
         assert (ended.stdout, ended.result["exit_status"]) == (b"hi\n", 0)
+
+
+@pytest.mark.parametrize(
+    ("field", "limits", "why", "remedy"),
+    [
+        ("limits.cpu_set", {"cpu_set": "0,77-78"}, "CPU 77-78 of 0,77-78", "name CPUs of 0"),
+        ("limits.io_weight", {"io_weight": 200}, "no disk has the scheduler BFQ", "echo bfq"),
+    ],
+)
+def test_what_this_machine_cannot_enforce_is_refused_with_a_remedy(
+    daemon: Daemon, field: str, limits: Limits, why: str, remedy: str
+) -> None:
+    with daemon.client() as client:
+        with pytest.raises(RequestRefused) as refused:
+            inside.submit(client, "true", limits=limits)
+        assert list(client.jobs(ended=True)) == []
+    assert (refused.value.code, refused.value.field) == ("limit-unavailable", field)
+    assert why in (refused.value.detail or "")
+    assert remedy in (refused.value.detail or "")
 
 
 def test_without_a_required_controller_runnerd_does_not_start(own_daemon: Daemon) -> None:

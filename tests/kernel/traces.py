@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +21,8 @@ class Traces(NamedTuple):
     descriptors: tuple[str, ...]
     job_files: frozenset[str]
     temporary_files: frozenset[str]
+    network_links: frozenset[str]
+    packet_rules: frozenset[str]
 
 
 def take(daemon: Daemon | None) -> Traces:
@@ -33,6 +36,8 @@ def take(daemon: Daemon | None) -> Traces:
         descriptors=() if daemon is None else descriptors(daemon.pid),
         job_files=frozenset() if daemon is None else _listing(f"{daemon.state_dir}/jobs"),
         temporary_files=_listing("/tmp") | _listing("/dev/shm") | _listing("/run"),
+        network_links=_listing("/sys/class/net"),
+        packet_rules=_packet_rules(),
     )
 
 
@@ -55,6 +60,12 @@ def descriptors(pid: int) -> tuple[str, ...]:
         with suppress(OSError):
             kinds.append(os.readlink(f"/proc/{pid}/fd/{name}").split(":[")[0])
     return tuple(sorted(kinds))
+
+
+def _packet_rules() -> frozenset[str]:
+    """Names of the tables of nftables; none where the kernel has no such thing."""
+    done = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False)
+    return frozenset(done.stdout.splitlines())
 
 
 def _mounts() -> tuple[str, ...]:

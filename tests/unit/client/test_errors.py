@@ -88,6 +88,8 @@ def test_a_size_out_of_bounds_is_shown_in_units() -> None:
         ("limits.rlimits[...][0]", "-1", "0 to 5", "--rlimit: -1 given; 0 to 5 allowed"),
         ("limits.memory_max_bytes", "4194304", "at least 268435456, which it uses now",
          "--mem: 4194304 bytes given; allowed: at least 256 MiB, which it uses now"),
+        ("limits.memory_high_bytes", "67108864", "at most memory_max_bytes, 33554432",
+         ("limits.memory_high_bytes: 67108864 bytes given; at most --mem, 32 MiB allowed")),
         ("limits.timeout_seconds", "5", "more than 60.500, the seconds that it has run",
          "--timeout: 5 s given; allowed: more than 1 min, the seconds that it has run"),
         ("sandbox.binds[3].source", "b'/x'", "a path", "--bind: b'/x' given; allowed: a path"),

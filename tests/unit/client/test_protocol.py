@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 
 from client import protocol
 from client.protocol import (
+    MAX_ARGUMENTS,
     MAX_ARRAY_ITEMS,
     MAX_DEPTH,
     MAX_FRAME_BYTES,
     MAX_MAP_ITEMS,
+    MAX_REQUEST_CONTAINERS,
+    MAX_REQUEST_ITEMS,
     FrameError,
     decode_body,
     encode_frame,
@@ -156,6 +159,14 @@ def test_arrays_and_maps_together_are_counted() -> None:
     assert decode_body(body, 10) == {"a": [[]] * 8}
     with pytest.raises(FrameError, match="more than 9 arrays and maps"):
         decode_body(body, 9)
+
+
+def test_items_are_counted_over_all_arrays_and_maps() -> None:
+    fits = {"argv": ["x"] * MAX_ARGUMENTS, "env": dict.fromkeys(map(str, range(4096)), "")}
+    assert decode_body(encode_frame(fits)[4:], MAX_REQUEST_CONTAINERS) == fits
+    bomb = {"a": [["ab"] * MAX_ARRAY_ITEMS] * 100}
+    with pytest.raises(FrameError, match=f"more than {MAX_REQUEST_ITEMS} items"):
+        decode_body(encode_frame(bomb)[4:], MAX_REQUEST_CONTAINERS)
 
 
 EXTENSIONS = {

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isolation.cgroup_nodes import (
-    Cgroup,
+from isolation.cgroup_kinds import (
     CountersFile,
     CpuMax,
     CpuMaxFile,
+    DefaultWeightFile,
     MaxFile,
     NestedFile,
     PidsFile,
     WordSetFile,
-    optional,
 )
+from isolation.cgroup_nodes import Cgroup, optional
 from isolation.errors import CgroupError
 
 if TYPE_CHECKING:
@@ -48,6 +48,15 @@ def test_a_limit_that_is_no_count_is_refused(value: object) -> None:
 def test_cpu_max_is_a_pair(quota: int | None, period: int) -> None:
     file = CpuMaxFile("cpu.max")
     assert file.sanitize_get(file.sanitize_set(CpuMax(quota, period))) == (quota, period)
+
+
+@given(st.integers(1, 10_000), st.dictionaries(devices, st.integers(1, 10_000)))
+def test_a_weight_is_the_default_and_no_single_devices(weight: int, others: dict[str, int]) -> None:
+    file = DefaultWeightFile("io.weight")
+    (text,) = file.texts(weight)
+    assert text == f"default {weight}"
+    lines = [text, *(f"{device} {other}" for device, other in others.items())]
+    assert file.sanitize_get("\n".join(lines)) == weight
 
 
 @given(st.dictionaries(devices, st.fixed_dictionaries({"rbps": limits, "wbps": limits})))

@@ -47,7 +47,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch, numbers: dict[str, int]) -> None:
             return real(path)
         return os.stat_result((0o60660, *range(9)), {"st_rdev": numbers[path]})
 
-    monkeypatch.setattr(devices.os, "stat", stat)
+    monkeypatch.setattr(os, "stat", stat)
 
 
 @pytest.mark.parametrize(

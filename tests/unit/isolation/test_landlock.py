@@ -19,7 +19,9 @@ VERSIONS = range(1, 12)
 def test_the_rights_are_those_of_the_kernels_header() -> None:
     if not HEADER.exists():
         pytest.skip(f"needs {HEADER} (Debian: linux-libc-dev)")
-    defined = re.findall(r"#define LANDLOCK_ACCESS_FS_(\w+)\s+\(1ULL << (\d+)\)", HEADER.read_text())
+    defined = re.findall(
+        r"#define LANDLOCK_ACCESS_FS_(\w+)\s+\(1ULL << (\d+)\)", HEADER.read_text()
+    )
     assert defined
     for name, bit in defined:
         assert Access[name] == 1 << int(bit)

@@ -92,7 +92,7 @@ def test_sets_of_cpus_are_read_as_the_kernel_writes_them() -> None:
 
 @pytest.mark.parametrize("text", ["3-1", "x", "1-", "-1", "0--1"])
 def test_what_is_no_set_of_cpus_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"invalid literal|not a range"):
         cpus_of(text)
 
 

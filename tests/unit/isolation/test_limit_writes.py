@@ -13,9 +13,9 @@ from isolation.limit_writes import Setting, Write, plan, settings
 
 DEVICES = ("8:0", "8:16", "251:3")
 RATE = st.none() | st.integers(1, 2**40)
-IO = st.lists(
-    st.builds(IoLimit, st.sampled_from(DEVICES), RATE, RATE, RATE, RATE), max_size=4
-).map(tuple)
+IO = st.lists(st.builds(IoLimit, st.sampled_from(DEVICES), RATE, RATE, RATE, RATE), max_size=4).map(
+    tuple
+)
 LIMITS = st.builds(
     JobLimits,
     memory_max_bytes=st.none() | st.integers(2**22, 2**40),

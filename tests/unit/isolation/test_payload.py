@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import encodings.ascii, os, signal, sys
 from isolation import payload, syscalls
-from isolation.payload import Command, Streams
+from isolation.payload import Command, Setup, Streams
 def command(*argv, env=None, cwd=b"/"):
     argv = [os.fsencode(argument) for argument in argv]
     return Command(argv, env or {{}}, cwd, 0o022, os.getuid(), os.getgid(), ())
@@ -38,8 +38,10 @@ sys.stdout.flush()
 pid = os.fork()
 if pid == 0:
     streams, network, job = Streams(null, output, output, write), None, command("true")
+    sandbox = dict(filesystem="host", hostname="job", capabilities=[], devices=[])
     {before}
-    payload.execute(job, streams, network)
+    setup = Setup(network, None, None, None, sandbox, None, {{}}, {{}}, None)
+    payload.execute(job, streams, setup)
     os.write(write, b"execute has returned")
 os.close(write)
 os.close(output)
@@ -53,7 +55,10 @@ code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 print(code, "=" + report.hex(), "=" + text.hex())
 """
 # As if every privileged step had been taken.
-NO_STEPS = "payload._steps = lambda command, network: []; "
+NO_STEPS = (
+    "payload._steps = lambda command, streams, setup: "
+    "[('announce', lambda: os.write(streams.status, payload.EXECUTING))]; "
+)
 DROP = """
     if os.geteuid() == 0:
         os.setresgid(65534, 65534, 65534)
@@ -110,7 +115,7 @@ def test_without_privilege_the_first_privileged_step_fails_and_nothing_is_execut
 )
 def test_a_defect_in_a_step_is_reported_as_one_and_never_as_success(action: str, text: str) -> None:
     before = (
-        f"payload._steps = lambda c, n: [('fine', int), ('broken', {action}), ('never', os.abort)]"
+        f"payload._steps = lambda *_: [('fine', int), ('broken', {action}), ('never', os.abort)]"
     )
     assert failure(before) == SetupFailure("broken", 0, text)
 
@@ -122,14 +127,14 @@ def test_a_defect_in_making_the_table_is_reported_too() -> None:
 
 
 def test_a_failing_call_is_reported_with_the_file_it_failed_on() -> None:
-    before = "payload._steps = lambda c, n: [('look', lambda: os.stat('/no/such'))]"
+    before = "payload._steps = lambda *_: [('look', lambda: os.stat('/no/such'))]"
     assert failure(before) == SetupFailure(
         "look", errno.ENOENT, "/no/such: No such file or directory"
     )
 
 
 def test_a_long_reason_is_cut_and_still_a_report() -> None:
-    before = "payload._steps = lambda c, n: [('look', lambda: os.stat('x' * 100000))]"
+    before = "payload._steps = lambda *_: [('look', lambda: os.stat('x' * 100000))]"
     found = failure(before)
     assert (found.step, found.errno) == ("look", errno.ENAMETOOLONG)
     assert len(found.text) <= 1024
@@ -137,7 +142,7 @@ def test_a_long_reason_is_cut_and_still_a_report() -> None:
 
 def test_a_child_that_is_killed_in_its_set_up_did_not_start() -> None:
     kill = "lambda: os.kill(os.getpid(), signal.SIGKILL)"
-    code, report, _ = play(f"payload._steps = lambda c, n: [('killed', {kill})]")
+    code, report, _ = play(f"payload._steps = lambda *_: [('killed', {kill})]")
     assert (code, report) == (-9, b"")
     assert parse_report(report) == SetupFailure("start", 0, "it was killed before it could start")
 
@@ -262,18 +267,20 @@ def test_what_is_reported_is_parsed_again(name: str) -> None:
     assert found.text == expected or len(expected.encode()) > 1000
 
 
-def test_the_working_directory_is_opened_before_anything_covers_it_and_the_drop_comes_late() -> (
-    None
-):
+def test_what_a_user_names_is_opened_before_anything_covers_it_and_the_drop_comes_late() -> None:
     """The order is the safety argument of the module."""
     command = payload.Command([b"x"], {}, b"/", 0o022, 1, 1, ())
-    steps = [name for name, _ in payload._steps(command, None)]
+    sandbox = {"filesystem": "host", "hostname": "job", "capabilities": [], "devices": []}
+    setup = payload.Setup(None, None, None, None, sandbox, None, {}, {}, None)
+    streams = payload.Streams(3, 4, 5, 6)
+    steps = [name for name, _ in payload._steps(command, streams, setup)]
     order = [
-        "enter the namespaces", "detach the mounts", "open the working directory",
-        "mount the private directories", "drop privileges", "enter the working directory",
-        "mark the descriptors",
+        "enter the network", "enter the namespaces", "detach the mounts",
+        "open what the job names", "build the file tree", "enter the user namespace",
+        "drop privileges", "enter the working directory", "confine to paths",
+        "mark the descriptors", "announce the command", "filter the system calls",
     ]  # fmt: skip
     places = [steps.index(name) for name in order]
     assert places == sorted(places)
-    assert steps[-1] == "mark the descriptors"
+    assert steps[-1] == "filter the system calls"
     assert len(set(steps)) == len(steps)

@@ -169,7 +169,9 @@ def test_seccomp_is_there_without_notification_before_5_0(host: Host) -> None:
 
 
 def test_a_private_network_that_cannot_be_made_says_why_and_what_to_do(host: Host) -> None:
-    feature = finding(host._replace(private_networks=lambda: ("no nft", "get nft")), "private-network")
+    feature = finding(
+        host._replace(private_networks=lambda: ("no nft", "get nft")), "private-network"
+    )
     assert feature == ("private-network", "unavailable", "no nft", "get nft")
     unasked = features(host._replace(private_networks=None))
     assert "private-network" not in {feature.name for feature in unasked}

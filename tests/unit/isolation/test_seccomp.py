@@ -43,7 +43,7 @@ def test_calls_that_nobody_knows_yet_are_not_there() -> None:
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="needs x86_64, which also runs i386")
 def test_a_call_of_i386_kills() -> None:
-    """int 0x80 with the number of getpid of i386."""
+    """By int 0x80, with the number of getpid of i386."""
     program = seccomp_profiles.program("default")
     code = """
 import mmap
@@ -102,7 +102,7 @@ class Reporting:
                 syscalls.set_no_new_privs()
                 listener = seccomp.install_reporting(program)
                 seccomp.send_listener(theirs.fileno(), listener)
-                os.execv(command[0], command)
+                os.execv(command[0], command)  # noqa: S606
             finally:
                 os._exit(99)
         theirs.close()

@@ -97,6 +97,7 @@ def test_every_key_can_be_set(tmp_path: pathlib.Path) -> None:
         [network]
         subnet = "10.9.0.0/20"
         nameservers = ["10.0.0.1"]
+        linger_seconds = 1.5
     """
     assert loaded(tmp_path, text) == Config(
         socket="/run/a.sock",
@@ -117,7 +118,7 @@ def test_every_key_can_be_set(tmp_path: pathlib.Path) -> None:
         sandbox=SandboxConfig(
             capabilities=("NET_RAW", "KILL"), allow_unfiltered=False, userns_base=65_536
         ),
-        network=NetworkConfig(subnet="10.9.0.0/20", nameservers=("10.0.0.1",)),
+        network=NetworkConfig(subnet="10.9.0.0/20", nameservers=("10.0.0.1",), linger_seconds=1.5),
     )
 
 

@@ -145,6 +145,70 @@ def test_a_stop_is_not_written_through_a_link(
     assert (tmp_path / "outside").read_bytes() == b""
 
 
+def test_limits_are_replaced_as_a_whole_and_stay_the_owners(
+    directories: JobDirectories, jobs: Path
+) -> None:
+    files = directories.create(JOB, b"spec")
+    assert not directories.has_limits(JOB)
+    for limits in ({"pids_max": 5}, {"timeout_seconds": 1.5}):
+        directories.write_limits(JOB, limits)
+        read = records.read(files.job_dir, records.LIMITS, records.MAX_LIMITS_BYTES)
+        assert read == {"version": 1, **limits}
+    assert directories.has_limits(JOB)
+    assert mode(jobs / JOB / "limits") == 0o600
+    assert not (jobs / JOB / "limits.tmp").exists()
+    files.close()
+
+
+def test_limits_of_a_job_without_a_directory_are_an_error(directories: JobDirectories) -> None:
+    assert not directories.has_limits(JOB)
+    for write in (directories.write_limits, directories.write_intent):
+        with pytest.raises(FileNotFoundError):
+            write(JOB, {})
+    directories.forget_intent(JOB)
+
+
+def test_an_intent_is_there_until_it_is_forgotten(directories: JobDirectories, jobs: Path) -> None:
+    assert directories.read_intent(JOB) is None
+    directories.create(JOB, b"spec").close()
+    assert directories.read_intent(JOB) is None
+    intent = {"limits": {"pids_max": 5}, "devices": {b"/": ["8:0"]}, "uid": 7}
+    directories.write_intent(JOB, intent)
+    assert directories.read_intent(JOB) == {"version": 1, **intent}
+    (jobs / JOB / "update").write_bytes(records.pack(intent)[:-3])
+    with pytest.raises(records.RecordError):
+        directories.read_intent(JOB)
+    (jobs / JOB / "update").write_bytes(records.pack({**intent, "uid": -1}))
+    with pytest.raises(records.RecordError):
+        directories.read_intent(JOB)
+    directories.forget_intent(JOB)
+    directories.forget_intent(JOB)
+    assert directories.read_intent(JOB) is None
+
+
+def test_a_monitor_that_reads_nothing_is_an_error_for_all_but_a_stop(
+    directories: JobDirectories,
+) -> None:
+    files = directories.create(JOB, b"spec")
+    with pytest.raises(BlockingIOError):
+        while True:
+            directories.send(JOB, records.CONTROL_PAUSE)
+    directories.send_stop(JOB, 0, 0)
+    files.close()
+
+
+def test_output_is_counted_to_the_end_of_the_newest_segment(
+    directories: JobDirectories, jobs: Path
+) -> None:
+    assert directories.output_bytes(JOB) == 0
+    directories.create(JOB, b"spec").close()
+    assert directories.output_bytes(JOB) == 0
+    for start, size in ((0, 100), (100, 50)):
+        (jobs / JOB / "log" / f"{start:020}.idx").touch()
+        (jobs / JOB / "log" / f"{start:020}.log").write_bytes(bytes(size))
+    assert directories.output_bytes(JOB) == 150
+
+
 def test_a_log_has_begun_when_its_directory_holds_anything(
     directories: JobDirectories, jobs: Path
 ) -> None:

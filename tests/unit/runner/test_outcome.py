@@ -48,7 +48,10 @@ ENOSPC_TEXT = "its output could not be stored: No space left on device"
             Facts(killed(15), cause="stopped", stopped_by_uid=1000),
             Outcome("stopped", None, 15, 143, None, 1000),
         ),
-        (Facts(exited(0), cause="stopped", stopped_by_uid=0), Outcome("stopped", 0, None, 0, None, 0)),
+        (
+            Facts(exited(0), cause="stopped", stopped_by_uid=0),
+            Outcome("stopped", 0, None, 0, None, 0),
+        ),
         (
             Facts(exited(0), log_errno=errno.ENOSPC),
             Outcome("log-error", 0, None, 125, ENOSPC_TEXT),

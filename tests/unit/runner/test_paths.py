@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from isolation.caller import Caller
 from isolation.block_devices import Disk
+from isolation.caller import Caller
 from isolation.errors import LimitUnavailable
 from runner import paths
 from runner.paths import UserPaths
@@ -87,9 +87,7 @@ def test_a_directory_that_cannot_be_used_is_refused_with_the_reason(asked: Asked
     }
 
 
-def test_each_io_path_becomes_its_devices(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_io_path_becomes_its_devices(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     asked.at_once = ask
     written: list[bool] = []
 

@@ -22,7 +22,7 @@ from runner import pump as pump_module
 from runner.logs.format import STDERR, STDOUT
 from runner.logs.reader import Chunk, LogReader
 from runner.logs.writer import SegmentWriter
-from runner.pump import Pump
+from runner.pump import OutputPlan, Pump, plan_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -282,6 +282,149 @@ def test_a_disk_that_was_full_before_the_end_is_waited_for_in_the_drain(bench: B
     os.write(bench.writes[STDOUT], b"in the pipe")
     bench.finish()
     assert bench.output() == {STDOUT: b"in the pipe", STDERR: b"pending"}
+
+
+# --- limits on all of a job's output ---
+
+PLAN = OutputPlan(None, False, 2**20, 2**23)  # noqa: FBT003
+SPEC = {"log_segment_bytes": 1000, "log_keep_bytes": 5000}
+
+
+@pytest.mark.parametrize(
+    ("limits", "plan"),
+    [
+        ({}, (None, False, 1000, 5000)),
+        ({"output_policy": "drop-oldest"}, (None, False, 1000, 5000)),
+        ({"output_max_bytes": 8000}, (None, False, 1000, 8000)),
+        ({"output_max_bytes": 2000, "output_policy": "drop-oldest"}, (None, False, 500, 2000)),
+        ({"output_max_bytes": 2000, "output_policy": "end"}, (2000, True, 1000, 2**62)),
+        ({"output_max_bytes": 2000, "output_policy": "block"}, (2000, False, 1000, 2**62)),
+    ],
+)
+def test_the_limits_say_what_becomes_of_output(
+    limits: dict[str, object], plan: tuple[object, ...]
+) -> None:
+    assert plan_output(SPEC, limits) == plan
+
+
+def test_what_is_beyond_the_limit_is_thrown_away_and_told(bench: Bench) -> None:
+    bench.pump.follow(PLAN._replace(most=10, discards=True))
+    os.write(bench.writes[STDOUT], b"0123456")
+    bench.turn()
+    assert not bench.pump.excess
+    os.write(bench.writes[STDERR], b"789")
+    bench.turn()
+    assert not bench.pump.excess
+    os.write(bench.writes[STDOUT], b"more")
+    bench.turn_until(lambda: bench.pump.excess)
+    # Whatever it says until its end, it never blocks for want of a reader.
+    for _ in range(100):
+        os.write(bench.writes[STDERR], bytes(30_000))
+        bench.turn()
+    bench.finish()
+    assert bench.streams_and_whole()[1] == b"0123456789"
+
+
+def test_a_read_that_would_pass_the_limit_is_cut_at_it(bench: Bench) -> None:
+    bench.pump.follow(PLAN._replace(most=10, discards=True))
+    os.write(bench.writes[STDOUT], b"0123456789abc")
+    bench.turn_until(lambda: bench.pump.excess)
+    bench.finish()
+    assert bench.output()[STDOUT] == b"0123456789"
+
+
+def test_exactly_the_limit_and_then_the_end_is_no_excess(bench: Bench) -> None:
+    bench.pump.follow(PLAN._replace(most=10, discards=True))
+    os.write(bench.writes[STDOUT], b"0123456789")
+    bench.turn()
+    bench.hang_up(STDOUT)
+    bench.hang_up(STDERR)
+    bench.turn_until(lambda: not bench.ready)
+    bench.finish()
+    assert not bench.pump.excess
+
+
+def test_at_the_limit_nothing_is_read_until_there_is_more_room(bench: Bench) -> None:
+    bench.pump.follow(PLAN._replace(most=10))
+    os.write(bench.writes[STDOUT], b"0123456789abcdef")
+    bench.turn()
+    assert bench.ready == {}
+    assert not bench.pump.excess
+    bench.pump.follow(PLAN._replace(most=12))
+    bench.turn()
+    assert bench.ready == {}
+    bench.pump.follow(PLAN._replace(most=5))
+    assert bench.ready == {}
+    assert not bench.pump.excess
+    bench.pump.follow(PLAN)
+    assert set(bench.ready) == set(bench.reads.values())
+    bench.finish()
+    assert bench.output()[STDOUT] == b"0123456789abcdef"
+    assert not bench.pump.excess
+
+
+def test_what_a_job_left_in_the_pipe_beyond_the_limit_is_told_at_its_end(bench: Bench) -> None:
+    bench.pump.follow(PLAN._replace(most=10))
+    os.write(bench.writes[STDOUT], b"0123456789abcdef")
+    bench.finish()
+    assert bench.pump.excess
+    assert bench.output()[STDOUT] == b"0123456789"
+
+
+def test_a_full_disk_at_the_limit_keeps_every_byte_up_to_it(bench: Bench) -> None:
+    bench.pump.follow(PLAN._replace(most=10))
+    bench.log.refusals = 1
+    os.write(bench.writes[STDOUT], b"0123456789")
+    bench.turn()
+    assert bench.pump.retry_at is not None
+    bench.pump.follow(PLAN._replace(most=14))
+    assert bench.ready == {}
+    bench.pump.on_time(bench.pump.retry_at)
+    os.write(bench.writes[STDOUT], b"abcdef")
+    bench.turn()
+    assert bench.ready == {}
+    bench.finish()
+    assert bench.output()[STDOUT] == b"0123456789abcd"
+
+
+def test_no_read_is_longer_than_a_segment(bench: Bench) -> None:
+    bench.pump.follow(PLAN._replace(segment_bytes=1000, keep_bytes=4000))
+    data = os.urandom(60_000)
+    os.write(bench.writes[STDOUT], data)
+    bench.finish()
+    sizes = [entry.stat().st_size for entry in os.scandir(bench.path)]
+    assert 4000 <= sum(sizes) <= 6000
+    assert bench.log.total_bytes == 60_000
+
+
+writing = st.lists(
+    st.tuples(st.sampled_from([STDOUT, STDERR]), st.binary(min_size=1, max_size=400)), max_size=20
+)
+
+
+@settings(max_examples=40)
+@given(writes=writing, most=st.integers(1, 3000), discards=st.booleans(), raised=st.booleans())
+def test_exactly_as_much_as_is_allowed_is_stored(
+    tmp_path_factory: pytest.TempPathFactory,
+    *,
+    writes: list[tuple[int, bytes]],
+    most: int,
+    discards: bool,
+    raised: bool,
+) -> None:
+    with ExitStack() as cleanup:
+        bench = Bench(str(tmp_path_factory.mktemp("log")), cleanup)
+        bench.pump.follow(PLAN._replace(most=most, discards=discards))
+        for stream, data in writes:
+            os.write(bench.writes[stream], data)
+            bench.turn()
+        if raised and not bench.pump.excess:
+            bench.pump.follow(PLAN)
+            most = 10**9
+        bench.finish()
+        wrote = sum(len(data) for _, data in writes)
+        assert bench.log.total_bytes == min(wrote, most)
+        assert bench.pump.excess == (wrote > most)
 
 
 events = st.lists(

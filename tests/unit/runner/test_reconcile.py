@@ -17,7 +17,7 @@ from isolation.cgroups import CgroupTree
 from runner import records, stored
 from runner.jobdirs import JobDirectories
 from runner.lifecycle import State
-from runner.reconcile import Facts, Verdict, boot_id, examine, is_passing, judge
+from runner.reconcile import Facts, Verdict, boot_id, examine, is_frozen, is_passing, judge
 from runner.rows import Job
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def facts(**changes: object) -> Facts:
     return Facts(**{**nothing, **changes})
 
 
-@pytest.mark.parametrize("state", [State.STARTING, State.RUNNING])
+@pytest.mark.parametrize("state", [State.STARTING, State.RUNNING, State.PAUSED])
 @pytest.mark.parametrize(
     ("found", "verdict"),
     [
@@ -62,6 +62,7 @@ def test_a_starting_job_that_left_nothing_since_the_boot_is_queued_again() -> No
 
 def test_a_job_that_was_running_is_never_run_a_second_time() -> None:
     assert judge(State.RUNNING, facts()) is Verdict.LOST
+    assert judge(State.PAUSED, facts()) is Verdict.LOST
 
 
 @given(
@@ -74,6 +75,7 @@ def test_a_job_that_was_running_is_never_run_a_second_time() -> None:
         has_log=st.booleans(),
         same_boot=st.booleans(),
         damage=st.none() | st.just("torn"),
+        frozen=st.just(value=False),
     ),
 )
 def test_a_job_runs_again_only_when_nothing_at_all_says_that_it_may_have_run(
@@ -150,6 +152,20 @@ def test_a_monitor_is_the_process_in_the_jobs_own_cgroup(host: Host) -> None:
         # pidfd_open(2): readable when that very process has ended.
         assert select.select([found.pidfd], [], [], 10)[0]
         os.close(found.pidfd)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_whether_a_job_is_frozen_is_what_the_kernel_was_told(host: Host, *, frozen: bool) -> None:
+    host.make_cgroup()
+    payload = host.root / f"job-{JOB}" / "payload"
+    (payload / "cgroup.freeze").write_text(f"{int(frozen)}\n")
+    (payload / "cgroup.events").write_text(f"populated 1\nfrozen {int(frozen)}\n")
+    assert host.examine().frozen == frozen
+    cgroup = host.tree.job(JOB)
+    assert cgroup is not None
+    assert is_frozen(cgroup) == frozen
+    (payload / "cgroup.events").unlink()
+    assert not is_frozen(cgroup)
 
 
 def test_a_pid_that_is_gone_is_no_monitor(host: Host) -> None:

@@ -7,18 +7,25 @@ from typing import Any
 
 import pytest
 
-from isolation.cgroup_limits import IoLimit, JobLimits, needed
 from isolation.errors import LimitUnavailable
+from isolation.limit_checks import needed
+from isolation.limit_kinds import IoLimit, JobLimits
 from runner.config import Config
 from runner.refusal import Refusal
 from runner.submission import Submissions
 
 EVERY = JobLimits(
     memory_max_bytes=1,
-    memory_swap_max_bytes=0,
+    memory_high_bytes=1,
+    memory_swap_max_bytes=1,
+    oom_policy="continue",
     cpu_max_millicpus=1,
+    cpu_weight=1,
+    cpu_idle=True,
+    cpu_set="0",
     pids_max=1,
     io=(IoLimit("8:0", 1),),
+    io_weight=1,
 )
 
 
@@ -29,13 +36,11 @@ def test_the_refusal_of_a_limit_names_the_field_of_the_request(limit: str) -> No
 
     tree: Any = SimpleNamespace(require=refuse)
     nothing: Any = None
-    submissions = Submissions(Config(), None, tree, nothing)
+    submissions = Submissions(Config(), None, tree, nothing, nothing)
     with pytest.raises(Refusal) as caught:
         submissions._check_enforceable({"limits": {}}, {})
     answer = caught.value.to_wire()
     assert answer["code"] == "limit-unavailable"
-    # Swap has no field of its own: it is the memory limit that cannot be kept.
-    assert answer["field"] in {
-        "limits.memory_max_bytes", "limits.cpu_max_millicpus", "limits.pids_max", "limits.io",
-    }  # fmt: skip
+    name = answer["field"].removeprefix("limits.")
+    assert getattr(EVERY, name)
     assert "do this" in answer["detail"]

@@ -393,9 +393,7 @@ def test_a_pause_neither_loses_nor_gains_time(
     assert len(warnings) == 1
 
 
-@given(
-    before=st.floats(0.1, 100), after=st.none() | st.floats(0.1, 100), when=st.floats(0, 150)
-)
+@given(before=st.floats(0.1, 100), after=st.none() | st.floats(0.1, 100), when=st.floats(0, 150))
 def test_a_new_timeout_counts_from_the_start_of_the_job(
     before: float, after: float | None, when: float
 ) -> None:

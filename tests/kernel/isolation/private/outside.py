@@ -29,6 +29,11 @@ WORLD = "192.0.2.2"
 SECOND = "192.0.2.3"
 METADATA = "169.254.169.254"
 
+# A program hears at once that it may not; where this is expected, somebody listens.
+REJECTED = "Connection refused"
+# No route, no answer, or no such address: nothing arrives.
+UNREACHABLE = {"Network is unreachable", "TimeoutError", "TimeoutError late"}
+
 
 def inside(fd: int, call: Callable[[], T]) -> T:
     """What `call` returns or raises on a thread in the namespace."""
@@ -137,7 +142,11 @@ def tcp_server(port: int, address: str = "") -> socket.socket:
 
 def udp_socket(port: int, address: str = "") -> socket.socket:
     made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    made.bind((address, port))
+    try:
+        made.bind((address, port))
+    except OSError:
+        made.close()
+        raise
     made.settimeout(0.05)
     return made
 
@@ -195,6 +204,12 @@ def refused_by(call: Callable[[], object]) -> str:
         name = type(error).__name__ if error.errno is None else os.strerror(error.errno)
         return f"{name}{'' if took < 1 else ' late'}"
     return "it worked"
+
+
+def refused_datagram(fd: int, address: str, port: int) -> str:
+    """A connected datagram socket hears of a refusal, as one error or another."""
+    failed = refused_by(lambda: inside(fd, lambda: ask_udp(address, port, seconds=2)))
+    return "refused" if failed in {"No route to host", "Connection refused"} else failed
 
 
 def dns_answer(address: str) -> Callable[[bytes, Any], bytes]:

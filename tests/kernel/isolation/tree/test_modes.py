@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import grp
 import os
 import stat
 import subprocess
@@ -11,92 +12,27 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from isolation.covers import SECRETS
-from tests.kernel.isolation.id_maps import BASE, maps_for
-from tests.kernel.isolation.in_tree import ALICE, BOB, Failed, Options, see, shell
+from tests.kernel.isolation.tree.id_maps import maps_for
+from tests.kernel.isolation.tree.in_tree import ALICE, BOB, Failed, Options, see, shell
+from tests.kernel.isolation.tree.looking import (
+    give,
+    give_file,
+    give_new,
+    names,
+    read,
+    refused,
+    write,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+TTY_GROUP = grp.getgrnam("tty").gr_gid
 MODES = ["host", "readonly", "overlay", "root"]
-
-
-def mount_table() -> str:
-    with open("/proc/self/mountinfo") as file:
-        return file.read()
-
-
-def loops_in_use() -> list[str]:
-    return [name for name in os.listdir("/sys/block") if os.path.exists(f"/sys/block/{name}/loop")]
-
-
-def give(path: Path, uid: int = ALICE) -> Path:
-    os.chown(path, uid, uid)
-    return path
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path) -> Iterator[Path]:
-    """A directory of alice's, outside of the private ones, that is a disk of its own.
-
-    Afterwards the host has the mounts and loop devices that it had before, and no more.
-    """
-    path = f"/srv/{tmp_path.name}"
-    os.makedirs(path)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", path], check=True)
-    os.chown(path, ALICE, ALICE)
-    before = mount_table()
-    yield tmp_path.__class__(path)
-    assert mount_table() == before
-    assert loops_in_use() == []
-    subprocess.run(["umount", path], check=True)
-    os.rmdir(path)
-
-
-@pytest.fixture
-def foreign(place: Path) -> bytes:
-    """A root directory of alice's with nothing but one file and a link."""
-    root = place / "foreign"
-    (root / "etc").mkdir(parents=True)
-    (root / "etc" / "issue").write_text("foreign")
-    (root / "bin").symlink_to("/usr/bin")
-    for path in (root, root / "etc", root / "etc" / "issue"):
-        give(path)
-    return os.fsencode(root)
 
 
 def sandbox_of(mode: str, foreign: bytes) -> dict[str, Any]:
     return {"filesystem": mode, "root": foreign if mode == "root" else None}
-
-
-def names(path: str) -> list[str]:
-    return sorted(os.listdir(path))
-
-
-def refused(action: Any, *arguments: Any) -> str:
-    """The name of the errno, or "" when it was allowed."""
-    try:
-        action(*arguments)
-    except OSError as error:
-        return errno.errorcode[error.errno or 0]
-    return ""
-
-
-def write(path: str | bytes, text: str = "x") -> str:
-    def attempt() -> None:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
-        os.write(fd, text.encode())
-        os.close(fd)
-
-    return refused(attempt)
-
-
-def read(path: str | bytes) -> str:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        return os.read(fd, 65536).decode()
-    finally:
-        os.close(fd)
 
 
 # Every mode
@@ -108,7 +44,7 @@ def test_every_mode_has_a_dev_of_its_own_that_works(mode: str, foreign: bytes) -
         os.write(os.open("/dev/null", os.O_WRONLY), b"x")
         zeros = os.read(os.open("/dev/zero", os.O_RDONLY), 4)
         random = os.read(os.open("/dev/urandom", os.O_RDONLY), 16)
-        terminal, side = os.openpty()
+        _, side = os.openpty()
         group = os.fstat(side).st_gid
         full = refused(os.write, os.open("/dev/full", os.O_WRONLY), b"x")
         new = refused(os.mknod, "/dev/mine", stat.S_IFCHR | 0o666, os.makedev(1, 3))
@@ -116,11 +52,7 @@ def test_every_mode_has_a_dev_of_its_own_that_works(mode: str, foreign: bytes) -
 
     seen = see(look, **sandbox_of(mode, foreign))
     usual = "core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero"
-    group = 0 if mode == "root" else 5
-    nodes = [usual.split(), "00000000", 16, "/dev/pts/0"]
-    assert seen[:4] == nodes
-    assert seen[4] in {group, ALICE}
-    assert seen[5:] == ["ENOSPC", "EACCES"]
+    assert seen == [usual.split(), "00000000", 16, "/dev/pts/0", TTY_GROUP, "ENOSPC", "EACCES"]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -229,15 +161,12 @@ def test_a_link_to_nothing_in_a_foreign_root_does_not_lead_contents_out_of_it(
 
 
 def test_the_host_tree_is_as_it_was_and_a_working_directory_below_tmp_is_put_back(
-    tmp_path: Path,
+    below_tmp: Path,
 ) -> None:
-    os.chmod(tmp_path.parent, 0o755)
-    os.chmod(tmp_path.parent.parent, 0o755)
-    give(tmp_path)
-    status, text = shell("pwd; echo here > file; ls /tmp", Options(cwd=tmp_path))
-    top = str(tmp_path).split("/")[2]
-    assert (status, text) == (0, f"{tmp_path}\n{top}\n")
-    assert (tmp_path / "file").read_text() == "here\n"
+    status, text = shell("pwd; echo here > file; ls /tmp", Options(cwd=below_tmp))
+    top = str(below_tmp).split("/")[2]
+    assert (status, text) == (0, f"{below_tmp}\n{top}\n")
+    assert (below_tmp / "file").read_text() == "here\n"
 
 
 def test_a_working_directory_that_the_user_cannot_reach_is_refused(place: Path) -> None:
@@ -256,9 +185,7 @@ def test_a_read_only_tree_is_so_on_every_disk_but_in_the_working_directory_and_n
 ) -> None:
     for name in ("cwd", "named", "other"):
         give_new(place / name)
-    named = place / "file"
-    named.write_text("")
-    give(named)
+    named = give_file(place / "file")
 
     def look() -> Any:
         return [
@@ -291,8 +218,7 @@ def test_the_whole_tree_cannot_be_named_as_writable() -> None:
 
 
 def test_an_overlay_can_be_changed_on_every_disk_and_the_host_is_not(place: Path) -> None:
-    (place / "old").write_text("old")
-    give(place / "old")
+    give_file(place / "old", "old")
     disk_file, root_file = f"{place}/old", "/home/overlaid"
     os.makedirs(root_file)
     os.chown(root_file, ALICE, ALICE)
@@ -314,7 +240,7 @@ def test_an_overlay_can_be_changed_on_every_disk_and_the_host_is_not(place: Path
 
 def test_an_overlay_gives_no_rights_that_its_user_lacks() -> None:
     def look() -> Any:
-        return [write("/etc/passwd"), write("/etc/new"), refused(os.listdir, "/root"), write("/x")]
+        return [write("/etc/passwd"), write("/etc/new"), refused(read, "/etc/shadow"), write("/x")]
 
     assert see(look, filesystem="overlay") == ["EACCES"] * 4
 
@@ -341,7 +267,7 @@ def test_what_the_user_cannot_reach_is_not_mounted_in_an_overlay(place: Path) ->
 def test_a_file_that_is_mounted_by_itself_is_shown_read_only_in_an_overlay(place: Path) -> None:
     for name in ("source", "target"):
         (place / name).write_text(name)
-        os.chmod(place / name, 0o666)
+        give(place / name)
     subprocess.run(["mount", "--bind", place / "source", place / "target"], check=True)
     try:
         seen = see(
@@ -352,17 +278,14 @@ def test_a_file_that_is_mounted_by_itself_is_shown_read_only_in_an_overlay(place
     assert seen == ["source", "EROFS"]
 
 
-def test_a_working_directory_below_tmp_is_put_back_as_an_overlay(tmp_path: Path) -> None:
-    os.chmod(tmp_path.parent, 0o755)
-    os.chmod(tmp_path.parent.parent, 0o755)
-    give(tmp_path)
-    (tmp_path / "old").write_text("old")
+def test_a_working_directory_below_tmp_is_put_back_as_an_overlay(below_tmp: Path) -> None:
+    (below_tmp / "old").write_text("old")
     seen = see(
         lambda: [read("old"), write("new"), names(".")],
-        Options(cwd=tmp_path), filesystem="overlay",
+        Options(cwd=below_tmp), filesystem="overlay",
     )  # fmt: skip
     assert seen == ["old", "", ["new", "old"]]
-    assert os.listdir(tmp_path) == ["old"]
+    assert os.listdir(below_tmp) == ["old"]
 
 
 def test_the_changes_of_an_overlay_are_bounded(place: Path) -> None:
@@ -375,13 +298,10 @@ def test_the_changes_of_an_overlay_are_bounded(place: Path) -> None:
 
 
 def test_changes_are_kept_in_a_directory_and_a_later_job_goes_on_from_there(
-    place: Path, tmp_path: Path
+    place: Path, below_tmp: Path
 ) -> None:
-    keep = give(tmp_path)
-    os.chmod(tmp_path.parent, 0o755)
-    os.chmod(tmp_path.parent.parent, 0o755)
-    (place / "old").write_text("old")
-    give(place / "old")
+    keep = below_tmp
+    give_file(place / "old", "old")
     sandbox = {"filesystem": "overlay", "keep_changes": os.fsencode(keep)}
     options = Options(cwd=place)
     assert see(lambda: [write("new"), refused(os.unlink, "old")], options, **sandbox) == ["", ""]
@@ -393,10 +313,8 @@ def test_changes_are_kept_in_a_directory_and_a_later_job_goes_on_from_there(
     assert sorted(os.listdir(keep)) == ["mounts", "upper", "work"]
 
 
-def test_changes_of_the_root_are_kept_by_their_paths(tmp_path: Path) -> None:
-    keep = give(tmp_path)
-    os.chmod(tmp_path.parent, 0o755)
-    os.chmod(tmp_path.parent.parent, 0o755)
+def test_changes_of_the_root_are_kept_by_their_paths(below_tmp: Path) -> None:
+    keep = below_tmp
     os.makedirs("/home/kept")
     os.chown("/home/kept", ALICE, ALICE)
     try:
@@ -409,10 +327,7 @@ def test_changes_of_the_root_are_kept_by_their_paths(tmp_path: Path) -> None:
 
 
 def test_changes_are_kept_in_a_directory_of_the_users_own_alone(place: Path) -> None:
-    theirs = place / "bobs"
-    theirs.mkdir()
-    os.chmod(theirs, 0o777)
-    give(theirs, BOB)
+    theirs = give_new(place / "bobs", BOB)
     failed = see(lambda: None, filesystem="overlay", keep_changes=os.fsencode(theirs))
     assert failed == Failed("open", errno.EPERM, str(theirs), "it belongs to somebody else")
     assert os.listdir(theirs) == []
@@ -422,16 +337,9 @@ def test_changes_are_kept_in_a_directory_of_the_users_own_alone(place: Path) -> 
 def test_a_link_in_the_directory_for_changes_leads_nowhere(place: Path, name: str) -> None:
     keep, elsewhere = give_new(place / "keep"), give_new(place / "elsewhere", 0)
     (keep / name).symlink_to("/etc" if name == "upper" else elsewhere)
-    failed = see(
-        lambda: write("/etc/passwd"), filesystem="overlay", keep_changes=os.fsencode(keep)
-    )
+    failed = see(lambda: write("/etc/passwd"), filesystem="overlay", keep_changes=os.fsencode(keep))
     assert (failed.step, failed.errno) == ("build", errno.ELOOP)
     assert os.listdir(elsewhere) == []
-
-
-def give_new(path: Path, uid: int = ALICE) -> Path:
-    path.mkdir()
-    return give(path, uid)
 
 
 def test_a_directory_for_changes_that_cannot_hold_them_is_refused_with_the_reason() -> None:
@@ -452,8 +360,7 @@ def test_a_directory_for_changes_that_cannot_hold_them_is_refused_with_the_reaso
 def test_files_of_the_user_are_those_of_the_jobs_root_in_a_user_namespace(
     mode: str, place: Path
 ) -> None:
-    (place / "mine").write_text("mine")
-    give(place / "mine")
+    give_file(place / "mine", "mine")
 
     def look() -> Any:
         seen = [os.getuid(), os.stat("mine").st_uid, os.stat("/etc/passwd").st_uid]
@@ -481,10 +388,8 @@ def test_an_overlay_in_a_user_namespace_lets_root_change_the_users_files(place: 
     assert (place / "sub" / "mine").read_text() == "mine"
 
 
-def test_kept_changes_of_a_user_namespace_belong_to_the_user(place: Path, tmp_path: Path) -> None:
-    keep = give(tmp_path)
-    os.chmod(tmp_path.parent, 0o755)
-    os.chmod(tmp_path.parent.parent, 0o755)
+def test_kept_changes_of_a_user_namespace_belong_to_the_user(place: Path, below_tmp: Path) -> None:
+    keep = below_tmp
     with maps_for(ALICE) as maps:
         options = Options(cwd=place, maps=maps)
         sandbox = {"filesystem": "overlay", "keep_changes": os.fsencode(keep)}
@@ -493,13 +398,31 @@ def test_kept_changes_of_a_user_namespace_belong_to_the_user(place: Path, tmp_pa
     assert (upper / "upper" / "new").stat().st_uid == ALICE
 
 
-def test_files_of_root_stay_roots_when_root_asks_for_a_user_namespace() -> None:
+def test_changes_of_a_job_of_root_in_a_user_namespace_can_be_kept_too(tmp_path: Path) -> None:
     with maps_for(0) as maps:
-        seen = see(
-            lambda: [os.getuid(), refused(read, "/etc/shadow")],
-            Options(uid=0, maps=maps), filesystem="overlay",
-        )  # fmt: skip
-    assert seen == [0, "EACCES"]
+        keep = os.fsencode(tmp_path)
+        options = Options(uid=0, maps=maps)
+        assert see(lambda: write("/etc/passwd"), options, filesystem="overlay", keep_changes=keep) == (
+            "EACCES"
+        )
+    assert sorted(os.listdir(tmp_path)) == ["mounts", "upper", "work"]
+
+
+def test_files_of_root_stay_roots_when_root_asks_for_a_user_namespace(place: Path) -> None:
+    give_file(place / "s", "s", 0)
+    os.makedirs("/run/user", exist_ok=True)
+
+    def look() -> Any:
+        secret = os.fsdecode(SECRETS) + "/a"
+        return [os.getuid(), refused(read, "/etc/shadow"), read(secret), write("/run/user/0/f")]
+
+    with maps_for(0) as maps:
+        for mode in ("host", "overlay"):
+            seen = see(
+                look, Options(uid=0, maps=maps),
+                filesystem=mode, secrets=[["a", os.fsencode(place / "s")]],
+            )  # fmt: skip
+            assert seen == [0, "EACCES", "s", ""]
 
 
 def test_a_directory_of_the_user_that_cannot_be_mapped_is_refused_by_name() -> None:
@@ -516,8 +439,7 @@ def test_a_directory_of_the_user_that_cannot_be_mapped_is_refused_by_name() -> N
 
 def test_private_places_belong_to_the_jobs_root_in_a_user_namespace(place: Path) -> None:
     os.makedirs("/run/user", exist_ok=True)
-    (place / "s").write_text("s")
-    give(place / "s")
+    give_file(place / "s", "s")
 
     def look() -> Any:
         secret = os.fsdecode(SECRETS) + "/a"
@@ -526,4 +448,3 @@ def test_private_places_belong_to_the_jobs_root_in_a_user_namespace(place: Path)
     with maps_for(ALICE) as maps:
         seen = see(look, Options(maps=maps), secrets=[["a", os.fsencode(place / "s")]])
     assert seen == [0, 0, "s"]
-    assert BASE not in {ALICE, 0}

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from isolation import mounts, privileges, syscalls
 from isolation.syscalls import CloneFlags
 from isolation.tree import Tree, Wanted
-from tests.kernel.isolation.id_maps import NEWUSER, Maps
+from tests.kernel.isolation.tree.id_maps import BASE, NEWUSER, Maps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 ALICE, BOB = 4001, 4002
 
-_DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
     "preset": None, "filesystem": "host", "root": None, "keep_changes": None, "readable": [],
     "writable": [], "binds": [], "tmpfs": [], "hide": [], "devices": [], "secrets": [],
 }  # fmt: skip
@@ -51,9 +51,12 @@ class Options(NamedTuple):
     before_open: Callable[[], None] | None = None
 
 
+ORDINARY = Options()
+
+
 def wanted(options: Options, **sandbox: Any) -> Wanted:
     return Wanted(
-        sandbox=_DEFAULTS | sandbox,
+        sandbox=DEFAULTS | sandbox,
         uid=options.uid,
         gid=options.uid if options.gid is None else options.gid,
         groups=options.groups,
@@ -62,10 +65,11 @@ def wanted(options: Options, **sandbox: Any) -> Wanted:
         own_network=options.own_network,
         idmap_fd=None if options.maps is None else options.maps.idmap,
         files=options.files,
+        ids=None if options.maps is None else (BASE, BASE),
     )
 
 
-def see(look: Callable[[], Any], options: Options = Options(), **sandbox: Any) -> Any:
+def see(look: Callable[[], Any], options: Options = ORDINARY, **sandbox: Any) -> Any:
     """What `look` answers when it runs as the job in its tree; JSON goes through a pipe.
 
     Nothing can be imported in it that is not there already. `Failed` when a step failed.
@@ -78,7 +82,7 @@ def see(look: Callable[[], Any], options: Options = Options(), **sandbox: Any) -
     return answer["seen"]
 
 
-def shell(script: str, options: Options = Options(), **sandbox: Any) -> tuple[int, str]:
+def shell(script: str, options: Options = ORDINARY, **sandbox: Any) -> tuple[int, str]:
     """Exit status and output of a shell script in the tree; a failure of the set-up raises."""
 
     def look() -> tuple[int, str]:
@@ -87,7 +91,7 @@ def shell(script: str, options: Options = Options(), **sandbox: Any) -> tuple[in
         if pid == 0:
             os.dup2(writer, 1)
             os.dup2(writer, 2)
-            os.execv("/bin/sh", ["sh", "-c", script])
+            os.execv("/bin/sh", ["sh", "-c", script])  # noqa: S606 - the shell is meant
         os.close(writer)
         text = _read(reader)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text
@@ -128,7 +132,7 @@ def _as_init(work: Callable[[], None]) -> None:
 def _answer(writer: int, work: Callable[[Tree], Any], to_make: Wanted) -> None:
     try:
         result = work(Tree(to_make))
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - told to the test
         result = {"defect": traceback.format_exc()}
     with os.fdopen(writer, "w") as pipe:
         json.dump(result, pipe)
@@ -166,9 +170,7 @@ def _drop(options: Options) -> None:
     if options.maps is not None:
         syscalls.setns(options.maps.userns, NEWUSER)
     gid = options.uid if options.gid is None else options.gid
-    privileges.drop_to(
-        options.uid, gid, options.groups, in_userns=options.maps is not None
-    )
+    privileges.drop_to(options.uid, gid, options.groups, in_userns=options.maps is not None)
 
 
 def _read(reader: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from isolation import syscalls
@@ -11,7 +12,6 @@ from isolation.syscalls import CloneFlags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-from contextlib import contextmanager
 
 NEWUSER = CloneFlags(0x10000000)
 BASE = 200_000
@@ -22,7 +22,7 @@ class Maps(NamedTuple):
     """Descriptors of both namespaces."""
 
     userns: int
-    idmap: int
+    idmap: int | None
 
 
 def swapped(uid: int, base: int = BASE) -> str:
@@ -37,12 +37,13 @@ def swapped(uid: int, base: int = BASE) -> str:
 
 @contextmanager
 def maps_for(uid: int) -> Iterator[Maps]:
-    """The namespaces of a job of this user."""
+    """The namespaces of a job of this user. Files of root are nobody's in the job."""
     userns = _make(f"0 {BASE} 65536")
-    idmap = _make(swapped(uid))
+    idmap = _make(swapped(uid)) if uid else None
     yield Maps(userns, idmap)
     os.close(userns)
-    os.close(idmap)
+    if idmap is not None:
+        os.close(idmap)
 
 
 def _make(mapping: str) -> int:
