@@ -15,6 +15,8 @@ from typing import Final, NamedTuple
 WIDEST_PREFIX: Final = 8
 NARROWEST_PREFIX: Final = 29
 _STEM: Final = "rd"
+# That of every runnerd's tables.
+TABLE_PREFIX: Final = "runnerd_"
 _IDENTITY_DIGITS: Final = 6
 _GATEWAY_OFFSET: Final = 1
 
@@ -85,7 +87,7 @@ class Names(NamedTuple):
     @property
     def table(self) -> str:
         """The nftables table, one of family ip and one of family bridge."""
-        return f"runnerd_{self.stem}"
+        return f"{TABLE_PREFIX}{self.stem}"
 
     def port(self, offset: int) -> str:
         """The host's end of a job's link."""

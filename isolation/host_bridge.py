@@ -19,7 +19,7 @@ from isolation.netlink import NetlinkRefusedError
 from isolation.network_errors import PrivateNetworkError, from_os_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from ipaddress import IPv4Address
 
     from isolation.addresses import Names
@@ -63,6 +63,7 @@ class HostBridge:
         self._name = names.bridge
         self._netlink = netlink
         self.opened: tuple[str, ...] = ()
+        self._seen: set[str] = set()
         self.mtu = 0
 
     @property
@@ -99,26 +100,30 @@ class HostBridge:
         if index is not None:
             send(self._netlink, network_links.remove_link(index, self._name))
 
-    def open_uplinks(self) -> bool:
+    def open_uplinks(self, others: Callable[[], set[str]]) -> bool:
         """Let answers in by every interface that leads elsewhere; whether one was opened.
 
-        Raises PrivateNetworkError.
+        `others` tells which were opened by other runnerds: whoever needs one and leaves
+        last puts it back. Raises PrivateNetworkError.
         """
-        closed = [
-            name
-            for name in host_network.uplinks(self._routes(), self._name)
-            if not host_network.forwards(name)
-        ]
-        for name in closed:
+        links = host_network.uplinks(self._routes(), self._name)
+        opened = [name for name in links if not host_network.forwards(name)]
+        for name in opened:
             self._set(f"ipv4/conf/{name}/forwarding", "1")
-        self.opened = tuple(dict.fromkeys((*self.opened, *closed)))
-        return bool(closed)
+        fresh = set(links) - self._seen
+        self._seen |= fresh
+        if fresh - set(opened) and not host_network.forwards_everything():
+            opened += sorted(fresh & others())
+        new = [name for name in opened if name not in self.opened]
+        self.opened = (*self.opened, *new)
+        return bool(new)
 
-    def close_uplinks(self) -> None:
+    def close_uplinks(self, others: Callable[[], set[str]]) -> None:
         """Put back what `open_uplinks` changed, unless the host became a router meanwhile."""
         opened, self.opened = self.opened, ()
-        if not host_network.forwards_everything():
-            for name in opened:
+        self._seen.clear()
+        if opened and not host_network.forwards_everything():
+            for name in set(opened) - others():
                 host_network.write_if_there(f"ipv4/conf/{name}/forwarding", "0")
 
     def _configure(self, subnet: IPv4Network, gateway: IPv4Address) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from typing import Final, NamedTuple
 
 from isolation.idmaps import map_if_possible, map_or_refuse
@@ -34,6 +33,7 @@ _STAGE: Final = "/tmp"  # noqa: S108 - a mount point, nothing is shared there
 UPPER: Final = b"upper"
 WORK: Final = b"work"
 _MEMORY_MODE: Final = "755"
+_PERMISSIONS: Final = 0o1777
 # Not what the distribution's kernel prefers: a kept directory has to be readable by every
 # kernel, and nobody else's file must be reached by a redirect.
 _OPTIONS: Final = "index=off,metacopy=off,redirect_dir=off,xino=off"
@@ -55,8 +55,8 @@ class Stage:
     """Where the new tree is put together.
 
     `size` bounds the throw-away changes in bytes, of each tmpfs. `owner` is the job's user and
-    group outside of its user namespace, whose files `idmap_fd` makes of the submitter's. `keeper` is who
-    a directory for kept changes belongs to then.
+    group outside of its user namespace, whose files `idmap_fd` makes of the submitter's.
+    `keeper` is whom a directory for kept changes is shown as belonging to.
     """
 
     def __init__(
@@ -103,8 +103,7 @@ class Stage:
         Raises OSError: EINVAL for file systems that cannot be layers.
         """
         upper = upper or self._upper_in_memory()
-        if not upper.kept:
-            _make_like(lower, upper.upper)
+        _make_like(lower, upper)
         options = (
             f"lowerdir=/proc/self/fd/{lower},upperdir=/proc/self/fd/{upper.upper},"
             f"workdir=/proc/self/fd/{upper.work},{_OPTIONS}"
@@ -213,11 +212,13 @@ def show_read_only(layer: Layer, place: int) -> None:
         os.close(copy)
 
 
-def _make_like(model: int, fd: int) -> None:
-    """Owner and mode of one open directory become those of another.
+def _make_like(model: int, upper: Upper) -> None:
+    """Owner and mode of the upper layer become those of the open directory `model`.
 
-    The directory above everything is shown with those of the upper layer.
+    What is above everything is shown with those of the upper layer. A kept one stays the
+    user's: chown(2) would let users make directories of root with contents of their own.
     """
-    wanted, path = os.fstat(model), f"/proc/self/fd/{fd}"
-    os.chown(path, wanted.st_uid, wanted.st_gid)
-    os.chmod(path, stat.S_IMODE(wanted.st_mode))
+    wanted, path = os.fstat(model), f"/proc/self/fd/{upper.upper}"
+    if not upper.kept:
+        os.chown(path, wanted.st_uid, wanted.st_gid)
+    os.chmod(path, wanted.st_mode & _PERMISSIONS)

@@ -18,50 +18,21 @@ from isolation import host_network, job_namespace, network_links, nft_rules
 from isolation.addresses import AddressPool, PoolExhaustedError, hardware_address, names_for
 from isolation.bandwidth import Bandwidth
 from isolation.host_bridge import HostBridge, index_of, send, subnet_of, unchangeable
+from isolation.job_network import Attached, JobNetwork, Leaving
 from isolation.netlink import Netlink
 from isolation.network_errors import PrivateNetworkError, from_os_error
 from isolation.nft_base import Layout
 from isolation.nft_rules import Port
-from isolation.published import Publish, PublishedPorts
+from isolation.published import PublishedPorts
 from isolation.rule_tables import RuleTables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from ipaddress import IPv4Address, IPv4Network
 
-    from isolation.egress import Permission
     from isolation.netlink import Message
     from isolation.network_links import Link
     from isolation.resolver import Plan
-
-
-class JobNetwork(NamedTuple):
-    """What a job's network is to be, checked.
-
-    `permissions` None: it may connect anywhere. Else what it may connect to; called when
-    needed, because after a restart it resolves names: may block, PrivateNetworkError.
-    """
-
-    network: str | None = None
-    published: tuple[Publish, ...] = ()
-    permissions: Callable[[], tuple[Permission, ...]] | None = None
-    egress_bits: int | None = None
-    ingress_bits: int | None = None
-
-
-class Attached(NamedTuple):
-    """A network that a job can enter by the descriptor, which whoever asked for it closes."""
-
-    fd: int
-    address: IPv4Address
-    gateway: IPv4Address
-
-
-class Leaving(NamedTuple):
-    """A network without rules, whose link goes with the last process that is in it."""
-
-    name: str
-    address: IPv4Address
 
 
 class _Job(NamedTuple):
@@ -159,7 +130,7 @@ class PrivateHost:
         """With no job left, leave the host as it was. Raises PrivateNetworkError."""
         if not self._jobs:
             self._rules.remove()
-            self._bridge.close_uplinks()
+            self._bridge.close_uplinks(self._rules.opened_by_others)
             self._bridge.remove()
 
     def close(self) -> None:
@@ -235,7 +206,7 @@ class PrivateHost:
             self._bridge.make(self._pool.subnet, self._pool.gateway)
         elif self._plan is None:
             self._bridge.adopt()
-        is_opened = self._bridge.open_uplinks()
+        is_opened = self._bridge.open_uplinks(self._rules.opened_by_others)
         if is_new or is_opened or wanted != self._plan:
             self._plan = wanted
             self._write_rules(anew=is_new)
@@ -287,7 +258,7 @@ class PrivateHost:
         for link in links:
             self._remove_stray(link)
         if self._jobs:
-            self._bridge.open_uplinks()
+            self._bridge.open_uplinks(self._rules.opened_by_others)
             self._write_rules(anew=not self._rules.complete)
             self._restore_bandwidth()
         else:

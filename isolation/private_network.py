@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from isolation.egress import Destination, Permission
-    from isolation.private_host import Attached, JobNetwork, PrivateHost
+    from isolation.job_network import Attached, JobNetwork
+    from isolation.private_host import PrivateHost
     from isolation.published import Publish
 
 T = TypeVar("T")
@@ -303,8 +304,8 @@ def _parsed(wanted: WantedNetwork) -> list[Destination] | None:
 
 
 def _job_network(wanted: WantedNetwork, permissions: tuple[Permission, ...] | None) -> JobNetwork:
+    from isolation.job_network import JobNetwork
     from isolation.nft_rules import network_id
-    from isolation.private_host import JobNetwork
 
     return JobNetwork(
         None if wanted.name is None else network_id(wanted.name),

@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from isolation import nft_base, nft_rules
+from isolation.addresses import TABLE_PREFIX
 from isolation.host_bridge import remedy_for
 from isolation.network_errors import PrivateNetworkError, from_os_error
 from isolation.syscalls.nftables import Nftables
@@ -56,12 +57,23 @@ class RuleTables:
         """The interfaces that a runnerd made forward, as the rules remember."""
         if "ip" not in self._families():
             return ()
-        found = self._objects(f"list set ip {self._names.table} opened", "set")
-        return tuple(str(name) for each in found for name in each.get("elem", []))
+        return tuple(self._opened(self._names.table))
+
+    def opened_by_others(self) -> set[str]:
+        """The interfaces that other runnerds of this host made forward."""
+        names = (str(t["name"]) for t in self._objects("list tables ip", "table"))
+        others = (
+            name for name in names if name.startswith(TABLE_PREFIX) and name != self._names.table
+        )
+        return {interface for name in others for interface in self._opened(name)}
 
     def close(self) -> None:
         """Let go of the library. The tables stay."""
         self._nft.close()
+
+    def _opened(self, table: str) -> list[str]:
+        found = self._objects(f"list set ip {table} opened", "set")
+        return [str(name) for each in found for name in each.get("elem", [])]
 
     def _families(self) -> set[str]:
         found = self._objects("list tables", "table")

@@ -50,9 +50,9 @@ _MESSAGE_HEADER: Final = 16
 _LARGEST_U32: Final = 2**32 - 1
 
 BITS_PER_BYTE: Final = 8
-# A queue is served by a timer that may be as slow as 100 a second; twice that is kept in
-# hand, and never less than a few packets.
-_BURST_PARTS: Final = 50
+# A queue is served by a timer that may be as slow as 100 a second, and late; four times that is
+# kept in hand, and never less than a few packets.
+_BURST_PARTS: Final = 25
 _LEAST_BURST: Final = 8192
 # A tenth of a second of packets wait; more are dropped, and senders slow down.
 _QUEUE_PARTS: Final = 10

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from isolation.egress import parse, permissions
 from isolation.job_namespace import in_own_thread, leave_network
-from isolation.private_host import JobNetwork, PrivateHost
+from isolation.job_network import JobNetwork
+from isolation.private_host import PrivateHost
 from isolation.resolver import Plan
 
 if TYPE_CHECKING:

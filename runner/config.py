@@ -68,6 +68,7 @@ class LogsConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     segment_bytes: Annotated[int, _SEGMENT] = 16 * _MIB
     keep_bytes: Annotated[int, size(4 * _KIB, 2**50)] = _GIB
+    max_bytes: Annotated[int, size(4 * _KIB, 2**50)] = 16 * _GIB
 
 
 class ClientsConfig(msgspec.Struct, frozen=True, kw_only=True):

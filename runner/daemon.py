@@ -112,7 +112,7 @@ async def _assemble(config: Config, stack: AsyncExitStack) -> tuple[Supervisor, 
     stack.callback(directories.close)
     pool = stack.enter_context(ThreadPoolExecutor(_POOL_THREADS, "jobs"))
     paths = UserPaths()
-    provisions = _provisioning(config, paths, stack)
+    provisions = _provisioning(config, paths, tree, stack)
     launching = Launching(
         directories=directories,
         tree=tree,
@@ -132,23 +132,26 @@ async def _assemble(config: Config, stack: AsyncExitStack) -> tuple[Supervisor, 
         hooks=Hooks(
             find_devices=paths.find_devices,
             set_bandwidth=provisions.set_bandwidth,
+            set_scratch=provisions.set_scratch,
             release=provisions.release,
         ),
     )
     stack.push_async_callback(supervisor.close)
     watcher = LogWatcher(loop)
     stack.callback(watcher.close)
-    for remark in await provisions.recover(store.launched(), tree):
+    for remark in await provisions.recover(store.launched()):
         _logger.warning("%s", remark)
     await supervisor.reconcile()
     admin_gid = group_id(config.admin_group)
     if admin_gid is None and config.admin_group is not None:
         _logger.warning("there is no group %s: only root acts for others", config.admin_group)
     submissions = Submissions(config, admin_gid, tree, paths, provisions)
-    return supervisor, Service(config, supervisor, submissions, watcher, admin_gid)
+    return supervisor, Service(config, supervisor, submissions, watcher, provisions, admin_gid)
 
 
-def _provisioning(config: Config, paths: UserPaths, stack: AsyncExitStack) -> Provisioning:
+def _provisioning(
+    config: Config, paths: UserPaths, tree: CgroupTree, stack: AsyncExitStack
+) -> Provisioning:
     """Networks, ranges of user ids, filters: made here, handed out to each job."""
     loopbacks = LoopbackNetworks()
     stack.callback(loopbacks.close)
@@ -162,7 +165,7 @@ def _provisioning(config: Config, paths: UserPaths, stack: AsyncExitStack) -> Pr
     networks = PrivateNetworks(settings)
     stack.push_async_callback(networks.close)
     ranges = Ranges(base=config.sandbox.userns_base)
-    return Provisioning(loopbacks, networks, ranges, paths)
+    return Provisioning(loopbacks, networks, ranges, paths, tree)
 
 
 def _lock_and_prepare(config: Config, stack: AsyncExitStack) -> tuple[CgroupTree, list[int]]:

@@ -103,7 +103,7 @@ class Launching:
         opened: ExitStack,
     ) -> tuple[Handles, dict[str, Any]]:
         """Directory, cgroups and limits, and the descriptors of them all."""
-        files = self._directories.create(job.id, records.pack(spec))
+        files = self._directories.create(job.id, stored.pack_spec(spec))
         opened.callback(files.close)
         cgroup = self._tree.create_job(job.id)
         wanted = job_limits.kernel_limits(spec["limits"], devices, self._monitor_bytes)

@@ -7,10 +7,12 @@ of user ids) is known by the job's id and released when the job has ended. After
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from isolation import device_filter, seccomp_profiles, user_namespaces
+from isolation import device_filter, scratch, seccomp_profiles, user_namespaces
 from isolation.capabilities import of_job
 from isolation.egress import parse as parse_egress
 from isolation.errors import LimitUnavailable
@@ -56,11 +58,14 @@ class Provisioning:
         networks: PrivateNetworks,
         ranges: Ranges,
         paths: UserPaths,
+        tree: CgroupTree,
     ) -> None:
         self._loopbacks = loopbacks
         self.networks = networks
         self._ranges = ranges
         self._paths = paths
+        self._tree = tree
+        self._addresses: dict[str, str] = {}
         self._bases: dict[str, int] = {}
         self._networked: set[str] = set()
         self._has_networks = False
@@ -110,9 +115,10 @@ class Provisioning:
             self._ranges.release(base)
         if job_id in self._networked:
             self._networked.discard(job_id)
+            self._addresses.pop(job_id, None)
             await self.networks.release(job_id)
 
-    async def recover(self, launched: Sequence[Job], tree: CgroupTree) -> list[str]:
+    async def recover(self, launched: Sequence[Job]) -> list[str]:
         """After a restart: what the jobs that were under way have stays theirs.
 
         What is worth a line in the log, in sentences.
@@ -127,22 +133,41 @@ class Provisioning:
             if spec["network"] == "private":
                 networks[job.id] = wanted_network(spec)
             if spec["sandbox"]["userns"]:
-                self._recover_range(job.id, tree)
+                self._recover_range(job.id)
         self._networked.update(networks)
         try:
             return await self.networks.recover(networks)
         except OSError as error:
             return [f"the private networks of running jobs are left as they are: {error}"]
 
-    def _recover_range(self, job_id: str, tree: CgroupTree) -> None:
+    def _recover_range(self, job_id: str) -> None:
         """By the ids that its processes have: nobody else's can be in its range."""
-        cgroup = tree.job(job_id)
+        cgroup = self._tree.job(job_id)
         for pid in [] if cgroup is None else cgroup.payload_pids():
             base = user_namespaces.base_of_process(pid)
             if base is not None:
                 self._bases[job_id] = base
                 self._ranges.recover([base])
                 return
+
+    async def set_scratch(self, job_id: str, size_bytes: int | None) -> None:
+        """Resize a job's private directories. Raises OSError, LimitBelowUse."""
+        await asyncio.to_thread(self._resize_scratch, job_id, size_bytes)
+
+    def _resize_scratch(self, job_id: str, size_bytes: int | None) -> None:
+        cgroup = self._tree.job(job_id)
+        for pid in [] if cgroup is None else cgroup.payload_pids():
+            try:
+                scratch.resize(pid, size_bytes)
+            except (FileNotFoundError, ProcessLookupError):
+                # It has ended meanwhile; another may not have.
+                continue
+            return
+        raise ProcessLookupError(errno.ESRCH, "the job has no process any more")
+
+    def address_of(self, job_id: str) -> str | None:
+        """The address of a job in its private network, while it has one."""
+        return self._addresses.get(job_id)
 
     async def set_bandwidth(
         self, job_id: str, egress_bits: int | None, ingress_bits: int | None
@@ -174,6 +199,7 @@ class Provisioning:
             return await self._loopbacks.acquire(), {}
         self._networked.add(job_id)
         lease = await self.networks.acquire(job_id, wanted_network(spec))
+        self._addresses[job_id] = lease.address
         return lease.fd, lease.files
 
     async def _devices(self, spec: Mapping[str, Any]) -> list[Device] | None:

@@ -43,6 +43,16 @@ _FIELDS: Final = {
 }
 
 
+def check_output(asked: int | None, config: Config) -> None:
+    """Whether a job may keep so many bytes of its output. Raises Refusal."""
+    most = config.logs.max_bytes
+    if asked is not None and asked > most:
+        raise Refusal(
+            "invalid-argument", field="limits.output_max_bytes", given=str(asked),
+            allowed=f"at most {most}", detail="logs.max_bytes in the configuration of runnerd",
+        )  # fmt: skip
+
+
 def field_of(error: LimitUnavailable) -> str:
     """The field of a request that a limit of the kernel was asked for in."""
     return _FIELDS.get(error.limit, "limits")
@@ -70,6 +80,7 @@ class Submissions:
         account = account_for(peer, request.user, self._admin_gid)
         account = with_group(account, request.group, peer, self._admin_gid)
         job_id = str(uuid.uuid4())
+        check_output(request.limits.output_max_bytes, self._config)
         spec = specs.build(job_id, request, account, self._config)
         if spec["sandbox"]["root"] is None:
             await self._paths.check_cwd(account, spec["cwd"])

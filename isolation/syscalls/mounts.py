@@ -15,6 +15,7 @@ from isolation.syscalls.common import AT_EMPTY_PATH, by_machine, check, libc, lo
 _SYS_PIVOT_ROOT: Final = by_machine(x86_64=155, aarch64=41, riscv64=41)
 _SYS_OPEN_TREE: Final = 428
 _SYS_MOVE_MOUNT: Final = 429
+_SYS_FSPICK: Final = 433
 _SYS_FSOPEN: Final = 430
 _SYS_FSCONFIG: Final = 431
 _SYS_FSMOUNT: Final = 432
@@ -196,6 +197,22 @@ def new_mount(fstype: str, options: dict[str, str], attributes: MountAttributes)
             ctypes.c_uint(int(attributes)),
         )  # fmt: skip
         return check(result, f"fsmount({fstype!r}, {attributes!r})")
+    finally:
+        os.close(context)
+
+
+def reconfigure(mount_fd: int, options: dict[str, str]) -> None:
+    """Change options of the file system whose mount `mount_fd` is the root of. fspick(2).
+
+    Raises OSError: EINVAL for the root of no mount, or an option that it does not have.
+    """
+    cloexec, empty_path, set_string, change = 1, 8, 1, 7
+    flags = ctypes.c_uint(cloexec | empty_path)
+    context = check(libc.syscall(long(_SYS_FSPICK), long(mount_fd), b"", flags), "fspick")
+    try:
+        for name, value in options.items():
+            _configure(context, set_string, name, value)
+        _configure(context, change, None, None)
     finally:
         os.close(context)
 

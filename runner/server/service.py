@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from client import __version__, protocol
+from runner import views
 from runner.parsing import parse
 from runner.policy import Peer, is_admin, may_see
 from runner.refusal import Refusal, shown
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from runner.config import Config
     from runner.logs.tail import LogWatcher
     from runner.policy import Decision
+    from runner.provisions import Provisioning
     from runner.rows import Job
     from runner.server.connection import Connection, Stream
     from runner.submission import Submissions
@@ -43,12 +45,14 @@ class Service:
         supervisor: Supervisor,
         submissions: Submissions,
         watcher: LogWatcher,
+        provisions: Provisioning,
         admin_gid: int | None,
     ) -> None:
         self.config = config
         self.supervisor = supervisor
         self.submissions = submissions
         self.watcher = watcher
+        self.provisions = provisions
         self.admin_gid = admin_gid
         self._connections: set[Connection] = set()
         self._by_uid: Counter[int] = Counter()
@@ -129,6 +133,11 @@ class Service:
         return work
 
     # For handlers
+
+    def show(self, job: Job) -> dict[str, Any]:
+        """A job as `status` gives it."""
+        address = self.provisions.address_of(job.id)
+        return views.status(job, self.supervisor.usage(job), address)
 
     def is_admin(self, peer: Peer) -> bool:
         """Whether the peer acts on everybody's jobs."""

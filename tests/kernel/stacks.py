@@ -79,6 +79,8 @@ def array(level: str, members: list[str], mebibytes: int = 20) -> Iterator[str]:
         write(f"{top}/chunk_size", "65536")
     else:
         write(f"{top}/component_size", str(mebibytes * 1024))
+        # Nothing to bring in step: that would compete with what is measured.
+        write(f"{top}/resync_start", "none")
     for slot, member in enumerate(members):
         write(f"{top}/new_dev", number_of(member))
         write(f"{top}/dev-{os.path.basename(member)}/slot", str(slot))

@@ -99,7 +99,10 @@ def shares(daemon: Daemon, *limits: Limits) -> list[float]:
     end = time.monotonic() + 5
     program = f"import time\nwhile time.monotonic() < {end}: pass"
     with daemon.client() as client:
-        jobs = [inside.submit(client, *inside.python(program), limits=each) for each in limits]
+        jobs = [
+            inside.submit(client, *inside.python(program), limits={**each, "cpu_set": "0"})
+            for each in limits
+        ]
         results = [client.wait(job)["result"] for job in jobs]
     return [(result["cpu_usec"] or 0) / 1e6 for result in results if result is not None]
 

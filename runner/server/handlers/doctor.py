@@ -20,7 +20,13 @@ async def doctor(
     """The features of this host and the daemon's own places."""
     supervisor = service.supervisor
     tree = supervisor.tree
-    features = await asyncio.to_thread(probe, tree.root, tree.available, service.config.state_dir)
+    features = await asyncio.to_thread(
+        probe,
+        tree.root,
+        tree.available,
+        service.config.state_dir,
+        service.provisions.networks.unavailable,
+    )
     return {
         "server": service.name,
         "kernel": service.kernel,

@@ -6,7 +6,6 @@ import asyncio
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from runner import views
 from runner.lifecycle import State
 from runner.logs.reader import CursorError, Gap, LogReader
 from runner.refusal import Refusal
@@ -34,7 +33,7 @@ async def logs(
     now = service.supervisor.store.get(job.id)
     if now is None:
         raise Refusal("no-such-job", field="job", given=job.id, detail="it was removed")
-    return {"cursor": cursor, "status": views.status(now, service.supervisor.usage(now))}
+    return {"cursor": cursor, "status": service.show(now)}
 
 
 async def _wait_for_start(service: Service, job: Job) -> None:

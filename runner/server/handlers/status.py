@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runner import views
-
 if TYPE_CHECKING:
     from runner import messages
     from runner.policy import Peer
@@ -18,4 +16,4 @@ async def status(
 ) -> dict[str, Any]:
     """Show one job of the peer."""
     job = service.find_job(peer, request.job)
-    return views.status(job, service.supervisor.usage(job))
+    return service.show(job)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner import views
 from runner.policy import may_control
+from runner.submission import check_output
 
 if TYPE_CHECKING:
     from runner import messages
@@ -19,5 +20,7 @@ async def update(
 ) -> dict[str, Any]:
     """Change limits of a job of the peer; the limits that apply then."""
     job = service.find_job(peer, request.job, may_control)
+    asked = request.limits.output_max_bytes
+    check_output(asked if isinstance(asked, int) else None, service.config)
     changed = await service.supervisor.update(job, peer.uid, request.limits)
     return {"job": job.id, "state": changed.state.value, "limits": views.limits(changed)}

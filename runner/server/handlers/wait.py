@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from runner import views
 from runner.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -27,4 +26,4 @@ async def wait(
         ended = service.supervisor.store.get(job.id)
     if ended is None:
         raise Refusal("no-such-job", field="job", given=job.id, detail="it was removed")
-    return views.status(ended, service.supervisor.usage(ended))
+    return service.show(ended)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
@@ -15,10 +16,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from isolation import syscalls
-from isolation.syscalls import CloneFlags, MountFlags, OpenTreeFlags, ResolveFlags, openat2
+from isolation.syscalls import CloneFlags, MountFlags, OpenTreeFlags, ResolveFlags, mounts, openat2
+from isolation.syscalls.mounts import MountAttributes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from enum import IntFlag
+    from types import ModuleType
 
 ROOT = Path(__file__).parents[3]
 HEADERS = Path("/usr/include")
@@ -203,7 +207,10 @@ try:
 except PermissionError as error:
     print(error.__notes__)
 """
-    assert in_a_child(script) == ["['0000000000000000', '0000000000000000']", "['capset(0x1)']"]
+    assert in_a_child(script) == [
+        "['0000000000000000', '0000000000000000']",
+        "['capset(0x1, inheritable=0x0)']",
+    ]
 
 
 # Errors
@@ -323,11 +330,12 @@ def arch_header(name: str) -> str:
     [
         (CloneFlags, "CLONE_", "linux/sched.h"),
         (MountFlags, "MS_", "linux/mount.h"),
+        (MountAttributes, "MOUNT_ATTR_", "linux/mount.h"),
         (ResolveFlags, "RESOLVE_", "linux/openat2.h"),
     ],
 )
 def test_flags_have_the_numbers_of_the_kernels_headers(
-    flags: type[CloneFlags | MountFlags | ResolveFlags], prefix: str, header: str
+    flags: type[IntFlag], prefix: str, header: str
 ) -> None:
     known = defined(header)
     for flag in flags:
@@ -339,29 +347,85 @@ def test_flags_have_the_numbers_of_the_kernels_headers(
 
 
 @pytest.mark.parametrize(
-    ("name", "number"),
+    ("module", "name"),
     [
-        ("open_tree", syscalls._SYS_OPEN_TREE),
-        ("move_mount", syscalls._SYS_MOVE_MOUNT),
-        ("clone3", syscalls._SYS_CLONE3),
-        ("close_range", syscalls._SYS_CLOSE_RANGE),
-        ("openat2", syscalls._SYS_OPENAT2),
-        ("setgroups", syscalls._SYS_SETGROUPS),
-        ("keyctl", syscalls._SYS_KEYCTL),
+        (module, name)
+        for module in (syscalls.mounts, syscalls.process, syscalls.credentials)
+        for name in vars(module)
+        if name.startswith("_SYS_")
     ],
 )
-def test_system_calls_have_the_numbers_of_the_kernels_headers(name: str, number: int) -> None:
+def test_system_calls_have_the_numbers_of_the_kernels_headers(
+    module: ModuleType, name: str
+) -> None:
     header = "unistd_64.h" if os.uname().machine == "x86_64" else "unistd.h"
     known = defined(arch_header(header))
-    if f"__NR_{name}" not in known:
+    key = f"__NR_{name.removeprefix('_SYS_').lower()}"
+    if key not in known:
         known = defined("asm-generic/unistd.h")
-    assert known[f"__NR_{name}"] == number
+    assert known[key] == getattr(module, name)
 
 
-def test_structures_have_the_sizes_that_the_kernel_takes() -> None:
-    import ctypes
+@pytest.mark.parametrize(
+    ("structure", "size"),
+    [
+        (syscalls.process._CloneArgs, 88),  # CLONE_ARGS_SIZE_VER2
+        (syscalls.mounts._OpenHow, 24),  # OPEN_HOW_SIZE_VER0
+        (syscalls.mounts._MountAttr, 32),  # MOUNT_ATTR_SIZE_VER0
+        (syscalls.credentials._CapData, 12),
+    ],
+)
+def test_structures_have_the_sizes_that_the_kernel_takes(
+    structure: type[ctypes.Structure], size: int
+) -> None:
+    assert ctypes.sizeof(structure) == size
 
-    # CLONE_ARGS_SIZE_VER2 and OPEN_HOW_SIZE_VER0.
-    assert ctypes.sizeof(syscalls._CloneArgs) == 88
-    assert ctypes.sizeof(syscalls._OpenHow) == 24
-    assert ctypes.sizeof(syscalls._CapData) == 12
+
+# Mounts, as far as nobody may make one here
+
+
+def test_whether_a_file_may_be_used_is_asked_on_its_descriptor(tmp_path: Path) -> None:
+    (tmp_path / "file").touch(0o600)
+    fd = os.open(tmp_path / "file", os.O_PATH)
+    try:
+        mounts.check_access(fd, os.R_OK | os.W_OK)
+        with pytest.raises(PermissionError) as caught:
+            mounts.check_access(fd, os.X_OK)
+    finally:
+        os.close(fd)
+    assert caught.value.__notes__ == [f"faccessat2({fd}, {os.X_OK})"]
+
+
+@pytest.mark.parametrize(
+    ("call", "note"),
+    [
+        (lambda: mounts.mount_setattr(-1, MountAttributes.RDONLY), "mount_setattr(-1, "),
+        (lambda: mounts.move_mount(-1, "/nowhere"), "move_mount(-1, '/nowhere')"),
+        (lambda: mounts.move_mount(-1, -1), "move_mount(-1, -1)"),
+        (lambda: mounts.pivot_root("/nowhere", "/nowhere"), "pivot_root('/nowhere', "),
+        (lambda: mounts.detach_mount("/nowhere"), "umount2('/nowhere')"),
+        (
+            lambda: mounts.new_mount("no-such-fs", {}, MountAttributes.RDONLY),
+            "fsopen('no-such-fs')",
+        ),
+    ],
+)
+def test_a_call_on_mounts_that_fails_names_itself(call: Callable[[], None], note: str) -> None:
+    with pytest.raises(OSError, match=r"\[Errno \d+\]") as caught:
+        call()
+    assert caught.value.__notes__[0].startswith(note)
+
+
+def test_effective_capabilities_are_laid_aside_and_taken_up_again() -> None:
+    script = """
+from isolation.syscalls import effective
+def seen(name):
+    with open("/proc/thread-self/status") as file:
+        return next(line.split()[1] for line in file if line.startswith(name))
+before = seen("CapEff"), seen("CapPrm")
+old = effective.lay_aside()
+print(int(seen("CapEff"), 16), seen("CapPrm") == before[1], old == int(before[0], 16))
+effective.take_up(old)
+print((seen("CapEff"), seen("CapPrm")) == before)
+"""
+    assert in_a_child(script) == ["0 True True", "True"]

@@ -87,6 +87,7 @@ def test_every_key_can_be_set(tmp_path: pathlib.Path) -> None:
         [logs]
         segment_bytes = 4096
         keep_bytes = "1t"
+        max_bytes = "2T"
         [clients]
         max_connections = 7
         max_connections_per_user = 8
@@ -113,7 +114,7 @@ def test_every_key_can_be_set(tmp_path: pathlib.Path) -> None:
             default_memory_max=256 * MIB,
             stop_grace_seconds=0.5,
         ),
-        logs=LogsConfig(segment_bytes=4096, keep_bytes=2**40),
+        logs=LogsConfig(segment_bytes=4096, keep_bytes=2**40, max_bytes=2**41),
         clients=ClientsConfig(max_connections=7, max_connections_per_user=8),
         sandbox=SandboxConfig(
             capabilities=("NET_RAW", "KILL"), allow_unfiltered=False, userns_base=65_536

@@ -13,6 +13,7 @@ from tests.kernel.isolation.private.outside import WORLD, World
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from tests.kernel.isolation.private.jobs import Job, Networks
 
@@ -80,15 +81,27 @@ def downloaded(job: Job, seconds: float) -> float:
     return job.inside(receive) * OVERHEAD
 
 
+def settled(measure: Callable[[], float], wanted: int) -> float:
+    """A limit is never exceeded by much; that it is reached depends on who else has the CPUs."""
+    for _ in range(3):
+        found = measure()
+        assert found < wanted * 1.1
+        if found > wanted * 0.9:
+            break
+    return found
+
+
 def test_what_a_job_sends_is_limited_within_a_tenth(networks: Networks, megabits: int) -> None:
     job = networks.job(egress_bits=megabits * MBIT)
-    assert uploaded(job, 3) == pytest.approx(megabits * MBIT, rel=0.1)
+    found = settled(lambda: uploaded(job, 3), megabits * MBIT)
+    assert found == pytest.approx(megabits * MBIT, rel=0.1)
     assert downloaded(job, 0.5) > 1.5 * megabits * MBIT
 
 
 def test_what_a_job_receives_is_limited_within_a_tenth(networks: Networks, megabits: int) -> None:
     job = networks.job(ingress_bits=megabits * MBIT)
-    assert downloaded(job, 3) == pytest.approx(megabits * MBIT, rel=0.1)
+    found = settled(lambda: downloaded(job, 3), megabits * MBIT)
+    assert found == pytest.approx(megabits * MBIT, rel=0.1)
     assert uploaded(job, 0.5) > 1.5 * megabits * MBIT
 
 

@@ -40,10 +40,12 @@ def maps_for(uid: int) -> Iterator[Maps]:
     """The namespaces of a job of this user. Files of root are nobody's in the job."""
     userns = _make(f"0 {BASE} 65536")
     idmap = _make(swapped(uid)) if uid else None
-    yield Maps(userns, idmap)
-    os.close(userns)
-    if idmap is not None:
-        os.close(idmap)
+    try:
+        yield Maps(userns, idmap)
+    finally:
+        for fd in (userns, idmap):
+            if fd is not None:
+                os.close(fd)
 
 
 def _make(mapping: str) -> int:

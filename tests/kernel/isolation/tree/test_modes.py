@@ -302,13 +302,14 @@ def test_changes_are_kept_in_a_directory_and_a_later_job_goes_on_from_there(
 ) -> None:
     keep = below_tmp
     give_file(place / "old", "old")
-    sandbox = {"filesystem": "overlay", "keep_changes": os.fsencode(keep)}
+    sandbox: dict[str, Any] = {"filesystem": "overlay", "keep_changes": os.fsencode(keep)}
     options = Options(cwd=place)
     assert see(lambda: [write("new"), refused(os.unlink, "old")], options, **sandbox) == ["", ""]
     assert see(lambda: [read("new"), names(".")], options, **sandbox) == ["x", ["new"]]
     assert os.listdir(place) == ["old"]
     upper = keep / "mounts" / str(place).strip("/").replace("/", "%2F") / "upper"
     assert (upper / "new").read_text() == "x"
+    assert (upper.stat().st_uid, stat.S_IMODE(upper.stat().st_mode)) == (ALICE, 0o755)
     assert stat.S_ISCHR((upper / "old").lstat().st_mode)
     assert sorted(os.listdir(keep)) == ["mounts", "upper", "work"]
 
@@ -402,9 +403,9 @@ def test_changes_of_a_job_of_root_in_a_user_namespace_can_be_kept_too(tmp_path: 
     with maps_for(0) as maps:
         keep = os.fsencode(tmp_path)
         options = Options(uid=0, maps=maps)
-        assert see(lambda: write("/etc/passwd"), options, filesystem="overlay", keep_changes=keep) == (
-            "EACCES"
-        )
+        assert see(
+            lambda: write("/etc/passwd"), options, filesystem="overlay", keep_changes=keep
+        ) == ("EACCES")
     assert sorted(os.listdir(tmp_path)) == ["mounts", "upper", "work"]
 
 

@@ -234,7 +234,7 @@ def test_an_image_that_only_root_can_have_made_is_mounted_for_everybody(squashfs
     def look() -> Any:
         return [read("/file"), write("/tmp/new"), write("/new")]
 
-    sandbox = {"filesystem": "root", "root": os.fsencode(squashfs)}
+    sandbox: dict[str, Any] = {"filesystem": "root", "root": os.fsencode(squashfs)}
     assert see(look, **sandbox) == ["squashed", "", "EACCES"]
     assert see(look, Options(uid=0), **sandbox) == ["squashed", "", ""]
 
@@ -245,7 +245,7 @@ def test_an_image_that_somebody_else_could_have_made_is_for_root_alone(
 ) -> None:
     give(squashfs, uid)
     squashfs.chmod(mode)
-    sandbox = {"filesystem": "root", "root": os.fsencode(squashfs)}
+    sandbox: dict[str, Any] = {"filesystem": "root", "root": os.fsencode(squashfs)}
     failed = see(lambda: None, **sandbox)
     assert (failed.step, failed.errno, failed.path) == ("open", errno.EPERM, str(squashfs))
     assert "unpack it into a directory" in failed.why

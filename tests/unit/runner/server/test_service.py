@@ -276,6 +276,7 @@ def test_every_operation_refuses_a_field_that_it_does_not_know(op: str) -> None:
 def test_the_operations_are_those_of_the_protocol() -> None:
     assert set(HANDLERS) == {
         "submit", "list", "status", "logs", "stop", "wait", "remove", "doctor",
+        "pause", "resume", "update",
     }  # fmt: skip
 
 
@@ -301,13 +302,23 @@ class Asking(Service):
         raise Asked(may)
 
 
-@pytest.mark.parametrize("op", ["logs", "remove", "status", "stop", "wait"])
-def test_ending_and_removing_ask_for_more_than_seeing(op: str) -> None:
+CHANGES = {
+    "pause": {},
+    "resume": {},
+    "remove": {},
+    "stop": {},
+    "update": {"limits": {"pids_max": 1}},
+}
+
+
+@pytest.mark.parametrize("op", ["logs", "status", "wait", *CHANGES])
+def test_changing_ending_and_removing_ask_for_more_than_seeing(op: str) -> None:
     nothing: Any = None
     service = Asking(Config(), nothing, nothing, nothing, ADMINS)
     with pytest.raises(Asked) as caught:
-        asyncio.run(service.handle(ALICE, op, {"job": JOB}, NO_STREAM))
-    assert caught.value.args == (may_control if op in {"remove", "stop"} else may_see,)
+        args = {"job": JOB, **CHANGES.get(op, {})}
+        asyncio.run(service.handle(ALICE, op, args, NO_STREAM))
+    assert caught.value.args == (may_control if op in CHANGES else may_see,)
 
 
 def test_a_group_is_a_number_and_one_that_there_is_not_is_none() -> None:
