@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from isolation.user_paths import refusal
+from isolation.syscalls.mounts import AT_FDCWD, ResolveFlags, openat2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,16 +28,21 @@ _SYSTEM: Final = (
 _PRIVATE: Final = (b"/tmp", b"/dev", b"/run/user")
 
 
-def paths(sandbox: Mapping[str, Any], cwd: bytes) -> tuple[list[int], list[int]] | None:
+def paths(
+    sandbox: Mapping[str, Any], cwd: bytes, *, is_new: bool = True
+) -> tuple[list[int], list[int]] | None:
     """Descriptors of what may be read and of what may be changed; None: no restriction.
 
-    Runs as the job, in its tree. Raises OSError for a named path that is not there.
+    Runs as the job, in its tree; `cwd` is the job's. Raises OSError for a named path that is
+    not there. `is_new` False: the job runs already. Below what it may change it can have put
+    links that lead elsewhere, so none is followed: a named path with one in it is an OSError,
+    and of the system's directories such a one is left out (/bin leads to /usr, which is there).
     """
     readable, writable = sandbox["readable"], sandbox["writable"]
     if not readable and not writable and sandbox["preset"] is None:
         return None
     if sandbox["filesystem"] == "root" and not readable and not writable:
-        return [], _opened([b"/"])
+        return [], [_open(b"/", ResolveFlags(0))]
     binds = sandbox["binds"]
     reading = [*readable, *(bind[1] for bind in binds if bind[2])]
     changing = [
@@ -45,23 +51,33 @@ def paths(sandbox: Mapping[str, Any], cwd: bytes) -> tuple[list[int], list[int]]
         *(entry[0] for entry in sandbox["tmpfs"]),
         *([cwd] if cwd.strip(b"/") else []),
     ]
+    resolve = ResolveFlags(0) if is_new else ResolveFlags.NO_SYMLINKS
     return (
-        _opened(_existing(_SYSTEM)) + _opened(reading),
-        _opened(_existing(_PRIVATE)) + _opened(changing),
+        _existing(_SYSTEM, resolve) + [_open(path, resolve) for path in reading],
+        _existing(_PRIVATE, resolve) + [_open(path, resolve) for path in changing],
     )
 
 
-def _existing(wanted: Iterable[bytes]) -> list[bytes]:
-    return [path for path in wanted if os.path.exists(path)]
+def _existing(wanted: Iterable[bytes], resolve: ResolveFlags) -> list[int]:
+    opened = []
+    for path in wanted:
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError, _Link):
+            opened.append(_open(path, resolve))
+    return opened
 
 
-def _opened(wanted: Iterable[bytes]) -> list[int]:
-    return [_open(path) for path in wanted]
+class _Link(OSError):
+    """There is a link on the way, where none may be."""
 
 
-def _open(path: bytes) -> int:
+def _open(path: bytes, resolve: ResolveFlags) -> int:
     try:
-        return os.open(path, os.O_PATH | os.O_CLOEXEC)
+        return openat2(AT_FDCWD, path, os.O_PATH, resolve)
     except FileNotFoundError:
         why = "it is not in the job's tree; a bind would put it there"
-        raise refusal(errno.ENOENT, path, why) from None
+        raise FileNotFoundError(errno.ENOENT, why, path) from None
+    except OSError as error:
+        if error.errno == errno.ELOOP and resolve:
+            why = "it leads over a link, which the job may have changed by now"
+            raise _Link(errno.ELOOP, why, path) from None
+        raise

@@ -27,6 +27,8 @@ from isolation.tree import Tree, Wanted
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    Step = tuple[str, Callable[[], object]]
+
 EXECUTING: Final = b"\x01"
 EXEC_STEP: Final = "execute the command"
 DEFAULT_PATH: Final = b"/usr/local/bin:/usr/bin:/bin"
@@ -97,10 +99,15 @@ class SetupFailure(NamedTuple):
 
 def execute(command: Command, streams: Streams, setup: Setup) -> NoReturn:
     """Run every step, then the command. Never returns, whatever happens."""
+    run(lambda: _steps(command, streams, setup), command, streams)
+
+
+def run(make_steps: Callable[[], list[Step]], command: Command, streams: Streams) -> NoReturn:
+    """The same with any steps. The descriptors are arranged first; `streams` are above 2."""
     step = "arrange the descriptors"
     try:
         _arrange_descriptors(streams)
-        for step, action in _steps(command, streams, setup):  # noqa: B007 - read by the handler
+        for step, action in make_steps():  # noqa: B007 - read by the handler
             action()
         step = EXEC_STEP
         _exec(command)
@@ -112,9 +119,7 @@ def execute(command: Command, streams: Streams, setup: Setup) -> NoReturn:
         os._exit(125)
 
 
-def _steps(
-    command: Command, streams: Streams, setup: Setup
-) -> list[tuple[str, Callable[[], object]]]:
+def _steps(command: Command, streams: Streams, setup: Setup) -> list[Step]:
     """The table of contents of a job's set-up."""
     tree = Tree(_wanted_tree(command, setup))
     return [
@@ -132,7 +137,7 @@ def _steps(
         ("drop privileges", lambda: _drop(command, setup)),
         ("enter the working directory", tree.enter),
         ("confine to paths", lambda: _confine(tree)),
-        ("reset the signals", _reset_signals),
+        ("reset the signals", reset_signals),
         ("mark the descriptors", lambda: syscalls.close_on_exec_from(3)),
         # A filter of the user's own may refuse the write that says so.
         ("announce the command", lambda: os.write(streams.status, EXECUTING)),
@@ -215,7 +220,8 @@ def _filter(streams: Streams, setup: Setup) -> None:
         seccomp.send_listener(streams.denials, listener)
 
 
-def _reset_signals() -> None:
+def reset_signals() -> None:
+    """Every signal does what it does by default, and none is blocked."""
     # The interpreter ignores SIGPIPE and SIGXFSZ; ignored signals stay so over an exec.
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
@@ -254,10 +260,15 @@ def _exec_path(path: bytes, command: Command) -> None:
 
 
 def _report(status_fd: int, step: str, error: BaseException) -> None:
+    os.write(status_fd, report_of(step, error))
+
+
+def report_of(step: str, error: BaseException) -> bytes:
+    """A failed step, for `parse_report`."""
     number = (error.errno or 0) if isinstance(error, OSError) else 0
     text = _text_of(error).encode("utf-8", "surrogateescape")
     fields = (step.encode(), str(number).encode(), text)
-    os.write(status_fd, _SEPARATOR.join(fields)[:MAX_REPORT_BYTES])
+    return _SEPARATOR.join(fields)[:MAX_REPORT_BYTES]
 
 
 def _text_of(error: BaseException) -> str:

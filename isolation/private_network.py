@@ -18,7 +18,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from isolation import egress, resolver
-from isolation.addresses import names_for
+from isolation.addresses import AddressPool, names_for
 from isolation.network_errors import PrivateNetworkError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class PrivateNetworks:
 
     def __init__(self, settings: NetworkSettings) -> None:
         self._settings = settings
-        self._subnet = IPv4Network(settings.subnet)
+        self._subnet = AddressPool(IPv4Network(settings.subnet)).subnet
         self._host: PrivateHost | None = None
         self._worker: ThreadPoolExecutor | None = None
         self._linger: asyncio.TimerHandle | None = None

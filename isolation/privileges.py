@@ -30,17 +30,20 @@ def drop_to(
     capabilities: Sequence[str] = (),
     *,
     in_userns: bool = False,
+    is_proven: bool = False,
 ) -> None:
     """Become this user for good, with these capabilities and, for root, with a short list.
 
     An ordinary user has none but `capabilities`, which its programs inherit. `in_userns`:
     the caller has entered a user namespace; the job becomes its root, with no other group,
-    and the numbers given, which are the host's, are not looked at.
+    and the numbers given, which are the host's, are not looked at. `is_proven`: it entered
+    by setns(2), which refuses one's own; without it, /proc is asked, which must be ours.
 
     Raises OSError or ValueError; then the caller must not execute anything.
     """
     if in_userns:
-        _require_own_user_namespace()
+        if not is_proven:
+            _require_own_user_namespace()
         uid, gid, groups = 0, 0, ()
     # setresuid(2) and setresgid(2) take -1 for "leave it": the command would stay root.
     if not all(0 <= number <= _MAX_ID for number in (uid, gid, *groups)):

@@ -28,6 +28,7 @@ RESOLVE_SECONDS: Final = 10.0
 # All files of a job travel in one message.
 MOST_FILE_BYTES: Final = 4096
 _MOST_PINNED: Final = 4
+_THIS_HOST: Final = IPv4Address("127.0.0.1")
 
 
 class Plan(NamedTuple):
@@ -74,7 +75,8 @@ def plan(resolv_conf: str, behind_resolved: str, configured: Sequence[str]) -> P
         remedy = "set network.nameservers in the configuration"
         raise PrivateNetworkError(errno.EAFNOSUPPORT, "resolve names in it", why, remedy)
     # resolv.conf(5): without a nameserver the one on this machine is asked.
-    return Plan((), loopback[0] if loopback else IPv4Address("127.0.0.1"), others)
+    on_host = next((address for address in loopback if address.is_loopback), _THIS_HOST)
+    return Plan((), on_host, others)
 
 
 def _nameservers(text: str) -> tuple[str, ...]:

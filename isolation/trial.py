@@ -9,11 +9,13 @@ import os
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
 
+from isolation.addresses import names_for
 from isolation.egress import parse, permissions
 from isolation.job_namespace import in_own_thread, leave_network
 from isolation.job_network import JobNetwork
 from isolation.private_host import PrivateHost
 from isolation.resolver import Plan
+from isolation.rule_tables import RuleTables
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network
@@ -25,6 +27,23 @@ _BITS: Final = 10_000_000
 def private_network(identity: str, subnet: IPv4Network) -> None:
     """Make a network with everything that one can have. Raises OSError, with what failed."""
     in_own_thread(lambda: _try(identity, subnet))
+
+
+def hindrances(identity: str) -> list[str]:
+    """What on this host may drop packets of private networks: sentences for people, or none.
+
+    A firewall that drops by default may have rules that let them through, which is not
+    looked into; and one of iptables-legacy is not seen. Raises OSError.
+    """
+    tables = RuleTables(names_for(identity))
+    try:
+        bridge = names_for(identity).bridge
+        return [
+            f"chain {name} drops forwarded packets by default; let those from and to {bridge} pass"
+            for name in tables.foreign_drops()
+        ]
+    finally:
+        tables.close()
 
 
 def _try(identity: str, subnet: IPv4Network) -> None:

@@ -13,6 +13,7 @@ from runner import spec as specs
 from runner.message_checks import check_limits, invalid
 from runner.message_kinds import OsText
 from runner.message_limits import IoRequest, LimitsRequest
+from runner.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -69,6 +70,11 @@ def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [name for name in LimitsRequest.__struct_fields__ if old.get(name) != new.get(name)]
 
 
+def below_use(field: str, given: str, used: str) -> Refusal:
+    """The refusal of a limit that the job has passed already. `used` has the figure."""
+    return Refusal("limit-below-use", field=field, given=given, detail=used)
+
+
 def refuse_below_use(limits: Mapping[str, Any], changed: Iterable[str], used: Used) -> None:
     """Refuse a limit that would be passed the moment it was set. Raises Refusal."""
     passed = {
@@ -79,7 +85,7 @@ def refuse_below_use(limits: Mapping[str, Any], changed: Iterable[str], used: Us
         wanted = limits.get(name)
         if name in passed and wanted is not None and wanted <= passed[name][0]:
             number, what = passed[name]
-            raise invalid(f"limits.{name}", f"{wanted:g}", f"more than {number:.3f}, {what}")
+            raise below_use(f"limits.{name}", f"{wanted:g}", f"{number:.3f} are {what}")
     _refuse_below_output(limits, changed, used.output_bytes)
 
 
@@ -88,8 +94,8 @@ def _refuse_below_output(limits: Mapping[str, Any], changed: Iterable[str], writ
     most, policy = limits.get("output_max_bytes"), limits.get("output_policy")
     # What is written cannot be unwritten; with drop-oldest the oldest simply go.
     if names and policy in {"end", "block"} and most is not None and most < written:
-        allowed = f"at least {written}, the bytes of output that it has written"
-        raise invalid("limits.output_max_bytes", str(most), allowed)
+        what = f"{written} are the bytes of output that it has written"
+        raise below_use("limits.output_max_bytes", str(most), what)
 
 
 def refuse_without_network(network: str, limits: Mapping[str, Any]) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from runner.provisions import Provisioning
 
 _FIELDS: Final = {
+    "scratch": "limits.scratch_max_bytes",
     "memory.max": "limits.memory_max_bytes",
     "memory.high": "limits.memory_high_bytes",
     "memory.swap.max": "limits.memory_swap_max_bytes",

@@ -323,10 +323,7 @@ def _refusal(error: LimitUnavailable | LimitBelowUse) -> Refusal:
     if isinstance(error, LimitUnavailable):
         return Refusal("limit-unavailable", field=field_of(error), detail=str(error))
     field = field_of(LimitUnavailable(error.limit, why="", remedy=""))
-    return Refusal(
-        "invalid-argument", field=field, given=str(error.asked),
-        allowed=f"at least {error.used}, which it uses now", detail=str(error),
-    )  # fmt: skip
+    return limit_changes.below_use(field, str(error.asked), f"it uses {error.used} now")
 
 
 def _unchangeable(name: str) -> Refusal:

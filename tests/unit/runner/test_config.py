@@ -407,7 +407,7 @@ def test_the_manual_has_every_key_with_its_default() -> None:
     whole = Config()
     for table in (whole, whole.jobs, whole.logs, whole.clients, whole.sandbox, whole.network):
         values |= msgspec.structs.asdict(table)
-    sizes = {"segment_bytes": '"16M"', "keep_bytes": '"1G"'}
+    sizes = {"segment_bytes": '"16M"', "keep_bytes": '"1G"', "max_bytes": '"16G"'}
     for key, default in documented.items():
         written = msgspec.json.encode(values[key]).decode().replace('","', '", "')
         expected = "none" if values[key] is None else f"`{sizes.get(key, written)}`"

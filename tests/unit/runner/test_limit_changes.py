@@ -112,10 +112,10 @@ def test_time_that_has_passed_is_refused_with_how_much_it_is() -> None:
     used = Used(12.5, 3.25, 0)
     error = refused({"timeout_seconds": 12.5}, ["timeout_seconds"], used)
     assert (error["field"], error["given"]) == ("limits.timeout_seconds", "12.5")
-    assert "12.500" in error["allowed"]
+    assert "12.500" in error["detail"]
     error = refused({"cpu_time_seconds": 3}, ["cpu_time_seconds"], used)
     assert error["field"] == "limits.cpu_time_seconds"
-    assert "3.250" in error["allowed"]
+    assert "3.250" in error["detail"]
     refuse_below_use({"timeout_seconds": 12.6}, ["timeout_seconds"], used)
     # It ends in this moment, but nobody asked for that.
     refuse_below_use({"timeout_seconds": 12.5}, ["pids_max"], used)
@@ -128,7 +128,7 @@ def test_output_that_is_written_cannot_be_unwritten(policy: str) -> None:
     wanted = {"output_max_bytes": 4999, "output_policy": policy}
     error = refused(wanted, ["output_policy"], used)
     assert (error["field"], error["given"]) == ("limits.output_max_bytes", "4999")
-    assert "5000" in error["allowed"]
+    assert "5000" in error["detail"]
     refuse_below_use({**wanted, "output_max_bytes": 5000}, ["output_max_bytes"], used)
     refuse_below_use({**wanted, "output_policy": "drop-oldest"}, ["output_max_bytes"], used)
     refuse_below_use({"output_max_bytes": 4999}, ["output_max_bytes"], used)

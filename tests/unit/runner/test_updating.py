@@ -212,7 +212,7 @@ def test_an_update_takes_every_step_in_order_and_is_then_committed(host: Host) -
     [
         (OSError(5, "broken"), "limit-unavailable"),
         (LimitUnavailable("pids.max", why="w", remedy="r"), "limit-unavailable"),
-        (LimitBelowUse("pids.max", 9, 12), "invalid-argument"),
+        (LimitBelowUse("pids.max", 9, 12), "limit-below-use"),
     ],
 )
 def test_a_step_that_fails_takes_back_those_before_it_and_nothing_is_committed(
@@ -300,7 +300,7 @@ def test_what_has_passed_already_is_refused_before_anything_is_written(host: Hos
             host.output_bytes = lambda _job_id: 5000  # type: ignore[method-assign]
         with pytest.raises(Refusal) as caught:
             host.update(**limits)
-        assert caught.value.code == "invalid-argument"
+        assert caught.value.code == "limit-below-use"
     assert host.steps == []
 
 

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from isolation import trial
 from isolation.network_errors import PrivateNetworkError
 from isolation.published import Publish
 from tests.kernel.isolation.private import outside
@@ -105,6 +106,20 @@ def test_the_host_does_not_become_a_router(networks: Networks, world: World) -> 
         assert transmitted("spare") == before
     finally:
         outside.run("ip", "link", "del", "spare")
+
+
+def test_a_firewall_that_drops_by_default_is_pointed_out(networks: Networks) -> None:
+    assert trial.hindrances("tests") == []
+    outside.run("nft", "add", "table", "ip", "filter")
+    try:
+        policy = "{ type filter hook forward priority 0; policy drop; }"
+        outside.run("nft", "add", "chain", "ip", "filter", "FORWARD", policy)
+        (found,) = trial.hindrances("tests")
+        assert found.startswith("chain ip filter FORWARD drops forwarded packets by default")
+        job = networks.job()
+        assert "late" in outside.refused_by(lambda: job.inside(lambda: ask(WORLD, 80, 1)))
+    finally:
+        outside.run("nft", "delete", "table", "ip", "filter")
 
 
 def transmitted(interface: str) -> int:

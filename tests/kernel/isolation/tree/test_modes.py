@@ -319,7 +319,7 @@ def test_changes_of_the_root_are_kept_by_their_paths(below_tmp: Path) -> None:
     os.makedirs("/home/kept")
     os.chown("/home/kept", ALICE, ALICE)
     try:
-        sandbox = {"filesystem": "overlay", "keep_changes": os.fsencode(keep)}
+        sandbox: dict[str, Any] = {"filesystem": "overlay", "keep_changes": os.fsencode(keep)}
         assert see(lambda: write("/home/kept/f"), **sandbox) == ""
         assert os.listdir("/home/kept") == []
     finally:
@@ -393,7 +393,7 @@ def test_kept_changes_of_a_user_namespace_belong_to_the_user(place: Path, below_
     keep = below_tmp
     with maps_for(ALICE) as maps:
         options = Options(cwd=place, maps=maps)
-        sandbox = {"filesystem": "overlay", "keep_changes": os.fsencode(keep)}
+        sandbox: dict[str, Any] = {"filesystem": "overlay", "keep_changes": os.fsencode(keep)}
         assert see(lambda: write("new"), options, **sandbox) == ""
     (upper,) = (keep / "mounts").glob("srv*")
     assert (upper / "upper" / "new").stat().st_uid == ALICE

@@ -52,7 +52,7 @@ def new_job(job_id: str, uid: int, name: str | None = None) -> NewJob:
 def service_on(store: Store | None, config: Config | None = None) -> Service:
     supervisor: Any = SimpleNamespace(store=store)
     nothing: Any = None
-    return Service(config or Config(), supervisor, nothing, nothing, ADMINS)
+    return Service(config or Config(), supervisor, nothing, nothing, nothing, ADMINS)
 
 
 @pytest.fixture
@@ -314,7 +314,7 @@ CHANGES = {
 @pytest.mark.parametrize("op", ["logs", "status", "wait", *CHANGES])
 def test_changing_ending_and_removing_ask_for_more_than_seeing(op: str) -> None:
     nothing: Any = None
-    service = Asking(Config(), nothing, nothing, nothing, ADMINS)
+    service = Asking(Config(), nothing, nothing, nothing, nothing, ADMINS)
     with pytest.raises(Asked) as caught:
         args = {"job": JOB, **CHANGES.get(op, {})}
         asyncio.run(service.handle(ALICE, op, args, NO_STREAM))
