@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final, cast
 from client import protocol
 from client.connection import ANSWER_SECONDS, Connection
 from client.errors import ClientError, ConnectionLost, ProtocolError, RequestRefused
+from client.execstream import ExecStream
 from client.logstream import LogStream
 from client.patience import Patience, is_away
-from client.submission import build_submission, build_update
+from client.submission import build_exec, build_submission, build_update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -164,6 +165,24 @@ class Client:
         patience = self._patience(self.reconnect_seconds) if follow else None
         full = self._full_id(job) if follow else job
         return LogStream(self._pool, full, cursor, follow=follow, patience=patience)
+
+    def exec(
+        self,
+        job: str,
+        argv: Sequence[Text],
+        *,
+        env: Environment | None = None,
+        clean_env: bool = False,
+        cwd: Text | None = None,
+    ) -> ExecStream:
+        """Another command inside a job that runs: its output as an iterator; see ExecStream.
+
+        It has the job's environment with `env` over it, or with `clean_env` only `env`; `cwd`
+        is a path in the job's tree, by default the job's own directory. It ends with the job,
+        with this stream, and with the daemon.
+        """
+        args = build_exec(job, argv, env=env or {}, clean_env=clean_env, cwd=cwd)
+        return ExecStream(self._pool, args)
 
     def stop(self, job: str, *, grace_seconds: float | None = None, kill: bool = False) -> State:
         """Ask a job to end: SIGTERM, after the grace (default 10 s) SIGKILL; `kill` at once.

@@ -145,6 +145,18 @@ class Denied(TypedDict):
     count: int
 
 
+class ExecResult(TypedDict):
+    """How a command ended that was executed in a job; `runctl exec` exits with `exit_status`.
+
+    `exit_code` or `signal` is None, both when it could not be started: `detail` says why.
+    """
+
+    exit_code: int | None
+    signal: int | None
+    exit_status: int
+    detail: str | None
+
+
 class Usage(TypedDict):
     """What a running job uses; None for a figure that this kernel does not give."""
 

@@ -1,4 +1,4 @@
-"""A `submit` or `update` made from what a program or a command line says. No connection.
+"""A `submit`, `exec` or `update` made from what a program or a command line says. No connection.
 
 Refuses here, with the daemon's field names, what would otherwise fail as a frame (a 10 MB
 argument) or is wrong whatever the daemon's policy. All other rules are the daemon's alone.
@@ -61,6 +61,27 @@ def build_submission(  # noqa: PLR0913  the fields of the request
         "net": net,
     }
     return {**args, **_travelling(optional)}
+
+
+def build_exec(
+    job: str,
+    argv: Sequence[Text],
+    *,
+    env: Environment,
+    clean_env: bool,
+    cwd: Text | None,
+) -> protocol.Message:
+    """The `args` of `exec`. Raises RequestRefused (`invalid-argument`)."""
+    _check_argv(argv)
+    _check_env(env)
+    _check_total(argv, env)
+    args: protocol.Message = {
+        "job": job,
+        "argv": [to_wire(item) for item in argv],
+        "env": {to_wire(key): to_wire(value) for key, value in env.items()},
+        "clean_env": clean_env,
+    }
+    return args if cwd is None else {**args, "cwd": to_wire(_checked("cwd", cwd))}
 
 
 def build_update(job: str, limits: Limits) -> protocol.Message:

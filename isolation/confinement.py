@@ -25,6 +25,7 @@ _SYSTEM: Final = (
     b"/usr", b"/lib", b"/lib32", b"/lib64", b"/libx32", b"/bin", b"/sbin", b"/etc", b"/opt",
     b"/nix", b"/gnu", b"/proc", b"/sys",
 )  # fmt: skip
+_ANY: Final = ResolveFlags(0)
 _PRIVATE: Final = (b"/tmp", b"/dev", b"/run/user")
 
 
@@ -42,7 +43,7 @@ def paths(
     if not readable and not writable and sandbox["preset"] is None:
         return None
     if sandbox["filesystem"] == "root" and not readable and not writable:
-        return [], [_open(b"/", ResolveFlags(0))]
+        return [], _opened([b"/"])
     binds = sandbox["binds"]
     reading = [*readable, *(bind[1] for bind in binds if bind[2])]
     changing = [
@@ -51,22 +52,26 @@ def paths(
         *(entry[0] for entry in sandbox["tmpfs"]),
         *([cwd] if cwd.strip(b"/") else []),
     ]
-    resolve = ResolveFlags(0) if is_new else ResolveFlags.NO_SYMLINKS
+    resolve = _ANY if is_new else ResolveFlags.NO_SYMLINKS
     return (
-        _existing(_SYSTEM, resolve) + [_open(path, resolve) for path in reading],
-        _existing(_PRIVATE, resolve) + [_open(path, resolve) for path in changing],
+        _existing(_SYSTEM, resolve) + _opened(reading, resolve),
+        _existing(_PRIVATE, resolve) + _opened(changing, resolve),
     )
 
 
 def _existing(wanted: Iterable[bytes], resolve: ResolveFlags) -> list[int]:
     opened = []
     for path in wanted:
-        with suppress(FileNotFoundError, NotADirectoryError, PermissionError, _Link):
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError, _LinkError):
             opened.append(_open(path, resolve))
     return opened
 
 
-class _Link(OSError):
+def _opened(wanted: Iterable[bytes], resolve: ResolveFlags = _ANY) -> list[int]:
+    return [_open(path, resolve) for path in wanted]
+
+
+class _LinkError(OSError):
     """There is a link on the way, where none may be."""
 
 
@@ -79,5 +84,5 @@ def _open(path: bytes, resolve: ResolveFlags) -> int:
     except OSError as error:
         if error.errno == errno.ELOOP and resolve:
             why = "it leads over a link, which the job may have changed by now"
-            raise _Link(errno.ELOOP, why, path) from None
+            raise _LinkError(errno.ELOOP, why, path) from None
         raise

@@ -60,6 +60,10 @@ class PrivateHost:
         """Whether any job has a network."""
         return bool(self._jobs)
 
+    def addresses(self) -> dict[str, IPv4Address]:
+        """The address of each job that has a network."""
+        return {job_id: job.port.address for job_id, job in self._jobs.items()}
+
     def attach(self, job_id: str, wanted: JobNetwork, plan: Plan) -> Attached:
         """Make a job's network, all of it or nothing. Raises PrivateNetworkError."""
         if job_id in self._jobs:

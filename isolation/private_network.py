@@ -150,6 +150,14 @@ class PrivateNetworks:
         self._linger_if_idle()
         return remarks
 
+    async def addresses(self) -> dict[str, str]:
+        """The address of each job that has a network: after `recover`, of those that go on."""
+        host = self._host
+        if host is None:
+            return {}
+        found = await self._run(host.addresses)
+        return {job_id: str(address) for job_id, address in found.items()}
+
     def unavailable(self) -> tuple[str, str] | None:
         """Why there can be no private network here, and what to do; None when there can.
 

@@ -25,6 +25,7 @@ from isolation.network import LoopbackNetworks
 from isolation.private_network import NetworkSettings, PrivateNetworks
 from isolation.user_namespaces import Ranges
 from runner import limits, statedir
+from runner.execing import Execs
 from runner.hooks import Hooks
 from runner.jobdirs import JobDirectories
 from runner.launcher_client import LauncherClient
@@ -146,7 +147,9 @@ async def _assemble(config: Config, stack: AsyncExitStack) -> tuple[Supervisor, 
     if admin_gid is None and config.admin_group is not None:
         _logger.warning("there is no group %s: only root acts for others", config.admin_group)
     submissions = Submissions(config, admin_gid, tree, paths, provisions)
-    return supervisor, Service(config, supervisor, submissions, watcher, provisions, admin_gid)
+    execs = Execs(store, tree, provisions, launcher)
+    service = Service(config, supervisor, submissions, watcher, provisions, execs, admin_gid)
+    return supervisor, service
 
 
 def _provisioning(

@@ -1,11 +1,12 @@
-"""The launcher: forks monitors for runnerd, and does nothing else.
+"""The launcher: forks monitors, and the middle processes of execs, and does nothing else.
 
 Theory of operation. runnerd starts it as `python -I -S` with one end of a SEQPACKET pair
 and the locks of its state directory and cgroup root, which it only holds open: as long as
 a launcher lives that may still fork, no other runnerd may begin. Each message asks for one
-monitor, names its descriptors (`Handles`) and carries them in that order. The answer carries the
-monitor's pid and pidfd, or an errno. End-of-file means that runnerd is gone: the launcher
-ends, and the monitors, which hold nothing of it, go on.
+process, names its descriptors (`Handles` of a monitor, `Doors` of an exec) and carries them in
+that order. The answer carries the pid, and of a monitor a pidfd, or says what failed.
+End-of-file means that runnerd is gone: the launcher ends, and the monitors, which hold nothing
+of it, go on.
 
 It has one thread, imports the lean set only, and freezes its heap, so that a fork copies
 few pages. SIGCHLD is ignored: the kernel reaps monitors by itself, and runnerd watches them
@@ -24,7 +25,8 @@ from typing import Any, Final
 
 from isolation import syscalls
 from isolation.syscalls import CloneFlags
-from runner import monitor, records
+from runner import entering, monitor, records
+from runner.entering import Doors
 from runner.handles import Given, Handles
 
 _MAX_DESCRIPTORS: Final = 16
@@ -77,11 +79,14 @@ def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
 
 def _serve(channel: socket.socket, message: bytes, descriptors: list[int]) -> None:
     request = records.unpack(message)
-    answer: dict[str, Any] = {"seq": request["seq"]}
+    answer: dict[str, Any] = {"seq": request["seq"], "kind": request["kind"]}
     pidfd = -1
     try:
-        handles = Handles(**dict(zip(request["handles"], descriptors, strict=True)))
-        answer["pid"], pidfd = _fork_monitor(handles, request)
+        given = dict(zip(request["handles"], descriptors, strict=True))
+        if request["kind"] == records.LAUNCH_EXEC:
+            answer["pid"] = _fork_middle(Doors(**given))
+        else:
+            answer["pid"], pidfd = _fork_monitor(Handles(**given), request)
     except OSError as error:
         answer["text"] = f"{error.strerror} ({'; '.join(getattr(error, '__notes__', ()))})"
     finally:
@@ -101,6 +106,16 @@ def _fork_monitor(handles: Handles, request: dict[str, Any]) -> tuple[int, int]:
             # Never back into the launcher's loop, whatever went wrong.
             os._exit(status)
     return pid, pidfd
+
+
+def _fork_middle(doors: Doors) -> int:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            entering.main(doors)
+        finally:
+            os._exit(0)
+    return pid
 
 
 def _send(channel: socket.socket, answer: dict[str, Any], pidfd: int) -> None:

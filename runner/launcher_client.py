@@ -1,4 +1,4 @@
-"""runnerd's end of the launcher: starts it, asks it for monitors, starts it again if it dies.
+"""runnerd's end of the launcher: starts it, asks it for processes, starts it again if it dies.
 
 The descriptors of a request are borrowed: the caller closes its own. What the launcher does
 is told in `runner.launcher`; nothing is decided here.
@@ -23,6 +23,7 @@ from runner.handles import Given
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from runner.entering import Doors
     from runner.handles import Handles
 
 _logger: Final = logging.getLogger(__name__)
@@ -54,7 +55,10 @@ class LauncherGoneError(Exception):
 
 
 class Launched(NamedTuple):
-    """A monitor: its pid as the host sees it, and a descriptor that tells when it ends."""
+    """A monitor: its pid as the host sees it, and a descriptor that tells when it ends.
+
+    The middle process of an exec has no such descriptor: -1.
+    """
 
     pid: int
     pidfd: int
@@ -84,19 +88,28 @@ class LauncherClient:
 
         The files that are given may have 4 KiB in all. Waits while there is no launcher.
         """
+        given = given or Given()
+        request = {
+            "kind": records.LAUNCH_MONITOR, "job": job_id,
+            "files": dict(given.files), "ids": given.ids,
+        }  # fmt: skip
+        return await self._ask(request, handles.present())
+
+    async def enter(self, doors: Doors) -> int:
+        """Fork the middle process of an exec (`runner.entering`); its pid, for the log.
+
+        Raises LaunchError or LauncherGoneError. Whether it lives, its channel says.
+        """
+        return (await self._ask({"kind": records.LAUNCH_EXEC}, doors.present())).pid
+
+    async def _ask(self, request: dict[str, Any], present: dict[str, int]) -> Launched:
         await self._running.wait()
         self._seq += 1
         seq = self._seq
         answer: asyncio.Future[Launched] = self._loop.create_future()
         self._waiting[seq] = answer
-        present = handles.present()
         fds = array.array("i", present.values())
-        given = given or Given()
-        request = {
-            "seq": seq, "job": job_id, "handles": list(present),
-            "files": dict(given.files), "ids": given.ids,
-        }  # fmt: skip
-        message = records.pack(request)
+        message = records.pack({**request, "seq": seq, "handles": list(present)})
         try:
             async with self._sending:
                 await self._send(message, fds)
@@ -180,11 +193,12 @@ class LauncherClient:
 
     def _settle(self, answer: dict[str, Any], pidfd: int) -> None:
         waiting = self._waiting.get(answer["seq"])
+        is_whole = pidfd >= 0 or answer.get("kind") == records.LAUNCH_EXEC
         if waiting is None or waiting.done():
             # Its asker was cancelled; reconciliation finds the monitor by its cgroup.
             if pidfd >= 0:
                 os.close(pidfd)
-        elif pidfd >= 0:
+        elif is_whole and "pid" in answer:
             waiting.set_result(Launched(answer["pid"], pidfd))
         elif "pid" in answer:
             # It runs, but runnerd had no descriptor left for its pidfd (MSG_CTRUNC, recvmsg(2)).

@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from client import protocol
 from runner.message_limits import RLIMIT_NAMES, LimitsRequest, LimitsUpdate
-from runner.messages import Submit, Update
+from runner.messages import Exec, Submit, Update
 from runner.presets import with_preset
 from runner.refusal import Refusal, shown
 
@@ -32,6 +32,8 @@ def check(message: Closed) -> None:
     """Raise Refusal for what contradicts itself or can never work."""
     if isinstance(message, Submit):
         _check_submit(message)
+    elif isinstance(message, Exec):
+        _check_text(message)
     elif isinstance(message, Update):
         _check_update(message.limits)
 
@@ -48,7 +50,7 @@ def _check_submit(message: Submit) -> None:
     _check_net(message)
 
 
-def _check_text(message: Submit) -> None:
+def _check_text(message: Submit | Exec) -> None:
     """What the kernel's own limits on execve(2) and paths will refuse later, refused now."""
     total = 0
     for index, argument in enumerate(message.argv):
@@ -62,7 +64,8 @@ def _check_text(message: Submit) -> None:
             f"{total} bytes",
             f"at most {protocol.MAX_ARGV_ENV_BYTES} bytes together",
         )
-    check_path("cwd", message.cwd)
+    if message.cwd is not None:
+        check_path("cwd", message.cwd)
 
 
 def _check_variable(name: bytes, value: bytes) -> int:

@@ -93,6 +93,21 @@ class Logs(Closed, frozen=True):
     credit: Annotated[int, Meta(ge=0, le=1024)] = 16
 
 
+class Exec(Closed, frozen=True):
+    """Another command inside a job that runs; `env` over the job's own, or alone."""
+
+    job: JobRef
+    argv: Annotated[list[OsText], Meta(min_length=1, max_length=protocol.MAX_ARGUMENTS)]
+    env: dict[bytes, OsText] = {}
+    clean_env: bool = False
+    cwd: OsText | None = None
+    credit: Annotated[int, Meta(ge=0, le=1024)] = 16
+
+    def __repr__(self) -> str:
+        """The size of the environment, never what is in it."""
+        return f"Exec(argv={shown(self.argv)}, env of {len(self.env)} names)"
+
+
 class Stop(Closed, frozen=True):
     """End a job: SIGTERM, and SIGKILL after the grace."""
 
@@ -145,3 +160,9 @@ class Credit(Closed, frozen=True):
 
 class Cancel(Closed, frozen=True):
     """End a stream or a wait."""
+
+
+class Signal(Closed, frozen=True):
+    """Send a signal to the command of an exec."""
+
+    signal: Annotated[int, Meta(ge=1, le=64)]

@@ -16,7 +16,7 @@ from client import protocol
 from runner import message_limits, message_sandbox
 from runner.message_checks import check, invalid
 from runner.message_kinds import Closed, OsText
-from runner.messages import Submit, Update
+from runner.messages import Exec, Submit, Update
 from runner.refusal import Refusal, shown
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ _INDEX: Final = re.compile(r"\[[^\]]*\]")
 
 def parse(kind: type[_M], args: dict[str, Any]) -> _M:
     """The message that `args` holds. Raises Refusal."""
-    if kind is Submit and isinstance(args.get("env"), dict):
+    if kind in (Submit, Exec) and isinstance(args.get("env"), dict):
         args = {**args, "env": _with_bytes_keys(args["env"])}
     try:
         message = msgspec.convert(args, kind, builtin_types=(bytes,), dec_hook=_os_text)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 ROOT_UID: Final = 0
+FIRST_ORDINARY_PORT: Final = 1024
 
 # setresuid(2) takes 2**32-1, which is -1, for "leave it as it is": a job would stay root.
 MAX_UID: Final = 2**32 - 2
@@ -100,6 +101,19 @@ def may_run_unfiltered(peer: Peer, admin_gid: int | None, *, allow: bool) -> Dec
         return Decision(allowed=True, why="the configuration allows it")
     return Decision(
         allowed=False, why="sandbox.allow_unfiltered in the configuration of runnerd forbids it"
+    )
+
+
+def may_publish(peer: Peer, port: int, admin_gid: int | None) -> Decision:
+    """Whether a job of the peer may have a port of the host lead to it.
+
+    As for bind(2): those below 1024 are the host's own (ip(7), "ip_unprivileged_port_start").
+    """
+    if port >= FIRST_ORDINARY_PORT or is_admin(peer, admin_gid):
+        return Decision(allowed=True, why="the port is not reserved")
+    return Decision(
+        allowed=False,
+        why=f"only root and the admin group may publish ports below {FIRST_ORDINARY_PORT}",
     )
 
 

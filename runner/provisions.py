@@ -108,6 +108,17 @@ class Provisioning:
         given = Given(files, None if base is None else (base, base))
         return Provisions(handles, given, await self._devices(spec))
 
+    def for_entering(
+        self, job_id: str, spec: Mapping[str, Any]
+    ) -> tuple[tuple[int, int], bytes | None]:
+        """For a further command of a job: whose its output is, by the host's ids; its filter.
+
+        Nobody listens to that one, so it refuses by itself. Raises LimitUnavailable.
+        """
+        base = self._bases.get(job_id)
+        ids = (spec["uid"], spec["gid"]) if base is None else (base, base)
+        return ids, _program({**spec, "sandbox": {**spec["sandbox"], "report_denied": False}})
+
     async def release(self, job_id: str) -> None:
         """Take everything back that outlives a launch. Repeating it is harmless."""
         base = self._bases.pop(job_id, None)
@@ -136,9 +147,11 @@ class Provisioning:
                 self._recover_range(job.id)
         self._networked.update(networks)
         try:
-            return await self.networks.recover(networks)
+            remarks = await self.networks.recover(networks)
+            self._addresses.update(await self.networks.addresses())
         except OSError as error:
             return [f"the private networks of running jobs are left as they are: {error}"]
+        return remarks
 
     def _recover_range(self, job_id: str) -> None:
         """By the ids that its processes have: nobody else's can be in its range."""

@@ -35,6 +35,10 @@ MAX_DENIED: Final = 64
 # Far below the smallest socket buffer, so that a SEQPACKET message always fits.
 MAX_LAUNCH_MESSAGE_BYTES: Final = 8192
 
+# What a launch request asks for.
+LAUNCH_MONITOR: Final = "monitor"
+LAUNCH_EXEC: Final = "exec"
+
 # An older monitor reads over a kind that it does not know.
 CONTROL_STOP: Final = 1
 CONTROL_PAUSE: Final = 2

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 from isolation import caller_paths, landlock, seccomp_profiles
 from isolation.caller_paths import Wanted
 from isolation.capabilities import CAPABILITIES, of_job
-from runner.policy import may_add_capability, may_mount_image, may_run_unfiltered
+from runner.policy import (
+    may_add_capability,
+    may_mount_image,
+    may_publish,
+    may_run_unfiltered,
+)
 from runner.refusal import Refusal, shown
 
 if TYPE_CHECKING:
@@ -40,6 +45,9 @@ async def check(
     """The spec's surroundings, complete. Raises Refusal with the field named."""
     sandbox: dict[str, Any] = dict(spec["sandbox"])
     _check_rights(sandbox, peer, config, admin_gid)
+    for index, (_address, host_port, _port, _protocol) in enumerate(spec["net"]["publish"]):
+        field = f"net.publish[{index}].host_port"
+        _require(field, host_port, may_publish(peer, host_port, admin_gid))
     await paths.check_all(account, list(_wanted(sandbox)))
     if sandbox["root"] is not None:
         question = partial(caller_paths.is_image, sandbox["root"])

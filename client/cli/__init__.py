@@ -22,6 +22,7 @@ VERBS: Final[Mapping[str, str]] = {
         "ps",
         "status",
         "logs",
+        "exec",
         "stop",
         "pause",
         "resume",

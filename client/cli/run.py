@@ -6,7 +6,6 @@ the daemon's to check; here only what cannot be read is refused.
 
 from __future__ import annotations
 
-import os
 from typing import Any, Final
 
 import click
@@ -125,6 +124,7 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
 
 def _environment(options: dict[str, Any], user: str | int | None) -> dict[str | bytes, str | bytes]:
     """The caller's whole environment, or a clean one, with the settings over it."""
+    from client.cli.settings import lay_over
     from client.environment import clean_environment, own_environment
 
     own = own_environment()
@@ -132,13 +132,4 @@ def _environment(options: dict[str, Any], user: str | int | None) -> dict[str | 
     is_clean = options["clean_env"] or options["sandbox"]
     environment: dict[str | bytes, str | bytes] = {}
     environment.update((clean_environment(user) if is_clean else own).items())
-    for setting in options["env"]:
-        name, equals, value = os.fsencode(setting).partition(b"=")
-        if not name:
-            raise click.UsageError(f"--env: {setting!a} given; NAME=VALUE or NAME is allowed")
-        if not equals and name not in own:
-            raise click.UsageError(
-                f"--env: {setting!a} given without a value, and it is not set here"
-            )
-        environment[name] = value if equals else own[name]
-    return environment
+    return lay_over(environment, options["env"], own)

@@ -21,6 +21,8 @@ from runner.server.peers import is_in_a_job, peer_of
 from runner.store import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runner.policy import Peer
     from runner.server.service import Service
 
@@ -30,6 +32,8 @@ _logger: Final = logging.getLogger(__name__)
 FRAME_SECONDS: Final = 10.0
 # How long a connection that is closed may take to read what was written to it.
 LINGER_SECONDS: Final = 1.0
+# Of those that come before anybody listens: Ctrl-C, and Ctrl-C again.
+_MAX_EARLY_SIGNALS: Final = 16
 
 
 class Connection(asyncio.Protocol):
@@ -173,6 +177,8 @@ class Connection(asyncio.Protocol):
         elif op == "cancel":
             parse(messages.Cancel, args)
             self._cancel(request_id)
+        elif op == "signal":
+            self._signal(request_id, parse(messages.Signal, args).signal)
         elif op == "hello":
             self._greet(request_id, parse(messages.Hello, args))
         elif not self._greeted:
@@ -224,6 +230,11 @@ class Connection(asyncio.Protocol):
         if stream is not None:
             stream.grant(events)
 
+    def _signal(self, request_id: int, number: int) -> None:
+        stream = self._streams.get(request_id)
+        if stream is not None:
+            stream.signal(number)
+
     def _cancel(self, request_id: int) -> None:
         task = self._requests.get(request_id)
         if task is not None:
@@ -265,6 +276,21 @@ class Stream:
         self._seq = 0
         self._credit = 0
         self._granted = asyncio.Event()
+        self._signals: list[int] = []
+        self._on_signal: Callable[[int], None] | None = None
+
+    def listen(self, on_signal: Callable[[int], None]) -> None:
+        """From now on signals go there, and first those that came before."""
+        self._on_signal = on_signal
+        for number in self._signals:
+            on_signal(number)
+
+    def signal(self, number: int) -> None:
+        """The client sends a signal to the command whose output this is."""
+        if self._on_signal is not None:
+            self._on_signal(number)
+        elif len(self._signals) < _MAX_EARLY_SIGNALS:
+            self._signals.append(number)
 
     def grant(self, events: int) -> None:
         """Let so many more events go."""

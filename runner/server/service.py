@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from runner import messages
     from runner.config import Config
+    from runner.execing import Execs
     from runner.logs.tail import LogWatcher
     from runner.policy import Decision
     from runner.provisions import Provisioning
@@ -46,6 +47,7 @@ class Service:
         submissions: Submissions,
         watcher: LogWatcher,
         provisions: Provisioning,
+        execs: Execs,
         admin_gid: int | None,
     ) -> None:
         self.config = config
@@ -53,6 +55,7 @@ class Service:
         self.submissions = submissions
         self.watcher = watcher
         self.provisions = provisions
+        self.execs = execs
         self.admin_gid = admin_gid
         self._connections: set[Connection] = set()
         self._by_uid: Counter[int] = Counter()

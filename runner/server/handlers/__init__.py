@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runner import messages
 from runner.server.handlers.doctor import doctor
+from runner.server.handlers.exec import execute
 from runner.server.handlers.list_jobs import list_jobs
 from runner.server.handlers.logs import logs
 from runner.server.handlers.pause import pause
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 HANDLERS: Final[dict[str, tuple[type[Closed], Any]]] = {
     "doctor": (messages.Doctor, doctor),
+    "exec": (messages.Exec, execute),
     "list": (messages.List, list_jobs),
     "logs": (messages.Logs, logs),
     "pause": (messages.Pause, pause),

@@ -120,7 +120,12 @@ def test_an_unknown_name_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_name_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     stop = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [stop.wait(10)])
+
+    def hangs(name: str, *rest: object) -> list[Any]:
+        stop.wait(10)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hangs)
     with pytest.raises(PrivateNetworkError, match=r"a\.example: no answer in time"):
         resolver.resolve(["a.example"], seconds=0.01)
     stop.set()

@@ -52,7 +52,7 @@ def new_job(job_id: str, uid: int, name: str | None = None) -> NewJob:
 def service_on(store: Store | None, config: Config | None = None) -> Service:
     supervisor: Any = SimpleNamespace(store=store)
     nothing: Any = None
-    return Service(config or Config(), supervisor, nothing, nothing, nothing, ADMINS)
+    return Service(config or Config(), supervisor, nothing, nothing, nothing, nothing, ADMINS)
 
 
 @pytest.fixture
