@@ -72,13 +72,14 @@ def build_exec(
     cwd: Text | None,
 ) -> protocol.Message:
     """The `args` of `exec`. Raises RequestRefused (`invalid-argument`)."""
+    environment: Mapping[Any, Any] = env
     _check_argv(argv)
-    _check_env(env)
-    _check_total(argv, env)
+    _check_env(environment)
+    _check_total(argv, environment)
     args: protocol.Message = {
         "job": job,
         "argv": [to_wire(item) for item in argv],
-        "env": {to_wire(key): to_wire(value) for key, value in env.items()},
+        "env": {to_wire(key): to_wire(value) for key, value in environment.items()},
         "clean_env": clean_env,
     }
     return args if cwd is None else {**args, "cwd": to_wire(_checked("cwd", cwd))}

@@ -52,7 +52,6 @@ DEFAULT_DEVICES: Final = (
     *(Device("c", major, None) for major in range(136, 144)),
 )
 
-_MOST_PROGRAMS: Final = 32
 _NAME: Final = "runnerd_devices"
 # BPF_DEVCG_*, linux/bpf.h.
 _ACCESS: Final = {"m": 1, "r": 2, "w": 4}
@@ -70,7 +69,7 @@ _JUMP_UNLESS_EQUAL: Final = 0x55
 _EXIT: Final = 0x95
 _RESULT, _CONTEXT, _TYPE, _WANTED, _MAJOR, _MINOR, _EXCESS = 0, 1, 2, 3, 4, 5, 6
 
-_programs: dict[tuple[Device, ...], int] = {}
+_kept: Final[list[int]] = []
 _lock: Final = threading.Lock()
 
 
@@ -82,30 +81,38 @@ def attach(cgroup_fd: int, devices: Sequence[Device] = ()) -> None:
 
     Raises OSError with the reason in words.
     """
-    with _lock:
-        program_fd = _loaded((*DEFAULT_DEVICES, *devices))
-        try:
-            bpf.prog_attach(cgroup_fd, program_fd, ATTACH_CGROUP_DEVICE, AttachFlags.ALLOW_MULTI)
-        except PermissionError as error:
-            why = "a filter further up the cgroup tree does not let others beside it"
-            raise PermissionError(error.errno, f"attach the device filter: {why}") from error
+    if not devices:
+        _attach(cgroup_fd, _usual())
+        return
+    program_fd = _load(assemble((*DEFAULT_DEVICES, *devices)))
+    try:
+        _attach(cgroup_fd, program_fd)
+    finally:
+        os.close(program_fd)
+
+
+def _attach(cgroup_fd: int, program_fd: int) -> None:
+    try:
+        bpf.prog_attach(cgroup_fd, program_fd, ATTACH_CGROUP_DEVICE, AttachFlags.ALLOW_MULTI)
+    except PermissionError as error:
+        why = "a filter further up the cgroup tree does not let others beside it"
+        raise PermissionError(error.errno, f"attach the device filter: {why}") from error
 
 
 def available() -> str | None:
     """Why device filters cannot be made here; None when they can."""
     try:
-        with _lock:
-            _loaded(DEFAULT_DEVICES)
+        _usual()
     except OSError as error:
         return str(error.strerror)
     return None
 
 
 def forget_programs() -> None:
-    """Close the programs that are kept. Cgroups that use them keep them alive."""
+    """Close the program that is kept. Cgroups that use it keep it alive."""
     with _lock:
-        while _programs:
-            os.close(_programs.popitem()[1])
+        while _kept:
+            os.close(_kept.pop())
 
 
 def assemble(devices: Iterable[Device]) -> bytes:
@@ -149,14 +156,12 @@ def _line(code: int, target: int = 0, source: int = 0, *, offset: int = 0, value
     return _INSTRUCTION.pack(code, source << 4 | target, offset, value)
 
 
-def _loaded(devices: tuple[Device, ...]) -> int:
-    """A descriptor of the program for these devices; the lock is held."""
-    if devices not in _programs:
-        program_fd = _load(assemble(devices))
-        if len(_programs) >= _MOST_PROGRAMS:
-            os.close(_programs.pop(next(iter(_programs))))
-        _programs[devices] = program_fd
-    return _programs[devices]
+def _usual() -> int:
+    """A descriptor of the program that most jobs have: loaded once, and kept."""
+    with _lock:
+        if not _kept:
+            _kept.append(_load(assemble(DEFAULT_DEVICES)))
+        return _kept[0]
 
 
 def _load(program: bytes) -> int:

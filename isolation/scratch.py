@@ -2,15 +2,19 @@
 
 They are reached through the root of one of the job's processes, by descriptor, without
 following a link; what is there must be the root of a mount that has a size, as a tmpfs has
-and no file system on a disk. How they are made is `isolation.mounts`.
+and no file system on a disk, and of a file system that this process has mounted nowhere: in
+a mount namespace of its own a job may put one of the host's in that place. How they are made
+is `isolation.mounts`.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import ExitStack
 from typing import Final
 
+from isolation import mountinfo
 from isolation.errors import LimitBelowUse
 from isolation.syscalls.mounts import ResolveFlags, openat2, reconfigure
 
@@ -32,11 +36,21 @@ def resize(pid: int, size_bytes: int | None) -> None:
         places = [openat2(root, name, os.O_PATH | os.O_DIRECTORY, _INSIDE) for name in _PLACES]
         for fd in places:
             opened.callback(os.close, fd)
+        _require_private(places)
         used = max(_used_bytes(fd) for fd in places)
         if size_bytes is not None and used > size_bytes:
             raise LimitBelowUse("scratch", size_bytes, used)
         for fd in places:
             reconfigure(fd, {"size": _DEFAULT if size_bytes is None else str(size_bytes)})
+
+
+def _require_private(places: list[int]) -> None:
+    # A tmpfs has a device number that no other file system has.
+    ours = {mount.device for mount in mountinfo.read()}
+    for name, fd in zip(_PLACES, places, strict=True):
+        device = os.fstat(fd).st_dev
+        if f"{os.major(device)}:{os.minor(device)}" in ours:
+            raise PermissionError(errno.EPERM, f"/{name} in the job is not its own")
 
 
 def _used_bytes(fd: int) -> int:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from client.protocol import STDERR, STDOUT
 from isolation import first_process, payload
-from isolation.errors import CgroupError
+from isolation.errors import CgroupError, LimitUnavailable
 from runner import outcome, records, stored, usage
 from runner.entering import Doors
 from runner.launcher_client import LauncherGoneError, LaunchError
@@ -74,7 +74,9 @@ class Execs:
             running = _Running(first, _open_payload(place, opened))
             try:
                 await self._start(job, request, running, opened)
-            except (LaunchError, LauncherGoneError, OSError) as error:
+            except (
+                LaunchError, LauncherGoneError, LimitUnavailable, OSError, records.RecordError,
+            ) as error:  # fmt: skip
                 self._require_running(job.id)
                 return _shown(outcome.never_started(f"it could not be started: {error}"))
             _logger.info("job %s: uid %d executes a command in it", job.id, uid)
@@ -106,7 +108,7 @@ class Execs:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _SET_UP_SECONDS
         while True:
-            first = await asyncio.to_thread(first_process.find, cgroup.payload_pids)
+            first = await _found(cgroup)
             if first is not None:
                 opened.callback(os.close, first.pidfd)
                 return first
@@ -146,6 +148,23 @@ class Execs:
             raise not_now(self._store.get(job_id), "it ended before the command could start")
         verdict = outcome.judge(running.facts(answer["wait_status"], failure))
         return _shown(verdict, with_job=running.first.has_ended())
+
+
+async def _found(cgroup: JobCgroup) -> FirstProcess | None:
+    """Looked for in a thread: a job may have thousands of processes."""
+    looking = asyncio.ensure_future(asyncio.to_thread(first_process.find, cgroup.payload_pids))
+    try:
+        return await asyncio.shield(looking)
+    except asyncio.CancelledError:
+        looking.add_done_callback(_let_go)
+        raise
+
+
+def _let_go(looking: asyncio.Future[FirstProcess | None]) -> None:
+    if not looking.cancelled() and looking.exception() is None:
+        first = looking.result()
+        if first is not None:
+            os.close(first.pidfd)
 
 
 def _why_not(job: Job | None) -> str:

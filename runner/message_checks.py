@@ -204,16 +204,27 @@ def _check_places(sandbox: SandboxRequest) -> None:
     for index, bind in enumerate(sandbox.binds):
         check_path(f"sandbox.binds[{index}].source", bind.source)
         _check_place(f"sandbox.binds[{index}].target", bind.target)
+        if _parts(bind.target) in _PRIVATE:
+            field = f"sandbox.binds[{index}].target"
+            raise invalid(field, shown(bind.target), "a path below it: this place is the job's own")
     for index, tmpfs in enumerate(sandbox.tmpfs):
         _check_place(f"sandbox.tmpfs[{index}].path", tmpfs.path)
     for index, path in enumerate(sandbox.hide):
         _check_place(f"sandbox.hide[{index}]", path)
 
 
+# What each job has to itself is no place for something else; below is fine.
+_PRIVATE: Final = ([b"tmp"], [b"dev"], [b"dev", b"shm"], [b"dev", b"pts"], [b"run", b"user"])
+
+
+def _parts(path: bytes) -> list[bytes]:
+    return [part for part in path.split(b"/") if part not in {b"", b"."}]
+
+
 def _check_place(field: str, path: bytes) -> None:
     """A place in the job's tree that may be covered: not its root, no way up."""
     check_path(field, path)
-    parts = [part for part in path.split(b"/") if part not in {b"", b"."}]
+    parts = _parts(path)
     if not parts or b".." in parts:
         raise invalid(field, shown(path), "an absolute path below / without ..")
     if parts[0] in {b"proc", b"sys"}:

@@ -107,7 +107,8 @@ def _see_through(stream: ExecStream, name: str) -> int:
     if result is None:
         return _FAILURE
     if result["detail"]:
-        say(f"{name}: {result['detail']}")
+        was_started = result["exit_code"] is not None or result["signal"] is not None
+        say(f"{name}: {result['detail']}" if was_started else result["detail"])
     return result["exit_status"]
 
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner import launcher_client, statedir
+from runner import launcher_client, records, statedir
+from runner.entering import Doors
 from runner.handles import Handles
 from runner.launcher_client import LauncherClient, LauncherGoneError, LaunchError
 
@@ -96,6 +98,30 @@ def test_the_launcher_lives_through_launches_that_fail_and_answers_each(play: Pl
         answers = await asyncio.gather(*launches, return_exceptions=True)
         assert [type(answer) for answer in answers] == [LaunchError] * 50
         assert client.pid == pid
+
+    play(scenario)
+
+
+def test_the_middle_process_of_an_exec_is_forked_and_says_itself_what_it_cannot_do(
+    play: Play,
+) -> None:
+    async def scenario(client: LauncherClient, handles: Handles) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        request = os.memfd_create("request")
+        os.write(request, records.pack({"command": {}, "entry": {}}))
+        fd = handles.job_dir
+        with ours:
+            with theirs:
+                doors = Doors(request, theirs.fileno(), fd, fd, fd, fd)
+                assert await client.enter(doors) > 0
+            os.close(request)
+            answer = await asyncio.get_running_loop().sock_recv(ours, 4096)
+            assert b"enter the job" in records.unpack(answer)["report"]
+            # Nothing of the launcher's is held by it, and it has ended.
+            assert await asyncio.get_running_loop().sock_recv(ours, 1) == b""
+        with pytest.raises(LaunchError):
+            await client.launch(JOB, handles)
 
     play(scenario)
 
