@@ -87,7 +87,7 @@ def plug(names: Names, port: Port) -> str:
     if port.permissions is not None:
         lines += [] if port.has_chain else _permit(table, port)
         chain = egress_chain(port.offset)
-        lines.append(f"add element {table} restricted {{ {port.address} : goto {chain} }}")
+        lines.append(f"add element {table} restricted {{ {port.address} : jump {chain} }}")
     for entry in port.published:
         key, name = _published(entry)
         lines.append(f"add element {table} {name} {{ {key} : {port.address} . {entry.port} }}")
@@ -142,7 +142,9 @@ def _leave(table: str, port: Port, network: str, *, last: bool) -> list[str]:
 def _permit(table: str, port: Port) -> list[str]:
     chain = egress_chain(port.offset)
     rules = [
-        f"{_at_ports(each.ports)}{_to(each.networks)} accept" for each in port.permissions or ()
+        # Not "accept": a permission narrows what a private network may reach, and opens nothing.
+        f"{_at_ports(each.ports)}{_to(each.networks)} return"
+        for each in port.permissions or ()
     ]
     return [
         f"add chain {table} {chain}",

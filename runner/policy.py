@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ROOT_UID: Final = 0
 FIRST_ORDINARY_PORT: Final = 1024
+# setrlimit(2): 20 minus the limit is the lowest nice value; no real-time priority.
+ORDINARY_PRIORITIES: Final = {"nice": 20, "rtprio": 0}
 
 # setresuid(2) takes 2**32-1, which is -1, for "leave it as it is": a job would stay root.
 MAX_UID: Final = 2**32 - 2
@@ -101,6 +103,20 @@ def may_run_unfiltered(peer: Peer, admin_gid: int | None, *, allow: bool) -> Dec
         return Decision(allowed=True, why="the configuration allows it")
     return Decision(
         allowed=False, why="sandbox.allow_unfiltered in the configuration of runnerd forbids it"
+    )
+
+
+def may_raise_priority(peer: Peer, name: str, most: float, admin_gid: int | None) -> Decision:
+    """Whether a job of the peer may raise its priority (RLIMIT_NICE, RLIMIT_RTPRIO) up to `most`.
+
+    Real-time scheduling goes past every CPU limit of a cgroup, and past runnerd's own monitor.
+    """
+    if most <= ORDINARY_PRIORITIES.get(name, most) or is_admin(peer, admin_gid):
+        return Decision(allowed=True, why="it raises no priority")
+    return Decision(
+        allowed=False,
+        why="only root and the admin group may let a job raise its priority: cpu limits would "
+        "not hold it",
     )
 
 

@@ -7,6 +7,7 @@ accepted is what will run. Nothing is created.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,12 +18,13 @@ from runner.policy import (
     may_add_capability,
     may_mount_image,
     may_publish,
+    may_raise_priority,
     may_run_unfiltered,
 )
 from runner.refusal import Refusal, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from runner.config import Config
     from runner.paths import UserPaths
@@ -45,6 +47,7 @@ async def check(
     """The spec's surroundings, complete. Raises Refusal with the field named."""
     sandbox: dict[str, Any] = dict(spec["sandbox"])
     _check_rights(sandbox, peer, config, admin_gid)
+    check_rlimits(spec["limits"].get("rlimits", {}), peer, admin_gid)
     for index, (_address, host_port, _port, _protocol) in enumerate(spec["net"]["publish"]):
         field = f"net.publish[{index}].host_port"
         _require(field, host_port, may_publish(peer, host_port, admin_gid))
@@ -61,6 +64,16 @@ async def check(
             "boot with landlock in lsm=, or do without --ro, --rw and --sandbox",
         )  # fmt: skip
     return sandbox
+
+
+def check_rlimits(
+    rlimits: Mapping[str, Sequence[int | None]], peer: Peer, admin_gid: int | None
+) -> None:
+    """Whether the peer may give a job these resource limits. Raises Refusal."""
+    for name, bounds in rlimits.items():
+        most = max(math.inf if bound is None else bound for bound in bounds)
+        decision = may_raise_priority(peer, name, most, admin_gid)
+        _require(f"limits.rlimits.{name}", list(bounds), decision)
 
 
 def wants_landlock(sandbox: dict[str, Any]) -> bool:

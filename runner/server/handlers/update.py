@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from runner import views
 from runner.policy import may_control
 from runner.submission import check_output
+from runner.surroundings import check_rlimits
 
 if TYPE_CHECKING:
     from runner import messages
@@ -22,5 +23,7 @@ async def update(
     job = service.find_job(peer, request.job, may_control)
     asked = request.limits.output_max_bytes
     check_output(asked if isinstance(asked, int) else None, service.config)
+    rlimits = request.limits.rlimits
+    check_rlimits(rlimits if isinstance(rlimits, dict) else {}, peer, service.admin_gid)
     changed = await service.supervisor.update(job, peer.uid, request.limits)
     return {"job": job.id, "state": changed.state.value, "limits": views.limits(changed)}

@@ -107,8 +107,8 @@ def test_no_word_of_a_user_gets_into_a_script(name: str) -> None:
 def test_what_is_permitted_is_let_through_and_all_else_refused() -> None:
     script = nft_rules.plug(NAMES, port(permissions=ALLOWED))
     assert chain(script, "egress_2") == [
-        "meta l4proto { tcp, udp } th dport 443-443 ip daddr { 10.0.0.0/8 } accept",
-        "ip daddr { 192.0.2.7/32 } accept",
+        "meta l4proto { tcp, udp } th dport 443-443 ip daddr { 10.0.0.0/8 } return",
+        "ip daddr { 192.0.2.7/32 } return",
         "goto refuse",
     ]
     assert chain(nft_rules.plug(NAMES, port(permissions=())), "egress_2") == ["goto refuse"]
@@ -118,7 +118,7 @@ def test_what_was_permitted_before_a_restart_is_not_written_again() -> None:
     kept = port(permissions=(), has_chain=True)
     script = nft_rules.everything(PLAIN, [kept], {"egress_2", "egress_9"}, anew=False)
     assert "add chain ip runnerd_" not in nft_rules.plug(NAMES, kept)
-    assert "restricted { 10.213.0.2 : goto egress_2 }" in script
+    assert "restricted { 10.213.0.2 : jump egress_2 }" in script
     assert f"delete chain ip {NAMES.table} egress_9" in script
     assert f"delete chain ip {NAMES.table} egress_2" not in script
 

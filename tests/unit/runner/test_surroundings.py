@@ -77,6 +77,30 @@ def test_the_hosts_own_ports_are_not_for_members(port: int, allowed: bool) -> No
         assert refusal(ALICE, **asked) == ("not-permitted", "net.publish[0].host_port")
 
 
+@pytest.mark.parametrize(
+    ("name", "bounds", "allowed"),
+    [
+        ("rtprio", [0, 0], True),
+        ("rtprio", [0, 1], False),
+        ("rtprio", [None, None], False),
+        ("nice", [20, 20], True),
+        ("nice", [1, 21], False),
+        ("nofile", [10, 1_000_000], True),
+    ],
+)
+def test_priorities_that_no_cpu_limit_holds_are_not_for_members(
+    name: str,
+    bounds: list[int | None],
+    allowed: bool,  # noqa: FBT001
+) -> None:
+    asked = {"limits": {"rlimits": {name: bounds}}}
+    checked(ROOT, **asked)
+    if allowed:
+        checked(ALICE, **asked)
+    else:
+        assert refusal(ALICE, **asked) == ("not-permitted", f"limits.rlimits.{name}")
+
+
 def test_paths_without_landlock_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landlock, "abi", lambda: 0)
     config = Config()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +11,7 @@ from tests.kernel.isolation.private import outside
 from tests.kernel.isolation.private.jobs import GATEWAY, Networks
 from tests.kernel.isolation.private.outside import (
     HOST,
+    METADATA,
     REJECTED,
     SECOND,
     WORLD,
@@ -61,8 +61,17 @@ def test_an_unknown_host_name_is_refused_by_name(networks: Networks, resolv_conf
         networks.job(allow_egress=("nowhere.invalid",))
 
 
-def test_a_listed_address_of_the_host_is_reached(networks: Networks) -> None:
-    job = networks.job(allow_egress=(f"{HOST}:7777",))
+@pytest.mark.parametrize("listed", ["0.0.0.0/0", "{address}"])
+def test_a_list_opens_nothing_that_a_private_network_keeps_closed(
+    networks: Networks, listed: str
+) -> None:
+    other = networks.job()
+    targets = {"the host": HOST, "the gateway": GATEWAY, "the machine's credentials": METADATA}
     with outside.tcp_server(7777):
-        job.inside(lambda: socket.create_connection((HOST, 7777), timeout=5).close())
-        assert outside.refused_by(lambda: job.inside(lambda: ask(GATEWAY, 7777))) == REJECTED
+        for what, address in {**targets, "another's job": other.address}.items():
+            job = networks.job(allow_egress=(listed.format(address=address),))
+            for port in (80, 7777):
+                refused = outside.refused_by(
+                    lambda j=job, a=address, p=port: j.inside(lambda: ask(a, p))
+                )
+                assert refused.startswith(REJECTED), (what, port, refused)
