@@ -35,6 +35,10 @@ DEFAULT_SUBNET: Final = "10.213.0.0/16"
 _GONE_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.01
 _VERIFY_SECONDS: Final = 30.0
+# Jobs whose names are being resolved, all together and of one user; and names of one job.
+_ASKING: Final = 8
+_ASKING_OF_ONE: Final = 2
+_MOST_NAMES: Final = 16
 _logger: Final = logging.getLogger(__name__)
 
 
@@ -56,7 +60,8 @@ class WantedNetwork(NamedTuple):
 
     `name`: jobs with the same one reach each other; whoever calls makes it one user's.
     `allow_egress`: None for everything, else the texts of `isolation.egress`. Bits are a
-    second, None without limit. `hostname` is put into the job's /etc/hosts.
+    second, None without limit. `hostname` is put into the job's /etc/hosts. `owner` is the user whose names
+    they are: one user's do not keep another's waiting.
     """
 
     name: str | None = None
@@ -65,6 +70,7 @@ class WantedNetwork(NamedTuple):
     egress_bits: int | None = None
     ingress_bits: int | None = None
     hostname: str | None = None
+    owner: int = 0
 
 
 class Lease(NamedTuple):
@@ -91,6 +97,8 @@ class PrivateNetworks:
         self._subnet = AddressPool(IPv4Network(settings.subnet)).subnet
         self._host: PrivateHost | None = None
         self._worker: ThreadPoolExecutor | None = None
+        self._asking: ThreadPoolExecutor | None = None
+        self._turns: dict[int, asyncio.Semaphore] = {}
         self._linger: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._verifying: asyncio.Task[None] | None = None
@@ -192,6 +200,8 @@ class PrivateNetworks:
                 host.close()
             if worker is not None:
                 worker.shutdown()
+            if self._asking is not None:
+                self._asking.shutdown(wait=False, cancel_futures=True)
 
     # The thread
 
@@ -224,7 +234,7 @@ class PrivateNetworks:
         destinations = _parsed(wanted)
         plan = resolver.host_plan(self._settings.nameservers)
         names = egress.host_names(destinations or ())
-        resolved = await _in_a_thread(lambda: resolver.resolve(names)) if names else {}
+        resolved = await self._resolve(wanted.owner, names) if names else {}
         permissions = None
         if destinations is not None:
             permissions = tuple(egress.permissions(destinations, resolved))
@@ -242,6 +252,18 @@ class PrivateNetworks:
             raise
         self._verify_from_now_on()
         return Lease(attached.fd, str(attached.address), files)
+
+    async def _resolve(self, owner: int, names: list[str]) -> dict[str, tuple[str, ...]]:
+        """Names of a user's choice may never be answered: who asks waits among such alone."""
+        if len(names) > _MOST_NAMES:
+            why = f"{len(names)} host names; {_MOST_NAMES} are allowed"
+            raise PrivateNetworkError(errno.E2BIG, "allow connections", why, "name networks")
+        if self._asking is None:
+            self._asking = ThreadPoolExecutor(_ASKING, thread_name_prefix="names")
+        turn = self._turns.setdefault(owner, asyncio.Semaphore(_ASKING_OF_ONE))
+        async with turn:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._asking, resolver.resolve, names)
 
     async def _attached(self, job_id: str, future: Future[Attached]) -> Attached:
         """Nothing is lost when it is cancelled while it waits."""
@@ -342,10 +364,6 @@ def _later(wanted: WantedNetwork) -> Callable[[], tuple[Permission, ...]] | None
         return tuple(egress.permissions(destinations, resolved))
 
     return permissions
-
-
-async def _in_a_thread(call: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(None, call)
 
 
 def _log_failure(future: Future[None]) -> None:

@@ -233,6 +233,7 @@ def wanted_network(spec: Mapping[str, Any]) -> WantedNetwork:
         egress_bits=limits.get("net_egress_bits_per_second"),
         ingress_bits=limits.get("net_ingress_bits_per_second"),
         hostname=spec["sandbox"]["hostname"],
+        owner=spec["uid"],
     )
 
 

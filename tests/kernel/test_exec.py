@@ -135,7 +135,8 @@ def test_it_is_in_every_namespace_and_the_cgroup_of_the_job_as_its_user(
             "NoNewPrivs", "Seccomp", "Seccomp_filters", "SigIgn", "SigBlk",
         ):  # fmt: skip
             assert fields[0][field] == fields[1][field], field
-        assert sorted(os.listdir(f"/proc/{second}/fd")) == ["0", "1", "2"]
+        # But for the library that it may still be loading.
+        wait_until(lambda: sorted(os.listdir(f"/proc/{second}/fd")) == ["0", "1", "2"])
         assert int(status_fields(text)["Pid"]) > 2
     has_gone(client, job, second)
 

@@ -107,7 +107,7 @@ def test_the_middle_process_of_an_exec_is_forked_and_says_itself_what_it_cannot_
 ) -> None:
     async def scenario(client: LauncherClient, handles: Handles) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
+        ours.setblocking(False)  # noqa: FBT003 - its only spelling
         request = os.memfd_create("request")
         os.write(request, records.pack({"command": {}, "entry": {}}))
         fd = handles.job_dir

@@ -451,6 +451,37 @@ def test_a_cancel_right_behind_its_request_is_answered(play: Play) -> None:
     play(scenario)
 
 
+def test_signals_reach_whoever_listens_also_those_that_came_before(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        begun, heard, ended = asyncio.Event(), list[int](), asyncio.Event()
+
+        async def listen(_args: Message, stream: Stream) -> Message:
+            await begun.wait()
+            stream.listen(heard.append)
+            await ended.wait()
+            return {"heard": heard}
+
+        world.service.handlers["listen"] = listen
+        client = await world.greeted()
+        client.send({"id": 2, "op": "listen"})
+        for _ in range(connection_module._MAX_EARLY_SIGNALS + 5):
+            client.send({"id": 2, "op": "signal", "args": {"signal": 2}})
+        await client.ask({"id": 3, "op": "echo"})
+        begun.set()
+        await until(lambda: len(heard) == connection_module._MAX_EARLY_SIGNALS)
+        client.send({"id": 2, "op": "signal", "args": {"signal": 15}})
+        client.send({"id": 9, "op": "signal", "args": {"signal": 15}})
+        await until(lambda: heard[-1] == 15)
+        assert error_of(await client.ask({"id": 2, "op": "signal", "args": {"signal": 65}})) == (
+            2,
+            "invalid-argument",
+        )
+        ended.set()
+        assert (await client.receive())["ok"]["heard"] == [2] * (len(heard) - 1) + [15]
+
+    play(scenario)
+
+
 def test_credit_and_cancel_for_what_is_not_in_flight_have_no_answer(play: Play) -> None:
     async def scenario(world: World) -> None:
         client = await world.greeted()

@@ -276,7 +276,7 @@ def test_every_operation_refuses_a_field_that_it_does_not_know(op: str) -> None:
 def test_the_operations_are_those_of_the_protocol() -> None:
     assert set(HANDLERS) == {
         "submit", "list", "status", "logs", "stop", "wait", "remove", "doctor",
-        "pause", "resume", "update",
+        "pause", "resume", "update", "exec",
     }  # fmt: skip
 
 
@@ -308,13 +308,14 @@ CHANGES = {
     "remove": {},
     "stop": {},
     "update": {"limits": {"pids_max": 1}},
+    "exec": {"argv": ["true"]},
 }
 
 
 @pytest.mark.parametrize("op", ["logs", "status", "wait", *CHANGES])
 def test_changing_ending_and_removing_ask_for_more_than_seeing(op: str) -> None:
     nothing: Any = None
-    service = Asking(Config(), nothing, nothing, nothing, nothing, ADMINS)
+    service = Asking(Config(), nothing, nothing, nothing, nothing, nothing, ADMINS)
     with pytest.raises(Asked) as caught:
         args = {"job": JOB, **CHANGES.get(op, {})}
         asyncio.run(service.handle(ALICE, op, args, NO_STREAM))
