@@ -60,8 +60,8 @@ class WantedNetwork(NamedTuple):
 
     `name`: jobs with the same one reach each other; whoever calls makes it one user's.
     `allow_egress`: None for everything, else the texts of `isolation.egress`. Bits are a
-    second, None without limit. `hostname` is put into the job's /etc/hosts. `owner` is the user whose names
-    they are: one user's do not keep another's waiting.
+    second, None without limit. `hostname` is put into the job's /etc/hosts. `owner` is the
+    user whose names they are: one user's do not keep another's waiting.
     """
 
     name: str | None = None
