@@ -146,6 +146,17 @@ def read_status(pid: int) -> str:
         return file.read()
 
 
+def test_a_job_that_is_still_being_set_up_is_waited_for_and_never_entered_half_made(
+    daemon: Daemon, client: Client
+) -> None:
+    """Its first process is in the host's mount namespace at first."""
+    for _ in range(8):
+        job = start(daemon, client, sandbox={"filesystem": "overlay"})
+        own = said(client, job, "sh", "-c", "readlink /proc/self/ns/mnt; cat /proc/2/comm").split()
+        assert own[0] != os.readlink("/proc/self/ns/mnt")
+        assert own[1] == "sleep"
+
+
 def test_it_sees_the_files_processes_and_host_name_that_the_job_sees(
     daemon: Daemon, client: Client
 ) -> None:
@@ -213,7 +224,11 @@ def test_memory_that_it_takes_counts_and_the_job_is_killed(daemon: Daemon, clien
     hog = python("held = bytearray(500 << 20); print('too much')")
     done = execute(client, job, *hog)
     assert (done.result["signal"], done.result["exit_status"], done.stdout) == (9, 137, "")
-    assert "memory limit" in (done.result["detail"] or "")
+    # When the job has gone first, its own result has the figures.
+    words = (
+        "the kernel killed it: the job is at its memory limit", "it ended with its job",
+    )  # fmt: skip
+    assert done.result["detail"] in words
     ended = client.wait(job)["result"]
     assert ended is not None
     assert ended["reason"] == "oom"
@@ -514,6 +529,26 @@ def test_one_user_has_sixteen_at_once(daemon: Daemon, client: Client) -> None:
 
 
 # --- a hostile job ---
+
+
+@pytest.mark.parametrize("userns", [False, True])
+def test_where_a_job_has_made_namespaces_the_command_is_still_the_jobs_user_without_rights(
+    daemon: Daemon, client: Client, *, userns: bool
+) -> None:
+    script = "mount -t tmpfs none /mnt && echo inner > /mnt/file && echo ready; exec sleep 1008"
+    job = start(
+        daemon, client, "unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script,
+        sandbox={"seccomp": "none", "userns": userns},
+    )  # fmt: skip
+    wait_for_output(client, job, b"ready")
+    first = wait_for_command(daemon, job, "sleep")
+    assert said(client, job, "cat", "/mnt/file") == "inner\n"
+    fields = status_fields(said(client, job, *STATUS))
+    assert fields["Uid"].split()[0] == ("0" if userns else "4001")
+    assert not int(fields["CapEff"], 16) & 1 << 21, "CAP_SYS_ADMIN"
+    own = said(client, job, "readlink", "/proc/self/ns/user").strip()
+    assert own != os.readlink(f"/proc/{first}/ns/user")
+    assert (own == os.readlink("/proc/self/ns/user")) is not userns
 
 
 def test_a_job_of_root_cannot_look_into_the_process_before_its_exec(

@@ -38,7 +38,7 @@ def test_chunks_come_in_their_order_then_the_result(daemon: FakeDaemon) -> None:
     serve(daemon, [{"stream": 1, "data": b"out"}, {"stream": 2, "data": b"\xff"}])
     with Client(daemon.path) as client:
         with client.exec(JOB_ID, ["ls", b"\xff"], env={"A": "b"}, cwd="/tmp") as stream:
-            assert stream.result is None
+            assert [stream.result] == [None]
             assert list(stream) == [ExecChunk(1, b"out"), ExecChunk(2, b"\xff")]
             assert stream.result == RESULT
         with client.exec(JOB_ID, ["ls"], clean_env=True) as stream:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 EXECUTES, FORKED = 0x400100, 0x400140
-Table = "dict[int, tuple[str, str, int]]"
+Table = dict[int, tuple[str, str, int]]
 
 
 @pytest.fixture

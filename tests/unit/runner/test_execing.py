@@ -14,7 +14,7 @@ import pytest
 
 from isolation import payload
 from isolation.first_process import FirstProcess
-from runner import execing, outcome, records
+from runner import execing, outcome, records, usage
 from runner.execing import MAX_AT_ONCE, Execs
 from runner.lifecycle import State
 from runner.messages import Exec
@@ -133,7 +133,7 @@ def test_how_it_ended_is_told_as_of_a_job(
 ) -> None:
     counts = iter([0, kills])
     monkeypatch.setattr(
-        execing.usage,
+        usage,
         "out_of_memory",
         lambda _fd: SimpleNamespace(kills=next(counts), hit_own_limit=True),
     )
