@@ -23,9 +23,12 @@ _ALL: Final = _ONE | OpenTreeFlags.RECURSIVE
 
 
 class IdMap:
-    """Whose files are to be shown as the job's: those of `uid`, by the namespace `fd`."""
+    """Whose files are to be shown as the job's: those of `uid`, by the namespace `fd`.
 
-    def __init__(self, fd: int, uid: int) -> None:
+    Nobody's when that is None: the job of a submitter who is root.
+    """
+
+    def __init__(self, fd: int | None, uid: int) -> None:
         self._fd = fd
         self._uid = uid
 
@@ -33,16 +36,20 @@ class IdMap:
         """`copy`, mapped; without the mounts below it when those cannot be.
 
         Where nothing can be, files of others look the same without a map, and it is left
-        out. Raises OSError: EOPNOTSUPP for files of the user's own, which would be nobody's.
+        out; then nothing can be written, or the disk would hold files of ids that are another
+        job's tomorrow. Raises OSError: EOPNOTSUPP for files of the user's own, which would be
+        nobody's.
         """
-        if map_if_possible(copy, self._fd, recursive=recursive):
-            return copy
-        os.close(copy)
-        copy = open_tree(opened.fd, _ONE)
-        if map_if_possible(copy, self._fd):
-            return copy
-        if os.fstat(copy).st_uid == self._uid:
-            raise no_map(opened.path, kind_of(opened.fd, read()))
+        if self._fd is not None:
+            if map_if_possible(copy, self._fd, recursive=recursive):
+                return copy
+            os.close(copy)
+            copy = open_tree(opened.fd, _ONE)
+            if map_if_possible(copy, self._fd):
+                return copy
+            if os.fstat(copy).st_uid == self._uid:
+                raise no_map(opened.path, kind_of(opened.fd, read()))
+        mount_setattr(copy, MountAttributes.RDONLY, recursive=recursive)
         return copy
 
 

@@ -53,23 +53,33 @@ def is_directory(path: str) -> bool:
         return False
 
 
-def make_mount_points(uid_of_root: int, gid_of_root: int) -> None:
-    """What a job's tree needs in order to be one; for a tree that is thrown away.
+def make_mount_points() -> None:
+    """What a job's tree needs in order to be one, the root's owner's; for a tree of its own.
 
     Raises OSError: ENOTDIR where a foreign tree has something else at these names.
     """
+    owner = os.stat("/")
     for path in ("/proc", "/sys", "/dev", "/tmp", "/run", "/run/user"):  # noqa: S108 - private
         try:
-            os.mkdir(path, 0o755)
-            os.chown(path, uid_of_root, gid_of_root)
+            if is_directory(os.path.dirname(path)):
+                _make_directory(path, owner.st_uid, owner.st_gid)
         except FileExistsError:
             if path in {"/proc", "/sys", "/dev"} and not is_directory(path):
                 raise NotADirectoryError(
                     errno.ENOTDIR, "a root tree needs a directory there", path
                 ) from None
-        except NotADirectoryError:
-            # /run is a link or a file: there is no /run/user to be private.
-            continue
+        except OSError as error:
+            # A host's tree that is shown read-only has what it needs; /run/user is an extra.
+            if error.errno != errno.EROFS or path in {"/proc", "/sys", "/dev"}:
+                raise
+
+
+def _make_directory(path: str, uid: int, gid: int) -> None:
+    # By descriptor: where changes are kept, their user can put something else in its place.
+    os.mkdir(path, 0o755)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    os.fchown(fd, uid, gid)
+    os.close(fd)
 
 
 def mount_proc(*, masked: bool) -> None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# pyroute2 imports itself in circles: two threads that begin at once wait for each other.
+IMPORTING = threading.Lock()
+
 DEFAULT_READY = 2
 # The first interface of a new network namespace, always (net/core/dev.c).
 _LOOPBACK_INDEX = 1
@@ -56,8 +59,9 @@ def make_namespace() -> int:
 
 def _loopback_up() -> None:
     """By netlink. Raises OSError."""
-    from pyroute2 import IPRoute
-    from pyroute2.netlink.exceptions import NetlinkError
+    with IMPORTING:
+        from pyroute2 import IPRoute
+        from pyroute2.netlink.exceptions import NetlinkError
 
     kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
     # A socket belongs to the namespace that it is made in. Given one, pyroute2 makes no

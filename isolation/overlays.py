@@ -4,6 +4,12 @@ Called in the payload, as root, in the job's mount namespace. Lower layers come 
 descriptors (`isolation.tree` opened them as the user); what changes goes to memory or to a
 directory of the user. After `enter` nothing of the host's tree is mounted for the job but as
 a lower layer of an overlay, which is never written. See Documentation/filesystems/overlayfs.
+
+What kept changes must not become: the kernel asks for the job's rights on what an overlay
+shows, and for its mounter's, root's, on the lower layers. A directory is shown with owner and
+mode of the upper layer, if that has one: so one that a user made in the kept changes would
+open another's of the same name. Between the two goes an overlay whose mounter has the job's
+rights (`_as_the_job_may`), or there is none, and the file system is read-only.
 """
 
 from __future__ import annotations
@@ -14,8 +20,10 @@ from typing import Final, NamedTuple
 
 from isolation.idmaps import map_if_possible, map_or_refuse
 from isolation.mounts import SAFE, is_directory, memory_options
+from isolation.places import Identity
 from isolation.syscalls.mounts import (
     MountAttributes,
+    MountFlags,
     OpenTreeFlags,
     ResolveFlags,
     detach_mount,
@@ -36,7 +44,9 @@ _MEMORY_MODE: Final = "755"
 _PERMISSIONS: Final = 0o1777
 # Not what the distribution's kernel prefers: a kept directory has to be readable by every
 # kernel, and nobody else's file must be reached by a redirect.
-_OPTIONS: Final = "index=off,metacopy=off,redirect_dir=off,xino=off"
+_OPTIONS: Final = "index=off,metacopy=off,redirect_dir=nofollow,xino=off"
+_ACL: Final = "system.posix_acl_access"
+_NO_ACL: Final = frozenset({errno.ENODATA, errno.EOPNOTSUPP})
 _STRICT: Final = ResolveFlags.IN_ROOT | ResolveFlags.NO_SYMLINKS | ResolveFlags.NO_MAGICLINKS
 # Of a file system that cannot be a layer, or lies too deep in overlays already.
 _NO_LAYER: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES, errno.ELOOP})
@@ -54,17 +64,17 @@ class Layer(NamedTuple):
 class Stage:
     """Where the new tree is put together.
 
-    `size` bounds the throw-away changes in bytes, of each tmpfs. `owner` is the job's user and
-    group outside of its user namespace, whose files `idmap_fd` makes of the submitter's.
-    `keeper` is whom a directory for kept changes is shown as belonging to.
+    `size` bounds the throw-away changes in bytes, of each tmpfs. `identity` is the job's
+    outside of its user namespace, `owner` its user and group, whose files `idmap_fd` makes
+    of the submitter's.
     """
 
     def __init__(
-        self, size: int | None, owner: tuple[int, int], idmap_fd: int | None, keeper: int
+        self, size: int | None, owner: tuple[int, int], idmap_fd: int | None, identity: Identity
     ) -> None:
         self.size = size
-        self._keeper = keeper
         self.owner = owner
+        self._identity = identity
         self.device_numbers: list[int] = []
         self._idmap_fd = idmap_fd
         self._count = 0
@@ -103,15 +113,31 @@ class Stage:
         Raises OSError: EINVAL for file systems that cannot be layers.
         """
         upper = upper or self._upper_in_memory()
-        _make_like(lower, upper)
-        options = (
-            f"lowerdir=/proc/self/fd/{lower},upperdir=/proc/self/fd/{upper.upper},"
-            f"workdir=/proc/self/fd/{upper.work},{_OPTIONS}"
-        )
         try:
+            _make_like(lower, upper)
+            if upper.kept and self._identity.uid != 0:
+                lower = self._as_the_job_may(lower)
+            options = (
+                f"lowerdir=/proc/self/fd/{lower},upperdir=/proc/self/fd/{upper.upper},"
+                f"workdir=/proc/self/fd/{upper.work},{_OPTIONS}"
+            )
             mount("overlay", target, "overlay", SAFE, options)
         finally:
             upper.close()
+
+    def _as_the_job_may(self, lower: int) -> int:
+        """`lower` as a read-only overlay in which the kernel asks for the job's rights.
+
+        overlayfs keeps the credentials of its mounter, and asks for their rights on each
+        lookup, readdir and open in its layers: also for root, when it copies up. The file
+        identity of another takes from them what root may do with files (credentials(7),
+        "setfsuid"), and leaves what mounting needs.
+        """
+        empty, target = self.directory(), self.directory()
+        options = f"lowerdir={empty}:/proc/self/fd/{lower},{_OPTIONS}"
+        with self._identity:
+            mount("overlay", target, "overlay", SAFE | MountFlags.RDONLY, options)
+        return os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def _upper_in_memory(self) -> Upper:
         place = os.open(self.directory(), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -131,7 +157,7 @@ class Stage:
             map_or_refuse(place, self._idmap_fd, directory.path)
         opened = _upper_of(self.attach(place), directory.path, kept=True)
         for name, fd in ((UPPER, opened.upper), (WORK, opened.work)):
-            if os.fstat(fd).st_uid != self._keeper:
+            if os.fstat(fd).st_uid != self._identity.uid:
                 path = directory.path + b"/" + name
                 raise refusal(errno.EPERM, path, "it belongs to somebody else")
         return opened
@@ -142,17 +168,28 @@ class Stage:
         if place is None:
             # Gone, or a link by now: then there is nothing that it could be shown on.
             return
+        is_own = self._show_at(layer, place, upper)
+        # `place` is still what the overlay covers.
+        covered = _open_in(root, layer.point) if is_own else None
+        if covered is not None:
+            self.device_numbers.append(os.fstat(covered).st_dev)
+            os.close(covered)
+
+    def show_root(self, fd: int, root: str, upper: Upper | None) -> None:
+        """As `show`, for the root of the host's tree, at the directory `root` of the stage."""
+        place = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        if self._show_at(Layer(b"/", fd, is_directory=True), place, upper):
+            self.device_numbers.append(os.stat(root).st_dev)
+
+    def _show_at(self, layer: Layer, place: int, upper: Upper | None) -> bool:
+        """Whether it is an overlay. `place` is closed."""
         try:
             is_own = layer.is_directory and self._overlaid(layer, place, upper)
             if not is_own:
                 show_read_only(layer, place)
         finally:
             os.close(place)
-        # `place` is still what the overlay covers.
-        covered = _open_in(root, layer.point) if is_own else None
-        if covered is not None:
-            self.device_numbers.append(os.fstat(covered).st_dev)
-            os.close(covered)
+        return is_own
 
     def _overlaid(self, layer: Layer, place: int, upper: Upper | None) -> bool:
         try:
@@ -222,3 +259,15 @@ def _make_like(model: int, upper: Upper) -> None:
     if not upper.kept:
         os.chown(path, wanted.st_uid, wanted.st_gid)
     os.chmod(path, wanted.st_mode & _PERMISSIONS)
+    _copy_acl(f"/proc/self/fd/{model}", path)
+
+
+def _copy_acl(model: str, path: str) -> None:
+    """The access control list, with which the group's bits mean something else. acl(5)."""
+    try:
+        entries = os.getxattr(model, _ACL)
+    except OSError as error:
+        if error.errno not in _NO_ACL:
+            raise
+    else:
+        os.setxattr(path, _ACL, entries)

@@ -28,7 +28,8 @@ _REPLACED: Final = (b"/proc", b"/sys", b"/dev", b"/tmp", b"/run/user")
 _STRICT: Final = ResolveFlags.NO_SYMLINKS | ResolveFlags.NO_MAGICLINKS
 _NO_OVERLAY: Final = (
     "an overlay cannot be made: the changes' directory must be on a local disk or in memory, and "
-    "not on an overlay itself; the tree below no network file system of a kind that forbids it"
+    "not on an overlay itself; the tree below no network file system of a kind that forbids it, "
+    "and no overlay where changes are kept"
 )
 
 
@@ -53,6 +54,7 @@ class _Kept:
     def __init__(self, path: bytes | None, uid: int) -> None:
         self._path = path
         self._uid = uid
+        self.is_wanted = path is not None
         self._directory: Opened | None = None
 
     def open(self) -> None:
@@ -106,7 +108,10 @@ class HostOverlay:
     def build(self, stage: Stage) -> None:
         """An overlay for each mount, or a read-only copy where it cannot be a layer."""
         root = stage.directory()
-        _overlay(stage, stage.mapped(self._root), root, self._kept.upper(stage))
+        if self._kept.is_wanted:
+            stage.show_root(self._root, root, self._kept.upper(stage))
+        else:
+            _overlay(stage, stage.mapped(self._root), root, None)
         for layer in self._layers:
             kept = self._uppers.get(layer.point)
             upper = None if kept is None else stage.kept(kept)
@@ -149,7 +154,6 @@ class ForeignRoot:
         self._path = path
         self._uid = uid
         self._kept = _Kept(keep, uid)
-        self._keeps = keep is not None
         self._image: Image | None = None
 
     def open(self) -> None:
@@ -176,7 +180,7 @@ class ForeignRoot:
         target = stage.directory()
         mount_unpacked(target, *stage.owner, stage.size)
         unpack(image.fd, image.path, target, *stage.owner)
-        if self._keeps:
+        if self._kept.is_wanted:
             return self._layered(stage, _path_fd(target))
         stage.device_numbers.append(os.stat(target).st_dev)
         return target

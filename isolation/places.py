@@ -51,7 +51,7 @@ class Places:
     """
 
     def __init__(self, identity: Identity) -> None:
-        self._identity = identity
+        self.identity = identity
         self._own: set[int] = set()
 
     def add_own(self, path: str | bytes | int) -> None:
@@ -72,7 +72,7 @@ class Places:
         Raises OSError: ELOOP when a link is on the way, EINVAL for "..", ENOENT.
         """
         relative = b"/".join(_parts(path))
-        with self._identity:
+        with self.identity:
             return _open_in(_root(), relative, path, close=True)
 
     def find_or_make(self, path: bytes, *, directory: bool) -> int:
@@ -135,7 +135,7 @@ class Places:
         for index, part in enumerate(parts):
             is_last = index == len(parts) - 1
             try:
-                with self._identity:
+                with self.identity:
                     below = _open_in(fd, part, path, close=False)
             except FileNotFoundError:
                 self._make_one(fd, part, path, directory=directory or not is_last)
@@ -148,14 +148,18 @@ class Places:
     def _make_one(self, parent: int, name: bytes, path: bytes, *, directory: bool) -> None:
         if not self.is_own(parent):
             raise refusal(errno.ENOENT, path, _MUST_EXIST)
-        # The owner of the directory around it could have made it.
-        status = os.fstat(parent)
         if directory:
             os.mkdir(name, _DIRECTORY_MODE, dir_fd=parent)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
         else:
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-            os.close(os.open(name, flags, _FILE_MODE, dir_fd=parent))
-        os.chown(name, status.st_uid, status.st_gid, dir_fd=parent, follow_symlinks=False)
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+        # By descriptor, and a directory has no second name: where changes are kept, what the
+        # user puts in its place meanwhile must not be given away.
+        made = os.open(name, flags | os.O_CLOEXEC, _FILE_MODE, dir_fd=parent)
+        # The owner of the directory around it could have made it.
+        status = os.fstat(parent)
+        os.fchown(made, status.st_uid, status.st_gid)
+        os.close(made)
 
 
 def _parts(path: bytes) -> list[bytes]:

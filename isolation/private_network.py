@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from isolation import egress, resolver
 from isolation.addresses import AddressPool, names_for
+from isolation.network import IMPORTING
 from isolation.network_errors import PrivateNetworkError
 
 if TYPE_CHECKING:
@@ -208,7 +209,8 @@ class PrivateNetworks:
     def _made(self) -> PrivateHost:
         """On the thread: what does the work, and everything that it imports."""
         if self._host is None:
-            from isolation.private_host import PrivateHost
+            with IMPORTING:
+                from isolation.private_host import PrivateHost
 
             try:
                 self._host = PrivateHost(self._settings.identity, self._subnet)
@@ -218,7 +220,8 @@ class PrivateNetworks:
         return self._host
 
     def _try_out(self) -> None:
-        from isolation import trial
+        with IMPORTING:
+            from isolation import trial
 
         trial.private_network(self._settings.identity, self._subnet)
 

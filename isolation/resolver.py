@@ -125,7 +125,7 @@ def hosts(
     if hostname is not None:
         lines.append(f"{address} {hostname}")
     for name, addresses in resolved.items():
-        lines.extend(f"{pinned} {name}" for pinned in addresses)
+        lines.extend(f"{pinned} {name}" for pinned in addresses[:_MOST_PINNED])
     return "\n".join([*lines, ""]).encode()
 
 

@@ -11,7 +11,8 @@ Targets in the tree are found with the job's rights (`isolation.places`). `enter
 User namespaces: `idmap_fd` shows the submitter's files as those of the job's root, in the
 working directory, binds, lower layers and kept changes. A path of the user's own whose file
 system cannot do that is refused; layers are left as they are, with the rights that others
-have there. Root has no such map: a stranger's program would own all that is root's.
+have there. Root has no such map: a stranger's program would own all that is root's. Whatever
+is not shown so is read-only: the job's ids are another job's later, and no disk may hold them.
 """
 
 from __future__ import annotations
@@ -48,6 +49,18 @@ __all__ = ["SECRETS", "Tree", "Wanted"]
 _PUT_BACK: Final = (b"/tmp/", b"/dev/shm/")
 _ALL_DEVICES: Final = b"all"
 _NONE: Final = MountAttributes(0)
+_ROOTS_USERNS: Final = (
+    "with a user namespace a job of root cannot keep changes: the disk would hold files of ids "
+    "that are another job's later; submit it as an ordinary user"
+)
+_PRIVATE_CWD: Final = (
+    "changes below /tmp and /dev/shm cannot be kept: use a working directory elsewhere"
+)
+_NOT_KEPT: Final = (
+    "changes of this working directory cannot be kept: its file system must not be an overlay "
+    "itself or one of a network that forbids it, and the directory for the changes must be on a "
+    "local disk or in memory, and on no overlay"
+)
 
 
 class Wanted(NamedTuple):
@@ -123,14 +136,29 @@ class Tree:
         sandbox = self._wanted.sandbox
         if self._mode != "root":
             self._cwd = open_directory(self._wanted.cwd)
-        if self._mode == "readonly":
+        if self._is_read_only():
             self._writable = [open_existing(path) for path in sandbox["writable"]]
+        self._require_keeping()
         if self._root is not None:
             self._root.open()
         self._sources = [_Source(open_source(it[0]), it[1], it[2]) for it in sandbox["binds"]]
         named = [device for device in sandbox["devices"] if device != _ALL_DEVICES]
         self._devices = [] if self._all_devices() else [open_device(path) for path in named]
         self._secrets = {name.encode(): read_secret(path) for name, path in sandbox["secrets"]}
+
+    def _is_read_only(self) -> bool:
+        in_userns = self._wanted.ids is not None
+        return self._mode == "readonly" or (self._mode == "host" and in_userns)
+
+    def _require_keeping(self) -> None:
+        """Refuse changes that are to be kept and would not be, or not as they should."""
+        keep, wanted = self._wanted.sandbox["keep_changes"], self._wanted
+        if keep is None:
+            return
+        if wanted.ids is not None and wanted.idmap_fd is None:
+            raise refusal(errno.EINVAL, keep, _ROOTS_USERNS)
+        if self._mode == "overlay" and _is_put_back(self._cwd):
+            raise refusal(errno.EINVAL, self._cwd.path, _PRIVATE_CWD)
 
     def _all_devices(self) -> bool:
         return any(path.partition(b":")[0] == _ALL_DEVICES for path in self._devices_wanted())
@@ -178,8 +206,8 @@ class Tree:
         return Bind(copy, source.target, opened.is_directory)
 
     def _idmap(self) -> IdMap | None:
-        fd = self._wanted.idmap_fd
-        return None if fd is None else IdMap(fd, self._wanted.uid)
+        wanted = self._wanted
+        return None if wanted.ids is None else IdMap(wanted.idmap_fd, wanted.uid)
 
     def _host_dev(self) -> int | None:
         wants = self._all_devices() and self._root is not None
@@ -188,26 +216,32 @@ class Tree:
     def _make_root(self, places: Places, owner: tuple[int, int]) -> None:
         if self._root is not None:
             self._enter_own_root(self._root, places, owner)
-        elif self._mode == "readonly":
+        elif self._is_read_only():
             self._make_read_only()
-        else:
-            self._map_working_directory()
+        elif _is_put_back(self._cwd):
+            self._put_over(self._cwd, clone(self._cwd, _NONE, None))
 
     def _enter_own_root(self, root: OwnRoot, places: Places, owner: tuple[int, int]) -> None:
         wanted = self._wanted
-        keeper = wanted.uid if wanted.idmap_fd is None else owner[0]
-        stage = Stage(wanted.scratch_bytes, owner, wanted.idmap_fd, keeper)
+        stage = Stage(wanted.scratch_bytes, owner, wanted.idmap_fd, places.identity)
         if self._mode == "overlay" and _is_put_back(self._cwd):
             self._put_back.append((self._cwd, overlaid_copy(stage, self._cwd)))
         root.build(stage)
         for number in stage.device_numbers:
             places.add_own_device(number)
-        status = os.stat("/")
-        mounts.make_mount_points(status.st_uid, status.st_gid)
+        self._require_kept()
+        mounts.make_mount_points()
+
+    def _require_kept(self) -> None:
+        """Refuse a working directory whose file system had to be shown read-only."""
+        if self._mode != "overlay" or self._wanted.sandbox["keep_changes"] is None:
+            return
+        if os.statvfs(self._cwd.path).f_flag & os.ST_RDONLY:
+            raise refusal(errno.EINVAL, self._cwd.path, _NOT_KEPT)
 
     def _make_read_only(self) -> None:
         """Every mount of the tree, but copies of what stays writable, put where they came from."""
-        if any(opened.path == b"/" for opened in self._writable):
+        if self._mode == "readonly" and any(opened.path == b"/" for opened in self._writable):
             raise refusal(errno.EINVAL, b"/", "all of it writable is what the file system host is")
         kept = [opened for opened in (self._cwd, *self._writable) if opened.path != b"/"]
         copies = [(opened, clone(opened, _NONE, self._idmap())) for opened in kept]
@@ -216,12 +250,6 @@ class Tree:
         os.close(root)
         for opened, copy in copies:
             self._put_over(opened, copy)
-
-    def _map_working_directory(self) -> None:
-        if _is_put_back(self._cwd) or (
-            self._wanted.idmap_fd is not None and self._cwd.path != b"/"
-        ):
-            self._put_over(self._cwd, clone(self._cwd, _NONE, self._idmap()))
 
     def _put_over(self, opened: Opened, copy: int) -> None:
         """Now, or once there is a private directory that would cover it."""

@@ -7,6 +7,7 @@ is the payload's step (`isolation.payload`, `isolation.privileges`). See user_na
 from __future__ import annotations
 
 import os
+import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isolation.syscalls import namespaces
@@ -58,20 +59,23 @@ def maps_of_range(base: int, size: int = RANGE_SIZE) -> tuple[list[IdMap], list[
 def idmap_for(uid: int, gid: int, base: int) -> tuple[list[IdMap], list[IdMap]]:
     """For an idmapped mount: files of this user are shown as those of the job's root.
 
-    The two swap their places and every other id stays what it is: an overlay could not copy
-    up what belongs to an id that is not mapped (EOVERFLOW). What belongs to others stays
-    theirs, and the job can give no file on the disk to anybody but the user. See
-    mount_setattr(2), "ID-mapped mounts". Raises ValueError for a user who is root, or whose
-    number is in the range: nothing on a disk may become such a job's.
+    The ids of the range are on no disk, and none gets there: what another of the job's ids
+    would own cannot be made or given away (EOVERFLOW). The file would outlive the job, and
+    with its set-id bits lend the id to whoever runs it, when it is another user's job's.
+    Every id outside of the range stays what it is: an overlay could not copy up what belongs
+    to an id that is not mapped. What belongs to others stays theirs. See mount_setattr(2),
+    "ID-mapped mounts". Raises ValueError for a user who is root, or whose number is not below
+    the range: nothing on a disk may become such a job's.
     """
-    return _swapped(uid, base), _swapped(gid, base)
+    return _mapped(uid, base), _mapped(gid, base)
 
 
-def _swapped(own: int, base: int) -> list[IdMap]:
+def _mapped(own: int, base: int) -> list[IdMap]:
     if not 0 < own < base:
         raise ValueError(f"{own} is not the number of an ordinary user below {base}")
+    above = base + RANGE_SIZE
     lines = [IdMap(0, 0, own), IdMap(own, base), IdMap(own + 1, own + 1, base - own - 1),
-             IdMap(base, own), IdMap(base + 1, base + 1, _MAX_IDS - base - 1)]  # fmt: skip
+             IdMap(above, above, _MAX_IDS - above)]  # fmt: skip
     return [line for line in lines if line[2]]
 
 
@@ -107,7 +111,8 @@ class Ranges:
         self.size = size
         self.count = count
         self._used: set[int] = set()
-        self._next = 0
+        # Not at the first after each restart: that one would be everybody's, again and again.
+        self._next = secrets.randbelow(count)
 
     def take(self) -> int:
         """The base of a range that no running job has.

@@ -85,11 +85,17 @@ class Provisioning:
         _check_filter(sandbox)
 
     def _check_network(self) -> None:
-        """Tried out once: what a host could do it can do again, or the launch says why not."""
-        if not self._has_networks:
-            if missing := self.networks.unavailable():
-                raise _unavailable("network", *missing)
-            self._has_networks = True
+        if missing := self.networks_unavailable():
+            raise _unavailable("network", *missing)
+
+    def networks_unavailable(self) -> tuple[str, str] | None:
+        """Why there can be no private network here, and what to do. Blocks the first time.
+
+        Tried out once: what a host could do it can do again, or a launch says why not.
+        """
+        missing = None if self._has_networks else self.networks.unavailable()
+        self._has_networks = missing is None
+        return missing
 
     async def provide(self, job_id: str, spec: Mapping[str, Any], opened: ExitStack) -> Provisions:
         """What a launch needs. Raises OSError, LookupError, LimitUnavailable, Refusal."""

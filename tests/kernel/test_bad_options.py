@@ -104,7 +104,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str, str, str]] = {
         {"limits": {"rlimits": {"files": [1, 1]}}}, "limits.rlimits", "files", "nofile",
     ),
     "an rlimit of one bound": (
-        {"limits": {"rlimits": {"nofile": [1]}}}, "limits.rlimits", "[1]", "2",
+        {"limits": {"rlimits": {"nofile": [1]}}}, "limits.rlimits", "[1]", "[soft, hard]",
     ),
     "a soft rlimit above the hard one": (
         {"limits": {"rlimits": {"nofile": [5, 4]}}}, "limits.rlimits.nofile", "[5, 4]", "up to",

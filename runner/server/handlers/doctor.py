@@ -25,7 +25,7 @@ async def doctor(
         tree.root,
         tree.available,
         service.config.state_dir,
-        service.provisions.networks.unavailable,
+        service.provisions.networks_unavailable,
     )
     return {
         "server": service.name,
