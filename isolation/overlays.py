@@ -16,11 +16,10 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isolation.idmaps import map_if_possible, map_or_refuse
 from isolation.mounts import SAFE, is_directory, memory_options
-from isolation.places import Identity
 from isolation.syscalls.mounts import (
     MountAttributes,
     MountFlags,
@@ -35,6 +34,9 @@ from isolation.syscalls.mounts import (
     pivot_root,
 )
 from isolation.user_paths import Opened, open_beneath, refusal
+
+if TYPE_CHECKING:
+    from isolation.places import Identity
 
 # In the job's mount namespace alone, and out of its sight with the old root.
 _STAGE: Final = "/tmp"  # noqa: S108 - a mount point, nothing is shared there

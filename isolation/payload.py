@@ -123,6 +123,7 @@ def _steps(command: Command, streams: Streams, setup: Setup) -> list[Step]:
     """The table of contents of a job's set-up."""
     tree = Tree(_wanted_tree(command, setup))
     return [
+        ("close what is the monitor's", lambda: _close_others(streams, setup)),
         ("leave the session", os.setsid),
         ("allow the out-of-memory killer", privileges.become_killable),
         ("enter the network", lambda: _enter_network(setup.network_fd)),
@@ -173,6 +174,13 @@ def _arrange_descriptors(streams: Streams) -> None:
         os.dup2(fd, target, inheritable=True)
 
 
+def _close_others(streams: Streams, setup: Setup) -> None:
+    """Whoever came to look into this process as its user must find no way into the job's state."""
+    entered = (setup.network_fd, setup.userns_fd, setup.idmap_fd, setup.seccomp_fd)
+    kept = (0, 1, 2, streams.status, streams.denials, *entered)
+    syscalls.close_all_except([fd for fd in kept if fd is not None])
+
+
 def _enter_network(network_fd: int | None) -> None:
     if network_fd is not None:
         syscalls.setns(network_fd, CloneFlags.NEWNET)
@@ -200,6 +208,9 @@ def _drop(command: Command, setup: Setup) -> None:
         setup.sandbox["capabilities"],
         in_userns=setup.userns_fd is not None,
     )
+    # setresuid(2) leaves it to fs.suid_dumpable, which may be 1: until the exec nobody of the
+    # same user may trace this, which is not confined to the end yet.
+    syscalls.set_dumpable(dumpable=False)
 
 
 def _confine(tree: Tree) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isolation import confinement, dev_nodes, host_mounts, mounts
@@ -236,8 +237,9 @@ class Tree:
         """Refuse a working directory whose file system had to be shown read-only."""
         if self._mode != "overlay" or self._wanted.sandbox["keep_changes"] is None:
             return
-        if os.statvfs(self._cwd.path).f_flag & os.ST_RDONLY:
-            raise refusal(errno.EINVAL, self._cwd.path, _NOT_KEPT)
+        with suppress(FileNotFoundError):
+            if os.statvfs(self._cwd.path).f_flag & os.ST_RDONLY:
+                raise refusal(errno.EINVAL, self._cwd.path, _NOT_KEPT)
 
     def _make_read_only(self) -> None:
         """Every mount of the tree, but copies of what stays writable, put where they came from."""

@@ -13,7 +13,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from isolation.syscalls import close_all_except, set_capabilities, set_no_new_privs
+from isolation.syscalls import close_all_except, set_capabilities, set_dumpable, set_no_new_privs
 from isolation.user_paths import refusal
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ def _become(uid: int, gid: int) -> None:
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     set_capabilities(_ROOT_KEEPS if uid == 0 else 0)
+    # Our memory is still a copy of the monitor's.
+    set_dumpable(dumpable=False)
 
 
 def _as_it_is(member: tarfile.TarInfo, _path: str) -> tarfile.TarInfo:

@@ -96,6 +96,9 @@ def open_readable_file(path: bytes) -> int:
     """A regular file, opened for reading. Raises OSError."""
     # Not waiting: it could be a FIFO that nobody writes to.
     fd = openat2(AT_FDCWD, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY, _PLAIN)
+    if path.startswith(b"/proc/") or real_path(fd).startswith(b"/proc/"):
+        os.close(fd)
+        raise refusal(errno.EPERM, path, "what /proc tells there is of runnerd itself")
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise refusal(errno.EINVAL, path, "it is not a regular file")
@@ -131,8 +134,8 @@ def open_device(path: bytes) -> Device:
     """
     path, _, access = path.partition(b":")
     name = path.removeprefix(_DEVICES).strip(b"/")
-    parts = name.split(b"/")
-    if not path.startswith(_DEVICES) or b".." in parts or not name or parts[0] in _OWN_IN_DEV:
+    parts = [part for part in name.split(b"/") if part not in {b"", b"."}]
+    if not path.startswith(_DEVICES) or b".." in parts or not parts or parts[0] in _OWN_IN_DEV:
         raise refusal(errno.EINVAL, path, "it is no device node below /dev")
     top = os.open(_DEVICES, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -146,7 +149,7 @@ def open_device(path: bytes) -> Device:
         wanted = access or b"rw"
         needed = (os.R_OK if b"r" in wanted else 0) | (os.W_OK if b"w" in wanted else 0)
         _require_access(path, fd, needed)
-    return Device(b"/".join(part for part in parts if part not in {b"", b"."}), fd)
+    return Device(b"/".join(parts), fd)
 
 
 def open_own_directory(path: bytes, uid: int) -> Opened:

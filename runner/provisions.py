@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from runner.rows import Job
 
 _ALL_DEVICES: Final = b"all"
+_SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class Provisions(NamedTuple):
@@ -280,8 +282,9 @@ def _program(spec: Mapping[str, Any]) -> bytes | None:
 
 def _sealed(program: bytes) -> int:
     """A file in memory that nobody can change: the monitor and the payload read it."""
-    fd = os.memfd_create("runnerd-seccomp", os.MFD_CLOEXEC)
+    fd = os.memfd_create("runnerd-seccomp", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.write(fd, program)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
     return fd
 
 

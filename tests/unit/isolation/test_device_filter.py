@@ -16,7 +16,7 @@ from isolation.device_filter import DEFAULT_DEVICES, Device, device_of
 from isolation.syscalls import bpf
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 MKNOD, READ, WRITE = 1, 2, 4
 
@@ -122,6 +122,14 @@ class FakeKernel:
         if self.errno:
             raise OSError(self.errno, os.strerror(self.errno))
         return os.open("/dev/null", os.O_RDONLY)
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> Iterator[None]:
+    """Each test begins, and ends, with no program loaded."""
+    device_filter.forget_programs()
+    yield
+    device_filter.forget_programs()
 
 
 def test_the_usual_program_is_loaded_once_and_no_other_is_kept(

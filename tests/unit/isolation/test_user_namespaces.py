@@ -22,7 +22,7 @@ def test_the_default_ranges_lie_where_nobody_elses_are() -> None:
 
 def test_ranges_are_handed_out_once_and_when_all_are_taken_that_is_said() -> None:
     ranges = Ranges(1000, 10, 3)
-    assert [ranges.take() for _ in range(3)] == [1000, 1010, 1020]
+    assert sorted(ranges.take() for _ in range(3)) == [1000, 1010, 1020]
     with pytest.raises(LookupError, match="all 3 ranges"):
         ranges.take()
 
@@ -32,13 +32,14 @@ def test_a_range_that_was_given_back_is_handed_out_last() -> None:
     first = ranges.take()
     ranges.release(first)
     ranges.release(first)
-    assert [ranges.take(), ranges.take(), ranges.take()] == [1010, 1020, first]
+    others = {1000, 1010, 1020} - {first}
+    assert [{ranges.take(), ranges.take()}, ranges.take()] == [others, first]
 
 
 def test_what_running_jobs_have_is_not_handed_out_after_a_restart() -> None:
     ranges = Ranges(1000, 10, 3)
     ranges.recover([1010])
-    assert [ranges.take(), ranges.take()] == [1000, 1020]
+    assert {ranges.take(), ranges.take()} == {1000, 1020}
     ranges.release(1010)
     assert ranges.take() == 1010
 
@@ -78,11 +79,45 @@ def test_no_two_jobs_overlap_whatever_happens(events: list[int | None]) -> None:
         assert all(100 <= base <= 100 + 4 * 7 for base in held)
 
 
-def test_the_map_of_a_mount_shows_the_callers_files_as_roots_and_no_others() -> None:
-    uids, gids = user_namespaces.idmap_for(1000, 100, BASE)
-    assert (uids, gids) == ([IdMap(1000, BASE, 1)], [IdMap(100, BASE, 1)])
+def test_a_jobs_own_namespace_has_the_whole_range() -> None:
     uids, gids = user_namespaces.maps_of_range(BASE)
     assert uids == gids == [IdMap(0, BASE, RANGE_SIZE)]
+
+
+def shown(maps: list[IdMap], on_disk: int) -> int | None:
+    """As whom a mount with this map shows what `on_disk` owns."""
+    found = [it for it in maps if it.inside <= on_disk < it.inside + it.size]
+    assert len(found) <= 1
+    return found[0].outside + on_disk - found[0].inside if found else None
+
+
+@given(st.integers(1, BASE - 1), st.integers(0, 4093), st.integers(0, 2**32 - 2))
+def test_no_id_of_a_range_is_on_a_disk_and_all_others_are_what_they_are(
+    uid: int, place: int, on_disk: int
+) -> None:
+    base = BASE + place * RANGE_SIZE
+    maps, gids = user_namespaces.idmap_for(uid, uid, base)
+    assert maps == gids
+    assert shown(maps, uid) == base
+    in_range = base <= on_disk < base + RANGE_SIZE
+    if on_disk != uid:
+        assert shown(maps, on_disk) == (None if in_range else on_disk)
+
+
+def test_nothing_is_shown_as_the_submitters_once_it_is_the_jobs() -> None:
+    """What is so without a map would be written to the disk with the id that it is mapped to."""
+    maps, _ = user_namespaces.idmap_for(1000, 1000, BASE)
+    assert not any(it.outside <= 1000 < it.outside + it.size for it in maps)
+
+
+@pytest.mark.parametrize(("uid", "gid"), [(0, 5), (5, 0), (BASE, 5), (5, BASE + 1)])
+def test_the_files_of_root_and_of_a_range_become_nobodys(uid: int, gid: int) -> None:
+    with pytest.raises(ValueError, match="not the number of an ordinary user"):
+        user_namespaces.idmap_for(uid, gid, BASE)
+
+
+def test_the_ranges_begin_somewhere_else_after_a_restart() -> None:
+    assert len({Ranges().take() for _ in range(20)}) > 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a map of ids that are not one's own")

@@ -314,17 +314,42 @@ def test_changes_are_kept_in_a_directory_and_a_later_job_goes_on_from_there(
     assert sorted(os.listdir(keep)) == ["mounts", "upper", "work"]
 
 
-def test_changes_of_the_root_are_kept_by_their_paths(below_tmp: Path) -> None:
-    keep = below_tmp
+def test_changes_of_the_root_are_kept_by_their_paths(place: Path) -> None:
+    """By root: for another it would take a tree that is no overlay itself, as this one is."""
+    keep = give_new(place / "keep", 0)
     os.makedirs("/home/kept")
-    os.chown("/home/kept", ALICE, ALICE)
     try:
         sandbox: dict[str, Any] = {"filesystem": "overlay", "keep_changes": os.fsencode(keep)}
-        assert see(lambda: write("/home/kept/f"), **sandbox) == ""
+        assert see(lambda: write("/home/kept/f"), Options(uid=0), **sandbox) == ""
         assert os.listdir("/home/kept") == []
     finally:
         os.rmdir("/home/kept")
     assert (keep / "upper" / "home" / "kept" / "f").read_text() == "x"
+
+
+def test_what_cannot_be_kept_is_read_only_and_no_working_directory(place: Path) -> None:
+    keep = give_new(place / "keep")
+    os.makedirs("/home/kept")
+    os.chown("/home/kept", ALICE, ALICE)
+    sandbox: dict[str, Any] = {"filesystem": "overlay", "keep_changes": os.fsencode(keep)}
+    try:
+        made = see(lambda: [write("/home/kept/f"), write("f")], Options(cwd=place), **sandbox)
+        failed = see(lambda: None, Options(cwd="/home/kept"), **sandbox)
+    finally:
+        os.rmdir("/home/kept")
+    assert made == ["EROFS", ""]
+    assert (failed.step, failed.errno, failed.path) == ("build", errno.EINVAL, "/home/kept")
+    assert failed.why.startswith("changes of this working directory cannot be kept")
+
+
+def test_a_working_directory_in_a_private_place_whose_changes_would_be_lost_is_refused(
+    place: Path, below_tmp: Path
+) -> None:
+    keep = give_new(place / "keep")
+    options = Options(cwd=below_tmp)
+    failed = see(lambda: None, options, filesystem="overlay", keep_changes=os.fsencode(keep))
+    assert (failed.step, failed.errno, failed.path) == ("open", errno.EINVAL, str(below_tmp))
+    assert os.listdir(keep) == []
 
 
 def test_changes_are_kept_in_a_directory_of_the_users_own_alone(place: Path) -> None:
@@ -399,14 +424,17 @@ def test_kept_changes_of_a_user_namespace_belong_to_the_user(place: Path, below_
     assert (upper / "upper" / "new").stat().st_uid == ALICE
 
 
-def test_changes_of_a_job_of_root_in_a_user_namespace_can_be_kept_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["overlay", "root"])
+def test_changes_of_a_job_of_root_in_a_user_namespace_are_not_kept(
+    mode: str, foreign: bytes, tmp_path: Path
+) -> None:
+    keep = os.fsencode(tmp_path)
     with maps_for(0) as maps:
-        keep = os.fsencode(tmp_path)
         options = Options(uid=0, maps=maps)
-        assert see(
-            lambda: write("/etc/passwd"), options, filesystem="overlay", keep_changes=keep
-        ) == ("EACCES")
-    assert sorted(os.listdir(tmp_path)) == ["mounts", "upper", "work"]
+        failed = see(lambda: None, options, **sandbox_of(mode, foreign), keep_changes=keep)
+    assert (failed.step, failed.errno, failed.path) == ("open", errno.EINVAL, str(tmp_path))
+    assert "a job of root cannot keep changes" in failed.why
+    assert os.listdir(tmp_path) == []
 
 
 def test_files_of_root_stay_roots_when_root_asks_for_a_user_namespace(place: Path) -> None:
