@@ -199,7 +199,9 @@ class Provisioning:
     def _user_namespace(self, job_id: str, spec: Mapping[str, Any]) -> dict[str, int]:
         if not spec["sandbox"]["userns"]:
             return {}
-        base = self._bases.setdefault(job_id, self._ranges.take())
+        if job_id not in self._bases:
+            self._bases[job_id] = self._ranges.take()
+        base = self._bases[job_id]
         own = user_namespaces.make(*user_namespaces.maps_of_range(base))
         if 0 in (spec["uid"], spec["gid"]):
             # What is root's on the disk must not become the job's.

@@ -26,7 +26,7 @@ from tests.kernel.isolation.tree.looking import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 IDENTITIES = ["own-user", "userns"]
@@ -71,6 +71,30 @@ def prying(path: Path | str) -> list[str]:
     ]  # fmt: skip
 
 
+@contextmanager
+def outside(action: Callable[[], object]) -> Iterator[Callable[[], None]]:
+    """What a job calls to have something done on the host, and be back when it is done."""
+    (asked, asking), (told, telling) = os.pipe(), os.pipe()
+
+    def ask() -> None:
+        os.write(asking, b"x")
+        os.read(told, 1)
+
+    pid = os.fork()
+    if pid == 0:
+        os.close(asking)
+        if os.read(asked, 1):
+            action()
+        os.write(telling, b"x")
+        os._exit(0)
+    try:
+        yield ask
+    finally:
+        for end in (asked, asking, told, telling):
+            os.close(end)
+        os.waitpid(pid, 0)
+
+
 def overlaid(keep: Path) -> dict[str, Any]:
     return {"filesystem": "overlay", "keep_changes": os.fsencode(keep)}
 
@@ -97,24 +121,17 @@ def test_a_directory_in_kept_changes_does_not_open_the_hosts_of_its_name(
 def test_nor_one_that_is_made_while_the_job_runs(place: Path, identity: str) -> None:
     private(place / "home")
     upper = kept_for(give_new(place / "keep"), place)
-    asked, told = os.pipe(), os.pipe()
-
-    def outside() -> None:
-        if os.fork() == 0:
-            os.read(asked[0], 1)
-            give_new(give_new(upper / "home") / "inner")
-            os.write(told[1], b"x")
-            os._exit(0)
 
     def look() -> list[str]:
-        os.write(asked[1], b"x")
-        os.read(told[0], 1)
+        ask_outside()
         return prying(place / "home")
 
-    with options_of(identity, place, before_open=outside) as options:
+    with (
+        outside(lambda: give_new(give_new(upper / "home") / "inner")) as ask_outside,
+        options_of(identity, place) as options,
+    ):
         seen = see(look, options, **overlaid(place / "keep"))
-    for end in (*asked, *told):
-        os.close(end)
+    assert (upper / "home" / "inner").exists()
     assert seen[:5] == ["EACCES"] * 5
 
 
@@ -239,13 +256,9 @@ def test_no_directory_of_another_becomes_the_jobs_by_changes_of_its_own(place: P
     """Where it may change the names: taken away and made anew it shows nothing of the other."""
     private(place / "full")
     give_new(place / "empty", BOB).chmod(0o700)
-    marker = os.pipe()
 
-    def outside() -> None:
-        if os.fork() == 0:
-            os.read(marker[0], 1)
-            give_file(place / "empty" / "diary", "later", BOB).chmod(0o644)
-            os._exit(0)
+    def fill() -> None:
+        give_file(place / "empty" / "diary", "later", BOB).chmod(0o644)
 
     def look() -> Any:
         os.mkdir("own")
@@ -257,14 +270,12 @@ def test_no_directory_of_another_becomes_the_jobs_by_changes_of_its_own(place: P
         ]  # fmt: skip
         os.rmdir("empty")
         os.mkdir("empty")
-        os.write(marker[1], b"x")
-        while not os.path.exists("/proc/self/fd") or names("empty") != []:
-            return [tried, names("empty")]
+        ask_outside()
         return [tried, names("empty"), prying("full")]
 
-    seen = see(look, Options(cwd=place, before_open=outside), filesystem="overlay")
-    for end in marker:
-        os.close(end)
+    with outside(fill) as ask_outside:
+        seen = see(look, Options(cwd=place), filesystem="overlay")
+    assert (place / "empty" / "diary").exists()
     assert seen[0] == [
         "EEXIST", "ENOTEMPTY", "EXDEV", "ENOTEMPTY", "EPERM", "EPERM", "EPERM", "EPERM",
     ]  # fmt: skip
@@ -353,7 +364,7 @@ def test_in_a_user_namespace_nothing_is_left_in_the_directories_of_all(
 def test_nor_in_a_working_directory_or_bind_that_cannot_be_mapped(place: Path) -> None:
     shared_one = "/home/of-all"
     os.makedirs(shared_one)
-    os.chmod(shared_one, 0o1777)
+    os.chmod(shared_one, 0o1777)  # noqa: S103 - of all
     bound = [os.fsencode(shared_one), os.fsencode(give_new(place / "target")), False]
     try:
         with maps_for(ALICE) as maps:
