@@ -1,7 +1,7 @@
 """Whether a request's paths will do: questions for `isolation.caller.ask_as`. For the daemon.
 
 They run with the user's identity and nothing else, and change nothing. A path is opened as
-the job's payload will open it (`isolation.user_paths`), and closed again: what is found now
+the job's payload will open it (`isolation.files.user_paths`), and closed again: what is found now
 may be gone when the job starts, and is asked again then.
 """
 
@@ -11,8 +11,8 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from isolation import user_paths
 from isolation.device_filter import Device, device_of
+from isolation.files import user_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

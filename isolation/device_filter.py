@@ -2,7 +2,7 @@
 
 It holds whatever the nodes' owners and modes are, wherever a node comes from (a bind, a file
 system of a stranger's). Which devices somebody may ask for is not decided here, nor what is
-in the job's /dev (`isolation.tree`). For the daemon. See bpf(2) and the kernel's
+in the job's /dev (`isolation.files.tree`). For the daemon. See bpf(2) and the kernel's
 Documentation/admin-guide/cgroup-v2.rst, "Device controller".
 """
 

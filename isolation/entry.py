@@ -17,7 +17,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
-from isolation import confinement, landlock, payload, privileges, rlimits, seccomp, syscalls
+from isolation import landlock, payload, privileges, rlimits, syscalls
+from isolation.files import confinement
+from isolation.seccomp import filters as seccomp
 from isolation.syscalls import CloneFlags
 
 if TYPE_CHECKING:

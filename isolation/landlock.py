@@ -1,6 +1,6 @@
 """Landlock: the paths that a job may reach, held by the kernel beside permissions. Lean.
 
-Knows rights and rules; which paths are allowed is `isolation.tree`'s, and the calls are
+Knows rights and rules; which paths are allowed is `isolation.files.tree`'s, and the calls are
 `isolation.syscalls.security`'s. Nothing here opens a path: rules are made on descriptors.
 See landlock(7).
 """

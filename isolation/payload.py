@@ -20,9 +20,11 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
-from isolation import landlock, mounts, privileges, rlimits, seccomp, syscalls
+from isolation import landlock, privileges, rlimits, syscalls
+from isolation.files import mounts
+from isolation.files.tree import Tree, Wanted
+from isolation.seccomp import filters as seccomp
 from isolation.syscalls import CloneFlags
-from isolation.tree import Tree, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

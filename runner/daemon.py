@@ -18,11 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from isolation.cgroup_root import LIMIT_CONTROLLERS, find_root
-from isolation.cgroups import CgroupTree
+from isolation.cgroups.root import LIMIT_CONTROLLERS, find_root
+from isolation.cgroups.tree import CgroupTree
 from isolation.errors import CgroupError, CgroupRootError
-from isolation.network import LoopbackNetworks
-from isolation.private_network import NetworkSettings, PrivateNetworks
+from isolation.network.loopback import LoopbackNetworks
+from isolation.network.private import NetworkSettings, PrivateNetworks
 from isolation.user_namespaces import Ranges
 from runner import limits, statedir
 from runner.execing import Execs

@@ -1,7 +1,7 @@
 """The monitor's count of system calls that the job was refused. Lean.
 
 For a job that asked for it: its filter has a listener, which the payload sends through a
-socket once it is installed. What a refused call is answered with is `isolation.denials`'s.
+socket once it is installed. What a refused call is answered with is `isolation.seccomp.denials`'s.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Final
 
-from isolation.denials import Denials, receive_listener
+from isolation.seccomp.denials import Denials, receive_listener
 from runner import records
 
 if TYPE_CHECKING:

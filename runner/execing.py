@@ -31,7 +31,7 @@ from runner.refusal import Refusal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from isolation.cgroups import CgroupTree, JobCgroup
+    from isolation.cgroups.tree import CgroupTree, JobCgroup
     from isolation.first_process import FirstProcess
     from runner.launcher_client import LauncherClient
     from runner.messages import Exec

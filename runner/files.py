@@ -14,7 +14,7 @@ import secrets
 import stat
 from typing import Final
 
-from isolation.mountinfo import mount_id_of
+from isolation.host.mountinfo import mount_id_of
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a FIFO for reading would wait for a writer.

@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from isolation import cgroup_files
+from isolation.cgroups import files as cgroup_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -22,7 +22,7 @@ from runner.refusal import Refusal
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from isolation.cgroups import CgroupTree
+    from isolation.cgroups.tree import CgroupTree
     from runner.jobdirs import JobDirectories
     from runner.launcher_client import LauncherClient
     from runner.paths import UserPaths

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 
-from isolation import mountinfo
-from isolation.limit_kinds import AppliedLimits, IoLimit, JobLimits, strictest
+from isolation.cgroups.limit_kinds import AppliedLimits, IoLimit, JobLimits, strictest
+from isolation.host import mountinfo
 
 # Those with the same name and meaning in the protocol and in `JobLimits`.
 _OF_CGROUPS: Final = (

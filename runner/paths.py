@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from isolation.caller import Caller, ask_as, check_directory
 from isolation.caller_paths import DEVICE, device_at, first_wrong
-from isolation.devices import disks_of_path
 from isolation.errors import LimitUnavailable
+from isolation.host.devices import disks_of_path
 from runner.refusal import Refusal, shown
 from runner.users import Account
 

@@ -13,12 +13,14 @@ import fcntl
 import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from isolation import device_filter, scratch, seccomp_profiles, user_namespaces
+from isolation import device_filter, user_namespaces
 from isolation.capabilities import of_job
-from isolation.egress import parse as parse_egress
 from isolation.errors import LimitUnavailable
-from isolation.private_network import WantedNetwork
-from isolation.published import Publish
+from isolation.files import scratch
+from isolation.network.egress import parse as parse_egress
+from isolation.network.private import WantedNetwork
+from isolation.network.published import Publish
+from isolation.seccomp import profiles as seccomp_profiles
 from runner import stored
 from runner.handles import Given
 from runner.records import RecordError
@@ -28,10 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import ExitStack
 
-    from isolation.cgroups import CgroupTree
+    from isolation.cgroups.tree import CgroupTree
     from isolation.device_filter import Device
-    from isolation.network import LoopbackNetworks
-    from isolation.private_network import PrivateNetworks
+    from isolation.network.loopback import LoopbackNetworks
+    from isolation.network.private import PrivateNetworks
     from isolation.user_namespaces import Ranges
     from runner.paths import UserPaths
     from runner.rows import Job
@@ -233,7 +235,7 @@ class Provisioning:
 
 
 def wanted_network(spec: Mapping[str, Any]) -> WantedNetwork:
-    """A private network as `isolation.private_network` takes it."""
+    """A private network as `isolation.network.private` takes it."""
     net, limits = spec["net"], spec["limits"]
     name = None if net["name"] is None else f"{spec['uid']}/{net['name']}"
     return WantedNetwork(

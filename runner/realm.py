@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from isolation.cgroups import CgroupTree
+    from isolation.cgroups.tree import CgroupTree
     from runner.changes import Changes
     from runner.hooks import Hooks
     from runner.jobdirs import JobDirectories

@@ -13,12 +13,12 @@ from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from isolation.cgroup_nodes import optional
+from isolation.cgroups.nodes import optional
 from runner.lifecycle import State
 from runner.records import RecordError
 
 if TYPE_CHECKING:
-    from isolation.cgroups import CgroupTree, JobCgroup
+    from isolation.cgroups.tree import CgroupTree, JobCgroup
     from runner.jobdirs import JobDirectories
     from runner.rows import Job
 

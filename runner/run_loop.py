@@ -13,7 +13,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from isolation import cgroup_files, payload, syscalls
+from isolation import payload, syscalls
+from isolation.cgroups import files as cgroup_files
 from isolation.payload import Command, Setup, SetupFailure, Streams
 from isolation.syscalls import CloneFlags
 from runner import outcome, records

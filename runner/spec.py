@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from isolation.covers import SECRETS
+from isolation.files.covers import SECRETS
 from runner import records
 from runner.presets import with_preset
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Container
 
-    from isolation.cgroups import CgroupTree
+    from isolation.cgroups.tree import CgroupTree
     from runner.jobdirs import JobDirectories
 
 _logger: Final = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from runner.rows import NewJob
 from runner.users import account_for, with_group
 
 if TYPE_CHECKING:
-    from isolation.cgroups import CgroupTree
+    from isolation.cgroups.tree import CgroupTree
     from runner.config import Config
     from runner.messages import Submit
     from runner.paths import UserPaths

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Executor
 
-    from isolation.cgroups import CgroupTree
+    from isolation.cgroups.tree import CgroupTree
     from runner.config import Config
     from runner.jobdirs import JobDirectories
     from runner.launching import Launching

@@ -11,9 +11,10 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from isolation import caller_paths, landlock, seccomp_profiles
+from isolation import caller_paths, landlock
 from isolation.caller_paths import Wanted
 from isolation.capabilities import CAPABILITIES, of_job
+from isolation.seccomp import profiles as seccomp_profiles
 from runner.policy import (
     may_add_capability,
     may_mount_image,

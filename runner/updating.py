@@ -15,7 +15,7 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from isolation.cgroup_nodes import optional
+from isolation.cgroups.nodes import optional
 from isolation.errors import LimitBelowUse, LimitUnavailable
 from runner import limit_changes, process_limits, records, stored
 from runner import limits as job_limits
@@ -30,7 +30,7 @@ from runner.submission import field_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from isolation.cgroups import JobCgroup
+    from isolation.cgroups.tree import JobCgroup
     from runner.hooks import Devices
     from runner.message_limits import LimitsUpdate
     from runner.realm import Realm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from isolation import cgroup_files
+from isolation.cgroups import files as cgroup_files
 
 
 def read_usage(job_cgroup: int, payload_cgroup: int) -> dict[str, int | None]:

@@ -64,7 +64,7 @@ def _result(data: bytes) -> dict[str, Any]:
     result = stored.result(data)
     if result["denied"]:
         # Heavy, and few jobs ask for it.
-        from isolation.seccomp_profiles import syscall_name
+        from isolation.seccomp.profiles import syscall_name
 
         result["denied"] = [
             {"syscall": syscall_name(number), "count": count} for number, count in result["denied"]

@@ -1,7 +1,7 @@
 """libnftables, the library behind nft(8): a script in its language, carried out as a whole.
 
 Daemon only, and imported when the first private network is made: not part of the lean set.
-Which rules there are is decided in `isolation.nft_rules`.
+Which rules there are is decided in `isolation.network.nft_rules`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a process gives up for good: seccomp filters and Landlock rules. Lean.
 
-The programs and the rights are those of `isolation.seccomp` and `isolation.landlock`. Both
+The programs and the rights are those of `isolation.seccomp.filters` and `isolation.landlock`. Both
 calls act on the calling thread, and both ask for no_new_privs or CAP_SYS_ADMIN.
 """
 

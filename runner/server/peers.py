@@ -10,7 +10,7 @@ import socket
 import struct
 from typing import Final
 
-from isolation.cgroup_root import own_cgroup
+from isolation.cgroups.root import own_cgroup
 from isolation.syscalls import peer_groups
 from runner.policy import Peer
 

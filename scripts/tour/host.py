@@ -11,7 +11,7 @@ import pwd
 import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
-from isolation.cgroup_root import find_root, missing_controllers, offered
+from isolation.cgroups.root import find_root, missing_controllers, offered
 from isolation.errors import CgroupError, CgroupRootError
 
 if TYPE_CHECKING:

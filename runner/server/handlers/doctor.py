@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from isolation.probe import probe
+from isolation.host.probe import probe
 
 if TYPE_CHECKING:
     from runner import messages

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from isolation.cgroup_root import find_root
-from isolation.cgroups import CgroupTree, JobCgroup
+from isolation.cgroups.root import find_root
+from isolation.cgroups.tree import CgroupTree, JobCgroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from isolation.cgroup_nodes import Controller
-from isolation.cgroups import AppliedLimits, IoLimit, JobCgroup, JobLimits
-from isolation.devices import disks_of_path
+from isolation.cgroups.nodes import Controller
+from isolation.cgroups.tree import AppliedLimits, IoLimit, JobCgroup, JobLimits
 from isolation.errors import CgroupError, LimitBelowUse, LimitUnavailable
+from isolation.host.devices import disks_of_path
 from tests.kernel import stacks
 
 if TYPE_CHECKING:

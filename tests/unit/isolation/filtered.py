@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[3]
 
 _INSTALL = """
 import ctypes, errno, os, socket, sys
-from isolation import seccomp, syscalls
+from isolation import syscalls
+from isolation.seccomp import filters as seccomp
 libc = ctypes.CDLL(None, use_errno=True)
 def call(number, *arguments):
     "What a bare system call answers: its result, or the name of its errno."

@@ -17,11 +17,21 @@ HEAVY = {
     "importlib.metadata", "multiprocessing", "argparse", "hashlib", "urllib", "site",
 }  # fmt: skip
 OURS = {
-    "runner", "runner.launcher", "runner.monitor", "runner.records", "runner.outcome",
-    "runner.handles", "runner.pump", "runner.run_loop", "runner.usage", "runner.watchdog",
-    "runner.logs", "runner.logs.writer", "runner.logs.format",
-    "isolation", "isolation.syscalls", "isolation.mounts", "isolation.privileges",
-    "isolation.payload", "isolation.cgroup_files",
+    "isolation", "isolation.capabilities", "isolation.cgroups", "isolation.cgroups.files",
+    "isolation.entry", "isolation.files", "isolation.files.clones",
+    "isolation.files.confinement", "isolation.files.covers", "isolation.files.dev_nodes",
+    "isolation.files.host_mounts", "isolation.files.idmaps", "isolation.files.mounts",
+    "isolation.files.overlays", "isolation.files.own_roots", "isolation.files.places",
+    "isolation.files.root_images", "isolation.files.tree", "isolation.files.unpack",
+    "isolation.files.user_paths", "isolation.landlock", "isolation.payload",
+    "isolation.privileges", "isolation.rlimits", "isolation.seccomp",
+    "isolation.seccomp.bpf_machine", "isolation.seccomp.denials", "isolation.seccomp.filters",
+    "isolation.syscalls", "isolation.syscalls.common", "isolation.syscalls.credentials",
+    "isolation.syscalls.effective", "isolation.syscalls.mounts", "isolation.syscalls.process",
+    "isolation.syscalls.security", "runner", "runner.denied", "runner.entering",
+    "runner.handles", "runner.launcher", "runner.logs", "runner.logs.format",
+    "runner.logs.writer", "runner.monitor", "runner.outcome", "runner.pump", "runner.records",
+    "runner.run_loop", "runner.usage", "runner.watchdog",
 }  # fmt: skip
 
 

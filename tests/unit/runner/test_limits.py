@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from isolation.limit_kinds import AppliedLimits, IoLimit, JobLimits
+from isolation.cgroups.limit_kinds import AppliedLimits, IoLimit, JobLimits
 from runner import limits
 from runner.message_limits import LimitsRequest
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from isolation.block_devices import Disk
 from isolation.caller import Caller
 from isolation.errors import LimitUnavailable
+from isolation.host.block_devices import Disk
 from runner import paths
 from runner.paths import UserPaths
 from runner.refusal import Refusal

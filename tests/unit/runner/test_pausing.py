@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from isolation.cgroups import CgroupTree
+from isolation.cgroups.tree import CgroupTree
 from runner import pausing, records
 from runner.changes import Changes
 from runner.lifecycle import State

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isolation.cgroups import CgroupTree
+from isolation.cgroups.tree import CgroupTree
 from runner import records, stored
 from runner.jobdirs import JobDirectories
 from runner.lifecycle import State

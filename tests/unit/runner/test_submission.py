@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from isolation.cgroups.limit_checks import needed
+from isolation.cgroups.limit_kinds import IoLimit, JobLimits
 from isolation.errors import LimitUnavailable
-from isolation.limit_checks import needed
-from isolation.limit_kinds import IoLimit, JobLimits
 from runner.config import Config
 from runner.refusal import Refusal
 from runner.submission import Submissions

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from isolation.cgroups.limit_kinds import AppliedLimits, JobLimits
 from isolation.errors import LimitBelowUse, LimitUnavailable
-from isolation.limit_kinds import AppliedLimits, JobLimits
 from runner import messages, parsing, process_limits, records, spec, stored
 from runner.changes import Changes
 from runner.config import Config

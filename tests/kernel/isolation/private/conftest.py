@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from isolation.private_network import NetworkSettings, PrivateNetworks
+from isolation.network.private import NetworkSettings, PrivateNetworks
 from tests.kernel.isolation.private import outside
 from tests.kernel.isolation.private.jobs import Networks
 from tests.kernel.isolation.private.outside import WORLD, World

@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from isolation.private_network import Lease, NetworkSettings, PrivateNetworks, WantedNetwork
+from isolation.network.private import Lease, NetworkSettings, PrivateNetworks, WantedNetwork
 from tests.kernel.isolation.private import outside
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
-from isolation import trial
-from isolation.network_errors import PrivateNetworkError
-from isolation.published import Publish
+from isolation.network import trial
+from isolation.network.errors import PrivateNetworkError
+from isolation.network.published import Publish
 from tests.kernel.isolation.private import outside
 from tests.kernel.isolation.private.jobs import Networks
 from tests.kernel.isolation.private.outside import (
@@ -64,7 +64,7 @@ def test_without_namespaces_nothing_is_left_of_the_attempt(networks: Networks) -
 
 def test_without_rights_the_reason_and_a_remedy_are_given() -> None:
     program = (
-        "from isolation.private_network import *\n"
+        "from isolation.network.private import *\n"
         "print(PrivateNetworks(NetworkSettings('x')).unavailable())"
     )
     done = subprocess.run(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from isolation.network_errors import PrivateNetworkError
+from isolation.network.errors import PrivateNetworkError
 from tests.kernel.isolation.private import outside
 from tests.kernel.isolation.private.outside import WORLD, World
 

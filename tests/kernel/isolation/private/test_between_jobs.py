@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from isolation.addresses import hardware_address
-from isolation.published import Publish
+from isolation.network.addresses import hardware_address
+from isolation.network.published import Publish
 from tests.kernel.harness import wait_until
 from tests.kernel.isolation.private import outside
 from tests.kernel.isolation.private.jobs import GATEWAY, Job, Networks

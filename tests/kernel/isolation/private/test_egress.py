@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from isolation.network_errors import PrivateNetworkError
+from isolation.network.errors import PrivateNetworkError
 from tests.kernel.isolation.private import outside
 from tests.kernel.isolation.private.jobs import GATEWAY, Networks
 from tests.kernel.isolation.private.outside import (

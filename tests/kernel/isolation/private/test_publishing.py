@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from isolation.network_errors import PrivateNetworkError
-from isolation.published import Publish
+from isolation.network.errors import PrivateNetworkError
+from isolation.network.published import Publish
 from tests.kernel.isolation.private import outside
 from tests.kernel.isolation.private.jobs import GATEWAY, Networks
 from tests.kernel.isolation.private.outside import (

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from isolation.private_network import NetworkSettings, PrivateNetworks, WantedNetwork
-from isolation.published import Publish
+from isolation.network.private import NetworkSettings, PrivateNetworks, WantedNetwork
+from isolation.network.published import Publish
 from tests.kernel.isolation.private import outside
 from tests.kernel.isolation.private.jobs import SUBNET, Job, Networks
 from tests.kernel.isolation.private.outside import HOST, REJECTED, SECOND, WORLD, World, ask

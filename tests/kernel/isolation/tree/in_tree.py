@@ -12,9 +12,10 @@ import signal
 import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from isolation import mounts, privileges, syscalls
+from isolation import privileges, syscalls
+from isolation.files import mounts
+from isolation.files.tree import Tree, Wanted
 from isolation.syscalls import CloneFlags
-from isolation.tree import Tree, Wanted
 from tests.kernel.isolation.tree.id_maps import BASE, NEWUSER, Maps
 
 if TYPE_CHECKING:

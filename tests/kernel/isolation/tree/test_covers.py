@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from isolation.confinement import paths
-from isolation.covers import SECRETS
-from isolation.user_paths import MAX_SECRET_BYTES
+from isolation.files.confinement import paths
+from isolation.files.covers import SECRETS
+from isolation.files.user_paths import MAX_SECRET_BYTES
 from tests.kernel.isolation.tree.in_tree import (
     ALICE,
     BOB,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from isolation.covers import SECRETS
+from isolation.files.covers import SECRETS
 from tests.kernel.isolation.tree.id_maps import maps_for
 from tests.kernel.isolation.tree.in_tree import ALICE, BOB, Failed, Options, see, shell
 from tests.kernel.isolation.tree.looking import (

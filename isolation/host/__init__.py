@@ -1,0 +1,1 @@
+"""Questions about this host: disks, mounts, and what it can enforce."""

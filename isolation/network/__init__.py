@@ -1,0 +1,1 @@
+"""Network namespaces: loopback alone, or a private network behind the host."""

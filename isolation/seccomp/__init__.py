@@ -1,0 +1,1 @@
+"""Filters of system calls: rules, programs, and what a filter has to tell."""
