@@ -61,10 +61,16 @@ async def check(
         sandbox["seccomp_program"] = await _compiled(sandbox, account, paths)
     if wants_landlock(sandbox) and landlock.abi() == 0:
         raise _unavailable(
-            "sandbox.readable", "this kernel has no Landlock, or it is not enabled",
+            _landlock_field(sandbox), "this kernel has no Landlock, or it is not enabled",
             "boot with landlock in lsm=, or do without --ro, --rw and --sandbox",
         )  # fmt: skip
     return sandbox
+
+
+def _landlock_field(sandbox: dict[str, Any]) -> str:
+    """What of a request asks for Landlock."""
+    named = [name for name in ("readable", "writable") if sandbox[name]]
+    return f"sandbox.{(*named, 'preset')[0]}"
 
 
 def check_rlimits(

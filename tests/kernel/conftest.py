@@ -7,6 +7,7 @@ because the tests make users, cgroups and mounts.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -25,6 +26,13 @@ IS_FULL_KERNEL = os.environ.get("RUNNERD_LANE_KERNEL") == "full"
 
 PREPARED_NETWORKS = 2
 
+# Programs of the machine that the tests call, and Debian's packages that have them.
+PROGRAMS = {
+    "dmsetup": "dmsetup", "ip": "iproute2", "losetup": "mount", "mkfs.ext4": "e2fsprogs",
+    "nft": "nftables", "ping": "iputils-ping", "ps": "procps", "sysctl": "procps",
+    "unshare": "util-linux", "useradd": "passwd",
+}  # fmt: skip
+
 # alice and bob may connect, mallory may not.
 USERS = {"alice": 4001, "bob": 4002, "mallory": 4003}
 
@@ -32,6 +40,9 @@ USERS = {"alice": 4001, "bob": 4002, "mallory": 4003}
 def pytest_sessionstart() -> None:
     if LANE is None:
         pytest.exit("the kernel tests run in a guest: scripts/test, or scripts/vm run", 2)
+    missing = sorted({package for name, package in PROGRAMS.items() if not shutil.which(name)})
+    if missing:
+        pytest.exit(f"the kernel tests need more programs: apt-get install {' '.join(missing)}", 2)
     # The guest's /tmp is the machine's, as it changes, unless it gets one of its own.
     if not any(path.startswith("/tmp/") for path in (PROJECT, sys.executable)):
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/tmp"], check=True)

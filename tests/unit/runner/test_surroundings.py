@@ -105,4 +105,6 @@ def test_paths_without_landlock_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(landlock, "abi", lambda: 0)
     config = Config()
     sandbox = {"preset": "untrusted"}
-    assert refusal(ROOT, config, sandbox=sandbox) == ("limit-unavailable", "sandbox.readable")
+    assert refusal(ROOT, config, sandbox=sandbox) == ("limit-unavailable", "sandbox.preset")
+    sandbox = {"writable": ["/"]}
+    assert refusal(ROOT, config, sandbox=sandbox) == ("limit-unavailable", "sandbox.writable")
