@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
+import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -270,22 +272,27 @@ def test_it_has_the_capabilities_of_the_job_and_no_other(
 def test_landlock_holds_and_no_link_that_the_job_made_widens_it(
     daemon: Daemon, client: Client
 ) -> None:
-    os.makedirs("/home/alice/open/inner", exist_ok=True)
-    os.makedirs("/home/alice/closed", exist_ok=True)
-    with open("/home/alice/closed/file", "w", encoding="ascii") as file:
-        file.write("closed")
-    for path in ("open", "open/inner", "closed", "closed/file"):
-        os.chown(f"/home/alice/{path}", 4001, 4001)
-    sandbox: Sandbox = {"writable": ["/home/alice/open"], "readable": ["/home/alice/open/inner"]}
-    job = start(daemon, client, sandbox=sandbox, cwd="/home/alice/open")
-    done = execute(client, job, "cat", "/home/alice/closed/file")
-    assert (done.result["exit_status"], done.stdout) == (1, "")
-    assert said(client, job, "sh", "-c", "echo x > file; cat file") == "x\n"
-    # The job puts a link in the place of a path that it was submitted with.
-    said(client, job, "sh", "-c", "rmdir inner && ln -s /home/alice/closed inner")
-    done = execute(client, job, "cat", "/home/alice/closed/file")
-    assert (done.result["exit_status"], done.stdout) == (125, "")
-    assert "confine to paths: /home/alice/open/inner: it leads over a link" in str(done.result)
+    home = f"/home/alice/{uuid.uuid4()}"
+    os.makedirs(f"{home}/open/inner")
+    os.makedirs(f"{home}/closed")
+    try:
+        with open(f"{home}/closed/file", "w", encoding="ascii") as file:
+            file.write("closed")
+        for path in ("", "open", "open/inner", "closed", "closed/file"):
+            os.chown(f"{home}/{path}", 4001, 4001)
+        sandbox: Sandbox = {"writable": [f"{home}/open"], "readable": [f"{home}/open/inner"]}
+        job = start(daemon, client, sandbox=sandbox, cwd=f"{home}/open")
+        done = execute(client, job, "cat", f"{home}/closed/file")
+        assert (done.result["exit_status"], done.stdout) == (1, "")
+        assert said(client, job, "sh", "-c", "echo x > file; cat file") == "x\n"
+        # The job puts a link in the place of a path that it was submitted with.
+        said(client, job, "sh", "-c", f"rmdir inner && ln -s {home}/closed inner")
+        done = execute(client, job, "cat", f"{home}/closed/file")
+        assert (done.result["exit_status"], done.stdout) == (125, "")
+        where = f"confine to paths: {home}/open/inner: it leads over a link"
+        assert where in str(done.result)
+    finally:
+        shutil.rmtree(home)
 
 
 # --- its output and its end ---
