@@ -25,7 +25,7 @@ writable = [os.open(path, flags) for path in sys.argv[2].split(":") if path]
 privileges.drop_to(4001, 4001, [])
 landlock.restrict(readable, writable)
 """
-SYSTEM = ":".join(("/usr", "/bin", "/lib", "/lib64", "/etc", PROJECT, sys.prefix, sys.base_prefix))
+SYSTEM = f"/usr:/bin:/lib:/lib64:/etc:{PROJECT}:{sys.prefix}:{sys.base_prefix}"
 
 
 @pytest.fixture
