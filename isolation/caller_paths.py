@@ -23,6 +23,7 @@ OWN_DIRECTORY: Final = "a directory of {}'s own"
 FILE: Final = "a file that {} may read"
 DEVICE: Final = "a device node below /dev that {} may open"
 EXISTING: Final = "an existing path that {} may reach"
+TARGET: Final = "an existing path without links (only overlay and root trees get missing ones made)"
 
 _SQUASHFS_MAGIC: Final = b"hsqs"
 
@@ -50,6 +51,7 @@ def first_wrong(wanted: Sequence[Wanted], uid: int) -> Wrong | None:
         FILE: user_paths.open_readable_file,
         DEVICE: lambda path: user_paths.open_device(path).fd,
         EXISTING: lambda path: user_paths.open_existing(path).fd,
+        TARGET: lambda path: user_paths.open_target(path).fd,
     }
     for item in wanted:
         try:

@@ -108,6 +108,7 @@ def run(make_steps: Callable[[], list[Step]], command: Command, streams: Streams
     """The same with any steps. The descriptors are arranged first; `streams` are above 2."""
     step = "arrange the descriptors"
     try:
+        _forget_signals()
         _arrange_descriptors(streams)
         for step, action in make_steps():  # noqa: B007 - read by the handler
             action()
@@ -168,6 +169,12 @@ def _as_user(command: Command, action: Callable[[], object]) -> None:
     syscalls.set_thread_file_identity(command.uid, command.gid, command.groups)
     action()
     syscalls.set_thread_file_identity(0, 0, ())
+
+
+def _forget_signals() -> None:
+    """The monitor's SIGCHLD wakes a descriptor whose number is soon another's."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _arrange_descriptors(streams: Streams) -> None:

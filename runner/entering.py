@@ -12,6 +12,7 @@ It must reap without delay: a job's PID namespace, and with it the monitor, cann
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -61,6 +62,9 @@ def main(doors: Doors) -> None:
     try:
         child = _start(doors, records.unpack(_whole(doors.request)))
     except OSError as error:
+        if error.errno == errno.EAGAIN:
+            why = "the job is at its limit of processes; `runctl update JOB --pids N` raises it"
+            error = OSError(errno.EAGAIN, why)
         _tell(doors.channel, None, payload.report_of("enter the job", error))
         return
     _keep([doors.channel, *child[1:]])

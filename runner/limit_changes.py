@@ -78,14 +78,14 @@ def below_use(field: str, given: str, used: str) -> Refusal:
 def refuse_below_use(limits: Mapping[str, Any], changed: Iterable[str], used: Used) -> None:
     """Refuse a limit that would be passed the moment it was set. Raises Refusal."""
     passed = {
-        "timeout_seconds": (used.seconds, "the seconds that it has run"),
-        "cpu_time_seconds": (used.cpu_seconds, "the seconds of CPU time that it has used"),
+        "timeout_seconds": (used.seconds, "it has run for {:.3f} s"),
+        "cpu_time_seconds": (used.cpu_seconds, "it has used {:.3f} s of CPU time"),
     }
     for name in changed:
         wanted = limits.get(name)
         if name in passed and wanted is not None and wanted <= passed[name][0]:
             number, what = passed[name]
-            raise below_use(f"limits.{name}", f"{wanted:g}", f"{number:.3f} are {what}")
+            raise below_use(f"limits.{name}", f"{wanted:g}", what.format(number))
     _refuse_below_output(limits, changed, used.output_bytes)
 
 
@@ -94,7 +94,7 @@ def _refuse_below_output(limits: Mapping[str, Any], changed: Iterable[str], writ
     most, policy = limits.get("output_max_bytes"), limits.get("output_policy")
     # What is written cannot be unwritten; with drop-oldest the oldest simply go.
     if names and policy in {"end", "block"} and most is not None and most < written:
-        what = f"{written} are the bytes of output that it has written"
+        what = f"it has written {written} bytes"
         raise below_use("limits.output_max_bytes", str(most), what)
 
 

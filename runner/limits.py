@@ -50,17 +50,26 @@ def shown_limits(
     others = {name: value for name, value in limits.items() if name not in ours and name != "io"}
     by_device = {limit.device: limit for limit in applied.io}
     io = [
-        _shown_io(entry["path"], [by_device[device] for device in devices[entry["path"]]])
+        _shown_io(entry, [by_device[device] for device in devices[entry["path"]]])
         for entry in limits.get("io", ())
     ]
     shown = {**ours, **others, "io": io}
     return {name: value for name, value in shown.items() if value not in (None, [], {})}
 
 
-def _shown_io(path: bytes, held: list[IoLimit]) -> dict[str, Any]:
-    """One path with its devices; of several limits on one of them the strictest holds."""
-    rates = {name: strictest(*(getattr(limit, name) for limit in held)) for name in _RATES}
-    return {"path": path, "devices": [limit.device for limit in held], **rates}
+def _shown_io(asked: dict[str, Any], held: list[IoLimit]) -> dict[str, Any]:
+    """One path with its devices: the rates that were asked for it, the strictest that hold.
+
+    Not what another path on the same device was asked for: an update would take it for this
+    one's own.
+    """
+    rates = {
+        name: None
+        if asked.get(name) is None
+        else strictest(*(getattr(limit, name) for limit in held))
+        for name in _RATES
+    }
+    return {"path": asked["path"], "devices": [limit.device for limit in held], **rates}
 
 
 def monitor_memory_bytes(state_dir: str, log_bytes: int) -> int:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from runner.policy import Decision, Peer
     from runner.users import Account
 
+# Private in each job: what is below them on the host is not there.
+_COVERED: Final = (b"/tmp", b"/dev", b"/run/user", b"/proc", b"/sys")
 BUILT_IN_PROFILES: Final = frozenset({b"default", b"strict", b"none"})
 _MAX_PROFILE_BYTES: Final = 256 * 1024
 
@@ -78,9 +80,24 @@ def check_rlimits(
 ) -> None:
     """Whether the peer may give a job these resource limits. Raises Refusal."""
     for name, bounds in rlimits.items():
+        if name == "nofile":
+            _check_open_files(bounds)
         most = max(math.inf if bound is None else bound for bound in bounds)
         decision = may_raise_priority(peer, name, most, admin_gid)
         _require(f"limits.rlimits.{name}", list(bounds), decision)
+
+
+def _check_open_files(bounds: Sequence[int | None]) -> None:
+    """The one resource limit that the kernel itself bounds (proc_sys_fs(5)). Raises Refusal."""
+    with open("/proc/sys/fs/nr_open", encoding="ascii") as file:
+        most = int(file.read())
+    if any(bound is None or bound > most for bound in bounds):
+        raise Refusal(
+            "invalid-argument",
+            field="limits.rlimits.nofile",
+            given=shown(["unlimited" if bound is None else bound for bound in bounds]),
+            allowed=f"at most {most}, which is fs.nr_open",
+        )
 
 
 def wants_landlock(sandbox: dict[str, Any]) -> bool:
@@ -125,9 +142,27 @@ def _wanted(sandbox: dict[str, Any]) -> Iterator[Wanted]:
     if sandbox["root"] is not None:
         # The other paths are those of the foreign tree, which is not there yet.
         return
+    yield from _targets(sandbox)
     for name in ("readable", "writable", "hide"):
         for index, path in enumerate(sandbox[name]):
             yield Wanted(f"sandbox.{name}[{index}]", path, caller_paths.EXISTING)
+
+
+def _targets(sandbox: dict[str, Any]) -> Iterator[Wanted]:
+    """What must be there to be covered: only in a tree of the job's own it can be made."""
+    if sandbox["filesystem"] == "overlay":
+        return
+    targets = {
+        f"sandbox.binds[{index}].target": bind[1] for index, bind in enumerate(sandbox["binds"])
+    }
+    targets |= {
+        f"sandbox.tmpfs[{index}].path": entry[0] for index, entry in enumerate(sandbox["tmpfs"])
+    }
+    covered = [*_COVERED, *targets.values()]
+    for field, path in targets.items():
+        # Below another of them it may be, or be made, when that one is there.
+        if not any(path.startswith(place.rstrip(b"/") + b"/") for place in covered):
+            yield Wanted(field, path, caller_paths.TARGET)
 
 
 async def _compiled(sandbox: dict[str, Any], account: Account, paths: UserPaths) -> bytes:

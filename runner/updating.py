@@ -323,7 +323,8 @@ def _refusal(error: LimitUnavailable | LimitBelowUse) -> Refusal:
     if isinstance(error, LimitUnavailable):
         return Refusal("limit-unavailable", field=field_of(error), detail=str(error))
     field = field_of(LimitUnavailable(error.limit, why="", remedy=""))
-    return limit_changes.below_use(field, str(error.asked), f"it uses {error.used} now")
+    unit = "" if error.limit.startswith("pids") else " bytes"
+    return limit_changes.below_use(field, str(error.asked), f"it uses {error.used}{unit} now")
 
 
 def _unchangeable(name: str) -> Refusal:

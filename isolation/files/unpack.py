@@ -117,5 +117,7 @@ def _report_of(error: BaseException) -> bytes:
         name = os.fsencode(error.filename) if isinstance(error.filename, str | bytes) else b""
         text = b"unpacking " + name + b": " + (error.strerror or "").encode()
     else:
-        text = f"it is no tar archive that can be read: {error}".encode("utf-8", "replace")
+        # tarfile goes on with a line for each compression that it tried.
+        why = str(error).partition(":\n")[0]
+        text = f"it is no tar archive that can be read: {why}".encode("utf-8", "replace")
     return b"%d" % number + _SEPARATOR + text[:_MAX_REPORT_BYTES]

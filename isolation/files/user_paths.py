@@ -72,6 +72,12 @@ def open_existing(path: bytes, flags: int = 0) -> Opened:
     return Opened(real_path(fd), fd, stat.S_ISDIR(os.fstat(fd).st_mode))
 
 
+def open_target(path: bytes) -> Opened:
+    """What is to be covered, reached with the user's rights over no link. Raises OSError: ELOOP."""
+    fd = openat2(AT_FDCWD, path, os.O_PATH, _PLAIN | ResolveFlags.NO_SYMLINKS)
+    return Opened(real_path(fd), fd, stat.S_ISDIR(os.fstat(fd).st_mode))
+
+
 def open_directory(path: bytes) -> Opened:
     """A directory that the user can reach. Raises OSError: ENOTDIR for anything else."""
     return open_existing(path, os.O_DIRECTORY)
