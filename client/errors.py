@@ -127,8 +127,16 @@ _MAX_SHOWN: Final = 10**15
 
 # Refusals whose `given` is the job that was asked for: it becomes the line's subject.
 _ABOUT_A_JOB: Final = ("no-such-job", "ambiguous-job", "job-active")
-# Names of the protocol in the daemon's sentences on what is allowed.
-_FIELD_NAME: Final = re.compile(r"\b(?:network|filesystem|[a-z]+(?:_[a-z]+)+)\b")
+# Names of the protocol in the daemon's sentences on what is allowed. Plain words are names
+# only before one of their values ("network private") and in "root with it".
+_FIELD_NAME: Final = re.compile(
+    r"\b(?:[a-z]+(?:_[a-z]+)+|filesystem|network(?= (?:none|host|private)\b)"
+    r"|preset(?= untrusted\b)|[a-z]+(?= with it\b))\b"
+)
+# What repr() makes of bytes, perhaps shortened by the daemon.
+_BYTES: Final = re.compile(
+    r"""b(['"])((?:(?!\1)[ -\[\]-~]|\\[\\'"ntr]|\\x[0-9a-f]{2})*)(?:\1|\\?x?[0-9a-f]?(…))"""
+)
 
 
 def describe(error: BaseException, options: Mapping[str, str] | None = None) -> str:
@@ -178,10 +186,19 @@ def _reason(error: RequestRefused) -> str:
 def _given(error: RequestRefused, options: Mapping[str, str]) -> str:
     if error.given is None:
         return ""
-    text = _value(error.given)
+    text = _like_text(_value(error.given))
     # Of a contradiction the daemon gives the other side: "network none".
     text = _in_words(text, options) if text.startswith("network ") else _figure(error, text)
     return f"{text} given"
+
+
+def _like_text(given: str) -> str:
+    """A path, which the daemon may show as bytes are written, as text is shown."""
+    if (found := _BYTES.fullmatch(given)) is None:
+        return given
+    path = found[2].encode("ascii").decode("unicode_escape").encode("latin-1")
+    quote = '"' if b"'" in path else "'"
+    return f"{quote}{printable(path)}{found[3] or quote}"
 
 
 def _allowed(error: RequestRefused, options: Mapping[str, str]) -> str:

@@ -113,7 +113,7 @@ async def _assemble(config: Config, stack: AsyncExitStack) -> tuple[Supervisor, 
     stack.callback(directories.close)
     pool = stack.enter_context(ThreadPoolExecutor(_POOL_THREADS, "jobs"))
     paths = UserPaths()
-    provisions = _provisioning(config, paths, tree, stack)
+    provisions = _provisioning(config, paths, tree, directories, stack)
     launching = Launching(
         directories=directories,
         tree=tree,
@@ -153,7 +153,11 @@ async def _assemble(config: Config, stack: AsyncExitStack) -> tuple[Supervisor, 
 
 
 def _provisioning(
-    config: Config, paths: UserPaths, tree: CgroupTree, stack: AsyncExitStack
+    config: Config,
+    paths: UserPaths,
+    tree: CgroupTree,
+    directories: JobDirectories,
+    stack: AsyncExitStack,
 ) -> Provisioning:
     """Networks, ranges of user ids, filters: made here, handed out to each job."""
     loopbacks = LoopbackNetworks()
@@ -168,7 +172,7 @@ def _provisioning(
     networks = PrivateNetworks(settings)
     stack.push_async_callback(networks.close)
     ranges = Ranges(base=config.sandbox.userns_base)
-    return Provisioning(loopbacks, networks, ranges, paths, tree)
+    return Provisioning(loopbacks, networks, ranges, paths, tree, directories)
 
 
 def _lock_and_prepare(config: Config, stack: AsyncExitStack) -> tuple[CgroupTree, list[int]]:

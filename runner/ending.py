@@ -94,12 +94,13 @@ class Ending:
         """Remove a job's cgroups, with whatever is left in them, and give back what it held."""
         try:
             await self._work.blocking(self._remove_cgroup, job_id)
-        except CgroupError as error:
+        except OSError as error:
             _logger.error("job %s: its cgroup stays behind: %s", job_id, error)  # noqa: TRY400
         if self._hooks.release is not None:
             try:
                 await self._hooks.release(job_id)
-            except OSError as error:
+            # RuntimeError: no thread can be started.
+            except (OSError, RuntimeError) as error:
                 _logger.error(  # noqa: TRY400 - the text says it
                     "job %s: what it held stays until the next start: %s", job_id, error
                 )

@@ -101,6 +101,21 @@ class JobDirectories:
             return None
         return stored.exit_record(data, job_id)
 
+    def read_base(self, job_id: str) -> int | None:
+        """The first id of the range that a job's user namespace was launched with, if any."""
+        try:
+            job_dir = os.open(job_id, _OPEN, dir_fd=self._fd)
+        except FileNotFoundError:
+            return None
+        try:
+            fields = records.unpack(read_bounded(job_dir, records.SPEC, records.MAX_SPEC_BYTES))
+        except (FileNotFoundError, records.RecordError):
+            return None
+        finally:
+            os.close(job_dir)
+        base = fields.get("base")
+        return base if isinstance(base, int) and base > 0 else None
+
     def send_stop(self, job_id: str, uid: int, grace_seconds: float) -> None:
         """Tell the job's monitor to end it. Raises OSError when the job has no directory."""
         # Full: as many requests wait already, and one is enough.

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isolation import device_filter
-from isolation.errors import CgroupError, LimitUnavailable
+from isolation.errors import LimitUnavailable
 from runner import limits as job_limits
 from runner import records, stored
 from runner.handles import Handles
@@ -80,9 +80,17 @@ class Launching:
         # CgroupError and NetworkError are OSErrors; a damaged spec is a ValueError.
         except (LaunchError, LimitUnavailable, LookupError, Refusal, OSError, ValueError) as error:
             await loop.run_in_executor(self._pool, self.undo, job.id)
-            await self._provisions.release(job.id)
+            await self._release(job.id)
             raise CannotLaunchError(_why(error)) from error
         return Started(monitor, records.pack(shown))
+
+    async def _release(self, job_id: str) -> None:
+        try:
+            await self._provisions.release(job_id)
+        except OSError as error:
+            _logger.error(  # noqa: TRY400 - the text says it
+                "job %s: what it held stays until the next start: %s", job_id, error
+            )
 
     def undo(self, job_id: str) -> None:
         """Remove the cgroups of a job that has no process."""
@@ -90,7 +98,7 @@ class Launching:
         try:
             if cgroup is not None:
                 cgroup.remove()
-        except CgroupError as error:
+        except OSError as error:
             # Why the launch failed matters more; a restart removes what stays.
             _logger.error("job %s: its cgroup stays behind: %s", job_id, error)  # noqa: TRY400
 
@@ -103,7 +111,7 @@ class Launching:
         opened: ExitStack,
     ) -> tuple[Handles, dict[str, Any]]:
         """Directory, cgroups and limits, and the descriptors of them all."""
-        files = self._directories.create(job.id, stored.pack_spec(spec))
+        files = self._directories.create(job.id, stored.pack_spec({**spec, "base": provided.base}))
         opened.callback(files.close)
         cgroup = self._tree.create_job(job.id)
         wanted = job_limits.kernel_limits(spec["limits"], devices, self._monitor_bytes)

@@ -113,6 +113,8 @@ def _check_warning(limits: LimitsRequest) -> None:
         raise invalid("limits.warning_signal", str(limits.warning_signal), allowed)
     if warning is not None and (timeout is None or warning >= timeout):
         allowed = "less than timeout_seconds, which it comes before"
+        if timeout is None:
+            allowed = "timeout_seconds with it"
         raise invalid("limits.warning_seconds", str(warning), allowed)
 
 
@@ -142,7 +144,7 @@ def _check_cpu_set(text: str | None) -> None:
 
 
 def _check_update(update: LimitsUpdate) -> None:
-    """Its own values only; with what the job has, they are looked at by `runner.updating`."""
+    """Its own values only; with what the job has, they are looked at by `runner.limit_changes`."""
     given = {
         name: value
         for name in update.__struct_fields__
@@ -184,9 +186,8 @@ def _check_file_system(sandbox: SandboxRequest) -> None:
         if mode not in {None, "root"}:
             raise invalid("sandbox.root", shown(sandbox.root), "nothing, unless filesystem is root")
     elif mode == "root":
-        raise invalid(
-            "sandbox.filesystem", "'root'", "a root with it: a directory, tar or squashfs"
-        )
+        allowed = "root with it: a directory, tar archive or squashfs image"
+        raise invalid("sandbox.filesystem", "'root'", allowed)
     if sandbox.keep_changes is not None:
         check_path("sandbox.keep_changes", sandbox.keep_changes)
         has_changes = mode in {"overlay", "root"} or sandbox.root or sandbox.preset
@@ -194,7 +195,8 @@ def _check_file_system(sandbox: SandboxRequest) -> None:
             allowed = "nothing, unless filesystem is overlay or root"
             raise invalid("sandbox.keep_changes", shown(sandbox.keep_changes), allowed)
     if sandbox.preset is not None and mode == "host":
-        raise invalid("sandbox.filesystem", "'host'", "readonly, overlay or root in this preset")
+        allowed = f"readonly, overlay or root, with preset {sandbox.preset}"
+        raise invalid("sandbox.filesystem", "'host'", allowed)
 
 
 def _check_places(sandbox: SandboxRequest) -> None:
@@ -239,12 +241,14 @@ def _check_seccomp(sandbox: SandboxRequest) -> None:
             raise invalid("sandbox.seccomp", shown(profile), allowed)
         check_path("sandbox.seccomp", profile)
     if profile == b"none" and (sandbox.preset or sandbox.report_denied):
-        other = "preset" if sandbox.preset else "report_denied"
-        raise invalid("sandbox.seccomp", "'none'", f"a profile, with {other}")
+        other = f"preset {sandbox.preset}" if sandbox.preset else "report_denied"
+        allowed = f"default, strict or a profile of one's own, with {other}"
+        raise invalid("sandbox.seccomp", "'none'", allowed)
     if sandbox.preset and sandbox.userns is False:
-        raise invalid("sandbox.userns", "False", "True in this preset")
+        raise invalid("sandbox.userns", "False", f"True, with preset {sandbox.preset}")
     if sandbox.preset and sandbox.capabilities:
-        raise invalid("sandbox.capabilities", shown(sandbox.capabilities), "none in this preset")
+        allowed = f"none, with preset {sandbox.preset}"
+        raise invalid("sandbox.capabilities", shown(sandbox.capabilities), allowed)
 
 
 def _check_net(message: Submit) -> None:
@@ -261,7 +265,8 @@ def _check_net(message: Submit) -> None:
             given = f"network {message.network}"
             raise invalid(field, given, "network private with it")
     if message.sandbox.preset and message.network == "host":
-        raise invalid("network", "'host'", "none or private in this preset")
+        allowed = f"none or private, with preset {message.sandbox.preset}"
+        raise invalid("network", "'host'", allowed)
     _check_ports(net)
 
 

@@ -36,6 +36,13 @@ def not_now(job: Job | None, detail: str) -> Refusal:
     return Refusal("job-state", field="job", given=state, detail=detail)
 
 
+def state_of(job: Job | None) -> str:
+    """What to say first of a job that is in the wrong state: "it has ended"."""
+    if job is None:
+        return "it is removed"
+    return "it has ended" if job.state is State.ENDED else f"it is {job.state.value}"
+
+
 class Pausing:
     """The pauses of one daemon's jobs. One call for a job at a time (`runner.turns`)."""
 
@@ -100,7 +107,8 @@ class Pausing:
         """The job as it is now, running or paused. Raises Refusal for another."""
         job = self._store.get(job_id)
         if job is None or job.state not in GOING:
-            raise not_now(job, "only a running or paused job can be paused and resumed")
+            why = f"{state_of(job)}; only a running or paused job can be paused and resumed"
+            raise not_now(job, why)
         return job
 
     def _refuse_when_stopped(self, job_id: str) -> None:

@@ -13,7 +13,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from isolation import device_filter, user_namespaces
+from isolation import device_filter, first_process, user_namespaces
 from isolation.capabilities import of_job
 from isolation.errors import LimitUnavailable
 from isolation.files import scratch
@@ -24,7 +24,7 @@ from isolation.seccomp import profiles as seccomp_profiles
 from runner import stored
 from runner.handles import Given
 from runner.records import RecordError
-from runner.refusal import Refusal, shown
+from runner.refusal import Refusal, shown, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from isolation.network.loopback import LoopbackNetworks
     from isolation.network.private import PrivateNetworks
     from isolation.user_namespaces import Ranges
+    from runner.jobdirs import JobDirectories
     from runner.paths import UserPaths
     from runner.rows import Job
 
@@ -45,11 +46,13 @@ _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | f
 class Provisions(NamedTuple):
     """Descriptors by their names in `runner.handles`, and what is passed on beside them.
 
-    `devices` None: every device; the descriptors are closed with the launch's stack.
+    `base` is the first host id of the job's user namespace. `devices` None: every device; the
+    descriptors are closed with the launch's stack.
     """
 
     handles: dict[str, int]
     given: Given
+    base: int | None
     devices: list[Device] | None
 
 
@@ -63,12 +66,14 @@ class Provisioning:
         ranges: Ranges,
         paths: UserPaths,
         tree: CgroupTree,
+        directories: JobDirectories,
     ) -> None:
         self._loopbacks = loopbacks
         self.networks = networks
         self._ranges = ranges
         self._paths = paths
         self._tree = tree
+        self._directories = directories
         self._addresses: dict[str, str] = {}
         self._bases: dict[str, int] = {}
         self._networked: set[str] = set()
@@ -83,14 +88,14 @@ class Provisioning:
         lists_devices = sandbox["devices"] and _ALL_DEVICES not in sandbox["devices"]
         if lists_devices and (why := device_filter.available()):
             remedy = "use a kernel with CONFIG_CGROUP_BPF, or --devices all"
-            raise _unavailable("sandbox.devices", why, remedy)
+            raise unavailable("sandbox.devices", why, remedy)
         if sandbox["userns"] and (why := user_namespaces.why_unavailable()):
-            raise _unavailable("sandbox.userns", why, "sysctl user.max_user_namespaces=4096")
+            raise unavailable("sandbox.userns", why, "sysctl user.max_user_namespaces=4096")
         _check_filter(sandbox)
 
     def _check_network(self) -> None:
         if missing := self.networks_unavailable():
-            raise _unavailable("network", *missing)
+            raise unavailable("network", *missing)
 
     def networks_unavailable(self) -> tuple[str, str] | None:
         """Why there can be no private network here, and what to do. Blocks the first time.
@@ -116,7 +121,7 @@ class Provisioning:
             opened.callback(os.close, network)
         base = self._bases.get(job_id)
         given = Given(files, None if base is None else (base, base))
-        return Provisions(handles, given, await self._devices(spec))
+        return Provisions(handles, given, base, await self._devices(spec))
 
     def for_entering(
         self, job_id: str, spec: Mapping[str, Any]
@@ -127,7 +132,8 @@ class Provisioning:
         """
         base = self._bases.get(job_id)
         ids = (spec["uid"], spec["gid"]) if base is None else (base, base)
-        return ids, _program({**spec, "sandbox": {**spec["sandbox"], "report_denied": False}})
+        program = _program({**spec, "sandbox": {**spec["sandbox"], "report_denied": False}})
+        return ids, None if program is None else seccomp_profiles.without_listener(program)
 
     async def release(self, job_id: str) -> None:
         """Take everything back that outlives a launch. Repeating it is harmless."""
@@ -135,9 +141,9 @@ class Provisioning:
         if base is not None:
             self._ranges.release(base)
         if job_id in self._networked:
+            await self.networks.release(job_id)
             self._networked.discard(job_id)
             self._addresses.pop(job_id, None)
-            await self.networks.release(job_id)
 
     async def recover(self, launched: Sequence[Job]) -> list[str]:
         """After a restart: what the jobs that were under way have stays theirs.
@@ -164,14 +170,15 @@ class Provisioning:
         return remarks
 
     def _recover_range(self, job_id: str) -> None:
-        """By the ids that its processes have: nobody else's can be in its range."""
+        """As it was written down when the job was launched; else by the ids of its processes."""
+        base = self._directories.read_base(job_id)
         cgroup = self._tree.job(job_id)
-        for pid in [] if cgroup is None else cgroup.payload_pids():
-            base = user_namespaces.base_of_process(pid)
-            if base is not None:
-                self._bases[job_id] = base
-                self._ranges.recover([base])
-                return
+        for pid in [] if cgroup is None or base else cgroup.payload_pids():
+            # 0 is a process that has not entered its namespace yet.
+            base = user_namespaces.base_of_process(pid) or base
+        if base:
+            self._bases[job_id] = base
+            self._ranges.recover([base])
 
     async def set_scratch(self, job_id: str, size_bytes: int | None) -> None:
         """Resize a job's private directories. Raises OSError, LimitBelowUse."""
@@ -179,14 +186,14 @@ class Provisioning:
 
     def _resize_scratch(self, job_id: str, size_bytes: int | None) -> None:
         cgroup = self._tree.job(job_id)
-        for pid in [] if cgroup is None else cgroup.payload_pids():
-            try:
-                scratch.resize(pid, size_bytes)
-            except (FileNotFoundError, ProcessLookupError):
-                # It has ended meanwhile; another may not have.
-                continue
-            return
-        raise ProcessLookupError(errno.ESRCH, "the job has no process any more")
+        # The first one: another may have a tree of its own, or come from outside just now.
+        first = None if cgroup is None else first_process.find(cgroup.payload_pids)
+        if first is None:
+            raise ProcessLookupError(errno.ESRCH, "the job has no process any more")
+        try:
+            scratch.resize(first.pid, size_bytes)
+        finally:
+            os.close(first.pidfd)
 
     def address_of(self, job_id: str) -> str | None:
         """The address of a job in its private network, while it has one."""
@@ -287,10 +294,10 @@ def _program(spec: Mapping[str, Any]) -> bytes | None:
 def _sealed(program: bytes) -> int:
     """A file in memory that nobody can change: the monitor and the payload read it."""
     fd = os.memfd_create("runnerd-seccomp", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.write(fd, program)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    try:
+        os.write(fd, program)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
-
-
-def _unavailable(field: str, why: str, remedy: str) -> Refusal:
-    return Refusal("limit-unavailable", field=field, detail=f"{why}; {remedy}.")

@@ -45,6 +45,11 @@ class Refusal(Exception):  # noqa: N818 - the word of the protocol, not a failur
         return {"code": self.code, **self.fields}
 
 
+def unavailable(field: str, why: str, remedy: str) -> Refusal:
+    """The refusal of what this host cannot enforce. `why` and `remedy` are clauses."""
+    return Refusal("limit-unavailable", field=field, detail=f"{why}; {remedy}.")
+
+
 def _sendable(text: str) -> str:
     """Undecodable bytes of a path (PEP 383) cannot travel as text, nor need long text."""
     shortened = text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]}…"

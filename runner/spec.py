@@ -63,7 +63,7 @@ def io(entry: IoRequest) -> dict[str, Any]:
 
 
 def sandbox(job_id: str, request: SandboxRequest) -> dict[str, Any]:
-    """Every field of the surroundings, with its default. `isolation.surroundings` reads it."""
+    """Every field of the surroundings, with its default. `isolation.payload` reads it."""
     return {
         "preset": request.preset,
         "filesystem": request.filesystem or ("host" if request.root is None else "root"),
@@ -78,7 +78,7 @@ def sandbox(job_id: str, request: SandboxRequest) -> dict[str, Any]:
         "userns": bool(request.userns),
         "capabilities": [name.removeprefix("CAP_") for name in request.capabilities],
         "seccomp": bytes(request.seccomp or DEFAULT_SECCOMP),
-        # Filled in by `runner.submission` for a profile of the submitter's own.
+        # Filled in by `runner.surroundings` for a profile of the submitter's own.
         "seccomp_program": None,
         "report_denied": request.report_denied,
         "devices": [bytes(device) for device in request.devices],

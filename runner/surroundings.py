@@ -7,6 +7,7 @@ accepted is what will run. Nothing is created.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from isolation import caller_paths, landlock
 from isolation.caller_paths import Wanted
 from isolation.capabilities import CAPABILITIES, of_job
+from isolation.errors import LimitUnavailable
 from isolation.seccomp import profiles as seccomp_profiles
 from runner.policy import (
     may_add_capability,
@@ -22,7 +24,7 @@ from runner.policy import (
     may_raise_priority,
     may_run_unfiltered,
 )
-from runner.refusal import Refusal, shown
+from runner.refusal import Refusal, shown, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -61,8 +63,8 @@ async def check(
             _require("sandbox.root", sandbox["root"], may_mount_image(peer, admin_gid))
     if sandbox["seccomp"] not in BUILT_IN_PROFILES:
         sandbox["seccomp_program"] = await _compiled(sandbox, account, paths)
-    if wants_landlock(sandbox) and landlock.abi() == 0:
-        raise _unavailable(
+    if _wants_landlock(sandbox) and landlock.abi() == 0:
+        raise unavailable(
             _landlock_field(sandbox), "this kernel has no Landlock, or it is not enabled",
             "boot with landlock in lsm=, or do without --ro, --rw and --sandbox",
         )  # fmt: skip
@@ -100,7 +102,7 @@ def _check_open_files(bounds: Sequence[int | None]) -> None:
         )
 
 
-def wants_landlock(sandbox: dict[str, Any]) -> bool:
+def _wants_landlock(sandbox: dict[str, Any]) -> bool:
     """Whether a job's paths are held by Landlock, not by permissions and mounts alone."""
     return bool(sandbox["readable"] or sandbox["writable"] or sandbox["preset"])
 
@@ -174,9 +176,14 @@ async def _compiled(sandbox: dict[str, Any], account: Account, paths: UserPaths)
     own = sandbox["capabilities"]
     capabilities = of_job(account.uid, own, in_userns=sandbox["userns"])
     try:
-        program: bytes = seccomp_profiles.compile_file(
-            text, capabilities=capabilities, report=sandbox["report_denied"]
+        program: bytes = await asyncio.to_thread(
+            seccomp_profiles.compile_file,
+            text,
+            capabilities=capabilities,
+            report=sandbox["report_denied"],
         )
+    except LimitUnavailable as error:
+        raise Refusal("limit-unavailable", field="sandbox.seccomp", detail=str(error)) from None
     except ValueError as error:
         raise Refusal(
             "invalid-argument",
@@ -186,7 +193,3 @@ async def _compiled(sandbox: dict[str, Any], account: Account, paths: UserPaths)
             detail=str(error),
         ) from None
     return program
-
-
-def _unavailable(field: str, why: str, remedy: str) -> Refusal:
-    return Refusal("limit-unavailable", field=field, detail=f"{why}; {remedy}.")

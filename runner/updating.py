@@ -22,7 +22,7 @@ from runner import limits as job_limits
 from runner.lifecycle import GOING, State
 from runner.limit_changes import OF_THE_NETWORK, Used
 from runner.paths import UserPaths
-from runner.pausing import not_now
+from runner.pausing import not_now, state_of
 from runner.refusal import Refusal
 from runner.store import NotUpdatableError, StoreError
 from runner.submission import field_of
@@ -144,7 +144,8 @@ class Updating:
             await self._changes.next(job_id)
             job = self._store.get(job_id)
         if job is None or job.state is State.ENDED:
-            raise not_now(job, "only a queued, running or paused job can be changed")
+            why = f"{state_of(job)}; only a queued, running or paused job can be changed"
+            raise not_now(job, why)
         return job
 
     async def _held_devices(self, job: Job, spec: dict[str, Any]) -> Devices:
@@ -198,7 +199,7 @@ class Updating:
                 await self._work.blocking(self._directories.write_intent, job.id, intent)
                 shown = await self._change_cgroups(change, cgroup, undo)
                 await self._change_network(change, undo)
-                await self._change_scratch(change, undo)
+                await self._change_scratch(change, cgroup, undo)
                 await self._change_processes(change, cgroup, undo)
                 await self._change_monitor(change, undo)
                 spec = {**change.spec, "limits": change.new}
@@ -246,12 +247,15 @@ class Updating:
         old = [change.old.get(name) for name in OF_THE_NETWORK]
         undo.push_async_callback(self._quietly, act, job_id, *old)
 
-    async def _change_scratch(self, change: Change, undo: AsyncExitStack) -> None:
+    async def _change_scratch(
+        self, change: Change, cgroup: JobCgroup, undo: AsyncExitStack
+    ) -> None:
         if _SCRATCH not in change.names:
             return
         act, job_id = self._hooks.set_scratch, change.job.id
         if act is None:
             raise _unchangeable(_SCRATCH)
+        await self._wait_for_command(change.job, cgroup)
         await act(job_id, change.new.get(_SCRATCH))
         undo.push_async_callback(self._quietly, act, job_id, change.old.get(_SCRATCH))
 

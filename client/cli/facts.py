@@ -171,6 +171,7 @@ def _privileges(sandbox: Mapping[str, Any]) -> list[str]:
     if profile := sandbox.get("seccomp"):
         reported = ", refusals reported" if sandbox.get("report_denied") else ""
         lines.append(f"seccomp {printable(profile)}{reported}")
+    lines += _landlock(sandbox)
     if sandbox.get("userns"):
         lines.append("user namespace of its own")
     if names := sandbox.get("capabilities"):
@@ -178,6 +179,15 @@ def _privileges(sandbox: Mapping[str, Any]) -> list[str]:
     if name := sandbox.get("hostname"):
         lines.append(f"host name {printable(name)}")
     return lines
+
+
+def _landlock(sandbox: Mapping[str, Any]) -> list[str]:
+    if sandbox.get("readable") or sandbox.get("writable"):
+        return ["Landlock: listed paths, programs and its own places only"]
+    if not sandbox.get("preset"):
+        return []
+    own = "its root" if sandbox.get("filesystem") == "root" else "programs and its own places"
+    return [f"Landlock: {own} only"]
 
 
 def _network(job: JobStatus) -> list[str]:

@@ -11,11 +11,11 @@ from client.cli.run_limits import NETWORK, limit_options
 from client.cli.sections import all_of, option
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from client.records import Net, Publish
 
-_NOTHING: Final = ["none"]
+_NONE: Final = "none"
 
 WORDS: Final = {
     "network": "--net",
@@ -52,9 +52,19 @@ def asked_net(options: Mapping[str, Any]) -> Net | None:
     if options["publish"]:
         net["publish"] = [_publish(port) for port in options["publish"]]
     if options["allow_egress"]:
-        items = [item for items in options["allow_egress"] for item in items]
-        net["allow_egress"] = [] if items == _NOTHING else items
+        net["allow_egress"] = _destinations(options["allow_egress"])
     return net or None
+
+
+def _destinations(lists: Sequence[list[str]]) -> list[str]:
+    """What may be reached; nothing when the only word is none."""
+    items = [item for items in lists for item in items]
+    if _NONE not in items:
+        return items
+    if other := next((item for item in items if item != _NONE), None):
+        given = f"{_NONE} and {other!a}"
+        raise click.UsageError(f"--allow-egress: {given} given; none is allowed alone only")
+    return []
 
 
 def _publish(port: params.Port) -> Publish:

@@ -59,7 +59,8 @@ file_options: Final = all_of([
     option("--root", _FILES, metavar="DIR|TAR|IMAGE",
            help="A file system of its own: a directory, tar archive or squashfs image."),
     option("--keep-changes", _FILES, metavar="DIR",
-           help="Keep what an overlay or root has changed, in DIR."),
+           help="Keep what an overlay or root has changed, in DIR: one that exists and is "
+                "the user's."),
     option("--bind", _FILES, type=params.BIND, multiple=True, metavar="SRC[:DST][:ro]",
            help="A file or directory of the host in the job's tree. May be repeated, as all "
                 "of the following."),

@@ -54,6 +54,6 @@ def _update(client: Client, job: str, options: dict[str, Any]) -> Limits:
     try:
         return client.update(job, asked)
     except RequestRefused as error:
-        if error.field is None:
+        if error.field in (None, "job"):
             raise
         raise ClientError(describe(error, run_limits.words(options))) from error

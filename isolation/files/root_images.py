@@ -1,8 +1,8 @@
 """A foreign root: from a directory, a tar archive or a squashfs image. Lean.
 
-`open_image` runs with the user's file identity, `lower_of` as root in the payload, on the
-stage of `isolation.files.overlays`. A tar archive is never read by a process with privileges: that
-is `isolation.files.unpack`'s child. What is given is never changed.
+`open_image` runs with the user's file identity, `mount_squashfs` and `mount_unpacked` as root in
+the payload, on the stage of `isolation.files.overlays`. A tar archive is never read by a process
+with privileges: that is `isolation.files.unpack`'s child. What is given is never changed.
 """
 
 from __future__ import annotations

@@ -40,8 +40,18 @@ def resize(pid: int, size_bytes: int | None) -> None:
         used = max(_used_bytes(fd) for fd in places)
         if size_bytes is not None and used > size_bytes:
             raise LimitBelowUse("scratch", size_bytes, used)
+        _resize_all(places, _DEFAULT if size_bytes is None else str(size_bytes))
+
+
+def _resize_all(places: list[int], size: str) -> None:
+    """All, or none: what one of them had before it gets back."""
+    with ExitStack() as undo:
         for fd in places:
-            reconfigure(fd, {"size": _DEFAULT if size_bytes is None else str(size_bytes)})
+            status = os.fstatvfs(fd)
+            before = str(status.f_blocks * status.f_frsize)
+            reconfigure(fd, {"size": size})
+            undo.callback(reconfigure, fd, {"size": before})
+        undo.pop_all()
 
 
 def _require_private(places: list[int]) -> None:

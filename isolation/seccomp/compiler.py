@@ -113,33 +113,45 @@ def _strictness(action: int) -> int:
 
 def _ranges(profile: Profile, machine: Machine, *, report: bool) -> Iterable[tuple[int, _Leaf]]:
     """Numbers from which on a leaf counts, in order, up to all of 32 bits."""
-    leaves = _leaves(profile, machine, report=report)
+    rules = _rules_by_number(profile, machine)
     is_errno = profile.default & ACTION == ERRNO
-    newest_named = max(leaves, default=-1)
+    newest_named = max(rules, default=-1)
     known = set(machine.numbers.values())
     default = _answer(profile.default, report=report)
     unknown = _answer(_NO_CALL if is_errno else profile.default, report=report)
     previous: _Leaf | None = None
+    made: tuple[list[Rule], _Leaf] = ([], default)
+    length = 0
     for number in range(machine.newest + 2):
-        fallback = default if number in known and number <= newest_named else unknown
-        leaf = leaves.get(number, fallback)
+        leaf = default if number in known and number <= newest_named else unknown
+        if number in rules:
+            # Calls side by side are mostly treated alike.
+            if rules[number] != made[0]:
+                made = (rules[number], _leaf(rules[number], profile.default, report=report))
+            leaf = made[1]
         if leaf != previous:
             yield number, leaf
+            length = _bounded(length + len(leaf))
         previous = leaf
     yield X32_BIT, _answer(_NO_CALL, report=report)
 
 
-def _leaves(profile: Profile, machine: Machine, *, report: bool) -> dict[int, _Leaf]:
-    """What to do about each number that a rule names."""
+def _bounded(length: int) -> int:
+    """Before a stranger's profile takes a second and all the memory that there is."""
+    if length > MAX_INSTRUCTIONS:
+        size = f"at least {length} instructions"
+        raise ValueError(f"the program has {size}, the kernel takes {MAX_INSTRUCTIONS}")
+    return length
+
+
+def _rules_by_number(profile: Profile, machine: Machine) -> dict[int, list[Rule]]:
+    """The rules about each number that one names."""
     rules: dict[int, list[Rule]] = {}
     for rule in profile.rules:
-        for name in rule.names:
+        for name in dict.fromkeys(rule.names):
             if name in machine.numbers:
                 rules.setdefault(machine.numbers[name], []).append(rule)
-    return {
-        number: _leaf(of_number, profile.default, report=report)
-        for number, of_number in rules.items()
-    }
+    return rules
 
 
 def _leaf(rules: list[Rule], default: int, *, report: bool) -> _Leaf:
@@ -151,6 +163,7 @@ def _leaf(rules: list[Rule], default: int, *, report: bool) -> _Leaf:
             default = rule.action
             break
         code += _rule(rule, report=report)
+        _bounded(len(code))
     code += _answer(default, report=report)
     return tuple(code)
 

@@ -10,17 +10,18 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from isolation.errors import LimitUnavailable
-from isolation.seccomp import (
-    bpf_machine,
-    syscall_table,
+from isolation.seccomp import bpf_machine, syscall_table
+from isolation.seccomp import files as seccomp_files
+from isolation.seccomp import rules as seccomp_rules
+from isolation.seccomp.compiler import (
+    ACTION,
+    ALLOW,
+    ERRNO,
+    LOG,
+    USER_NOTIF,
+    Profile,
+    compile_profile,
 )
-from isolation.seccomp import (
-    files as seccomp_files,
-)
-from isolation.seccomp import (
-    rules as seccomp_rules,
-)
-from isolation.seccomp.compiler import ACTION, ALLOW, LOG, Profile, compile_profile
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -61,6 +62,19 @@ def compile_file(text: bytes, *, capabilities: Collection[str] = (), report: boo
     if report:
         _require(compiled, machine, _TO_REPORT, "without it nothing can be reported")
     return compiled
+
+
+def without_listener(program: bytes) -> bytes:
+    """The same for a process that nobody listens to: it refuses by itself, with the same errnos."""
+    return b"".join(
+        bpf_machine.INSTRUCTION.pack(code, if_true, if_false, _by_itself(code, value))
+        for code, if_true, if_false, value in bpf_machine.INSTRUCTION.iter_unpack(program)
+    )
+
+
+def _by_itself(code: int, value: int) -> int:
+    is_asked = code == bpf_machine.RETURN and value & ACTION == USER_NOTIF
+    return ERRNO | value & ~ACTION if is_asked else value
 
 
 def syscall_name(number: int) -> str:

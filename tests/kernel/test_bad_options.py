@@ -84,7 +84,8 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "limits.cpu_weight", "50", "nothing, with cpu_idle",
     ),
     "a warning without a limit": (
-        {"limits": {"warning_seconds": 5}}, "limits.warning_seconds", "5", "timeout_seconds",
+        {"limits": {"warning_seconds": 5}}, "limits.warning_seconds", "5",
+        "timeout_seconds with it",
     ),
     "a warning as long as the limit": (
         {"limits": {"warning_seconds": 5, "timeout_seconds": 5}},
@@ -131,7 +132,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str, str, str]] = {
         {"sandbox": {"filesystem": "chroot"}}, "sandbox.filesystem", "chroot", "overlay",
     ),
     "a root mode without a root": (
-        {"sandbox": {"filesystem": "root"}}, "sandbox.filesystem", "root", "a root with it",
+        {"sandbox": {"filesystem": "root"}}, "sandbox.filesystem", "root", "root with it",
     ),
     "a root in another mode": (
         {"sandbox": {"filesystem": "overlay", "root": "/usr"}}, "sandbox.root", "/usr",
@@ -154,7 +155,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "a stranger without a filter": (
         {"sandbox": {"preset": "untrusted", "seccomp": "none"}}, "sandbox.seccomp", "none",
-        "a profile",
+        "default, strict or a profile of one's own, with preset untrusted",
     ),
     "a stranger in the host's network": (
         {"sandbox": {"preset": "untrusted"}, "network": "host"}, "network", "host",
@@ -162,7 +163,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "reports of no filter": (
         {"sandbox": {"seccomp": "none", "report_denied": True}}, "sandbox.seccomp", "none",
-        "a profile, with report_denied",
+        "default, strict or a profile of one's own, with report_denied",
     ),
     "a filter by a relative path": (
         {"sandbox": {"seccomp": "my.json"}}, "sandbox.seccomp", "my.json", "absolute path",
@@ -381,12 +382,19 @@ TYPED: dict[str, tuple[list[str], list[str]]] = {
     "bandwidth without a network": (
         ["--net", "none", "--net-egress", "1mbit"], ["--net-egress", "--net none"],
     ),
+    "a wall with a hole": (
+        ["--allow-egress", "none,10.0.0.0/8"], ["--allow-egress", "none and '10.0.0.0/8'"],
+    ),
+    "an address that is no network": (
+        ["--allow-egress", "10.0.0.1/8"], ["--allow-egress", "is no network", "10.0.0.0/8"],
+    ),
     "slow bandwidth": (["--net-egress", "1kbit"], ["--net-egress", "1 kbit", "8 kbit"]),
     "bandwidth in bytes": (["--net-ingress", "10M"], ["--net-ingress", "10M", "10mbit"]),
     "a port of 99999": (["--publish", "99999:80"], ["--publish", "99999", "65535"]),
     "a warning after the end": (
         ["--timeout", "5s", "--warn", "10s"], ["--warn", "10 s", "--timeout"],
     ),
+    "a warning of no end": (["--warn", "10s"], ["--warn", "allowed: --timeout with it"]),
     "a warning by no signal": (["--timeout", "5s", "--warn", "1s:NOPE"], ["--warn", "NOPE"]),
     "more before slowing": (["--mem", "32M", "--mem-high", "64M"], ["--mem-high", "--mem"]),
     "weight of an idle job": (["--cpu-idle", "--cpu-weight", "5"], ["--cpu-weight"]),
@@ -404,13 +412,16 @@ TYPED: dict[str, tuple[list[str], list[str]]] = {
     "iops of zero": (["--io-read-iops", "/:0"], ["--io-read-iops", "0"]),
     "no time": (["--cpu-time", "0"], ["--cpu-time", "0"]),
     "a root in overlay mode": (["--fs", "overlay", "--root", "/usr"], ["--root", "--fs"]),
-    "a root mode without a root": (["--fs", "root"], ["--fs", "root"]),
-    "kept changes of the host": (["--keep-changes", "/tmp"], ["--keep-changes", "--fs"]),
+    "a root mode without a root": (["--fs", "root"], ["--fs", "allowed: --root with it"]),
+    "kept changes of the host": (
+        ["--keep-changes", "/tmp"], ["--keep-changes: '/tmp' given", "unless --fs is"],
+    ),
     "a bind of a missing source": (["--bind", "/nowhere:/mnt"], ["--bind", "/nowhere"]),
     "a bind over /proc": (["--bind", "/usr:/proc/x"], ["--bind", "/proc/x"]),
     "a bind upwards": (["--bind", "/usr:/a/../b"], ["--bind", ".."]),
     "a closed bind": (["--bind", "/root/x:/mnt"], ["--bind", "/root/x"]),
     "a tmpfs of everything": (["--tmpfs", "/"], ["--tmpfs", "below /"]),
+    "a hidden everything": (["--hide", "/"], ["--hide", ": '/' given"]),
     "a hidden nothing": (["--hide", "/nowhere"], ["--hide", "/nowhere"]),
     "a readable nothing": (["--ro", "/nowhere"], ["--ro", "/nowhere"]),
     "a writable nothing": (["--rw", "/nowhere"], ["--rw", "/nowhere"]),
@@ -421,9 +432,17 @@ TYPED: dict[str, tuple[list[str], list[str]]] = {
     "no filter to report of": (["--seccomp", "none", "--report-denied"], ["--seccomp", "none"]),
     "a missing filter": (["--seccomp", "nowhere.json"], ["--seccomp", "/nowhere.json"]),
     "a stranger in the host's network": (
-        ["--sandbox", "untrusted", "--net", "host"], ["--net", "host"],
+        ["--sandbox", "untrusted", "--net", "host"],
+        ["--net", "host", "none or private, with --sandbox untrusted"],
     ),
-    "a stranger in the host's tree": (["--sandbox", "untrusted", "--fs", "host"], ["--fs", "host"]),
+    "a stranger in the host's tree": (
+        ["--sandbox", "untrusted", "--fs", "host"],
+        ["--fs", "host", "overlay or root, with --sandbox untrusted"],
+    ),
+    "a stranger without a filter": (
+        ["--sandbox", "untrusted", "--seccomp", "none"],
+        ["--seccomp", "none", "default, strict or", "with --sandbox untrusted"],
+    ),
     "an unknown sandbox": (["--sandbox", "safe"], ["--sandbox", "safe", "untrusted"]),
     "an unknown group": (["--group", "nobody-here"], ["--group", "nobody-here"]),
     "root's group": (["--group", "0"], ["--group", "0"]),
@@ -440,7 +459,7 @@ def test_runctl_names_the_option_that_is_wrong(
     for part in said:
         assert part in done.stderr, done.stderr
     # Words of the protocol; `sandbox.capabilities` is also a key of the configuration.
-    for leaked in ("limits.", "sandbox.binds", "net.", "_bytes", "Traceback", "defect"):
+    for leaked in ("limits.", "sandbox.binds", "net.", "_bytes", ": b'", "Traceback", "defect"):
         assert leaked not in done.stderr, done.stderr
     assert existing(daemon) == ([], [], 0)
 
@@ -468,7 +487,10 @@ def test_a_job_that_is_somebody_elses_or_over_is_not_touched(daemon: Daemon, op:
         ended = alice.ok("wait", job=job)
         error = alice.error(op, job=job, **more)
         assert (error["code"], error["given"]) == ("job-state", "ended"), error
-        assert error["detail"]
+        assert error["detail"].startswith("it has ended; only "), error
+        words = [op, job, *(["--pids", "5"] if op == "update" else [])]
+        done = daemon.runctl(*words, user="alice")
+        assert done.stderr.startswith(f"runctl: {job}: it has ended; only "), done
         assert alice.ok("status", job=job) == ended
         alice.ok("remove", job=job)
     assert existing(daemon) == ([], [], 0)

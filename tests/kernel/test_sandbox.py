@@ -11,6 +11,7 @@ import tarfile
 import uuid
 from typing import TYPE_CHECKING
 
+import msgpack
 import pytest
 
 from tests.kernel import inside
@@ -105,6 +106,10 @@ def test_a_foreign_root_is_all_that_a_job_sees(daemon: Daemon, place: str, kind:
     assert "/home" in said.splitlines()[1]
     assert said.splitlines()[-2:] == ["x", "/"]
     assert not (root / "etc/new").exists()
+    # What the set-up does is not in the job's output.
+    done = daemon.runctl("run", "--root", str(source), "--bind", "/usr:/usr:ro", "--", "true",
+                         user="alice", cwd="/")  # fmt: skip
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 
 def test_binds_tmpfs_and_hidden_places_are_where_they_were_asked_for(
@@ -406,6 +411,27 @@ def test_the_network_of_a_job_outlives_a_daemon_that_is_killed(own_daemon: Daemo
         client.stop(job, kill=True)
         client.wait(job)
     wait_until(lambda: not any(name.startswith("rd") for name in os.listdir("/sys/class/net")))
+
+
+def test_the_range_of_a_job_that_is_being_set_up_outlives_a_daemon_that_is_killed(
+    own_daemon: Daemon,
+) -> None:
+    own_daemon.start()
+    with own_daemon.client() as client:
+        job = inside.submit(client, "sleep", "1000", sandbox={"userns": True}, cwd="/tmp")
+        pid = inside.wait_for_command(own_daemon, job, "sleep")
+    # As if no process were in its namespace yet: what was written down counts.
+    with open(f"/proc/{pid}/uid_map", encoding="ascii") as file:
+        base = int(file.read().split()[1])
+    path = f"{own_daemon.state_dir}/jobs/{job}/spec"
+    assert msgpack.unpackb(pathlib.Path(path).read_bytes(), strict_map_key=False)["base"] == base
+    own_daemon.kill()
+    own_daemon.start()
+    done = own_daemon.runctl("exec", job, "--", "sh", "-c", "id -u; echo ok > /dev/stdout")
+    assert done.stdout.split() == ["0", "ok"], done.stderr
+    with own_daemon.client() as client:
+        client.stop(job, kill=True)
+        client.wait(job)
 
 
 def test_the_range_of_a_user_namespace_outlives_a_daemon_that_is_killed(

@@ -28,6 +28,10 @@ OPTIONS = {
     "limits.io.read_operations_per_second": "--io-read-iops",
     "limits.rlimits": "--rlimit",
     "sandbox.filesystem": "--fs",
+    "sandbox.preset": "--sandbox",
+    "sandbox.root": "--root",
+    "sandbox.seccomp": "--seccomp",
+    "net.allow_egress": "--allow-egress",
     "sandbox.keep_changes": "--keep-changes",
     "sandbox.binds.source": "--bind",
 }
@@ -84,7 +88,7 @@ def test_a_size_out_of_bounds_is_shown_in_units() -> None:
         ("limits.io[0].read_operations_per_second", "0", "1 to 1000000000",
          "--io-read-iops: 0 a second given; 1 to 1000000000 a second allowed"),
         ("sandbox.keep_changes", "b'/x'", "nothing, unless filesystem is overlay or root",
-         "--keep-changes: b'/x' given; allowed: nothing, unless --fs is overlay or root"),
+         "--keep-changes: '/x' given; allowed: nothing, unless --fs is overlay or root"),
         ("limits.rlimits[...][0]", "-1", "0 to 5", "--rlimit: -1 given; 0 to 5 allowed"),
         ("limits.memory_max_bytes", "4194304", "at least 268435456, which it uses now",
          "--mem: 4194304 bytes given; allowed: at least 256 MiB, which it uses now"),
@@ -92,7 +96,17 @@ def test_a_size_out_of_bounds_is_shown_in_units() -> None:
          ("limits.memory_high_bytes: 67108864 bytes given; at most --mem, 32 MiB allowed")),
         ("limits.timeout_seconds", "5", "more than 60.500, the seconds that it has run",
          "--timeout: 5 s given; allowed: more than 1 min, the seconds that it has run"),
-        ("sandbox.binds[3].source", "b'/x'", "a path", "--bind: b'/x' given; allowed: a path"),
+        ("sandbox.binds[3].source", "b'/x'", "a path", "--bind: '/x' given; allowed: a path"),
+        ("net.allow_egress[0]", "'10.0.0.1/8'",
+         "'10.0.0.1/8' is no network: its first address would be 10.0.0.0/8",
+         ("--allow-egress: '10.0.0.1/8' given; allowed: '10.0.0.1/8' is no network: its first "
+          "address would be 10.0.0.0/8")),
+        ("sandbox.filesystem", "'root'", "root with it: a directory, tar archive",
+         "--fs: 'root' given; allowed: --root with it: a directory, tar archive"),
+        ("sandbox.filesystem", "'host'", "overlay or root, with preset untrusted",
+         "--fs: 'host' given; allowed: overlay or root, with --sandbox untrusted"),
+        ("limits.warning_seconds", "10.0", "timeout_seconds with it",
+         "--warn: 10 s given; allowed: --timeout with it"),
         ("env['A.B']", "'A.B'", "a name without '='",
          "--env (env['A.B']): 'A.B' given; allowed: a name without '='"),
         ("cwd", "nothing", "it is required", "cwd: nothing given; it is required"),
@@ -102,6 +116,35 @@ def test_a_wrong_field_says_what_was_given_and_what_is_allowed(
     field: str, given_: str, allowed: str, text: str
 ) -> None:
     assert describe(refused(field, given_, allowed), OPTIONS) == text
+
+
+@pytest.mark.parametrize(
+    ("given_", "text"),
+    [
+        ("b'/'", "'/'"),
+        ("b''", "''"),
+        (r"b'/h\xc3\xa9'", "'/hé'"),
+        (r"b'/\xff\x1b\n'", r"'/\xff\x1b\n'"),
+        ('b"/it\'s"', '"/it\'s"'),
+        (r"""b'/"it\'s"'""", r'''"/"it's""'''),
+        (r"b'/a\\b'", r"'/a\b'"),
+        ("b'/aaa…", "'/aaa…"),
+        (r"b'/a\xc…", "'/a…"),
+        ("b'/a' and b'/b'", "b'/a' and b'/b'"),
+        (r"b'/\q'", r"b'/\q'"),
+        ("\"b'/x'\"", "\"b'/x'\""),
+    ],
+)
+def test_a_path_that_came_as_bytes_is_shown_like_text(given_: str, text: str) -> None:
+    assert describe(refused("x", given_, "y")) == f"x: {text} given; allowed: y"
+
+
+@given(st.binary(), st.integers(0, 100))
+def test_whatever_bytes_are_given_are_shown_like_text(path: bytes, cut: int) -> None:
+    said = describe(refused("x", ascii(path), "y"))
+    assert said.isprintable()
+    assert not said.startswith("x: b")
+    assert not describe(refused("x", f"{ascii(path)[:-1][: 2 + cut]}…", "y")).startswith("x: b")
 
 
 def test_the_daemons_own_sentence_is_passed_on() -> None:

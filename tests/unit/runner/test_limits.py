@@ -83,18 +83,24 @@ def test_what_a_memory_limit_brings_along_is_shown() -> None:
     }
 
 
-def test_two_paths_on_one_device_both_show_what_holds_for_it() -> None:
-    applied = AppliedLimits(io=(IoLimit("8:0", 4096, 8192, None, 7),))
-    shown = limits.shown_limits({"io": IO}, dict.fromkeys(DEVICES, ("8:0",)), applied)
+def test_two_paths_on_one_device_each_show_what_was_asked_for_them() -> None:
+    asked = [
+        {"path": b"/a", "read_bytes_per_second": 5000},
+        {"path": b"/b", "write_bytes_per_second": 8192, "read_bytes_per_second": 4096},
+    ]
+    applied = AppliedLimits(io=(IoLimit("8:0", 4096, 8192),))
+    devices = {b"/a": ("8:0",), b"/b": ("8:0",)}
+    shown = limits.shown_limits({"io": asked}, devices, applied)
     assert [tuple(entry.values()) for entry in shown["io"]] == [
-        (b"/a", ["8:0"], 4096, 8192, None, 7),
-        (b"/b", ["8:0"], 4096, 8192, None, 7),
+        (b"/a", ["8:0"], 4096, None, None, None),
+        (b"/b", ["8:0"], 4096, 8192, None, None),
     ]
 
 
 def test_a_path_on_several_devices_shows_the_strictest_of_what_holds() -> None:
     applied = AppliedLimits(io=(IoLimit("8:0", 4096), IoLimit("8:16", 5000, 6000)))
-    (shown,) = limits.shown_limits({"io": IO[:1]}, {b"/a": ("8:0", "8:16")}, applied)["io"]
+    asked = {"path": b"/a", "read_bytes_per_second": 4096, "write_bytes_per_second": 6000}
+    (shown,) = limits.shown_limits({"io": [asked]}, {b"/a": ("8:0", "8:16")}, applied)["io"]
     assert (shown["read_bytes_per_second"], shown["write_bytes_per_second"]) == (4096, 6000)
 
 

@@ -87,6 +87,24 @@ def test_surroundings_of_an_ordinary_job_are_few_lines(make_job: Job) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("sandbox", "reached"),
+    [
+        ({"preset": "untrusted"}, "programs and its own places"),
+        ({"preset": "untrusted", "filesystem": "root"}, "its root"),
+        ({"readable": ["/m"]}, "listed paths, programs and its own places"),
+        ({"writable": ["/m"]}, "listed paths, programs and its own places"),
+    ],
+)
+def test_a_job_that_landlock_confines_is_shown_as_such(
+    make_job: Job, sandbox: dict[str, Any], reached: str
+) -> None:
+    empty = {"preset": None, "readable": [], "writable": [], "seccomp": "strict"}
+    found = facts.surroundings(make_job(sandbox={**empty, **sandbox}))
+    assert ("privileges", f"Landlock: {reached} only") in found
+    assert "Landlock" not in str(facts.surroundings(make_job(sandbox=empty)))
+
+
 def test_everything_that_was_asked_of_the_surroundings_is_shown(make_job: Job) -> None:
     sandbox = {
         "preset": "untrusted",
@@ -132,6 +150,7 @@ def test_everything_that_was_asked_of_the_surroundings_is_shown(make_job: Job) -
         ("files", "secret key from /etc/key"),
         ("privileges", "preset untrusted"),
         ("privileges", "seccomp strict, refusals reported"),
+        ("privileges", "Landlock: listed paths, programs and its own places only"),
         ("privileges", "user namespace of its own"),
         ("privileges", "capabilities NET_RAW"),
         ("privileges", "host name h"),

@@ -26,6 +26,7 @@ ASKED: list[tuple[list[str], dict[str, Any]]] = [
     (["--allow-egress", "10.0.0.0/8,example.org:443", "--allow-egress", "1.1.1.1"],
      {"allow_egress": ["10.0.0.0/8", "example.org:443", "1.1.1.1"]}),
     (["--allow-egress", "none"], {"allow_egress": []}),
+    (["--allow-egress", "none", "--allow-egress", "none"], {"allow_egress": []}),
 ]  # fmt: skip
 
 
@@ -62,6 +63,17 @@ def test_what_cannot_be_read_is_refused_by_its_option(
     status, out, err = runctl("run", f"{word}={text}", "x")
     assert (status, out) == (125, "")
     assert f"'{word}'" in err
+    assert not daemon.seen
+
+
+@pytest.mark.parametrize("lists", [["none,10.0.0.0/8"], ["10.0.0.0/8", "none"]])
+def test_nothing_and_something_to_reach_is_refused_before_anything_is_asked_for(
+    runctl: Runctl, daemon: FakeDaemon, lists: list[str]
+) -> None:
+    words = [word for item in lists for word in ("--allow-egress", item)]
+    status, out, err = runctl("run", *words, "x")
+    assert (status, out) == (125, "")
+    assert "--allow-egress: none and '10.0.0.0/8' given; none is allowed alone only" in err
     assert not daemon.seen
 
 

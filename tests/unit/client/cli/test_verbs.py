@@ -285,6 +285,20 @@ def test_a_job_that_cannot_be_paused_is_named_and_the_others_are_paused(
     )  # fmt: skip
 
 
+def test_a_job_that_cannot_be_changed_is_named_and_a_wrong_limit_by_its_option(
+    runctl: Runctl, daemon: FakeDaemon
+) -> None:
+    why = "it has ended; only a queued, running or paused job can be changed"
+    daemon.refuse("update", "job-state", field="job", given="ended", detail=why)
+    assert runctl("update", "build", "--pids", "5") == (125, "", f"runctl: build: {why}\n")
+    daemon.refuse(
+        "update", "limit-below-use", field="limits.pids_max", given="5", detail="it uses 9 now"
+    )
+    assert runctl("update", "build", "--pids", "5")[2] == (
+        "runctl: --pids: 5 given; it uses 9 now\n"
+    )
+
+
 def test_a_paused_job_is_one_in_tables_and_records(
     runctl: Runctl, daemon: FakeDaemon, make_job: Job
 ) -> None:

@@ -296,3 +296,15 @@ except OSError as error:
 """
     done = filtered.run(default(*ROOT_CAPABILITIES), code)
     assert done.stdout.split() == ["EPERM", "EPERM", "ENOSYS", "EAFNOSUPPORT"], done.stderr
+
+
+def test_for_whom_nobody_listens_a_program_refuses_by_itself_with_the_same_errno() -> None:
+    text = (
+        b'{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], '
+        b'"action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}'
+    )
+    plain = seccomp_profiles.compile_file(text)
+    reporting = seccomp_profiles.compile_file(text, report=True)
+    assert reporting != plain
+    assert seccomp_profiles.without_listener(reporting) == plain
+    assert seccomp_profiles.without_listener(plain) == plain
