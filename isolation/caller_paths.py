@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # What a path has to be, in words for whoever named it.
 SOURCE: Final = "a file or directory that {} may read"
-OWN_DIRECTORY: Final = "a directory of {}'s own"
+OWN_DIRECTORY: Final = "an existing directory of {}'s own"
 FILE: Final = "a file that {} may read"
 DEVICE: Final = "a device node below /dev that {} may open"
 EXISTING: Final = "an existing path that {} may reach"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 
-from isolation.cgroups.limit_kinds import AppliedLimits, IoLimit, JobLimits, strictest
+from isolation.cgroups.limit_kinds import AppliedLimits, IoLimit, JobLimits
 from isolation.host import mountinfo
 
 # Those with the same name and meaning in the protocol and in `JobLimits`.
@@ -58,17 +58,12 @@ def shown_limits(
 
 
 def _shown_io(asked: dict[str, Any], held: list[IoLimit]) -> dict[str, Any]:
-    """One path with its devices: the rates that were asked for it, the strictest that hold.
+    """One path with its devices, and the rates that were asked for it.
 
-    Not what another path on the same device was asked for: an update would take it for this
-    one's own.
+    Each device was read back with the strictest of all that was asked for it. A path does not
+    show what another one on its device was asked for: an update would take it for its own.
     """
-    rates = {
-        name: None
-        if asked.get(name) is None
-        else strictest(*(getattr(limit, name) for limit in held))
-        for name in _RATES
-    }
+    rates = {name: asked.get(name) for name in _RATES}
     return {"path": asked["path"], "devices": [limit.device for limit in held], **rates}
 
 

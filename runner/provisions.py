@@ -265,7 +265,8 @@ def _check_egress(targets: list[str] | None) -> None:
                 "invalid-argument",
                 field=f"net.allow_egress[{index}]",
                 given=shown(text),
-                allowed=str(error),
+                allowed="an address, a subnet or a host name, with :PORT or not",
+                detail=str(error),
             ) from None
 
 

@@ -177,12 +177,14 @@ def _refuse_below_use(cgroups: Slice, writes: Iterable[Write]) -> None:
             now = optional(used[setting.file]) or 0
             if now > asked[setting]:
                 raise LimitBelowUse(setting.file, asked[setting], now)
-    limit = asked.get(Setting("payload", MEMORY_MAX))
-    if limit is not None:
-        _make_room(payload, limit)
+    # memory.high would slow a job that has more down to a standstill.
+    for name in (MEMORY_MAX, MEMORY_HIGH):
+        limit = asked.get(Setting("payload", name))
+        if limit is not None:
+            _make_room(payload, name, limit)
 
 
-def _make_room(payload: Cgroup, limit: int) -> None:
+def _make_room(payload: Cgroup, name: str, limit: int) -> None:
     """Have the kernel reclaim what is above `limit`, so that writing memory.max kills nobody.
 
     memory.max itself reclaims and then kills (cgroup-v2.rst), memory.reclaim (5.19) only
@@ -202,7 +204,7 @@ def _make_room(payload: Cgroup, limit: int) -> None:
     if not payload.memory.has("memory.reclaim"):
         used -= _clean_cache(optional(lambda: payload.memory.stat) or {})
     if used > limit:
-        raise LimitBelowUse(MEMORY_MAX, limit, used)
+        raise LimitBelowUse(name, limit, used)
 
 
 def _clean_cache(stat: dict[str, int]) -> int:

@@ -248,7 +248,7 @@ def test_a_job_at_its_limit_of_processes_takes_no_command(daemon: Daemon, client
     wait_for_command(daemon, job, "sleep")
     done = execute(client, job, "true")
     assert done.result["exit_status"] == 125
-    assert "temporarily unavailable" in (done.result["detail"] or "")
+    assert "the job is at its limit of processes" in (done.result["detail"] or "")
 
 
 def test_the_filter_of_system_calls_holds(daemon: Daemon, client: Client) -> None:
