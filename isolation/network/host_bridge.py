@@ -48,6 +48,22 @@ def send(netlink: Netlink, *messages: Message) -> None:
         raise from_os_error(error, "talk to the kernel's network") from error
 
 
+def send_anyway(netlink: Netlink, message: Message) -> None:
+    """`send`, for what removes something that may be gone already."""
+    try:
+        send(netlink, message)
+    except PrivateNetworkError as error:
+        if error.errno not in {errno.ENODEV, errno.ENOENT, errno.EINVAL}:
+            raise
+
+
+def remove_link(netlink: Netlink, name: str) -> None:
+    """Delete an interface. Harmless when it is not there. Raises PrivateNetworkError."""
+    index = index_of(name)
+    if index is not None:
+        send_anyway(netlink, network_links.remove_link(index, name))
+
+
 def remedy_for(number: int | None) -> str:
     """What to do about a failure with this errno, or nothing."""
     if number in {errno.EPERM, errno.EACCES}:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
     from isolation.network.egress import Permission
+    from isolation.network.errors import PrivateNetworkError
     from isolation.network.published import Publish
 
 
@@ -39,7 +40,11 @@ class Attached(NamedTuple):
 
 
 class Leaving(NamedTuple):
-    """A network without rules, whose link goes with the last process that is in it."""
+    """A network without rules, whose link goes with the last process that is in it.
+
+    `failure`: its rules could not be removed; they are before another network is made.
+    """
 
     name: str
     address: IPv4Address
+    failure: PrivateNetworkError | None = None

@@ -14,21 +14,23 @@ import logging
 import os
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from isolation.network import egress, resolver
 from isolation.network.addresses import AddressPool, names_for
+from isolation.network.asking import Asking
 from isolation.network.errors import PrivateNetworkError
 from isolation.network.loopback import IMPORTING
+from isolation.network.wanted import WantedNetwork, again, job_network, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from isolation.network.egress import Destination, Permission
-    from isolation.network.job_network import Attached, JobNetwork
+    from isolation.network.job_network import Attached, Leaving
     from isolation.network.private_host import PrivateHost
-    from isolation.network.published import Publish
+
+__all__ = ["DEFAULT_SUBNET", "Lease", "NetworkSettings", "PrivateNetworks", "WantedNetwork"]
 
 T = TypeVar("T")
 
@@ -36,10 +38,7 @@ DEFAULT_SUBNET: Final = "10.213.0.0/16"
 _GONE_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.01
 _VERIFY_SECONDS: Final = 30.0
-# Jobs whose names are being resolved, all together and of one user; and names of one job.
-_ASKING: Final = 8
-_ASKING_OF_ONE: Final = 2
-_MOST_NAMES: Final = 16
+_STAYS: Final = "what private networks needed stays: %s"
 _logger: Final = logging.getLogger(__name__)
 
 
@@ -54,24 +53,6 @@ class NetworkSettings(NamedTuple):
     subnet: str = DEFAULT_SUBNET
     nameservers: tuple[str, ...] = ()
     linger_seconds: float = 30.0
-
-
-class WantedNetwork(NamedTuple):
-    """What a job asks of its network.
-
-    `name`: jobs with the same one reach each other; whoever calls makes it one user's.
-    `allow_egress`: None for everything, else the texts of `isolation.network.egress`. Bits are a
-    second, None without limit. `hostname` is put into the job's /etc/hosts. `owner` is the
-    user whose names they are: one user's do not keep another's waiting.
-    """
-
-    name: str | None = None
-    publish: tuple[Publish, ...] = ()
-    allow_egress: tuple[str, ...] | None = None
-    egress_bits: int | None = None
-    ingress_bits: int | None = None
-    hostname: str | None = None
-    owner: int = 0
 
 
 class Lease(NamedTuple):
@@ -98,11 +79,13 @@ class PrivateNetworks:
         self._subnet = AddressPool(IPv4Network(settings.subnet)).subnet
         self._host: PrivateHost | None = None
         self._worker: ThreadPoolExecutor | None = None
-        self._asking: ThreadPoolExecutor | None = None
-        self._turns: dict[int, asyncio.Semaphore] = {}
+        self._asking = Asking()
         self._linger: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._verifying: asyncio.Task[None] | None = None
+        # Jobs whose networks `recover` could not go on with: nothing else is done before.
+        self._left: Mapping[str, WantedNetwork] | None = None
+        self._recovering = asyncio.Lock()
 
     async def acquire(self, job_id: str, wanted: WantedNetwork) -> Lease:
         """Make a network for a job. When it is cancelled or fails, nothing is left of it.
@@ -112,6 +95,7 @@ class PrivateNetworks:
         """
         self._stop_lingering()
         try:
+            await self._recover_what_is_left()
             return await self._acquire(job_id, wanted)
         finally:
             self._linger_if_idle()
@@ -123,6 +107,7 @@ class PrivateNetworks:
 
         Raises PrivateNetworkError, ENOENT when the job has no private network.
         """
+        await self._recover_what_is_left()
         return await self._run(
             lambda: self._made().set_bandwidth(job_id, egress_bits, ingress_bits)
         )
@@ -131,33 +116,36 @@ class PrivateNetworks:
         """Remove a job's network: its rules at once, its link with its last process.
 
         A second after its end the link is removed even if a process is left in it. Harmless
-        for a job that has none. Raises PrivateNetworkError.
+        for a job that has none. Raises PrivateNetworkError: rules that could not be removed are
+        gone before another network is made.
         """
+        if self._left is not None and job_id in self._left:
+            self._left = {each: net for each, net in self._left.items() if each != job_id}
+            await self._recover_what_is_left()
         host = self._host
         if host is None:
             return
-        leaving = await self._run(lambda: host.detach(job_id))
-        if leaving is not None:
-            deadline = asyncio.get_running_loop().time() + _GONE_SECONDS
-            while not await self._run(lambda: host.finish(leaving, force=False)):
-                if asyncio.get_running_loop().time() > deadline:
-                    await self._run(lambda: host.finish(leaving, force=True))
-                    break
-                await asyncio.sleep(_POLL_SECONDS)
-        self._linger_if_idle()
+        try:
+            leaving = await self._run(lambda: host.detach(job_id))
+            if leaving is not None:
+                await self._wait_until_gone(host, leaving)
+        finally:
+            self._linger_if_idle()
+        if leaving is not None and leaving.failure is not None:
+            raise leaving.failure
 
     async def recover(self, running: Mapping[str, WantedNetwork]) -> list[str]:
         """After a restart: go on with the networks of these jobs, remove all else of ours.
 
-        What is worth a line in the log, in sentences. Raises PrivateNetworkError.
+        What is worth a line in the log, in sentences. Raises PrivateNetworkError: they are
+        left as they are then, and it is tried again before anything else is done.
         """
         stem = names_for(self._settings.identity).stem
         if not any(name.startswith(stem) for _, name in socket.if_nameindex()):
             return []
-        plan = resolver.host_plan(self._settings.nameservers)
-        remarks = await self._run(lambda: self._made().adopt(_again(running), plan))
-        self._linger_if_idle()
-        return remarks
+        async with self._recovering:
+            self._left = running
+            return await self._adopt(running)
 
     async def addresses(self) -> dict[str, str]:
         """The address of each job that has a network: after `recover`, of those that go on."""
@@ -186,23 +174,27 @@ class PrivateNetworks:
         return None
 
     async def close(self) -> None:
-        """End the thread. Running jobs keep their networks; without any, nothing stays."""
+        """End the thread. Running jobs keep their networks; without any, nothing stays.
+
+        What stays because it could not be removed is told in the log.
+        """
         self._stop_lingering()
         for task in (*self._tasks, self._verifying):
             if task is not None:
                 task.cancel()
         host, worker = self._host, self._worker
         try:
-            if host is not None:
+            if host is not None and self._left is None:
                 await self._run(host.dismantle)
+        except OSError as error:
+            _logger.warning(_STAYS, error)
         finally:
             self._host = self._worker = None
             if host is not None:
                 host.close()
             if worker is not None:
                 worker.shutdown()
-            if self._asking is not None:
-                self._asking.shutdown(wait=False, cancel_futures=True)
+            self._asking.close()
 
     # The thread
 
@@ -233,40 +225,60 @@ class PrivateNetworks:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="private networks")
         return self._worker.submit(call)
 
+    # A restart
+
+    async def _recover_what_is_left(self) -> None:
+        """Written for other jobs alone, rules would cut off those that run already."""
+        if self._left is None:
+            return
+        async with self._recovering:
+            # Who had its turn before may have done it.
+            if self._left is not None:
+                for remark in await self._adopt(self._left):
+                    _logger.warning("%s", remark)
+
+    async def _adopt(self, running: Mapping[str, WantedNetwork]) -> list[str]:
+        plan = resolver.host_plan(self._settings.nameservers)
+        remarks = await self._run(lambda: self._made().adopt(again(running), plan))
+        self._left = None
+        self._linger_if_idle()
+        self._verify_from_now_on()
+        return remarks
+
+    # A job
+
     async def _acquire(self, job_id: str, wanted: WantedNetwork) -> Lease:
-        destinations = _parsed(wanted)
+        destinations = parsed(wanted)
         plan = resolver.host_plan(self._settings.nameservers)
         names = egress.host_names(destinations or ())
-        resolved = await self._resolve(wanted.owner, names) if names else {}
+        resolved = await self._asking.resolve(wanted.owner, names) if names else {}
         permissions = None
         if destinations is not None:
             permissions = tuple(egress.permissions(destinations, resolved))
         future = self._submit(
-            lambda: self._made().attach(job_id, _job_network(wanted, permissions), plan)
+            lambda: self._made().attach(job_id, job_network(wanted, permissions), plan)
         )
         attached = await self._attached(job_id, future)
         try:
             files = resolver.files(
                 plan, attached.gateway, attached.address, wanted.hostname, resolved
             )
-        except PrivateNetworkError:
+        except BaseException:
             os.close(attached.fd)
             await self.release(job_id)
             raise
         self._verify_from_now_on()
         return Lease(attached.fd, str(attached.address), files)
 
-    async def _resolve(self, owner: int, names: list[str]) -> dict[str, tuple[str, ...]]:
-        """Names of a user's choice may never be answered: who asks waits among such alone."""
-        if len(names) > _MOST_NAMES:
-            why = f"{len(names)} host names; {_MOST_NAMES} are allowed"
-            raise PrivateNetworkError(errno.E2BIG, "allow connections", why, "name networks")
-        if self._asking is None:
-            self._asking = ThreadPoolExecutor(_ASKING, thread_name_prefix="names")
-        turn = self._turns.setdefault(owner, asyncio.Semaphore(_ASKING_OF_ONE))
-        async with turn:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._asking, resolver.resolve, names)
+    async def _wait_until_gone(self, host: PrivateHost, leaving: Leaving) -> None:
+        """The link goes with the last process that is in the network, or after a second."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _GONE_SECONDS
+        while not await self._run(lambda: host.finish(leaving, force=False)):
+            if loop.time() > deadline:
+                await self._run(lambda: host.finish(leaving, force=True))
+                break
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def _attached(self, job_id: str, future: Future[Attached]) -> Attached:
         """Nothing is lost when it is cancelled while it waits."""
@@ -284,7 +296,7 @@ class PrivateNetworks:
             try:
                 os.close((await asyncio.wrap_future(future)).fd)
                 await self.release(job_id)
-            except PrivateNetworkError as error:
+            except OSError as error:
                 _logger.warning("the network of job %s, which is not needed: %s", job_id, error)
 
         task = asyncio.ensure_future(remove())
@@ -299,7 +311,7 @@ class PrivateNetworks:
             self._linger = None
 
     def _linger_if_idle(self) -> None:
-        if self._host is None or self._host.has_jobs:
+        if self._host is None or self._host.has_jobs or self._left is not None:
             return
         self._stop_lingering()
         loop = asyncio.get_running_loop()
@@ -320,55 +332,10 @@ class PrivateNetworks:
             await asyncio.sleep(_VERIFY_SECONDS)
             try:
                 await self._run(self._made().verify)
-            except PrivateNetworkError as error:
+            except OSError as error:
                 _logger.error("private networks may be open: %s", error)  # noqa: TRY400
-
-
-def _parsed(wanted: WantedNetwork) -> list[Destination] | None:
-    """Raises PrivateNetworkError."""
-    try:
-        for entry in wanted.publish:
-            IPv4Address(entry.at or "0.0.0.0")  # noqa: S104  nothing is bound here
-        if wanted.allow_egress is None:
-            return None
-        return [egress.parse(text) for text in wanted.allow_egress]
-    except ValueError as error:
-        raise PrivateNetworkError(errno.EINVAL, "make a private network", str(error)) from error
-
-
-def _job_network(wanted: WantedNetwork, permissions: tuple[Permission, ...] | None) -> JobNetwork:
-    from isolation.network.job_network import JobNetwork
-    from isolation.network.nft_rules import network_id
-
-    return JobNetwork(
-        None if wanted.name is None else network_id(wanted.name),
-        wanted.publish,
-        None if permissions is None else lambda: permissions,
-        wanted.egress_bits,
-        wanted.ingress_bits,
-    )
-
-
-def _again(running: Mapping[str, WantedNetwork]) -> dict[str, JobNetwork]:
-    """Of jobs that run already; names are resolved only if the kernel forgot what they mean."""
-    return {
-        job_id: _job_network(wanted, None)._replace(permissions=_later(wanted))
-        for job_id, wanted in running.items()
-    }
-
-
-def _later(wanted: WantedNetwork) -> Callable[[], tuple[Permission, ...]] | None:
-    if wanted.allow_egress is None:
-        return None
-
-    def permissions() -> tuple[Permission, ...]:
-        destinations = _parsed(wanted) or []
-        resolved = resolver.resolve(egress.host_names(destinations))
-        return tuple(egress.permissions(destinations, resolved))
-
-    return permissions
 
 
 def _log_failure(future: Future[None]) -> None:
     if not future.cancelled() and future.exception() is not None:
-        _logger.warning("what private networks needed stays: %s", future.exception())
+        _logger.warning(_STAYS, future.exception())

@@ -9,22 +9,27 @@ name has its job's address, its alias the job's id.
 from __future__ import annotations
 
 import errno
-import os
 import random
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
-from isolation.network import host_network, job_namespace, nft_rules
 from isolation.network import links as network_links
+from isolation.network import nft_rules
 from isolation.network.addresses import (
     AddressPool,
     PoolExhaustedError,
-    hardware_address,
     names_for,
 )
 from isolation.network.bandwidth import Bandwidth
 from isolation.network.errors import PrivateNetworkError, from_os_error
-from isolation.network.host_bridge import HostBridge, index_of, send, subnet_of, unchangeable
+from isolation.network.host_bridge import (
+    HostBridge,
+    index_of,
+    remove_link,
+    send_anyway,
+    subnet_of,
+)
+from isolation.network.job_link import JobLinks
 from isolation.network.job_network import Attached, JobNetwork, Leaving
 from isolation.network.netlink import Netlink
 from isolation.network.nft_base import Layout
@@ -33,11 +38,10 @@ from isolation.network.published import PublishedPorts
 from isolation.network.rule_tables import RuleTables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from ipaddress import IPv4Address, IPv4Network
 
     from isolation.network.links import Link
-    from isolation.network.netlink import Message
     from isolation.network.resolver import Plan
 
 
@@ -51,15 +55,18 @@ class PrivateHost:
 
     def __init__(self, identity: str, subnet: IPv4Network) -> None:
         self._names = names_for(identity)
-        self._pool = AddressPool(subnet, random.randrange(subnet.num_addresses))  # noqa: S311
+        self._pool = _fresh_pool(subnet)
         self._jobs: dict[str, _Job] = {}
         self._ports = PublishedPorts()
         # What the rules in the kernel say of the host's nameservers; None: never written.
         self._plan: tuple[tuple[IPv4Address, ...], IPv4Address | None] | None = None
+        # What is in the kernel may not be what it should: all is written before anything else.
+        self._is_stale = False
         self._rules = RuleTables(self._names)
         self._netlink = Netlink()
         self._bridge = HostBridge(self._names, self._netlink)
         self._bandwidth = Bandwidth(self._names, self._netlink)
+        self._links_of_jobs = JobLinks(self._names, self._netlink, self._bridge)
 
     @property
     def has_jobs(self) -> bool:
@@ -83,7 +90,7 @@ class PrivateHost:
             undo.callback(self._pool.give_back, address)
             offset = self._pool.offset(address)
             port = Port(offset, address, wanted.network, wanted.published, permissions)
-            fd = self._connect(job_id, port, undo)
+            fd = self._links_of_jobs.make(job_id, port, self._pool.gateway, undo)
             self._jobs[job_id] = _Job(port, wanted)
             undo.callback(self._unplug, job_id)
             self._plug(port)
@@ -109,23 +116,30 @@ class PrivateHost:
     def detach(self, job_id: str) -> Leaving | None:
         """Take a job's rules, limits and ports away; its link is left to `finish`.
 
-        None when it had no network. Raises PrivateNetworkError.
+        None when it had no network. What fails is told and keeps nothing else from going.
         """
         job = self._jobs.get(job_id)
         if job is None:
             return None
-        self._unplug(job_id)
+        offset, address = job.port.offset, job.port.address
         self._ports.release(job_id)
-        self._bandwidth.forget(job.port.offset)
-        index = self._bridge.index
-        if index is not None:
-            self._send_anyway(network_links.forget_neighbour(index, job.port.address))
-        return Leaving(self._names.port(job.port.offset), job.port.address)
+        failure: PrivateNetworkError | None = None
+        steps: tuple[Callable[[], None], ...] = (
+            lambda: self._unplug(job_id),
+            lambda: self._bandwidth.forget(offset),
+            lambda: self._forget_neighbour(address),
+        )
+        for step in steps:
+            try:
+                step()
+            except PrivateNetworkError as error:
+                failure = failure or error
+        return Leaving(self._names.port(offset), address, failure)
 
     def finish(self, leaving: Leaving, *, force: bool) -> bool:
         """Whether a link is gone, and made so with `force`; then its address is free."""
         if force:
-            self._remove_link(leaving.name)
+            remove_link(self._netlink, leaving.name)
         if index_of(leaving.name) is not None:
             return False
         self._pool.give_back(leaving.address)
@@ -133,8 +147,9 @@ class PrivateHost:
 
     def verify(self) -> None:
         """Write the rules again if somebody dropped them. Raises PrivateNetworkError."""
-        if self._jobs and not self._rules.complete:
-            self._write_rules(anew=True)
+        is_complete = self._rules.complete
+        if self._jobs and (self._is_stale or not is_complete):
+            self._write_rules(anew=not is_complete)
 
     def dismantle(self) -> None:
         """With no job left, leave the host as it was. Raises PrivateNetworkError."""
@@ -158,53 +173,10 @@ class PrivateHost:
             remedy = "wait for jobs to end, or set a larger network.subnet"
             raise PrivateNetworkError(errno.ENOSPC, "get an address", str(error), remedy) from error
 
-    def _connect(self, job_id: str, port: Port, undo: ExitStack) -> int:
-        bridge_index = self._bridge.index
-        if bridge_index is None:
-            raise PrivateNetworkError(errno.ENODEV, f"use bridge {self._names.bridge}")
-        name = self._names.port(port.offset)
-        peer = (job_namespace.INTERFACE, hardware_address(port.address))
-        undo.callback(self._remove_link, name)
-        fd = job_namespace.make(
-            self._netlink,
-            lambda namespace: network_links.add_pair(
-                name, bridge_index, self._bridge.mtu, peer, namespace
-            ),
-            port.address,
-            self._pool.gateway,
-        )
-        undo.callback(os.close, fd)
-        self._isolate(job_id, name, bridge_index, port.address)
-        return fd
-
-    def _isolate(self, job_id: str, name: str, bridge_index: int, address: IPv4Address) -> None:
-        index = index_of(name)
-        if index is None:
-            raise PrivateNetworkError(errno.ENODEV, f"use link {name}")
-        try:
-            host_network.without_ipv6(name)
-        except OSError as error:
-            raise unchangeable(error) from error
-        hardware = hardware_address(address)
-        send(
-            self._netlink,
-            network_links.isolate_and_raise(index, job_id),
-            network_links.forwarding_entry(index, hardware),
-            network_links.neighbour(bridge_index, address, hardware),
-        )
-
-    def _remove_link(self, name: str) -> None:
-        index = index_of(name)
+    def _forget_neighbour(self, address: IPv4Address) -> None:
+        index = self._bridge.index
         if index is not None:
-            self._send_anyway(network_links.remove_link(index, name))
-
-    def _send_anyway(self, message: Message) -> None:
-        """Something that may be gone already."""
-        try:
-            send(self._netlink, message)
-        except PrivateNetworkError as error:
-            if error.errno not in {errno.ENODEV, errno.ENOENT, errno.EINVAL}:
-                raise
+            send_anyway(self._netlink, network_links.forget_neighbour(index, address))
 
     # Rules
 
@@ -217,7 +189,7 @@ class PrivateHost:
         elif self._plan is None:
             self._bridge.adopt()
         is_opened = self._bridge.open_uplinks(self._rules.opened_by_others)
-        if is_new or is_opened or wanted != self._plan:
+        if is_new or is_opened or self._is_stale or wanted != self._plan:
             self._plan = wanted
             self._write_rules(anew=is_new)
 
@@ -237,10 +209,12 @@ class PrivateHost:
             self._rules.run(nft_rules.unplug(self._names, job.port, last_of_network=last))
         except PrivateNetworkError:
             # Somebody changed our tables: they are written again, without the job.
+            self._is_stale = True
             self._write_rules(anew=not self._rules.complete)
 
     def _write_rules(self, *, anew: bool) -> None:
         """All rules, of all jobs. `anew`: none are there, or they don't matter."""
+        self._is_stale = True
         servers, forward_to = self._plan or ((), None)
         pool, opened = self._pool, self._bridge.opened
         layout = Layout(self._names, pool.subnet, pool.gateway, servers, forward_to, opened)
@@ -250,14 +224,30 @@ class PrivateHost:
                 self._jobs[job_id] = _resolved(job)
         ports = [job.port for job in self._jobs.values()]
         self._rules.run(nft_rules.everything(layout, ports, chains, anew=anew))
+        self._is_stale = False
 
     # After a restart
 
     def adopt(self, running: Mapping[str, JobNetwork], plan: Plan) -> list[str]:
         """Go on with the networks of jobs that run, and remove everything else of ours.
 
-        What is worth knowing, in sentences. Raises PrivateNetworkError.
+        What is worth knowing, in sentences. Raises PrivateNetworkError: it knows of no job
+        then, and does nothing before it has worked.
         """
+        self._forget_jobs()
+        try:
+            return self._adopt(running, plan)
+        except BaseException:
+            self._forget_jobs()
+            raise
+
+    def _forget_jobs(self) -> None:
+        for job_id in self._jobs:
+            self._ports.release(job_id)
+        self._jobs.clear()
+        self._pool = _fresh_pool(self._pool.subnet)
+
+    def _adopt(self, running: Mapping[str, JobNetwork], plan: Plan) -> list[str]:
         links = self._links()
         self._bridge.opened = self._rules.opened()
         kept = [link for link in links if self._is_kept(link, running)]
@@ -292,7 +282,7 @@ class PrivateHost:
         self._bridge.adopt()
         self._plan = (plan.servers, plan.forward_to)
         if subnet is not None and subnet != self._pool.subnet:
-            self._pool = AddressPool(subnet)
+            self._pool = _fresh_pool(subnet)
 
     def _keep(self, link: Link, running: Mapping[str, JobNetwork]) -> str:
         offset = self._names.offset_of(link.name)
@@ -317,12 +307,16 @@ class PrivateHost:
         owner = next((job for job in self._jobs.values() if job.port.offset == offset), None)
         is_shaper = link.name == self._names.shaper(offset)
         if owner is None or (is_shaper and owner.wanted.egress_bits is None):
-            self._remove_link(link.name)
+            remove_link(self._netlink, link.name)
 
     def _restore_bandwidth(self) -> None:
         for job in self._jobs.values():
             wanted = job.wanted
             self._bandwidth.set(job.port.offset, wanted.egress_bits, wanted.ingress_bits)
+
+
+def _fresh_pool(subnet: IPv4Network) -> AddressPool:
+    return AddressPool(subnet, random.randrange(subnet.num_addresses))  # noqa: S311
 
 
 def _resolved(job: _Job) -> _Job:

@@ -67,12 +67,6 @@ class RuleTables:
         )
         return {interface for name in others for interface in self._opened(name)}
 
-    def foreign_drops(self) -> list[str]:
-        """Chains of others that drop what they don't let through when it is forwarded."""
-        found = self._objects("list chains", "chain")
-        drops = (c for c in found if c.get("hook") == "forward" and c.get("policy") == "drop")
-        return [f"{c['family']} {c['table']} {c['name']}" for c in drops]
-
     def close(self) -> None:
         """Let go of the library. The tables stay."""
         self._nft.close()

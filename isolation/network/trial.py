@@ -9,13 +9,11 @@ import os
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
 
-from isolation.network.addresses import names_for
 from isolation.network.egress import parse, permissions
 from isolation.network.job_namespace import in_own_thread, leave_network
 from isolation.network.job_network import JobNetwork
 from isolation.network.private_host import PrivateHost
 from isolation.network.resolver import Plan
-from isolation.network.rule_tables import RuleTables
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network
@@ -29,23 +27,6 @@ def private_network(identity: str, subnet: IPv4Network) -> None:
     in_own_thread(lambda: _try(identity, subnet))
 
 
-def hindrances(identity: str) -> list[str]:
-    """What on this host may drop packets of private networks: sentences for people, or none.
-
-    A firewall that drops by default may have rules that let them through, which is not
-    looked into; and one of iptables-legacy is not seen. Raises OSError.
-    """
-    tables = RuleTables(names_for(identity))
-    try:
-        bridge = names_for(identity).bridge
-        return [
-            f"chain {name} drops forwarded packets by default; let those from and to {bridge} pass"
-            for name in tables.foreign_drops()
-        ]
-    finally:
-        tables.close()
-
-
 def _try(identity: str, subnet: IPv4Network) -> None:
     os.close(leave_network())
     allowed = tuple(permissions([parse("192.0.2.0/24:443")], {}))
@@ -54,6 +35,8 @@ def _try(identity: str, subnet: IPv4Network) -> None:
     try:
         resolver = IPv4Address("127.0.0.1")
         os.close(host.attach(_JOB, wanted, Plan((), resolver, ())).fd)
-        host.detach(_JOB)
+        left = host.detach(_JOB)
+        if left is not None and left.failure is not None:
+            raise left.failure
     finally:
         host.close()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
+from ipaddress import IPv4Address
 
 import pytest
 
-from isolation.network import trial
 from isolation.network.errors import PrivateNetworkError
 from isolation.network.published import Publish
+from isolation.network.rule_tables import RuleTables
 from tests.kernel.isolation.private import outside
 from tests.kernel.isolation.private.jobs import Networks
 from tests.kernel.isolation.private.outside import (
@@ -91,6 +93,42 @@ def test_rules_that_somebody_dropped_are_written_again(networks: Networks) -> No
     assert free.inside(lambda: ask(WORLD, 443)) == HOST
 
 
+def refuse(_: RuleTables, script: str) -> None:
+    raise PrivateNetworkError(errno.EIO, "change or read the rules", f"not now: {script[:9]}")
+
+
+def test_a_job_whose_rules_stay_gives_back_all_else(
+    networks: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = networks.job()
+    web = (Publish(None, 8080, 80),)
+    gone = networks.job(publish=web, egress_bits=10**7, allow_egress=())
+    with monkeypatch.context() as patch:
+        patch.setattr(RuleTables, "run", refuse)
+        with pytest.raises(PrivateNetworkError, match="not now"):
+            networks.release(gone)
+        networks.do(networks.networks.release(gone.id))
+        with pytest.raises(PrivateNetworkError, match="not now"):
+            networks.job()
+    assert f"{gone.address} " in outside.run("nft", "list", "ruleset")
+    assert "f2" not in outside.run("ip", "-br", "link", "show", "type", "ifb")
+    fresh = networks.job(publish=web)
+    assert f"{gone.address} " not in outside.run("nft", "list", "ruleset")
+    for job in (other, fresh):
+        assert job.inside(lambda: ask(WORLD, 443)) == HOST
+
+
+def test_a_link_that_is_somebodys_is_not_removed(networks: Networks) -> None:
+    job = networks.job()
+    host = networks.networks._host
+    assert host is not None
+    host._pool.give_back(IPv4Address(job.address))
+    host._pool._next = (host._pool._next - 1) % host._pool._count
+    with pytest.raises(PrivateNetworkError, match="EEXIST"):
+        networks.job()
+    assert job.inside(lambda: ask(WORLD, 80)) == HOST
+
+
 def test_the_host_does_not_become_a_router(networks: Networks, world: World) -> None:
     networks.job()
     outside.run("ip", "link", "add", "spare", "type", "dummy")
@@ -106,20 +144,6 @@ def test_the_host_does_not_become_a_router(networks: Networks, world: World) -> 
         assert transmitted("spare") == before
     finally:
         outside.run("ip", "link", "del", "spare")
-
-
-def test_a_firewall_that_drops_by_default_is_pointed_out(networks: Networks) -> None:
-    assert trial.hindrances("tests") == []
-    outside.run("nft", "add", "table", "ip", "filter")
-    try:
-        policy = "{ type filter hook forward priority 0; policy drop; }"
-        outside.run("nft", "add", "chain", "ip", "filter", "FORWARD", policy)
-        (found,) = trial.hindrances("tests")
-        assert found.startswith("chain ip filter FORWARD drops forwarded packets by default")
-        job = networks.job()
-        assert "late" in outside.refused_by(lambda: job.inside(lambda: ask(WORLD, 80, 1)))
-    finally:
-        outside.run("nft", "delete", "table", "ip", "filter")
 
 
 def transmitted(interface: str) -> int:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from isolation.network.errors import PrivateNetworkError
 from isolation.network.private import NetworkSettings, PrivateNetworks, WantedNetwork
 from isolation.network.published import Publish
+from isolation.network.rule_tables import RuleTables
 from tests.kernel.isolation.private import outside
 from tests.kernel.isolation.private.jobs import SUBNET, Job, Networks
 from tests.kernel.isolation.private.outside import HOST, REJECTED, SECOND, WORLD, World, ask
@@ -129,6 +132,36 @@ def test_rules_that_were_lost_meanwhile_are_made_again(world: World) -> None:
         assert refused(peer, SECOND) == REJECTED
     finally:
         after.close()
+
+
+def test_a_recovery_that_fails_leaves_running_jobs_alone_and_is_made_up_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Networks()
+    web, plain = before.job(**asked(WEB)), before.job()
+    before.crash()
+    after = Networks(linger_seconds=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(RuleTables, "run", refuse)
+        with pytest.raises(PrivateNetworkError, match="not now"):
+            after.do(after.networks.recover({web.id: WEB, plain.id: PLAIN}))
+        with pytest.raises(PrivateNetworkError, match="not now"):
+            after.do(after.networks.acquire("early", PLAIN))
+    assert plain.inside(lambda: ask(WORLD, 80)) == HOST
+    after.jobs, after.count = {web.id: web, plain.id: plain}, before.count
+    fresh = after.job()
+    assert fresh.address not in {web.address, plain.address}
+    with web.serving(80):
+        assert world.inside(lambda: ask(HOST, 8080)) == WORLD
+    for job in (plain, fresh):
+        assert job.inside(lambda: ask(WORLD, 80)) == HOST
+    with pytest.raises(OSError, match="another job has published it"):
+        after.job(publish=WEB.publish)
+    after.close()
+
+
+def refuse(_: RuleTables, script: str) -> None:
+    raise PrivateNetworkError(errno.EIO, "change or read the rules", f"not now: {script[:9]}")
 
 
 def test_a_changed_subnet_waits_for_the_jobs_of_the_old_one(world: World) -> None:

@@ -7,87 +7,14 @@ import errno
 import os
 import subprocess
 import sys
-from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from isolation.network import private as private_network
 from isolation.network.errors import PrivateNetworkError, from_os_error
-from isolation.network.job_network import Attached, JobNetwork, Leaving
 from isolation.network.private import NetworkSettings, PrivateNetworks, WantedNetwork
 from isolation.network.published import Publish
-from isolation.network.resolver import Plan
-
-if TYPE_CHECKING:
-    from isolation.network.private_host import PrivateHost
-
-ADDRESS, GATEWAY = IPv4Address("10.213.0.2"), IPv4Address("10.213.0.1")
-PLAN = Plan((IPv4Address("192.0.2.53"),), None, ())
-
-
-class FakeHost:
-    """Hands out descriptors of /dev/null, and knows what it still owes."""
-
-    def __init__(self) -> None:
-        self.jobs: dict[str, JobNetwork] = {}
-        self.leaving = 2
-        self.forced = False
-        self.dismantled = 0
-        self.error: PrivateNetworkError | None = None
-
-    @property
-    def has_jobs(self) -> bool:
-        return bool(self.jobs)
-
-    def attach(self, job_id: str, wanted: JobNetwork, plan: Plan) -> Attached:
-        assert plan is PLAN
-        if self.error is not None:
-            raise self.error
-        self.jobs[job_id] = wanted
-        return Attached(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), ADDRESS, GATEWAY)
-
-    def detach(self, job_id: str) -> Leaving | None:
-        found = self.jobs.pop(job_id, None)
-        return None if found is None else Leaving("rd0v2", ADDRESS)
-
-    def finish(self, leaving: Leaving, *, force: bool) -> bool:
-        assert leaving.address == ADDRESS
-        self.forced = self.forced or force
-        self.leaving -= 1
-        return force or self.leaving <= 0
-
-    def dismantle(self) -> None:
-        self.dismantled += not self.jobs
-
-    def verify(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-@pytest.fixture
-def host() -> FakeHost:
-    return FakeHost()
-
-
-@pytest.fixture
-def networks(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> PrivateNetworks:
-    monkeypatch.setattr(private_network.resolver, "host_plan", lambda _: PLAN)
-    made = PrivateNetworks(NetworkSettings("tests", linger_seconds=0))
-    made._host = cast("PrivateHost", host)
-    return made
-
-
-def run(networks: PrivateNetworks, *steps: Any) -> list[Any]:
-    async def all_of_them() -> list[Any]:
-        try:
-            return [await step() for step in steps]
-        finally:
-            await networks.close()
-
-    return asyncio.run(all_of_them())
+from tests.unit.isolation.network.fake_host import FakeHost, run
 
 
 def test_nothing_heavy_is_imported_before_the_first_network() -> None:
