@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 # PATH_MAX of linux/limits.h counts the final NUL.
 _MAX_PATH_BYTES: Final = 4095
+_ACCESS: Final = frozenset({b"", b"r", b"w", b"rw"})
+# What each job has to itself is no place for something else; below is fine.
+_PRIVATE: Final = ([b"tmp"], [b"dev"], [b"dev", b"shm"], [b"dev", b"pts"], [b"run", b"user"])
 
 
 def check(message: Closed) -> None:
@@ -176,9 +179,6 @@ def _check_sandbox(sandbox: SandboxRequest) -> None:
             raise invalid(f"sandbox.secrets[{index}].name", shown(secret.name), "each name once")
 
 
-_ACCESS: Final = frozenset({b"", b"r", b"w", b"rw"})
-
-
 def _check_file_system(sandbox: SandboxRequest) -> None:
     mode = sandbox.filesystem
     if sandbox.root is not None:
@@ -213,10 +213,6 @@ def _check_places(sandbox: SandboxRequest) -> None:
         _check_place(f"sandbox.tmpfs[{index}].path", tmpfs.path)
     for index, path in enumerate(sandbox.hide):
         _check_place(f"sandbox.hide[{index}]", path)
-
-
-# What each job has to itself is no place for something else; below is fine.
-_PRIVATE: Final = ([b"tmp"], [b"dev"], [b"dev", b"shm"], [b"dev", b"pts"], [b"run", b"user"])
 
 
 def _parts(path: bytes) -> list[bytes]:

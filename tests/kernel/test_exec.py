@@ -347,10 +347,11 @@ def test_much_output_arrives_whole_and_a_slow_reader_costs_the_daemon_nothing(
     with memory_grows_less_than(daemon, 24), client.exec(job, command) as stream:
         first = next(stream)
         wait_until(lambda: len(pids(payload_cgroup(daemon, job))) == 2)
-        time.sleep(0.5)
         # Other clients are served meanwhile, and the command waits.
-        assert client.status(job)["state"] == "running"
-        assert len(pids(payload_cgroup(daemon, job))) == 2
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            assert client.status(job)["state"] == "running"
+            assert len(pids(payload_cgroup(daemon, job))) == 2
         assert len(first.data) + sum(len(chunk.data) for chunk in stream) == total
     assert stream.result is not None
     assert stream.result["exit_status"] == 0
