@@ -12,6 +12,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import signal
 import socket
 from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
@@ -48,6 +49,8 @@ _READ_BYTES: Final = 65536
 # A job that is running may still unpack its root.
 _SET_UP_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.02
+# After the end of a command, whether that of its job follows.
+_LOOKS: Final = 12
 _F_GETPIPE_SZ: Final = 1032  # linux/fcntl.h
 
 
@@ -147,7 +150,10 @@ class Execs:
         if failure is not None and running.first.has_ended():
             raise not_now(self._store.get(job_id), "it ended before the command could start")
         verdict = outcome.judge(running.facts(answer["wait_status"], failure))
-        return _shown(verdict, with_job=running.first.has_ended())
+        with_job = running.first.has_ended()
+        if verdict.signal == signal.SIGKILL and not with_job:
+            with_job = await _ends_soon(running.first)
+        return _shown(verdict, with_job=with_job)
 
 
 async def _found(cgroup: JobCgroup) -> FirstProcess | None:
@@ -314,6 +320,15 @@ async def _readable(fds: Iterable[int]) -> None:
     finally:
         for fd in watched:
             loop.remove_reader(fd)
+
+
+async def _ends_soon(first: FirstProcess) -> bool:
+    """Whether the job is ending, too: who is killed together does not go in any order."""
+    for _ in range(_LOOKS):
+        await asyncio.sleep(_LOOK_SECONDS)
+        if first.has_ended():
+            return True
+    return False
 
 
 def _answer(channel: socket.socket) -> dict[str, Any] | None:

@@ -297,7 +297,7 @@ def test_private_directories_have_the_size_that_was_asked_for_and_can_be_resized
     assert run(daemon, "--scratch", "1M", command=fill).splitlines()[-1] == str(MIB)
     with daemon.client() as client:
         limits = {"scratch_max_bytes": 2 * MIB}
-        job = inside.submit(client, "sh", "-c", "head -c 1M /dev/zero > /tmp/x; echo full; "
+        job = inside.submit(client, "sh", "-c", "head -c 1500K /dev/zero > /tmp/x; echo full; "
                             "until head -c 3M /dev/zero > /tmp/y 2>/dev/null; do sleep 0.05; done",
                             limits=limits)  # type: ignore[arg-type]  # fmt: skip
         inside.wait_for_output(client, job, b"full")
