@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isolation.device_filter import Device, device_of
 from isolation.files import user_paths
+from isolation.files.root_images import SQUASHFS_MAGIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,8 +25,6 @@ FILE: Final = "a file that {} may read"
 DEVICE: Final = "a device node below /dev that {} may open"
 EXISTING: Final = "an existing path that {} may reach"
 TARGET: Final = "an existing path without links (only overlay and root trees get missing ones made)"
-
-_SQUASHFS_MAGIC: Final = b"hsqs"
 
 
 class Wanted(NamedTuple):
@@ -79,7 +78,7 @@ def is_image(path: bytes) -> bool:
         return False
     fd = user_paths.open_readable_file(path)
     try:
-        return os.pread(fd, len(_SQUASHFS_MAGIC), 0) == _SQUASHFS_MAGIC
+        return os.pread(fd, len(SQUASHFS_MAGIC), 0) == SQUASHFS_MAGIC
     finally:
         os.close(fd)
 

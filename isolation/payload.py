@@ -42,8 +42,6 @@ _SEPARATOR: Final = b"\0"
 MAX_REPORT_BYTES: Final = 512
 # Of a path: the reason comes after it and must not be cut off.
 _MAX_NAME_BYTES: Final = 200
-# BPF_MAXINSNS of linux/bpf_common.h, 8 bytes each.
-_MAX_PROGRAM_BYTES: Final = 4096 * 8
 
 
 class Command(NamedTuple):
@@ -232,7 +230,7 @@ def _filter(streams: Streams, setup: Setup) -> None:
     """Last of all: nothing that is needed for the set-up has to be allowed to the job."""
     if setup.seccomp_fd is None:
         return
-    program = os.pread(setup.seccomp_fd, _MAX_PROGRAM_BYTES, 0)
+    program = seccomp.read_program(setup.seccomp_fd)
     if streams.denials is None:
         seccomp.install(program)
     else:

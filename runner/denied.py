@@ -11,14 +11,13 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from isolation.seccomp.denials import Denials, receive_listener
+from isolation.seccomp.filters import read_program
 from runner import records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MOST_COUNTED: Final = 2**32 - 1
-# BPF_MAXINSNS of linux/bpf_common.h, 8 bytes each.
-_MAX_PROGRAM_BYTES: Final = 4096 * 8
 
 
 class Denied:
@@ -33,7 +32,7 @@ class Denied:
         watch: Callable[[int, Callable[[], None]], None],
         unwatch: Callable[[int], None],
     ) -> None:
-        self._program = os.pread(program_fd, _MAX_PROGRAM_BYTES, 0)
+        self._program = read_program(program_fd)
         self._watch = watch
         self._unwatch = unwatch
         self._denials: Denials | None = None

@@ -16,6 +16,7 @@ from isolation import caller_paths, landlock
 from isolation.caller_paths import Wanted
 from isolation.capabilities import CAPABILITIES, of_job
 from isolation.errors import LimitUnavailable
+from isolation.seccomp import files as seccomp_files
 from isolation.seccomp import profiles as seccomp_profiles
 from runner.policy import (
     may_add_capability,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 # Private in each job: what is below them on the host is not there.
 _COVERED: Final = (b"/tmp", b"/dev", b"/run/user", b"/proc", b"/sys")
 BUILT_IN_PROFILES: Final = frozenset({b"default", b"strict", b"none"})
-_MAX_PROFILE_BYTES: Final = 256 * 1024
 
 
 async def check(
@@ -170,7 +170,7 @@ def _targets(sandbox: dict[str, Any]) -> Iterator[Wanted]:
 async def _compiled(sandbox: dict[str, Any], account: Account, paths: UserPaths) -> bytes:
     """The filter program of a profile of the user's own, read as the user."""
     path = sandbox["seccomp"]
-    question = partial(caller_paths.read_text, path, _MAX_PROFILE_BYTES)
+    question = partial(caller_paths.read_text, path, seccomp_files.MAX_BYTES)
     wanted = f"a profile that {account.name} may read"
     text = await paths.ask(account, "sandbox.seccomp", path, question, wanted)
     own = sandbox["capabilities"]

@@ -54,11 +54,6 @@ class Watchdog:
 
     # The clock
 
-    @property
-    def is_paused(self) -> bool:
-        """Whether the job's clock stands still."""
-        return self._paused_at is not None
-
     def paused_seconds(self, now: float) -> float:
         """For how long the job has been paused, all times together."""
         return self._paused_before + (0.0 if self._paused_at is None else now - self._paused_at)

@@ -63,7 +63,6 @@ class Denials:
         self._listener = listener
         self._program = program
         self._counts: dict[int, int] = {}
-        self._others = 0
         sizes = syscalls.seccomp_notification_sizes()
         # A newer kernel may tell and take more; it fits, and the rest stays zero.
         self._notif_bytes = max(sizes[0], _SIZES[0])
@@ -89,11 +88,6 @@ class Denials:
         """Number of the system call and how often it was refused, the most refused first."""
         order = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
         return [{"number": number, "count": count} for number, count in order]
-
-    @property
-    def others(self) -> int:
-        """Refusals of more kinds than are kept apart (MOST_KINDS)."""
-        return self._others
 
     def close(self) -> None:
         """Whoever still waits for an answer gets ENOSYS from the kernel."""
@@ -125,7 +119,6 @@ class Denials:
                 raise
 
     def _count(self, number: int) -> None:
+        # No more kinds than fit into a result.
         if number in self._counts or len(self._counts) < MOST_KINDS:
             self._counts[number] = self._counts.get(number, 0) + 1
-        else:
-            self._others += 1

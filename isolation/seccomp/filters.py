@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import errno
+import os
 import socket
 from typing import Final
 
@@ -15,6 +16,13 @@ from isolation import syscalls
 from isolation.syscalls import SeccompFlags
 
 _ONE_BYTE: Final = b"\0"
+# BPF_MAXINSNS of linux/bpf_common.h, 8 bytes each.
+_MAX_PROGRAM_BYTES: Final = 4096 * 8
+
+
+def read_program(fd: int) -> bytes:
+    """The program in an open file, whatever its position. Raises OSError."""
+    return os.pread(fd, _MAX_PROGRAM_BYTES, 0)
 
 
 def install(program: bytes) -> None:

@@ -10,13 +10,16 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
 from client import protocol
 from client.logstream import LogChunk
-from tests.kernel.harness import wait_until
+from tests.kernel.harness import STATE, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from client.api import Client
     from client.records import JobResult, JobStatus, Limits, Net, Network, Sandbox
     from tests.kernel.harness import Daemon
@@ -185,3 +188,15 @@ def on_host(*command: str) -> str:
     return subprocess.run(
         [program, *command[1:]], capture_output=True, text=True, check=True
     ).stdout
+
+
+@contextmanager
+def directory_on_disk(owner: int) -> Iterator[str]:
+    """A directory of a user's on the guest's ext4 disk."""
+    path = f"{STATE}/of-a-user"
+    os.mkdir(path)
+    os.chown(path, owner, owner)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)

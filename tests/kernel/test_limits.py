@@ -6,7 +6,6 @@ Times and shares are asserted generously: the guest's clock is honest, its speed
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from contextlib import contextmanager
@@ -30,18 +29,6 @@ MIB = 1024 * 1024
 HOG = "data = []\nwhile True: data.append(bytearray(65536))"
 BUSY = "while :; do :; done"
 CGROUP = "/sys/fs/cgroup"
-
-
-@contextmanager
-def directory_on_disk(owner: int) -> Iterator[str]:
-    """A directory of a user's on the guest's ext4 disk."""
-    path = f"{STATE}/of-a-user"
-    os.mkdir(path)
-    os.chown(path, owner, owner)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path)
 
 
 def disk_number() -> str:
@@ -188,7 +175,7 @@ def test_writing_to_the_disk_is_held_to_the_rate_of_its_whole_disk(
 ) -> None:
     # Not the same file twice: the kernel goes on charging a file to who wrote it first.
     script = "dd if=/dev/zero of=file-$NAME bs=256K count=12 conv=fsync status=none"
-    with directory_on_disk(users["alice"]) as place:
+    with inside.directory_on_disk(users["alice"]) as place:
         io: list[IoLimit] = [{"path": place, "write_bytes_per_second": MIB}]
         env = {"PATH": inside.PATH, "NAME": "held"}
         held = inside.run_shell(daemon, script, cwd=place, env=env, limits={"io": io})
@@ -211,7 +198,7 @@ def test_writing_to_the_disk_is_held_to_the_rate_of_its_whole_disk(
 
 
 def test_reading_from_the_disk_is_held_to_its_rate(daemon: Daemon, users: dict[str, int]) -> None:
-    with directory_on_disk(users["alice"]) as place:
+    with inside.directory_on_disk(users["alice"]) as place:
         with open(f"{place}/file", "wb") as file:
             file.write(bytes(3 * MIB))
         inside.on_host("sync")

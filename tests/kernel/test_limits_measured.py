@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,8 +19,6 @@ from tests.kernel.harness import STATE, wait_until
 from tests.kernel.hostile import no_defect_in_the_log  # noqa: F401 - used by every test here
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from client.records import IoLimit, Limits
     from tests.kernel.harness import Daemon
 
@@ -56,18 +52,6 @@ for at in range(count):
     step(at)
 print(json.dumps((count - count // 4) / (time.monotonic() - began)))
 """
-
-
-@contextmanager
-def directory_on_disk(owner: int) -> Iterator[str]:
-    """A directory of a user's on the guest's ext4 disk."""
-    path = f"{STATE}/of-a-user"
-    os.mkdir(path)
-    os.chown(path, owner, owner)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path)
 
 
 def measured(daemon: Daemon, program: str, limits: Limits) -> float:
@@ -131,7 +115,7 @@ RATE = 4 * MIB
 def test_bytes_are_held_to_their_rate_within_a_tenth(
     daemon: Daemon, users: dict[str, int], how: str
 ) -> None:
-    with directory_on_disk(users["alice"]) as place:
+    with inside.directory_on_disk(users["alice"]) as place:
         assert rate_of(daemon, place, how) == pytest.approx(RATE, rel=0.1)
 
 
@@ -156,7 +140,7 @@ def test_what_is_written_to_the_cache_reaches_the_disk_at_the_rate(
 ) -> None:
     # One fsync at the end: the kernel writes pages out in whose name they were made dirty.
     script = "exec dd if=/dev/zero of=cached bs=1M count=16 conv=fsync status=none"
-    with directory_on_disk(users["alice"]) as place:
+    with inside.directory_on_disk(users["alice"]) as place:
         io: list[IoLimit] = [{"path": place, "write_bytes_per_second": RATE}]
         ended = inside.run_shell(daemon, script, cwd=place, limits={"io": io})
     assert ended.result["exit_status"] == 0, ended.text
@@ -168,7 +152,7 @@ def test_what_is_written_to_the_cache_reaches_the_disk_at_the_rate(
 def test_what_a_job_left_in_the_cache_is_written_at_its_rate_when_it_is_gone(
     daemon: Daemon, users: dict[str, int]
 ) -> None:
-    with directory_on_disk(users["alice"]) as place:
+    with inside.directory_on_disk(users["alice"]) as place:
         io: list[IoLimit] = [{"path": place, "write_bytes_per_second": RATE}]
         script = "exec dd if=/dev/zero of=left bs=1M count=12 status=none"
         inside.run_shell(daemon, script, cwd=place, limits={"io": io})
@@ -187,7 +171,7 @@ def test_operations_are_held_to_their_rate_within_a_tenth(
     daemon: Daemon, users: dict[str, int], how: str
 ) -> None:
     count, rate = 240, 80
-    with directory_on_disk(users["alice"]) as place:
+    with inside.directory_on_disk(users["alice"]) as place:
         path = f"{place}/file"
         with open(path, "wb") as file:
             file.write(os.urandom(4096 * count))
@@ -281,7 +265,7 @@ def test_a_job_may_survive_its_hungriest_process(daemon: Daemon) -> None:
 def test_above_memory_high_a_jobs_cache_is_taken_back(
     daemon: Daemon, users: dict[str, int]
 ) -> None:
-    with directory_on_disk(users["alice"]) as place:
+    with inside.directory_on_disk(users["alice"]) as place:
         with open(f"{place}/file", "wb") as file:
             file.write(bytes(64 * MIB))
         os.sync()
