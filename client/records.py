@@ -72,6 +72,19 @@ class Limits(TypedDict, total=False):
     net_ingress_bits_per_second: int | None
 
 
+class Logs(TypedDict, total=False):
+    """How a job's log is kept; one that is missing or None is the daemon's default.
+
+    `keep_bytes` is only in what the daemon answers: a job asks for it by `output_max_bytes`.
+    """
+
+    segment_bytes: int | None
+    keep_segments: int | None
+    compression: Literal["none", "zstd"] | None
+    on_full: Literal["wait", "drop", "end"] | None
+    keep_bytes: int
+
+
 class Bind(TypedDict):
     """A file or directory of the host at `target` of the job's tree."""
 
@@ -189,6 +202,7 @@ class JobResult(TypedDict):
     io_read_bytes: int | None
     io_write_bytes: int | None
     log_bytes: int | None
+    log_dropped_bytes: int | None
     paused_ns: int | None
     throttled_usec: int | None
     memory_high_hits: int | None
@@ -222,6 +236,7 @@ class JobStatus(JobSummary):
     """A job as `status` gives it."""
 
     limits: Limits
+    logs: Logs
     sandbox: Sandbox
     net: AppliedNet
     usage: Usage | None
@@ -236,6 +251,35 @@ class Feature(TypedDict):
     remedy: str | None
 
 
+class DiskUse(TypedDict):
+    """What a user's jobs take on the disk of the state directory, their output above all."""
+
+    uid: int
+    user: str
+    jobs: int
+    bytes: int
+
+
+class Disk(TypedDict):
+    """The disk of the state directory: its size, what is free, and who takes how much.
+
+    `users` has all of them for an admin, else the peer alone.
+    """
+
+    size_bytes: int
+    free_bytes: int
+    store_bytes: int
+    jobs_bytes: int
+    users: list[DiskUse]
+
+
+class Problem(TypedDict):
+    """Something that is wrong since the daemon began; `job` is whose, if it is of one."""
+
+    text: str
+    job: str | None
+
+
 class Doctor(TypedDict):
     """What `doctor` answers."""
 
@@ -244,6 +288,9 @@ class Doctor(TypedDict):
     cgroup_root: str
     state_dir: str
     jobs: dict[str, int]
+    draining: bool
+    disk: Disk
+    problems: list[Problem]
     features: list[Feature]
 
 

@@ -23,6 +23,7 @@ from runner.config_kinds import (
     capability_names,
     controllers,
     group_name,
+    one_of,
     private_subnet,
     seconds,
     shown,
@@ -31,6 +32,7 @@ from runner.config_kinds import (
     whole_number,
     yes_or_no,
 )
+from runner.message_logs import MOST_SEGMENTS
 from runner.toml_lines import key_lines
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ _GIB: Final = 1024 * _MIB
 # What docs/PROTOCOL.md allows for the limits of a job.
 _MEMORY: Final = size(4 * _MIB, 2**50)
 _SEGMENT: Final = size(4 * _KIB, 2**40)
+_DISK: Final = size(4 * _KIB, 2**50)
 
 _Table = TypeVar("_Table", bound=msgspec.Struct)
 
@@ -64,11 +67,32 @@ class JobsConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogsConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """`[logs]`: the output kept of each job, in bytes."""
+    """`[logs]`: the output kept of each job."""
 
     segment_bytes: Annotated[int, _SEGMENT] = 16 * _MIB
-    keep_bytes: Annotated[int, size(4 * _KIB, 2**50)] = _GIB
-    max_bytes: Annotated[int, size(4 * _KIB, 2**50)] = 16 * _GIB
+    keep_bytes: Annotated[int, _DISK] = _GIB
+    keep_segments: Annotated[int, whole_number(2, MOST_SEGMENTS)] = 1024
+    compression: Annotated[str, one_of("none", "zstd")] = "none"
+    on_full: Annotated[str, one_of("wait", "drop", "end")] = "wait"
+    max_bytes: Annotated[int, _DISK] = 16 * _GIB
+
+
+class RetentionConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """`[retention]`: how many ended jobs stay, the newest ones; without a key no bound."""
+
+    max_jobs: Annotated[int | None, whole_number(0)] = 100_000
+    max_jobs_per_user: Annotated[int | None, whole_number(0)] = None
+    max_age_seconds: Annotated[float | None, seconds(0, 315_360_000)] = None
+    max_bytes: Annotated[int | None, _DISK] = None
+    max_bytes_per_user: Annotated[int | None, _DISK] = None
+    max_events: Annotated[int, whole_number(1000)] = 1_000_000
+
+
+class ShutdownConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """`[shutdown]`: what becomes of running jobs when runnerd is told to end."""
+
+    policy: Annotated[str, one_of("leave", "stop", "wait")] = "leave"
+    timeout_seconds: Annotated[float, seconds(0, 31_536_000)] = 300
 
 
 class ClientsConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +130,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     required_controllers: Annotated[tuple[str, ...], controllers()] = ("cpu", "memory", "pids")
     jobs: JobsConfig = JobsConfig()
     logs: LogsConfig = LogsConfig()
+    retention: RetentionConfig = RetentionConfig()
+    shutdown: ShutdownConfig = ShutdownConfig()
     clients: ClientsConfig = ClientsConfig()
     sandbox: SandboxConfig = SandboxConfig()
     network: NetworkConfig = NetworkConfig()

@@ -87,6 +87,12 @@ def yes_or_no() -> Kind:
     return Kind("true or false", lambda value: value if isinstance(value, bool) else None)
 
 
+def one_of(*words: str) -> Kind:
+    """One word out of a few."""
+    expected = ", ".join(f'"{word}"' for word in words[:-1]) + f' or "{words[-1]}"'
+    return Kind(expected, lambda value: value if value in words else None)
+
+
 def absolute_path() -> Kind:
     """A path from the root."""
     return Kind('an absolute path such as "/run/x"', _path)

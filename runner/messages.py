@@ -14,6 +14,7 @@ from msgspec import Meta
 from client import protocol
 from runner.message_kinds import Closed, JobRef, Name, OsText
 from runner.message_limits import LimitsRequest, LimitsUpdate
+from runner.message_logs import LogsRequest
 from runner.message_sandbox import NetRequest, SandboxRequest
 from runner.refusal import shown
 
@@ -63,6 +64,7 @@ class Submit(Closed, frozen=True):
         | None
     ) = None
     limits: LimitsRequest = LimitsRequest()
+    logs: LogsRequest = LogsRequest()
     sandbox: SandboxRequest = SandboxRequest()
 
     def __repr__(self) -> str:
@@ -84,13 +86,37 @@ class Status(Closed, frozen=True):
     job: JobRef
 
 
+_Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Time = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Attempt = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
 class Logs(Closed, frozen=True):
-    """A job's output from a cursor on."""
+    """A job's output from a cursor on, up to what was written after `until_ns` (Unix time)."""
 
     job: JobRef
-    cursor: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    cursor: _Offset = 0
     follow: bool = False
+    until_ns: _Time | None = None
+    attempt: _Attempt | None = None
     credit: Annotated[int, Meta(ge=0, le=1024)] = 16
+
+
+class Locate(Closed, frozen=True):
+    """Where in a job's output the last `lines` begin, and what was written since a time.
+
+    Lines are those of `streams` alone. `since_ns` and `until_ns` are Unix time.
+    """
+
+    job: JobRef
+    lines: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+    since_ns: _Time | None = None
+    until_ns: _Time | None = None
+    streams: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=2)], ...],
+        Meta(min_length=1, max_length=2, description="1 (stdout), 2 (stderr) or both"),
+    ] = (1, 2)
+    attempt: _Attempt | None = None
 
 
 class Exec(Closed, frozen=True):
@@ -127,6 +153,41 @@ class Remove(Closed, frozen=True):
     """Forget an ended job and its output."""
 
     job: JobRef
+
+
+class Prune(Closed, frozen=True):
+    """Remove ended jobs: all of them, or those that are old, or all but the newest.
+
+    Of the peer; an admin may name another `user`, or ask for `everybody`'s.
+    """
+
+    older_than_seconds: Annotated[float, Meta(ge=0, le=315_360_000)] | None = None
+    keep: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+    user: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=256,
+                description="a user's name, or a number from 0 to 4294967294",
+            ),
+        ]
+        | Annotated[int, Meta(ge=0, le=2**32 - 2)]
+        | None
+    ) = None
+    everybody: bool = False
+    dry_run: bool = False
+
+
+class Drain(Closed, frozen=True):
+    """Take and start no more jobs, and answer when none runs or the time has passed.
+
+    `stop`: those that run then are stopped. `cancel`: take jobs again instead.
+    """
+
+    timeout_seconds: Annotated[float, Meta(ge=0, le=315_360_000)] | None = None
+    stop: bool = False
+    cancel: bool = False
 
 
 class Update(Closed, frozen=True):

@@ -46,7 +46,7 @@ class OutputPlan(NamedTuple):
 
 def plan_output(spec: Mapping[str, Any], limits: Mapping[str, Any]) -> OutputPlan:
     """The plan for a job's limits as they are now (docs/PROTOCOL.md, `output_policy`)."""
-    segment, keep = spec["log_segment_bytes"], spec["log_keep_bytes"]
+    segment, keep = spec["logs"]["segment_bytes"], spec["logs"]["keep_bytes"]
     most, policy = limits.get("output_max_bytes"), limits.get("output_policy")
     if most is None:
         return OutputPlan(None, False, segment, keep)  # noqa: FBT003 - its field says it

@@ -15,6 +15,7 @@ from runner.presets import with_preset
 if TYPE_CHECKING:
     from runner.config import Config
     from runner.message_limits import IoRequest, LimitsRequest
+    from runner.message_logs import LogsRequest
     from runner.message_sandbox import NetRequest, SandboxRequest
     from runner.messages import Submit
     from runner.users import Account
@@ -41,9 +42,16 @@ def build(job_id: str, request: Submit, account: Account, config: Config) -> dic
         "limits": limits(request.limits, config),
         "sandbox": sandbox(job_id, request.sandbox),
         "stop_grace_seconds": config.jobs.stop_grace_seconds,
-        "log_segment_bytes": config.logs.segment_bytes,
-        "log_keep_bytes": config.logs.keep_bytes,
+        "logs": logs(request.logs, config),
     }
+
+
+def logs(request: LogsRequest, config: Config) -> dict[str, Any]:
+    """How the job's log is kept, complete."""
+    names = ("segment_bytes", "keep_bytes", "keep_segments", "compression", "on_full")
+    defaults = {name: getattr(config.logs, name) for name in names}
+    asked = {name: getattr(request, name) for name in request.__struct_fields__}
+    return {**defaults, **{name: value for name, value in asked.items() if value is not None}}
 
 
 def limits(request: LimitsRequest, config: Config) -> dict[str, Any]:

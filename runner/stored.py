@@ -57,6 +57,16 @@ class _Net(msgspec.Struct, frozen=True):
     allow_egress: list[str] | None = None
 
 
+class _Logs(msgspec.Struct, frozen=True):
+    """How a log is kept, in a spec: `runner.spec.logs`."""
+
+    segment_bytes: _Size
+    keep_bytes: _Size
+    keep_segments: _Size = 1024
+    compression: Literal["none", "zstd"] = "none"
+    on_full: Literal["wait", "drop", "end"] = "wait"
+
+
 class _Spec(msgspec.Struct, frozen=True):
     """A spec: `runner.spec`."""
 
@@ -72,8 +82,7 @@ class _Spec(msgspec.Struct, frozen=True):
     user: str
     limits: dict[str, Any]
     stop_grace_seconds: _Seconds
-    log_segment_bytes: _Size
-    log_keep_bytes: _Size
+    logs: _Logs
     # Jobs that an older runnerd accepted have none of these.
     net: _Net = _Net()
     sandbox: _Sandbox = _Sandbox()
@@ -101,6 +110,7 @@ class _Result(msgspec.Struct, frozen=True):
     log_bytes: _Count | None
     # A monitor of an older runnerd says nothing of these.
     paused_ns: _Count | None = None
+    log_dropped_bytes: _Count | None = None
     throttled_usec: _Count | None = None
     memory_high_hits: _Count | None = None
     cpu_pressure_usec: _Count | None = None
@@ -168,7 +178,7 @@ RESULT_FIELDS: Final = _Result.__struct_fields__
 
 def spec(job: Job) -> dict[str, Any]:
     """A job's spec, which must agree with its row. Raises RecordError."""
-    fields = _checked(records.unpack(job.spec), _Spec)
+    fields = _checked(_with_logs(records.unpack(job.spec)), _Spec)
     _checked(fields["limits"], _Limits)
     if (fields["job"], fields["uid"], fields["gid"]) != (job.id, job.uid, job.gid):
         raise RecordError("it is the spec of another job or of another user")
@@ -177,6 +187,14 @@ def spec(job: Job) -> dict[str, Any]:
         fields["limits"].setdefault("timeout_seconds", fields.pop("timeout_seconds"))
     for name, defaults in unsaid().items():
         fields[name] = {**defaults, **fields.get(name, {})}
+    return fields
+
+
+def _with_logs(fields: dict[str, Any]) -> dict[str, Any]:
+    """Older versions kept two sizes of the log beside each other."""
+    old = {name: f"log_{name}" for name in ("segment_bytes", "keep_bytes")}
+    if "logs" not in fields and all(key in fields for key in old.values()):
+        fields["logs"] = {name: fields.pop(key) for name, key in old.items()}
     return fields
 
 
