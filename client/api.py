@@ -16,7 +16,7 @@ from client import protocol
 from client.connection import ANSWER_SECONDS, Connection
 from client.errors import ClientError, ConnectionLost, ProtocolError, RequestRefused
 from client.execstream import ExecStream
-from client.logstream import LogStream
+from client.logstream import LogStream, Selection, read_location
 from client.patience import Patience, is_away
 from client.submission import build_exec, build_submission, build_update
 
@@ -27,13 +27,17 @@ if TYPE_CHECKING:
 
     from client.records import (
         Doctor,
+        Drained,
         Environment,
         Hello,
         JobStatus,
         JobSummary,
         Limits,
+        Location,
+        Logs,
         Net,
         Network,
+        Pruned,
         Sandbox,
         State,
         Text,
@@ -103,6 +107,7 @@ class Client:
         user: str | int | None = None,
         group: str | int | None = None,
         limits: Limits | None = None,
+        logs: Logs | None = None,
         sandbox: Sandbox | None = None,
         net: Net | None = None,
     ) -> str:
@@ -123,6 +128,7 @@ class Client:
             user=user,
             group=group,
             limits=limits,
+            logs=logs,
             sandbox=sandbox,
             net=net,
         )
@@ -157,14 +163,43 @@ class Client:
         """A job by id, prefix of an id (4 characters or more) or name."""
         return cast("JobStatus", self._request("status", {"job": job}))
 
-    def logs(self, job: str, *, cursor: int = 0, follow: bool = False) -> LogStream:
+    def logs(
+        self,
+        job: str,
+        *,
+        cursor: int = 0,
+        follow: bool = False,
+        until_ns: int | None = None,
+        attempt: int | None = None,
+    ) -> LogStream:
         """A job's output from the absolute offset `cursor` on; see LogStream.
 
-        Following ends when the job has ended and everything was given.
+        Following ends when the job has ended and everything was given. `until_ns` (Unix time)
+        leaves out what was written after it.
         """
         patience = self._patience(self.reconnect_seconds) if follow else None
         full = self._full_id(job) if follow else job
-        return LogStream(self._pool, full, cursor, follow=follow, patience=patience)
+        return LogStream(self._pool, Selection(full, cursor, follow, until_ns, attempt), patience)
+
+    def locate(
+        self,
+        job: str,
+        *,
+        lines: int | None = None,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        streams: Sequence[int] = (protocol.STDOUT, protocol.STDERR),
+        attempt: int | None = None,
+    ) -> Location:
+        """Where a job's last `lines` begin, and what was written since a time; for `logs`.
+
+        Lines are those of `streams` alone, each belongs to one of them, and an unfinished last
+        one counts. Times are Unix time; with both bounds, the last lines between them.
+        """
+        args: protocol.Message = {"job": job, "lines": lines, "since_ns": since_ns}
+        args |= {"until_ns": until_ns, "streams": list(streams), "attempt": attempt}
+        # As long as it takes to read the whole log.
+        return read_location(self._request("locate", args, timeout=None))
 
     def exec(
         self,
@@ -233,9 +268,58 @@ class Client:
         """Remove an ended job with its log; returns its full id."""
         return _string(self._request("remove", {"job": job}), "job")
 
+    def prune(
+        self,
+        *,
+        older_than_seconds: float | None = None,
+        keep: int | None = None,
+        user: str | int | None = None,
+        everybody: bool = False,
+        dry_run: bool = False,
+    ) -> Pruned:
+        """Remove ended jobs of ours; an admin may name another `user`, or ask for `everybody`'s.
+
+        Those that ended so long ago, but for the newest `keep` of each user; without both all.
+        `dry_run` only counts. Answered when it is done, however long that takes.
+        """
+        args: protocol.Message = {"older_than_seconds": older_than_seconds, "keep": keep}
+        args |= {"user": user, "everybody": everybody, "dry_run": dry_run}
+        return cast("Pruned", self._request("prune", args, timeout=None))
+
     def doctor(self) -> Doctor:
         """What the daemon's host can enforce, and where the daemon keeps things."""
         return cast("Doctor", self._request("doctor", {}))
+
+    def drain(
+        self, *, timeout_seconds: float | None = None, stop: bool = False, cancel: bool = False
+    ) -> Drained:
+        """Take and start no more jobs. Answered when none runs, or the time has passed.
+
+        It stays so, over restarts of the daemon too, until `cancel`, which takes jobs again;
+        whoever waits then is answered. `stop`: jobs that run at the end of the time, without
+        one at once, are stopped with their grace and waited for. For admins alone. Like `wait`
+        it outlives a restart.
+        """
+        if cancel:
+            return _drained(self._request("drain", {"cancel": True}))
+        end = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        patience = self._patience(self.reconnect_seconds)
+        while True:
+            try:
+                return self._drain_once(end, patience, stop=stop)
+            except ClientError as error:
+                if not is_away(error) or not self._pool.reached:
+                    raise
+                patience.wait(error, math.inf if end is None or stop else end)
+
+    def _drain_once(self, end: float | None, patience: Patience, *, stop: bool) -> Drained:
+        connection = self._pool.take()
+        patience.connected()
+        left = None if end is None else max(end - time.monotonic(), 0)
+        # How long a stop takes is the jobs' to say: their grace is the daemon's setting.
+        bound = None if left is None or stop else left + ANSWER_SECONDS
+        args = {"timeout_seconds": left, "stop": stop}
+        return _drained(self._pool.request(connection, "drain", args, bound))
 
     def _request(
         self, op: str, args: protocol.Message, timeout: float | None = ANSWER_SECONDS
@@ -305,6 +389,12 @@ class _Pool:
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
+
+
+def _drained(answer: protocol.Message) -> Drained:
+    if not all(type(answer.get(key)) is int for key in ("running", "queued")):
+        raise ProtocolError("runnerd sent an answer without its numbers of jobs")
+    return cast("Drained", {**answer, "draining": answer.get("draining") is True})
 
 
 def _string(answer: protocol.Message, key: str) -> str:

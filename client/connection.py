@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import struct
+from contextlib import suppress
 from typing import Final
 
 from client import __version__, protocol
@@ -48,6 +49,12 @@ class Connection:
     def close(self) -> None:
         """Close it; repeating is harmless. Streams on it end, jobs do not notice."""
         self._socket.close()
+
+    def abort(self) -> None:
+        """Let a `receive` of another thread end with ConnectionLost, now or when it begins."""
+        # close(2) would not wake it. ENOTCONN: the other side was faster.
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def request(
         self, op: str, args: protocol.Message, *, timeout: float | None = ANSWER_SECONDS

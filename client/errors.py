@@ -109,6 +109,10 @@ _PROSE: Final = {
     "too-many-jobs": (
         "too many jobs wait; try again when some have started, or have `jobs.max_queued` raised"
     ),
+    "draining": (
+        "runnerd takes no jobs now, for maintenance; try again later, or have an admin end that "
+        "with `runnerd drain --cancel`"
+    ),
     "shutting-down": "runnerd is stopping; try again when it is back",
     "cancelled": "the request was cancelled",
     "store-error": "runnerd cannot use its store",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from client.connection import Connection
     from client.patience import Patience
     from client.protocol import Message
-    from client.records import JobStatus
+    from client.records import JobStatus, Location
 
     class Pool(Protocol):
         """Where connections come from, and go back to when they can be used again."""
@@ -48,10 +48,29 @@ class LogChunk(NamedTuple):
 
 
 class LogGap(NamedTuple):
-    """`gap_bytes` that retention removed; reading goes on at `offset`."""
+    """`gap_bytes` that are not there; reading goes on at `offset`.
+
+    `why` is "removed" (by retention), "dropped" (the disk was full) or "damaged".
+    """
 
     gap_bytes: int
     offset: int
+    why: str = "removed"
+
+
+class Selection(NamedTuple):
+    """Which job's output, and which part of it; see `client.api.Client.logs`."""
+
+    job: str
+    cursor: int = 0
+    follow: bool = False
+    until_ns: int | None = None
+    attempt: int | None = None
+
+    def arguments(self) -> Message:
+        """Those of the `logs` request; what was not asked for is left to the daemon."""
+        asked = self._asdict()
+        return {key: value for key, value in asked.items() if value is not None}
 
 
 class LogStream:
@@ -62,15 +81,15 @@ class LogStream:
     for. Close it (or use it as a context manager) when it is left before its end.
     """
 
-    def __init__(
-        self, pool: Pool, job: str, cursor: int, *, follow: bool, patience: Patience | None
-    ) -> None:
-        self.cursor = cursor
+    def __init__(self, pool: Pool, selection: Selection, patience: Patience | None) -> None:
+        self.cursor = selection.cursor
         self.status: JobStatus | None = None
         self._pool = pool
-        self._args: Message = {"job": job, "follow": follow, "credit": WINDOW_EVENTS}
-        self._position = cursor
+        self._args: Message = {**selection.arguments(), "credit": WINDOW_EVENTS}
+        self._position = selection.cursor
         self._patience = patience
+        self._connection: Connection | None = None
+        self._is_cancelled = False
         self._batches = self._all()
         self._items = self._flat()
 
@@ -100,6 +119,12 @@ class LogStream:
         self._items.close()
         self._batches.close()
 
+    def cancel(self) -> None:
+        """Let the iteration in another thread end soon; `status` stays None."""
+        self._is_cancelled = True
+        if (connection := self._connection) is not None:
+            connection.abort()
+
     def _flat(self) -> Generator[LogChunk | LogGap, None, None]:
         for batch in self._batches:
             for item in batch:
@@ -115,6 +140,8 @@ class LogStream:
                     self._patience.connected()
                 yield from self._from(connection)
             except ClientError as error:
+                if self._is_cancelled:
+                    return
                 # Nobody there at the first try is a mistake to report, not an absence to bear.
                 if self._patience is None or not is_away(error) or not self._pool.reached:
                     raise
@@ -123,13 +150,18 @@ class LogStream:
     def _from(self, connection: Connection) -> Generator[list[LogChunk | LogGap], None, None]:
         """What one connection gives, from the position on."""
         reusable = False
+        self._connection = connection
+        if self._is_cancelled:
+            # Before it was there to be aborted.
+            connection.abort()
         try:
             args = {**self._args, "cursor": self._position}
             request = connection.start_stream("logs", args)
             yield from self._events(connection, request)
             reusable = True
         finally:
-            if reusable:
+            self._connection = None
+            if reusable and not self._is_cancelled:
                 self._pool.give(connection)
             else:
                 connection.close()
@@ -170,7 +202,8 @@ class LogStream:
 
 
 def _gap(event: Message) -> list[LogChunk | LogGap]:
-    return [LogGap(int(event["gap_bytes"]), int(event["offset"]))]
+    why = str(event.get("why", "removed"))
+    return [LogGap(int(event["gap_bytes"]), int(event["offset"]), why)]
 
 
 def _chunks(event: Message) -> list[LogChunk | LogGap]:
@@ -184,3 +217,10 @@ def _chunks(event: Message) -> list[LogChunk | LogGap]:
     if begin != len(data) or not isinstance(data, bytes):
         raise ValueError("runs and data differ")
     return chunks
+
+
+def read_location(answer: Message) -> Location:
+    """The answer to `locate`. Raises ProtocolError when it is none."""
+    if not all(isinstance(answer.get(key), int) for key in ("cursor", "stdout", "stderr", "end")):
+        raise ProtocolError("runnerd sent a location without its offsets")
+    return cast("Location", answer)

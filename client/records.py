@@ -242,6 +242,19 @@ class JobStatus(JobSummary):
     usage: Usage | None
 
 
+class Location(TypedDict):
+    """Where in a job's output that which was asked for begins, in absolute offsets.
+
+    Read from `cursor`; what stdout has before `stdout`, and stderr before `stderr`, does not
+    belong to it. `end` is where it ends now.
+    """
+
+    cursor: int
+    stdout: int
+    stderr: int
+    end: int
+
+
 class Feature(TypedDict):
     """One thing that the host can or cannot enforce."""
 
@@ -263,14 +276,26 @@ class DiskUse(TypedDict):
 class Disk(TypedDict):
     """The disk of the state directory: its size, what is free, and who takes how much.
 
-    `users` has all of them for an admin, else the peer alone.
+    `jobs_bytes` and `users` are of everybody for an admin (of users those who take most), else
+    of the peer alone, and `store_bytes` is None then. A disk may have 0 `inodes`, for as many
+    as it has room for.
     """
 
     size_bytes: int
     free_bytes: int
-    store_bytes: int
+    inodes: int
+    free_inodes: int
+    store_bytes: int | None
     jobs_bytes: int
     users: list[DiskUse]
+
+
+class Pruned(TypedDict):
+    """How many jobs were removed, or would be; what they took on the disk; the first 1,000 ids."""
+
+    jobs: int
+    bytes: int
+    removed: list[str]
 
 
 class Problem(TypedDict):
@@ -294,6 +319,14 @@ class Doctor(TypedDict):
     features: list[Feature]
 
 
+class Drained(TypedDict):
+    """What `drain` answers: whether jobs are not taken, and how many run and wait."""
+
+    draining: bool
+    running: int
+    queued: int
+
+
 class Hello(TypedDict):
     """The daemon's greeting."""
 
@@ -302,4 +335,5 @@ class Hello(TypedDict):
     features: list[str]
     uid: int
     admin: bool
+    draining: bool
     max_frame_bytes: int

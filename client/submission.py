@@ -18,7 +18,7 @@ from client.protocol import to_bytes, to_wire
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from client.records import Environment, Limits, Net, Sandbox, Text
+    from client.records import Environment, Limits, Logs, Net, Sandbox, Text
 
 
 def build_submission(  # noqa: PLR0913  the fields of the request
@@ -32,6 +32,7 @@ def build_submission(  # noqa: PLR0913  the fields of the request
     user: str | int | None = None,
     group: str | int | None = None,
     limits: Limits | None = None,
+    logs: Logs | None = None,
     sandbox: Sandbox | None = None,
     net: Net | None = None,
 ) -> protocol.Message:
@@ -57,6 +58,7 @@ def build_submission(  # noqa: PLR0913  the fields of the request
         "user": user,
         "group": group,
         "limits": limits,
+        "logs": logs,
         "sandbox": sandbox,
         "net": net,
     }

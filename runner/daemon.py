@@ -1,8 +1,8 @@
-"""Puts the daemon together, serves until it is told to end, and takes it apart again.
+"""The daemon's life: it starts, serves until it is told to end, and ends as its policy says.
 
-Order matters: locks before anything is read, the launcher before anything heavy is done,
-reconciliation before the socket exists. What fails on the way up is a `StartError` with
-text for people.
+What it is made of is put together by `runner.ground`, `runner.assembly` and
+`runner.listening`, in this order; what becomes of running jobs at the end is decided by
+`runner.shutdown`. What fails on the way up is a `StartError` with text for people.
 """
 
 from __future__ import annotations
@@ -10,75 +10,85 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
 import signal
-import socket
-import stat
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from isolation.cgroups.root import LIMIT_CONTROLLERS, find_root
-from isolation.cgroups.tree import CgroupTree
 from isolation.errors import CgroupError, CgroupRootError
-from isolation.network.loopback import LoopbackNetworks
-from isolation.network.private import NetworkSettings, PrivateNetworks
-from isolation.user_namespaces import Ranges
-from runner import limits, statedir
-from runner.execing import Execs
-from runner.hooks import Hooks
-from runner.jobdirs import JobDirectories
-from runner.launcher_client import LauncherClient
-from runner.launching import Launching
+from runner import notify, statedir
+from runner.assembly import assemble
+from runner.draining import Pulse
+from runner.ground import StartError, take_ground
 from runner.lifecycle import State
-from runner.logs.tail import LogWatcher
-from runner.paths import UserPaths
-from runner.provisions import Provisioning
-from runner.server.connection import LINGER_SECONDS, Connection
-from runner.server.service import SERVER_NAME, Service, group_id
-from runner.store import Store, StoreError
-from runner.submission import Submissions
-from runner.supervisor import Supervisor
+from runner.listening import open_socket
+from runner.server.service import SERVER_NAME
+from runner.shutdown import Action, Seen, next_action, seconds_left
+from runner.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from runner.config import Config
+    from runner.config import Config, ShutdownConfig
+    from runner.notify import Notifier
+    from runner.server.service import Service
+    from runner.supervisor import Supervisor
+
+__all__ = ["StartError", "serve"]
 
 _logger: Final = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-_POOL_THREADS: Final = 4
-_BACKLOG: Final = 512
+# For those who waited for a job that was waited for: its last output, its result.
+_ANSWERING_SECONDS: Final = 3.0
 
 
-class StartError(Exception):
-    """runnerd cannot start. The text says why and what to do."""
+class _Signals:
+    """SIGTERM and SIGINT: `first` is set by the first of them, all are counted."""
+
+    def __init__(self, pulse: Pulse) -> None:
+        self.first = asyncio.Event()
+        self.count = 0
+        self._pulse = pulse
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._take)
+
+    def _take(self) -> None:
+        self.count += 1
+        self.first.set()
+        self._pulse.beat()
 
 
 async def serve(config: Config) -> None:
     """Run the daemon until SIGTERM or SIGINT. Raises StartError."""
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    # Before there is a child that could inherit what it takes out of the environment.
+    notifier = notify.from_environment(os.environ)
+    pulse = Pulse()
+    signals = _Signals(pulse)
     async with AsyncExitStack() as stack:
         try:
-            supervisor = await _unless(ended, _start(config, stack))
+            service = await _unless(signals.first, _start(config, pulse, stack))
         except (CgroupError, CgroupRootError, OSError, StoreError, statedir.InUseError) as error:
             raise StartError(str(error)) from error
-        if supervisor is None:
+        if service is None:
             _logger.info("told to stop before it was ready; jobs go on without me")
             return
-        counts = supervisor.store.counts()
-        _logger.info(
-            "%s ready on %s: %d running, %d queued",
-            SERVER_NAME, config.socket, counts[State.RUNNING], counts[State.QUEUED],
-        )  # fmt: skip
-        await ended.wait()
-        running = supervisor.store.counts()[State.RUNNING]
-        _logger.info("stopping; %d running jobs go on without me", running)
+        # Cancelled with the loop, so that it lives as long as we do.
+        alive = asyncio.ensure_future(notifier.keep_alive())
+        _say_ready(config, service.supervisor, notifier)
+        await signals.first.wait()
+        await _end(config.shutdown, service, signals, notifier)
+        alive.cancel()
+
+
+async def _start(config: Config, pulse: Pulse, stack: AsyncExitStack) -> Service:
+    """Everything up to the first client."""
+    ground = take_ground(config, stack)
+    service = await assemble(config, ground, pulse, stack)
+    await open_socket(config, service, stack)
+    stack.callback(statedir.about_to_let_go, ground.locks[0])
+    return service
 
 
 async def _unless(ended: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:
@@ -94,189 +104,56 @@ async def _unless(ended: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | N
     return None
 
 
-async def _start(config: Config, stack: AsyncExitStack) -> Supervisor:
-    """Everything up to the first client."""
-    supervisor, service = await _assemble(config, stack)
-    await _open_socket(config, service, stack)
-    return supervisor
+def _say_ready(config: Config, supervisor: Supervisor, notifier: Notifier) -> None:
+    counts = supervisor.store.counts()
+    jobs = f"{counts[State.RUNNING]} running, {counts[State.QUEUED]} queued"
+    _logger.info("%s ready on %s: %s", SERVER_NAME, config.socket, jobs)
+    notifier.ready(f"draining: {jobs}" if supervisor.draining else f"started with {jobs}")
 
 
-async def _assemble(config: Config, stack: AsyncExitStack) -> tuple[Supervisor, Service]:
-    loop = asyncio.get_running_loop()
-    _raise_descriptor_limit()
-    tree, locks = _lock_and_prepare(config, stack)
-    store = Store.open(os.path.join(config.state_dir, "runnerd.sqlite3"))
-    stack.callback(store.close)
-    launcher = LauncherClient(loop, locks)
-    stack.callback(launcher.close)
-    directories = JobDirectories(config.state_dir)
-    stack.callback(directories.close)
-    pool = stack.enter_context(ThreadPoolExecutor(_POOL_THREADS, "jobs"))
-    paths = UserPaths()
-    provisions = _provisioning(config, paths, tree, directories, stack)
-    launching = Launching(
-        directories=directories,
-        tree=tree,
-        provisions=provisions,
-        launcher=launcher,
-        pool=pool,
-        paths=paths,
-        monitor_bytes=_monitor_bytes(config, tree),
-    )
-    supervisor = Supervisor(
-        config=config,
-        store=store,
-        directories=directories,
-        tree=tree,
-        launching=launching,
-        pool=pool,
-        hooks=Hooks(
-            find_devices=paths.find_devices,
-            set_bandwidth=provisions.set_bandwidth,
-            set_scratch=provisions.set_scratch,
-            release=provisions.release,
-        ),
-    )
-    stack.push_async_callback(supervisor.close)
-    watcher = LogWatcher(loop)
-    stack.callback(watcher.close)
-    for remark in await provisions.recover(store.launched()):
-        _logger.warning("%s", remark)
-    await supervisor.reconcile()
-    admin_gid = group_id(config.admin_group)
-    if admin_gid is None and config.admin_group is not None:
-        _logger.warning("there is no group %s: only root acts for others", config.admin_group)
-    submissions = Submissions(config, admin_gid, tree, paths, provisions)
-    execs = Execs(store, tree, provisions, launcher)
-    service = Service(config, supervisor, submissions, watcher, provisions, execs, admin_gid)
-    return supervisor, service
+# The end
 
 
-def _provisioning(
-    config: Config,
-    paths: UserPaths,
-    tree: CgroupTree,
-    directories: JobDirectories,
-    stack: AsyncExitStack,
-) -> Provisioning:
-    """Networks, ranges of user ids, filters: made here, handed out to each job."""
-    loopbacks = LoopbackNetworks()
-    stack.callback(loopbacks.close)
-    loopbacks.start()
-    settings = NetworkSettings(
-        identity=config.state_dir,
-        subnet=config.network.subnet,
-        nameservers=config.network.nameservers,
-        linger_seconds=config.network.linger_seconds,
-    )
-    networks = PrivateNetworks(settings)
-    stack.push_async_callback(networks.close)
-    ranges = Ranges(base=config.sandbox.userns_base)
-    return Provisioning(loopbacks, networks, ranges, paths, tree, directories)
-
-
-def _lock_and_prepare(config: Config, stack: AsyncExitStack) -> tuple[CgroupTree, list[int]]:
-    """The locks of the state directory and the cgroup root, and the root made ready."""
-    statedir.prepare(config.state_dir)
-    state_lock = statedir.lock_file(os.path.join(config.state_dir, "lock"))
-    stack.callback(os.close, state_lock)
-    root = find_root(config.cgroup_root, needs_limits=bool(config.required_controllers))
-    tree = CgroupTree(root.path)
-    tree.prepare(LIMIT_CONTROLLERS)
-    missing = tree.missing(config.required_controllers)
-    if missing:
-        reasons = "; ".join(f"{why}: {remedy}" for why, remedy in missing)
-        raise StartError(f"{reasons}. (required_controllers in the configuration names them.)")
-    root_lock = statedir.lock_directory(root.path)
-    stack.callback(os.close, root_lock)
-    _logger.info("cgroup root %s (%s), controllers: %s", root.path, root.source,
-                 ", ".join(sorted(tree.available)) or "none")  # fmt: skip
-    return tree, [state_lock, root_lock]
-
-
-def _monitor_bytes(config: Config, tree: CgroupTree) -> int | None:
-    if "memory" not in tree.available:
-        return None
-    kept = config.logs.keep_bytes + config.logs.segment_bytes
-    return limits.monitor_memory_bytes(config.state_dir, kept)
-
-
-def _raise_descriptor_limit() -> None:
-    """A running job costs one descriptor, a follower three, a connection one."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-async def _open_socket(config: Config, service: Service, stack: AsyncExitStack) -> None:
-    """Listen for clients, once group and mode are set."""
-    os.makedirs(os.path.dirname(config.socket), 0o755, exist_ok=True)
-    await _remove_stale(config.socket)
-    sock = _bind(config)
-    identity = _identity(config.socket)
-    loop = asyncio.get_running_loop()
-    server = await loop.create_unix_server(lambda: Connection(service), sock=sock, backlog=_BACKLOG)
-    stack.push_async_callback(_close_server, server, service, config.socket, identity)
-
-
-def _bind(config: Config) -> socket.socket:
-    """The socket, bound and not listening: nobody can connect while its group is being set."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        # The name takes the mode of the socket's own inode (unix(7)); a umask would be that
-        # of every thread, and jobs are being launched by some.
-        os.fchmod(sock.fileno(), 0o600)
-        sock.bind(config.socket)
-        _open_to_group(config)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _open_to_group(config: Config) -> None:
-    gid = group_id(config.group)
-    if gid is None:
-        os.chmod(config.socket, 0o600)
-        _logger.warning(
-            "there is no group %s: only root may connect (groupadd --system %s makes it)",
-            config.group, config.group,
-        )  # fmt: skip
-        return
-    os.chown(config.socket, 0, gid)
-    os.chmod(config.socket, 0o660)
-
-
-async def _remove_stale(path: str) -> None:
-    """Remove a socket that a killed runnerd left; one that somebody listens on stays."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise StartError(f"{path} is there and is no socket; remove it, or give --socket")
-        _reader, writer = await asyncio.open_unix_connection(path)
-    except FileNotFoundError:
-        return
-    except ConnectionRefusedError:
-        os.unlink(path)
-        return
-    writer.close()
-    raise StartError(f"another runnerd listens on {path}; stop it, or give another --socket")
-
-
-def _identity(path: str) -> tuple[int, int]:
-    status = os.lstat(path)
-    return status.st_dev, status.st_ino
-
-
-async def _close_server(
-    server: asyncio.Server, service: Service, path: str, identity: tuple[int, int]
+async def _end(
+    config: ShutdownConfig, service: Service, signals: _Signals, notifier: Notifier
 ) -> None:
-    server.close()
-    service.close()
-    # From Python 3.12 on this waits for every connection, also one that came too late to be told.
-    with suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_SECONDS + 1):
-            await server.wait_closed()
-    with suppress(FileNotFoundError):
-        # Only our own: somebody may have put another there.
-        if _identity(path) == identity:
-            os.unlink(path)
+    """No job is taken or started any more; what runs is treated as the policy says."""
+    supervisor = service.supervisor
+    supervisor.shut_down()
+    notifier.stopping(f"ending by policy {config.policy}: {supervisor.under_way} jobs run")
+    extending = asyncio.ensure_future(notifier.keep_extending())
+    if await _carry_out(config, supervisor, signals):
+        await service.settle(_ANSWERING_SECONDS)
+    extending.cancel()
+    _logger.info("stopping; %d running jobs go on without me", supervisor.under_way)
+
+
+async def _carry_out(config: ShutdownConfig, supervisor: Supervisor, signals: _Signals) -> bool:
+    """Act, and wait, until the policy says that it is time to leave. Whether it waited."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    has_asked = has_waited = False
+
+    def seen() -> Seen:
+        return Seen(signals.count, loop.time() - began, supervisor.under_way, has_asked)
+
+    while (action := next_action(config, seen())) is not Action.LEAVE:
+        if action is Action.STOP:
+            has_asked = _stop_all(supervisor)
+        else:
+            _logger.info("policy %s: waiting for %d jobs, at most %g s; another signal ends it",
+                         config.policy, supervisor.under_way, config.timeout_seconds)  # fmt: skip
+            has_waited = True
+            await supervisor.pulse.until(
+                lambda: next_action(config, seen()) is Action.LEAVE, seconds_left(config, seen())
+            )
+    return has_waited
+
+
+def _stop_all(supervisor: Supervisor) -> bool:
+    """Ask once, whatever comes of it: those that cannot be asked go on, and that is said."""
+    try:
+        supervisor.stop_all(0)
+    except StoreError as error:
+        _logger.error("the jobs cannot be asked to stop: %s", error)  # noqa: TRY400 - it says it
+    return True

@@ -1,24 +1,30 @@
 """The end of jobs: records read, cgroups removed, results committed; and their removal.
 
-In what order a job gets here is `runner.supervisor`'s, why it ended `runner.outcome`'s.
+In what order a job gets here is `runner.supervisor`'s, why it ended `runner.outcome`'s, which
+ended jobs nobody needs to keep `runner.pruning`'s.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from isolation.errors import CgroupError
 from runner import outcome, records, stored
+from runner.disk_usage import tree_bytes
 from runner.lifecycle import State
+from runner.problems import Problems
 from runner.refusal import Refusal
 from runner.store import StoreError
 from runner.usage import read_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from runner.jobdirs import JobDirectories
     from runner.outcome import Outcome
     from runner.realm import Realm
     from runner.rows import Job
@@ -35,14 +41,25 @@ class Ending:
         self._work = realm.work
         self._hooks = realm.hooks
         self._on_room = on_room
+        self._on_end: Callable[[], None] | None = None
+        self._problems = Problems()
+        # Removed jobs whose directories are being removed, and could not be.
+        self._removing: set[str] = set()
+        self._left: set[str] = set()
+
+    def attend(self, problems: Problems, on_end: Callable[[], None]) -> None:
+        """Say where what is found to be wrong is kept, and who is told of each end."""
+        self._problems = problems
+        self._on_end = on_end
 
     async def finish(self, job_id: str) -> None:
         """The monitor is gone: its record says how the job ended, or the job is lost."""
         try:
-            record = await self._work.patiently(self._directories.read_exit, job_id)
+            record = await self._work.patiently(self._final_record, job_id)
             why = "its monitor ended without a record"
         except (records.RecordError, OSError) as error:
             record, why = None, f"its exit record cannot be read: {error}"
+            self._problems.add(why, job_id)
         if record is None:
             await self.lose(job_id, why)
         else:
@@ -56,6 +73,11 @@ class Ending:
         _logger.error("job %s is lost: %s", job_id, why)
         await self._work.surely(lambda: self.end(job_id, outcome.lost(why), usage))
 
+    def _final_record(self, job_id: str) -> dict[str, Any] | None:
+        """How a job ended, and what its directory takes, which nobody writes to any more."""
+        record = self._directories.read_exit(job_id)
+        return None if record is None else {**record, "disk_bytes": self.disk_bytes(job_id)}
+
     async def _end_recorded(self, job_id: str, record: dict[str, Any]) -> None:
         names = outcome.Outcome._fields
         verdict = outcome.Outcome(**{name: record[name] for name in names})
@@ -63,7 +85,11 @@ class Ending:
         await self._work.surely(lambda: self.end(job_id, verdict, rest))
 
     def end(self, job_id: str, verdict: Outcome, facts: dict[str, Any]) -> None:
-        """Commit the end, tell whoever waits, and start what now has room."""
+        """Commit the end, tell whoever waits, and start what now has room.
+
+        `facts` are fields of the result and of the job; without `disk_bytes` among them its
+        directory is measured afterwards.
+        """
         result = {**{name: facts.get(name) for name in stored.RESULT_FIELDS}, **verdict._asdict()}
         self._store.mark_ended(
             job_id,
@@ -71,10 +97,29 @@ class Ending:
             verdict.reason,
             records.pack(result),
             started_ns=facts.get("started_ns"),
+            disk_bytes=facts.get("disk_bytes", 0),
         )
         _logger.info("job %s ended: %s, status %d", job_id, verdict.reason, verdict.exit_status)
+        if "disk_bytes" not in facts:
+            self._work.spawn(self._measure(job_id))
         self._changes.announce(job_id)
         self._on_room()
+        if self._on_end is not None:
+            self._on_end()
+
+    async def _measure(self, job_id: str) -> None:
+        size = await self._work.blocking(self.disk_bytes, job_id)
+        # Most of them have never begun, and have no directory.
+        if size:
+            await self._work.surely(lambda: self._store.measure({job_id: size}))
+
+    def disk_bytes(self, job_id: str) -> int:
+        """What a job's directory takes; 0 when that cannot be found out: the next start tries."""
+        try:
+            return tree_bytes(os.path.join(self._directories.path, job_id))
+        except OSError as error:
+            _logger.warning("job %s: its directory cannot be measured: %s", job_id, error)
+            return 0
 
     def _last_usage(self, job_id: str) -> dict[str, Any]:
         """What a lost job had used; a cgroup that was removed in part says nothing."""
@@ -116,33 +161,85 @@ class Ending:
     # Removing
 
     async def remove(self, job: Job, uid: int) -> None:
-        """Forget an ended job and its output. Raises Refusal for another."""
+        """Forget an ended job and its output. Raises Refusal for another, and StoreError."""
         if job.state is not State.ENDED:
             raise Refusal(
                 "job-active", given=job.id[:8], detail=f"it is {job.state.value}; stop it first"
             )
-        self._directories.doom(job.id)
         try:
-            self._store.delete(job.id, time.time_ns(), uid)
-        except StoreError:
-            # A full disk: what is removed makes the room to say so.
-            await self._remove_doomed(job.id)
-            self._store.delete(job.id, time.time_ns(), uid)
-        self._changes.announce(job.id)
-        await self._remove_doomed(job.id)
+            self._directories.doom(job.id)
+        except OSError as error:
+            raise Refusal(
+                "store-error", given=job.id[:8], detail=_cannot_remove(self._directories, error)
+            ) from None
+        if not await self._forget([job.id], uid):
+            raise Refusal("no-such-job", field="job", given=job.id[:8], detail="it was removed")
+
+    async def remove_ended(self, ids: Iterable[str], uid: int) -> list[str]:
+        """Forget ended jobs; which of them are no more. What cannot be removed is a problem.
+
+        Raises StoreError: then some may have lost their output, and can be removed again.
+        """
+        return await self._forget([job_id for job_id in ids if self._doomed(job_id)], uid)
 
     async def finish_removals(self) -> None:
         """After a restart: remove what was being removed."""
-        for job_id in self._directories.doomed():
-            job = self._store.get(job_id)
-            if job is not None and job.state is State.ENDED:
-                self._store.delete(job_id, time.time_ns(), 0)
-            await self._remove_doomed(job_id)
+        await self._forget(self._directories.doomed(), 0)
 
-    async def _remove_doomed(self, job_id: str) -> None:
+    async def retry_removals(self) -> None:
+        """Remove directories of removed jobs that could not be removed before."""
+        await self._remove_doomed(list(self._left))
+
+    def _doomed(self, job_id: str) -> bool:
+        """Take a directory out of use; False, and it is said, when that is not possible."""
         try:
-            await self._work.blocking(self._directories.remove_doomed, job_id)
+            self._directories.doom(job_id)
         except OSError as error:
-            _logger.error(  # noqa: TRY400 - the text says it
-                "job %s: its directory stays until the next start: %s", job_id, error
-            )
+            self._problems.add(_cannot_remove(self._directories, error), job_id)
+            return False
+        return True
+
+    async def _forget(self, doomed: list[str], uid: int) -> list[str]:
+        try:
+            removed = self._store.delete_ended(doomed, time.time_ns(), uid)
+        except StoreError:
+            # A full disk: what is removed makes the room to say so.
+            await self._remove_doomed(doomed)
+            removed = self._store.delete_ended(doomed, time.time_ns(), uid)
+        for job_id in removed:
+            self._problems.forget(job_id)
+            self._changes.announce(job_id)
+        await self._remove_doomed(doomed)
+        return removed
+
+    async def _remove_doomed(self, ids: Iterable[str]) -> None:
+        """Remove directories in one thread; what stays is said, and tried again later."""
+        # Two that remove the same tree would each give up on what the other has removed.
+        mine = [job_id for job_id in ids if job_id not in self._removing]
+        self._removing.update(mine)
+        try:
+            failed = await self._work.blocking(self._remove_trees, mine)
+        finally:
+            self._removing.difference_update(mine)
+        for job_id in self._left.intersection(mine).difference(failed):
+            self._left.remove(job_id)
+            self._problems.forget(job_id)
+        for job_id, error in failed.items():
+            self._left.add(job_id)
+            text = "it was removed and its directory stays, which is tried again every minute"
+            self._problems.add(f"{text}: {_cannot_remove(self._directories, error)}", job_id)
+
+    def _remove_trees(self, ids: list[str]) -> dict[str, OSError]:
+        failed = {}
+        for job_id in ids:
+            try:
+                self._directories.remove_doomed(job_id)
+            except OSError as error:
+                failed[job_id] = error
+        return failed
+
+
+def _cannot_remove(directories: JobDirectories, error: OSError) -> str:
+    remedy = "unmount what is mounted there" if error.errno == errno.EBUSY else "look at the disk"
+    why = error.strerror or error
+    return f"its directory in {directories.path} cannot be removed: {why}; {remedy}"

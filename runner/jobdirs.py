@@ -7,7 +7,10 @@ The contents' formats are `runner.records` and `runner.logs`.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import stat
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -19,9 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 JOBS: Final = "jobs"
+# What a spec in a directory says beyond the store's: the first id of the job's user namespace,
+# and its row (`runner.taking_up`).
+BASE: Final = "base"
+ROW: Final = "row"
 # A directory of a job that is being removed, under a name that no job has.
 _DOOMED: Final = "removed-"
 _OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _BLANK: Final = bytes(records.EXIT_BYTES)
 
 
@@ -52,6 +60,7 @@ class JobDirectories:
 
     def create(self, job_id: str, spec: bytes) -> JobFiles:
         """Make a job's directory afresh. What an earlier launch of it left is removed."""
+        _check(job_id)
         if self._exists(job_id):
             remove_tree(self._fd, job_id)
         with ExitStack() as opened:
@@ -71,6 +80,10 @@ class JobDirectories:
             opened.pop_all()
             return files
 
+    def ids(self) -> list[str]:
+        """The jobs that have something here, be it a directory or not."""
+        return [name for name in os.listdir(self._fd) if _ID.fullmatch(name)]
+
     def log_path(self, job_id: str) -> str:
         """Where a job's log is, whether or not it has begun."""
         return os.path.join(self.path, job_id, records.LOG_DIRECTORY)
@@ -78,19 +91,28 @@ class JobDirectories:
     def has_log(self, job_id: str) -> bool:
         """Whether a monitor began the job: the job may have run."""
         try:
-            return bool(os.listdir(self.log_path(job_id)))
+            with self._opened(job_id) as job_dir, _opened_log(job_dir) as log_dir:
+                return bool(os.listdir(log_dir))
         except FileNotFoundError:
             return False
 
     def output_bytes(self, job_id: str) -> int:
         """How much output a job has written so far: where its newest segment ends."""
-        path = self.log_path(job_id)
-        with suppress(FileNotFoundError):
-            parsed = [name for name in map(parse_name, os.listdir(path)) if name is not None]
+        with (
+            suppress(FileNotFoundError),
+            self._opened(job_id) as job_dir,
+            _opened_log(job_dir) as log_dir,
+        ):
+            parsed = [name for name in map(parse_name, os.listdir(log_dir)) if name is not None]
             start = max((start for start, suffix in parsed if suffix == LOG_SUFFIX), default=None)
             if start is not None:
-                return start + os.stat(os.path.join(path, log_name(start))).st_size
+                found = os.stat(log_name(start), dir_fd=log_dir, follow_symlinks=False)
+                return start + found.st_size
         return 0
+
+    def has_exit(self, job_id: str) -> bool:
+        """Whether there is something in the place of the exit record."""
+        return self._has(job_id, records.EXIT)
 
     def read_exit(self, job_id: str) -> dict[str, Any] | None:
         """The exit record; None when there is none. Raises RecordError for a garbled one."""
@@ -101,19 +123,26 @@ class JobDirectories:
             return None
         return stored.exit_record(data, job_id)
 
+    def read_spec(self, job_id: str) -> dict[str, Any]:
+        """The spec as it was launched, unchecked. Raises OSError, RecordError."""
+        with self._opened(job_id) as job_dir:
+            return records.unpack(read_bounded(job_dir, records.SPEC, records.MAX_SPEC_BYTES))
+
+    def read_limits(self, job_id: str) -> dict[str, Any] | None:
+        """The limits that apply where they were changed. Raises OSError, RecordError."""
+        try:
+            with self._opened(job_id) as job_dir:
+                data = read_bounded(job_dir, records.LIMITS, records.MAX_LIMITS_BYTES)
+        except FileNotFoundError:
+            return None
+        return stored.limits(data)
+
     def read_base(self, job_id: str) -> int | None:
         """The first id of the range that a job's user namespace was launched with, if any."""
         try:
-            job_dir = os.open(job_id, _OPEN, dir_fd=self._fd)
-        except FileNotFoundError:
+            base = self.read_spec(job_id).get(BASE)
+        except (OSError, records.RecordError):
             return None
-        try:
-            fields = records.unpack(read_bounded(job_dir, records.SPEC, records.MAX_SPEC_BYTES))
-        except (FileNotFoundError, records.RecordError):
-            return None
-        finally:
-            os.close(job_dir)
-        base = fields.get("base")
         return base if isinstance(base, int) and base > 0 else None
 
     def send_stop(self, job_id: str, uid: int, grace_seconds: float) -> None:
@@ -135,6 +164,11 @@ class JobDirectories:
         finally:
             os.close(control)
 
+    def check_control(self, job_id: str) -> None:
+        """Whether the job's monitor can be told anything. Raises OSError."""
+        with self._opened(job_id) as job_dir:
+            os.close(self._open_control(job_dir))
+
     def write_limits(self, job_id: str, limits: dict[str, Any]) -> None:
         """Write what applies from now on, whole or not at all; the monitor has to be told.
 
@@ -147,10 +181,7 @@ class JobDirectories:
 
     def has_limits(self, job_id: str) -> bool:
         """Whether the job's limits were ever changed since its launch."""
-        with suppress(FileNotFoundError), self._opened(job_id) as job_dir:
-            os.stat(records.LIMITS, dir_fd=job_dir, follow_symlinks=False)
-            return True
-        return False
+        return self._has(job_id, records.LIMITS)
 
     def write_intent(self, job_id: str, fields: dict[str, Any]) -> None:
         """Say what an update is about to change. Raises OSError."""
@@ -177,8 +208,18 @@ class JobDirectories:
 
     def doom(self, job_id: str) -> None:
         """Take a job's directory out of use at once; `remove_doomed` does the work."""
-        with suppress(FileNotFoundError):
-            os.rename(job_id, _DOOMED + job_id, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        _check(job_id)
+        doomed = _DOOMED + job_id
+        try:
+            os.rename(job_id, doomed, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        except FileNotFoundError:
+            return
+        except OSError:
+            # Something has that name already.
+            if not self._exists(doomed):
+                raise
+            remove_tree(self._fd, doomed)
+            os.rename(job_id, doomed, src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
     def doomed(self) -> list[str]:
         """The ids of jobs whose directories wait for removal."""
@@ -192,11 +233,18 @@ class JobDirectories:
 
     @contextmanager
     def _opened(self, job_id: str) -> Iterator[int]:
+        _check(job_id)
         job_dir = os.open(job_id, _OPEN, dir_fd=self._fd)
         try:
             yield job_dir
         finally:
             os.close(job_dir)
+
+    def _has(self, job_id: str, name: str) -> bool:
+        with suppress(FileNotFoundError), self._opened(job_id) as job_dir:
+            os.stat(name, dir_fd=job_dir, follow_symlinks=False)
+            return True
+        return False
 
     def _exists(self, name: str) -> bool:
         try:
@@ -210,13 +258,37 @@ class JobDirectories:
         # For reading too: then opening never waits, and a record that is written while the
         # monitor has not looked yet stays in the FIFO as long as either side has it open.
         flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(records.CONTROL, flags, dir_fd=job_dir)
+        control = os.open(records.CONTROL, flags, dir_fd=job_dir)
+        # What is written to a file that lies in its place nobody reads.
+        if not stat.S_ISFIFO(os.fstat(control).st_mode):
+            os.close(control)
+            raise OSError(errno.EINVAL, "not a FIFO", records.CONTROL)
+        return control
+
+
+@contextmanager
+def _opened_log(job_dir: int) -> Iterator[int]:
+    log_dir = os.open(records.LOG_DIRECTORY, _OPEN, dir_fd=job_dir)
+    try:
+        yield log_dir
+    finally:
+        os.close(log_dir)
+
+
+def _check(job_id: str) -> None:
+    """An id comes from the store, which a disk may have garbled: "../x" is none."""
+    if _ID.fullmatch(job_id) is None:
+        raise ValueError(f"not a job's id: {job_id!a}")
 
 
 def _write(job_dir: int, name: str, data: bytes) -> None:
     """All of `data` in the file, and on disk."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    # O_NONBLOCK: opening a FIFO that lies in its place would wait for a reader.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(name, flags, 0o600, dir_fd=job_dir), "wb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", name)
+        file.truncate(0)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

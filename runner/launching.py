@@ -16,8 +16,10 @@ from isolation.errors import LimitUnavailable
 from runner import limits as job_limits
 from runner import records, stored
 from runner.handles import Handles
+from runner.jobdirs import BASE, ROW
 from runner.launcher_client import Launched, LaunchError
 from runner.refusal import Refusal
+from runner.taking_up import row_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -111,7 +113,8 @@ class Launching:
         opened: ExitStack,
     ) -> tuple[Handles, dict[str, Any]]:
         """Directory, cgroups and limits, and the descriptors of them all."""
-        files = self._directories.create(job.id, stored.pack_spec({**spec, "base": provided.base}))
+        more = {BASE: provided.base, ROW: row_of(job)}
+        files = self._directories.create(job.id, stored.pack_spec({**spec, **more}))
         opened.callback(files.close)
         cgroup = self._tree.create_job(job.id)
         wanted = job_limits.kernel_limits(spec["limits"], devices, self._monitor_bytes)

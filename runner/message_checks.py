@@ -49,6 +49,7 @@ def invalid(field: str, given: str, allowed: str) -> Refusal:
 def _check_submit(message: Submit) -> None:
     _check_text(message)
     check_limits(with_preset(message).limits)
+    _check_logs(message)
     _check_sandbox(message.sandbox)
     _check_net(message)
 
@@ -158,6 +159,13 @@ def _check_update(update: LimitsUpdate) -> None:
     _check_io(given.get("io", []))
     _check_rlimits(given.get("rlimits", {}))
     _check_cpu_set(given.get("cpu_set"))
+
+
+def _check_logs(message: Submit) -> None:
+    segments, policy = message.logs.keep_segments, message.limits.output_policy
+    if segments is not None and policy in {"block", "end"}:
+        allowed = f"nothing, with output_policy {policy}: all that is allowed is kept"
+        raise invalid("logs.keep_segments", str(segments), allowed)
 
 
 # Surroundings

@@ -111,7 +111,19 @@ CREATE INDEX jobs_named ON jobs (name, seq) WHERE name IS NOT NULL;
 CREATE INDEX jobs_named_of ON jobs (submitted_by_uid, name, seq) WHERE name IS NOT NULL;
 """
 
-SCRIPTS: Final = (_JOBS_AND_EVENTS, _PAUSES)
+# Retention looks at ended jobs, oldest first. An index has all that is asked for, so that no row
+# is read for it: `state` too, which SQLite would look up though the index says it already.
+# Those of an older version have 0 bytes until they are measured.
+_ENDED: Final = """
+ALTER TABLE jobs ADD COLUMN disk_bytes INTEGER NOT NULL DEFAULT 0 CHECK (disk_bytes >= 0);
+CREATE INDEX jobs_ended ON jobs (ended_ns, seq, submitted_by_uid, disk_bytes, id, state)
+    WHERE state = 'ended';
+CREATE INDEX jobs_ended_of ON jobs (submitted_by_uid, ended_ns, seq, disk_bytes, id, state)
+    WHERE state = 'ended';
+CREATE INDEX jobs_unmeasured ON jobs (seq) WHERE state = 'ended' AND disk_bytes = 0;
+"""
+
+SCRIPTS: Final = (_JOBS_AND_EVENTS, _PAUSES, _ENDED)
 
 
 class SchemaError(ValueError):

@@ -47,7 +47,8 @@ def main(handles: Handles, job_id: str, given: Given) -> None:
         kill_payload(handles)
         text = f"its monitor failed: {type(error).__name__}: {error}"
         result, facts = outcome.lost(text[:_TEXT_CHARS]), {}
-    fields = {"job": job_id, "log_bytes": None, **_fields(result, handles, started), **facts}
+    unknown = {"log_bytes": None, "log_dropped_bytes": None}
+    fields = {"job": job_id, **unknown, **_fields(result, handles, started), **facts}
     _write_exit(handles, fields)
 
 
@@ -60,6 +61,8 @@ def _run(handles: Handles, job_id: str, given: Given) -> tuple[Outcome, dict[str
             handles.log_dir,
             segment_bytes=plan.segment_bytes,
             keep_bytes=plan.keep_bytes,
+            keep_segments=plan.keep_segments,
+            compression=spec["logs"]["compression"],
         )
     except OSError as error:
         return outcome.no_log(error.errno or errno.EIO), {}
@@ -68,7 +71,8 @@ def _run(handles: Handles, job_id: str, given: Given) -> tuple[Outcome, dict[str
     # What cannot be synced is still in the page cache; the end of the job stays known.
     with suppress(OSError):
         log.close()
-    return result, {"log_bytes": log.total_bytes, **loop.report()}
+    written = {"log_bytes": log.total_bytes, "log_dropped_bytes": log.dropped_bytes}
+    return result, {**written, **loop.report()}
 
 
 def _detach(handles: Handles) -> None:

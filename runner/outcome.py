@@ -34,20 +34,23 @@ STATUS_SIGNAL_BASE: Final = 128
 # As of a program that writes a file larger than it may.
 STATUS_OUTPUT_LIMIT: Final = STATUS_SIGNAL_BASE + signal.SIGXFSZ
 
+_NOT_STORED: Final = "its output could not be stored"
 
 # What ends a job from outside: the monitor on somebody's behalf (`runner.watchdog`).
 _STATUS: Final = {
     TIMEOUT: STATUS_TIMEOUT,
     CPU_TIME: STATUS_TIMEOUT,
     OUTPUT_LIMIT: STATUS_OUTPUT_LIMIT,
+    LOG_ERROR: STATUS_OURS,
 }
 
 
 class Facts(NamedTuple):
     """What the monitor saw. `wait_status` as of wait(2), None when nothing was ever forked.
 
-    `cause` is STOPPED, TIMEOUT, CPU_TIME or OUTPUT_LIMIT when the monitor ended the job for
-    it; `excess` says that there was more output than was allowed to be kept.
+    `cause` is STOPPED, TIMEOUT, CPU_TIME, OUTPUT_LIMIT or LOG_ERROR when the monitor ended the
+    job for it; `excess` says that there was more output than was allowed to be kept;
+    `log_errno` why output could not be stored, `dropped_bytes` how much was not.
     """
 
     wait_status: int | None
@@ -57,6 +60,7 @@ class Facts(NamedTuple):
     cause: str | None = None
     excess: bool = False
     log_errno: int = 0
+    dropped_bytes: int = 0
     failed_step: str | None = None
     failed_errno: int = 0
     failed_text: str = ""
@@ -81,13 +85,13 @@ def judge(facts: Facts) -> Outcome:  # noqa: PLR0911 - one line a cause, in thei
     if facts.cause == STOPPED:
         return Outcome(STOPPED, code, number, natural, None, facts.stopped_by_uid)
     if facts.cause is not None:
-        return Outcome(facts.cause, code, number, _STATUS[facts.cause])
+        detail = _unstored(facts) if facts.cause == LOG_ERROR else None
+        return Outcome(facts.cause, code, number, _STATUS[facts.cause], detail)
     if facts.excess:
         # It had ended before it could be: its last output is lost, which is no success.
         return Outcome(OUTPUT_LIMIT, code, number, STATUS_OUTPUT_LIMIT)
     if facts.log_errno:
-        why = f"its output could not be stored: {os.strerror(facts.log_errno)}"
-        return Outcome(LOG_ERROR, code, number, STATUS_OURS, why)
+        return Outcome(LOG_ERROR, code, number, STATUS_OURS, _unstored(facts))
     if facts.oom_kills and number == signal.SIGKILL:
         detail = None if facts.hit_memory_limit else "the host ran out of memory"
         return Outcome(OOM, None, number, natural, detail)
@@ -96,6 +100,12 @@ def judge(facts: Facts) -> Outcome:  # noqa: PLR0911 - one line a cause, in thei
     if number is not None:
         return Outcome(SIGNAL, None, number, natural)
     return Outcome(EXIT, code, None, natural)
+
+
+def _unstored(facts: Facts) -> str:
+    count = facts.dropped_bytes
+    dropped = "1 byte was dropped" if count == 1 else f"{count} bytes were dropped"
+    return f"{_NOT_STORED}: {os.strerror(facts.log_errno)}; {dropped}"
 
 
 def _decode(wait_status: int | None) -> tuple[int | None, int | None]:
@@ -127,7 +137,7 @@ def never_started(detail: str) -> Outcome:
 
 def no_log(number: int) -> Outcome:
     """The log could not even be begun: nothing of the job ever ran."""
-    detail = f"its output could not be stored: {os.strerror(number)}"
+    detail = f"{_NOT_STORED}: {os.strerror(number)}"
     return Outcome(LOG_ERROR, None, None, STATUS_OURS, detail)
 
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from client import protocol
-from runner import message_limits, message_sandbox
+from runner import message_limits, message_logs, message_sandbox
 from runner.message_checks import check, invalid
 from runner.message_kinds import Closed, OsText
 from runner.messages import Exec, Submit, Update
@@ -27,6 +27,7 @@ _M = TypeVar("_M", bound=Closed)
 _INNER: Final[dict[str, type[Closed]]] = {
     "limits": message_limits.LimitsRequest,
     "io": message_limits.IoRequest,
+    "logs": message_logs.LogsRequest,
     "sandbox": message_sandbox.SandboxRequest,
     "binds": message_sandbox.BindRequest,
     "tmpfs": message_sandbox.TmpfsRequest,
@@ -38,7 +39,7 @@ _AT: Final = re.compile(r" - at `(key` in `)?\$\.?(?P<path>[^`]*)`$")
 # Matched first and whole, because the name is the client's and may look like a path.
 _UNKNOWN: Final = re.compile(
     r"Object contains unknown field `(?P<name>.*?)`"
-    r"(?: - at `\$\.(?P<path>(?:limits|sandbox|net)(?:\.[a-z_]+\[[0-9]+\])?)`)?",
+    r"(?: - at `\$\.(?P<path>(?:limits|logs|sandbox|net)(?:\.[a-z_]+\[[0-9]+\])?)`)?",
     re.DOTALL,
 )
 _MISSING: Final = re.compile(r"Object missing required field `(?P<name>.*)`$", re.DOTALL)

@@ -1,9 +1,10 @@
 """Moves a job's output from its pipes into its log. Part of the monitor; lean.
 
-Lossless: when the log has no room (a full disk), nothing more is read, so the job blocks
-in its write as on any full pipe, and the same bytes are tried again until there is room.
-Only the end of the job bounds that patience. A job may have a limit of its own on all of its
-output: what is beyond it stays in the pipe, or is thrown away and told (`excess`).
+When the log has no room (a full disk), nothing more is read, so the job blocks in its write
+as on any full pipe, and the same bytes are tried again until there is room; only the end of
+the job bounds that patience. Or, where its `on_full` says so, what finds no room is dropped
+and counted. A job may have a limit of its own on all of its output: what is beyond it stays
+in the pipe, or is thrown away and told (`excess`). Who ends the job is the run loop.
 """
 
 from __future__ import annotations
@@ -26,34 +27,47 @@ _PIPE_BYTES: Final = 1024 * 1024
 _READ_BYTES: Final = 256 * 1024
 _RETRY_SECONDS: Final = 0.25
 _SEGMENTS_KEPT: Final = 4
-# More than any output: nothing is removed.
-_ALL_BYTES: Final = 2**62
+# Half of `runner.message_logs.MOST_SEGMENTS`: indexes and what is dropped take room there too.
+_SEGMENTS_FILLED: Final = 2048
+# More than any output, or any number of segments: nothing is removed.
+_ALL: Final = 2**62
+
+# What becomes of output that finds no room on the disk.
+_WAIT: Final = "wait"
+_END: Final = "end"
 
 
 class OutputPlan(NamedTuple):
     """What becomes of a job's output.
 
     At most `most` bytes are stored in all (None: no end); what comes after them is thrown
-    away where `discards`, else left unread. The log keeps its newest `keep_bytes`, in
-    segments of `segment_bytes`.
+    away where `discards`, else left unread. The log keeps its newest `keep_bytes`, and at
+    most `keep_segments` segments of `segment_bytes`. `on_full`: wait, drop or end.
     """
 
     most: int | None
     discards: bool
     segment_bytes: int
     keep_bytes: int
+    keep_segments: int
+    on_full: str = _WAIT
 
 
 def plan_output(spec: Mapping[str, Any], limits: Mapping[str, Any]) -> OutputPlan:
     """The plan for a job's limits as they are now (docs/PROTOCOL.md, `output_policy`)."""
-    segment, keep = spec["logs"]["segment_bytes"], spec["logs"]["keep_bytes"]
+    logs = spec["logs"]
+    keep, segments, on_full = logs["keep_bytes"], logs["keep_segments"], logs["on_full"]
+    segment = min(logs["segment_bytes"], keep)
     most, policy = limits.get("output_max_bytes"), limits.get("output_policy")
     if most is None:
-        return OutputPlan(None, False, segment, keep)  # noqa: FBT003 - its field says it
+        return OutputPlan(None, False, segment, keep, segments, on_full)  # noqa: FBT003 - its field says it
     if policy in {"end", "block"}:
-        return OutputPlan(most, policy == "end", segment, _ALL_BYTES)
+        # All of it is promised, so nothing is removed; larger segments bound their number.
+        segment = max(segment, -(-most // _SEGMENTS_FILLED))
+        return OutputPlan(most, policy == "end", segment, _ALL, _ALL, on_full)
     # The oldest go a segment at a time: at most half as much again is on the disk.
-    return OutputPlan(None, False, min(segment, max(1, most // _SEGMENTS_KEPT)), most)  # noqa: FBT003
+    segment = min(logs["segment_bytes"], max(1, most // _SEGMENTS_KEPT))
+    return OutputPlan(None, False, segment, most, segments, on_full)  # noqa: FBT003
 
 
 class Pump:
@@ -71,19 +85,25 @@ class Pump:
         self._streams: dict[int, int] = {}
         self._buffer = bytearray(_READ_BYTES)
         self._view = memoryview(self._buffer)
-        self._plan = OutputPlan(None, False, _READ_BYTES, _ALL_BYTES)  # noqa: FBT003
+        self._plan = OutputPlan(None, False, _READ_BYTES, _ALL, _ALL)  # noqa: FBT003
         self._is_watching = True
         self.retry_at: float | None = None
+        # Why output was lost that should not have been; 0: none was.
         self.lost_errno = 0
         # Whether there was more output than the plan lets be stored.
         self.excess = False
         self._full_errno = 0
+        self._drop_until: float | None = None
         self._pending = (0, 0, 0)  # stream, bytes in the buffer, Unix time in ns
 
     def follow(self, plan: OutputPlan) -> None:
         """Do as this plan says from now on; the log's own sizes included."""
         self._plan = plan
-        self._log.retain(segment_bytes=plan.segment_bytes, keep_bytes=plan.keep_bytes)
+        self._log.retain(
+            segment_bytes=plan.segment_bytes,
+            keep_bytes=plan.keep_bytes,
+            keep_segments=plan.keep_segments,
+        )
         self._watch_or_not()
 
     def add(self, fd: int, stream: int) -> None:
@@ -106,24 +126,30 @@ class Pump:
 
         What the job wrote is in the pipe now, and no more is read: a process outside that
         got hold of the other end could go on writing for ever. Bytes for which there is no
-        room before `deadline` (monotonic seconds) are given up, and `lost_errno` says why.
+        room before `deadline` (monotonic seconds) are dropped, and `lost_errno` says why.
         What the plan has no room for is thrown away, and `excess` says so.
         """
         for fd in list(self._streams):
-            left = _buffered_bytes(fd)
-            while left > 0 and self._wait_for_room(deadline):
-                count = self._read(fd, left)
-                if count == 0:
-                    break
-                left -= count
+            self._empty(fd, deadline)
             self._forget(fd)
         self._wait_for_room(deadline)
+
+    def _empty(self, fd: int, deadline: float) -> None:
+        left = _buffered_bytes(fd)
+        while left > 0:
+            if not self._wait_for_room(deadline):
+                self._skip(left)
+                return
+            count = self._read(fd, left)
+            if count == 0:
+                return
+            left -= count
 
     def _wait_for_room(self, deadline: float) -> bool:
         while self.retry_at is not None:
             now = time.monotonic()
             if now >= deadline:
-                self.lost_errno = self._full_errno
+                self._give_up()
                 return False
             time.sleep(max(0.0, min(self.retry_at, deadline) - now))
             self._store()
@@ -143,31 +169,52 @@ class Pump:
             return 0
         if room == 0:
             self.excess = True
-            return count
-        self._pending = (self._streams[fd], count, time.time_ns())
-        self._store()
+        elif self._drop_until is not None and time.monotonic() < self._drop_until:
+            self._log.skip(count)
+        else:
+            self._pending = (self._streams[fd], count, time.time_ns())
+            self._store()
         return count
 
     def _room(self) -> int:
-        """How many bytes may still be stored."""
+        """How many bytes may still be stored; those that were dropped count as stored."""
         most = self._plan.most
-        return _ALL_BYTES if most is None else max(0, most - self._log.total_bytes)
+        return _ALL if most is None else max(0, most - self._log.total_bytes)
 
     def _store(self) -> None:
-        """Append what the buffer holds; when that fails, the same again later."""
+        """Append what the buffer holds; when that fails, the same again later, or never."""
         stream, count, time_ns = self._pending
         try:
             self._log.append(stream, self._view[:count], time_ns)
         except OSError as error:
-            self._pause(error.errno or errno.EIO)
+            self._on_no_room(error.errno or errno.EIO)
         else:
-            self.retry_at = None
+            self.retry_at = self._drop_until = None
+            self._log.work()
             self._watch_or_not()
 
-    def _pause(self, why: int) -> None:
-        self._full_errno = why
-        self.retry_at = time.monotonic() + _RETRY_SECONDS
-        self._watch_or_not()
+    def _on_no_room(self, why: int) -> None:
+        again = time.monotonic() + _RETRY_SECONDS
+        if self._plan.on_full == _WAIT:
+            self._full_errno = why
+            self.retry_at = again
+            self._watch_or_not()
+            return
+        # Not at every read: a disk that is full would be asked as fast as the job can write.
+        self._drop_until = again
+        self._log.skip(self._pending[1])
+        if self._plan.on_full == _END:
+            self.lost_errno = self.lost_errno or why
+
+    def _give_up(self) -> None:
+        """Drop what has waited for room until the end."""
+        self.lost_errno = self._full_errno
+        self.retry_at = None
+        self._skip(self._pending[1])
+
+    def _skip(self, count: int) -> None:
+        """Count as dropped what the plan would have had room for."""
+        self._log.skip(min(count, self._room()))
 
     def _watch_or_not(self) -> None:
         """A pipe that is not to be read now must not wake the loop either."""

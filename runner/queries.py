@@ -24,6 +24,15 @@ def _select(index: str, where: str) -> str:
     return f"SELECT {fields} FROM jobs {through} CROSS JOIN specs USING (seq) WHERE {where}"  # noqa: S608
 
 
+def _ended(index: str, of: str) -> str:
+    """The fields of EndedJob, from the index alone."""
+    return (
+        f"SELECT id, submitted_by_uid, ended_ns, seq, disk_bytes FROM jobs INDEXED BY {index}"  # noqa: S608
+        f" WHERE state = 'ended' AND {of}(ended_ns, seq) > (:ended_ns, :seq)"
+        " ORDER BY ended_ns, seq LIMIT :limit"
+    )
+
+
 # sqlite3 binds nothing larger.
 MAX_INTEGER: Final = 2**63 - 1
 
@@ -59,7 +68,19 @@ PAGES: Final = {
     ),
 }
 
+ENDED: Final = _ended("jobs_ended", "")
+ENDED_OF: Final = _ended("jobs_ended_of", "submitted_by_uid = :uid AND ")
+UNMEASURED: Final = (
+    "SELECT seq, id FROM jobs INDEXED BY jobs_unmeasured"
+    " WHERE state = 'ended' AND disk_bytes = 0 AND seq > :seq ORDER BY seq LIMIT :limit"
+)
+COUNT_ENDED: Final = (
+    "SELECT submitted_by_uid, count(*), sum(disk_bytes) FROM jobs INDEXED BY jobs_ended_of"
+    " WHERE state = 'ended' GROUP BY submitted_by_uid"
+)
+
 STATE: Final = "SELECT state FROM jobs WHERE id = :id"
+ENDED_STATE: Final = "SELECT state, submitted_by_uid, disk_bytes FROM jobs WHERE id = :id"
 COUNT: Final = "SELECT count(*) FROM jobs"
 COUNT_ACTIVE: Final = (
     "SELECT state, count(*) FROM jobs INDEXED BY jobs_active WHERE state <> 'ended' GROUP BY state"
@@ -81,6 +102,10 @@ UPDATE_SPEC: Final = (
     "UPDATE specs SET spec = :spec WHERE seq = (SELECT seq FROM jobs WHERE id = :id)"
 )
 DELETE: Final = "DELETE FROM jobs WHERE id = :id"
+MEASURE: Final = "UPDATE jobs SET disk_bytes = :bytes WHERE id = :id"
+OLDEST_EVENT: Final = "SELECT seq FROM events ORDER BY seq LIMIT 1"
+NEWEST_EVENT: Final = "SELECT seq FROM events ORDER BY seq DESC LIMIT 1"
+DELETE_EVENTS: Final = "DELETE FROM events WHERE seq < :before"
 
 UPDATES: Final = {
     Event.LAUNCH: "UPDATE jobs SET state = :state, boot_id = :boot_id WHERE id = :id",
@@ -100,7 +125,8 @@ UPDATES: Final = {
         "UPDATE jobs SET state = :state, monitor_pid = NULL, ended_ns = :ended_ns,"
         " paused_ns = paused_ns + coalesce(max(0, :ended_ns - paused_since_ns), 0),"
         " paused_since_ns = NULL,"
-        " started_ns = coalesce(started_ns, :started_ns), reason = :reason, result = :result"
+        " started_ns = coalesce(started_ns, :started_ns), reason = :reason, result = :result,"
+        " disk_bytes = :disk_bytes"
         " WHERE id = :id"
     ),
 }

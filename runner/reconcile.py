@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from runner.rows import Job
 
 
+_TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
@@ -39,7 +41,7 @@ class Facts(NamedTuple):
     """What is left of a job.
 
     `damage` says why a record that is there cannot be read, `frozen` that its cgroup is, or
-    is on its way to be.
+    is on its way to be; `begun_ns` is when its monitor began (Unix time).
     """
 
     exit_record: dict[str, Any] | None
@@ -49,6 +51,7 @@ class Facts(NamedTuple):
     same_boot: bool = True
     damage: str | None = None
     frozen: bool = False
+    begun_ns: int | None = None
 
 
 def judge(state: State, facts: Facts) -> Verdict:
@@ -85,7 +88,9 @@ def examine(job: Job, tree: CgroupTree, directories: JobDirectories) -> Facts:
                 os.close(pidfd)
             raise
         damage = f"its directory cannot be read: {error}"
-    return Facts(record, pidfd, pid, has_log, job.boot_id == boot_id(), damage, frozen)
+    begun_ns = None if pid is None else _begun_ns(pid)
+    same_boot = job.boot_id == boot_id()
+    return Facts(record, pidfd, pid, has_log, same_boot, damage, frozen, begun_ns)
 
 
 def is_to_be_frozen(cgroup: JobCgroup) -> bool:
@@ -109,6 +114,17 @@ def boot_id() -> str:
     """A name for the time since the machine was booted: random(4), "/proc interfaces"."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
+
+
+def _begun_ns(pid: int) -> int | None:
+    """When a process began: proc(5), /proc/PID/stat, field 22, in ticks since the boot."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            ticks = int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+    ago_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - ticks * _TICK_NS
+    return time.time_ns() - ago_ns
 
 
 def _find_monitor(cgroup: JobCgroup) -> tuple[int | None, int | None]:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from runner.lifecycle import State
 from runner.reconcile import Facts, Verdict, examine, judge
+from runner.store_file import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runner.ending import Ending
     from runner.pausing import Pausing
+    from runner.problems import Problems
     from runner.realm import Realm
     from runner.rows import Job
     from runner.running import Running
@@ -38,6 +40,7 @@ class Restart:
         updating: Updating,
         running: Running,
         on_room: Callable[[], None],
+        problems: Problems,
     ) -> None:
         self._store, self._directories, self._tree = realm.store, realm.directories, realm.tree
         self._changes = realm.changes
@@ -47,12 +50,17 @@ class Restart:
         self._updating = updating
         self._running = running
         self._on_room = on_room
+        self._problems = problems
 
     async def reconcile(self) -> None:
         """Settle every job that was under way."""
         await self._ending.finish_removals()
         for job in self._store.launched():
-            await self.settle(job)
+            try:
+                await self.settle(job)
+            # What cannot be found out of one job must not keep the others from their daemon.
+            except (OSError, StoreError, ValueError) as error:
+                self._problems.add(f"where it is cannot be found out: {error}", job.id)
         await self._report_strangers()
 
     async def settle(self, job: Job, *, may_requeue: bool = True) -> None:
@@ -81,9 +89,16 @@ class Restart:
         assert facts.pidfd is not None  # noqa: S101 - what the verdict says
         assert facts.pid is not None  # noqa: S101
         if job.state is State.STARTING:
-            await self._running.begin(job.id, facts.pid, facts.pidfd, None)
-            return
-        self._running.watch(job.id, facts.pidfd)
+            await self._running.begin(job.id, facts.pid, facts.pidfd, None, facts.begun_ns)
+        else:
+            self._running.watch(job.id, facts.pidfd)
+        if facts.damage is not None:
+            self._problems.add(facts.damage, job.id)
+        try:
+            await self._work.blocking(self._directories.check_control, job.id)
+        except OSError as error:
+            text = f"its monitor cannot be told anything, a stop kills it: {error.strerror}"
+            self._problems.add(text, job.id)
         await self._work.surely(lambda: self._pausing.settle(job, frozen=facts.frozen))
         await self._updating.settle(job.id)
 
@@ -95,7 +110,7 @@ class Restart:
             cgroup = self._tree.job(job_id)
             is_known = self._store.get(job_id) is not None
             if cgroup is not None and not is_known and cgroup.populated():
-                _logger.warning("the cgroup of job %s, which is not in the store, has processes; "
-                                "left alone: end them by its cgroup.kill", job_id)  # fmt: skip
+                text = "it is not in the store, and its cgroup has processes; left alone: end them "
+                self._problems.add(f"{text}by its cgroup.kill", job_id)
             else:
                 await self._ending.clean_up(job_id)

@@ -6,17 +6,26 @@ be done with a job is `runner.lifecycle`'s to say, how it is kept `runner.store`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+import logging
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import msgspec
 
 from runner.lifecycle import State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     # A row of sqlite3 has no static type.
     Row = tuple[Any, ...]
 
+_logger: Final = logging.getLogger(__name__)
+
 EventData = dict[str, str | int]
+
+
+class DamagedRowError(ValueError):
+    """A row holds values that were never written. The text names it."""
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +53,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     of the machine's boot in which it was last launched (random(4)). `monitor_pid`
     is set while it is running or paused only; `ended_ns`, `reason` and `result` once it has
     ended. `paused_since_ns` is set while it is paused, `paused_ns` is how long it was before.
+    `disk_bytes` is what the directory of an ended job takes; 0 also until it was measured.
     """
 
     seq: int
@@ -63,14 +73,17 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     result: bytes | None
     paused_ns: int = 0
     paused_since_ns: int | None = None
+    disk_bytes: int = 0
     spec: bytes
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        """The job of a row that has the fields in their order here."""
+        """The job of a row that has the fields in their order here. Raises DamagedRowError."""
         fields = dict(zip(cls.__struct_fields__, row, strict=True))
-        fields["state"] = State(fields["state"])
-        return cls(**fields)
+        try:
+            return msgspec.convert(fields, cls, builtin_types=(bytes,))
+        except msgspec.ValidationError as error:
+            raise DamagedRowError(f"row {row[0]!a} of the jobs is damaged: {error}") from None
 
     def __repr__(self) -> str:
         """Without the spec, which holds the job's environment."""
@@ -78,6 +91,27 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             f"Job(seq={self.seq}, id={self.id!r}, state={self.state.value!r}, "
             f"spec of {len(self.spec)} bytes)"
         )
+
+
+class EndedJob(NamedTuple):
+    """As much of an ended job as retention looks at. `uid` is who submitted it."""
+
+    id: str
+    uid: int
+    ended_ns: int
+    seq: int
+    bytes: int
+
+
+class Total(NamedTuple):
+    """How many jobs, and what they take on the disk."""
+
+    jobs: int
+    bytes: int
+
+    def plus(self, jobs: int, size: int) -> Self:
+        """As many more; fewer where they are negative."""
+        return self._replace(jobs=self.jobs + jobs, bytes=self.bytes + size)
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,3 +135,21 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
         seq, job_id, time_ns, kind, data = row
         about = {} if data is None else msgspec.msgpack.decode(data, type=EventData)
         return cls(seq=seq, job_id=job_id, time_ns=time_ns, kind=kind, data=about)
+
+
+def state_of(value: str) -> State:
+    """The state that a row says. Raises DamagedRowError."""
+    try:
+        return State(value)
+    except ValueError:
+        raise DamagedRowError(f"a job is in no state that there is: {value!a}") from None
+
+
+def sound_jobs(rows: Iterable[Row]) -> Iterator[Job]:
+    """The jobs of rows. A row that is damaged hides itself, not the others of its list."""
+    for row in rows:
+        try:
+            yield Job.from_row(row)
+        except DamagedRowError as error:
+            # The next start looks after it: `runner.salvage`.
+            _logger.error("%s", error)  # noqa: TRY400 - the text says it

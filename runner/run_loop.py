@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # After the end of a job whose log has no room: how long its last output waits for some.
 _FULL_DISK_PATIENCE_SECONDS: Final = 30.0
+# And how long compressing what is left may put off the record; the rest stays as it is.
+_LAST_WORK_SECONDS: Final = 1.0
 _REAPED_AT_ONCE: Final = 256
 # What batch systems warn with; it ends a program that does not expect it.
 _WARNING_SIGNAL: Final = signal.SIGUSR1
@@ -53,6 +55,7 @@ class RunLoop:
         self._spec = spec
         self._limits: dict[str, Any] = spec["limits"]
         self._given = given
+        self._log = log
         self._poll = select.poll()
         self._on_ready: dict[int, Callable[[], None]] = {}
         self._pump = Pump(log, self._watch, self._unwatch)
@@ -166,8 +169,11 @@ class RunLoop:
         self._watch(wake_read, lambda: self._on_child(wake_read))
 
     def _turn(self) -> None:
-        """Wait for one round of events and act on each."""
-        for fd, _events in self._poll.poll(self._patience_ms()):
+        """Wait for one round of events and act on each; where there is none, work on the log."""
+        ready = self._poll.poll(0 if self._log.has_work else self._patience_ms())
+        if not ready and self._log.has_work:
+            self._log.work()
+        for fd, _events in ready:
             action = self._on_ready.get(fd)
             if action is not None:
                 action()
@@ -178,6 +184,8 @@ class RunLoop:
             self._act(self._watchdog.on_cpu(now, cpu_seconds(self._handles.payload_cgroup)))
         if self._pump.excess:
             self._act(self._watchdog.on_excess(now))
+        if self._pump.lost_errno:
+            self._act(self._watchdog.on_log_error(now))
 
     def _patience_ms(self) -> int | None:
         times = [at for at in (self._watchdog.deadline(), self._pump.retry_at) if at is not None]
@@ -284,6 +292,9 @@ class RunLoop:
         while self._report_fd >= 0:
             self._read_report()
         self._pump.drain(time.monotonic() + _FULL_DISK_PATIENCE_SECONDS)
+        deadline = time.monotonic() + _LAST_WORK_SECONDS
+        while self._log.has_work and time.monotonic() < deadline:
+            self._log.work()
 
     def _facts(self) -> Facts:
         failure = payload.parse_report(self._report)
@@ -296,6 +307,7 @@ class RunLoop:
             stopped_by_uid=self._watchdog.stopped_by_uid,
             excess=self._pump.excess,
             log_errno=self._pump.lost_errno,
+            dropped_bytes=self._log.dropped_bytes,
             **_failure_fields(failure),
         )
 

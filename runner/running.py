@@ -30,10 +30,20 @@ class Running:
         """Whether the job has a monitor that we watch."""
         return job_id in self._pidfds
 
-    async def begin(self, job_id: str, pid: int, pidfd: int, limits: bytes | None) -> None:
-        """Commit that a job runs, and watch it. Takes over the pidfd."""
-        store, now = self._realm.store, time.time_ns()
-        await self._realm.work.surely(lambda: store.mark_running(job_id, pid, now, limits))
+    async def begin(
+        self,
+        job_id: str,
+        pid: int,
+        pidfd: int,
+        limits: bytes | None,
+        begun_ns: int | None = None,
+    ) -> None:
+        """Commit that a job runs, and watch it. Takes over the pidfd. It begins now, if not before.
+
+        `begun_ns` is Unix time.
+        """
+        store, began = self._realm.store, begun_ns or time.time_ns()
+        await self._realm.work.surely(lambda: store.mark_running(job_id, pid, began, limits))
         _logger.info("job %s running, monitor pid %d", job_id, pid)
         self.watch(job_id, pidfd)
         self._realm.changes.announce(job_id)

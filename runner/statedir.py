@@ -1,16 +1,28 @@
-"""The state directory and the locks that keep two daemons apart."""
+"""The state directory, and the locks that keep two daemons apart.
+
+flock(2) says whose the place is: the launcher inherits it, so that nobody begins while an
+old launcher may still fork. A record lock beside it (F_SETLK, fcntl(2)), which no child
+inherits, says that a runnerd lives: whoever finds it need not wait. It would be lost when its
+process closed any descriptor of the same file, so nothing else opens the lock file, and a
+directory, which others list, has none.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import struct
 import time
 from typing import Final
 
 # An old launcher lets go when it has read the end of its socket: at once, or after the one
 # fork that it was at.
 _PATIENCE_SECONDS: Final = 3.0
+# A runnerd that was just killed may still be on its way out of the kernel.
+_LIVING_SECONDS: Final = 0.3
 _RETRY_SECONDS: Final = 0.05
+# struct flock with its padding: l_type, l_whence, l_start, l_len, l_pid.
+_RECORD_LOCK: Final = struct.Struct("hh4xqqi4x")
 
 
 class InUseError(Exception):
@@ -36,7 +48,9 @@ def prepare(path: str) -> None:
 
 def lock_file(path: str) -> int:
     """Hold a lock for as long as the descriptor, or an inherited copy, is open: flock(2)."""
-    return _lock(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), path)
+    fd = _lock(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), path)
+    fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return fd
 
 
 def lock_directory(path: str) -> int:
@@ -44,17 +58,41 @@ def lock_directory(path: str) -> int:
     return _lock(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), path)
 
 
+def about_to_let_go(fd: int) -> None:
+    """The holder of a lock file ends soon: whoever wants it next may wait for that."""
+    fcntl.lockf(fd, fcntl.LOCK_UN)
+
+
 def _lock(fd: int, path: str) -> int:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                os.close(fd)
-                raise InUseError(
-                    f"{path} is held by another runnerd; stop it, or choose another directory"
-                ) from None
-            time.sleep(_RETRY_SECONDS)
-        else:
-            return fd
+    try:
+        _wait_for(fd, path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _wait_for(fd: int, path: str) -> None:
+    began = time.monotonic()
+    while not _try(fd):
+        patience = _LIVING_SECONDS if _holder_lives(fd) else _PATIENCE_SECONDS
+        if time.monotonic() - began >= patience:
+            raise InUseError(
+                f"{path} is held by another runnerd; stop it, or choose another directory"
+            )
+        time.sleep(_RETRY_SECONDS)
+
+
+def _try(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder_lives(fd: int) -> bool:
+    """Whether a process has the record lock: who asks would not get one for writing."""
+    asked = _RECORD_LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    found = _RECORD_LOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, asked))
+    return bool(found[0] != fcntl.F_UNLCK)

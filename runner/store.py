@@ -17,12 +17,13 @@ import msgspec
 
 from client.protocol import MIN_JOB_PREFIX_CHARS
 from runner import queries
+from runner.ended import EndedJobs
 from runner.lifecycle import GOING, Event, State, advance
-from runner.rows import EventData, Job, NewJob, StoredEvent
+from runner.rows import EventData, Job, NewJob, StoredEvent, sound_jobs, state_of
 from runner.store_file import StoreError, described, make_private, set_up
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterable, Iterator, Mapping
 
     Value = str | int | bytes | None
 
@@ -59,8 +60,9 @@ class Store:
 
     def __init__(self, db: sqlite3.Connection, path: str) -> None:
         self._db = db
-        self._path = path
+        self.path = path
         self._counts = self._counted()
+        self.ended = EndedJobs(db, path)
 
     @classmethod
     def open(cls, path: str) -> Self:
@@ -146,28 +148,71 @@ class Store:
         result: bytes,
         *,
         started_ns: int | None = None,
+        disk_bytes: int = 0,
     ) -> Job:
         """From any other state to ended. `result` is encoded by the caller.
 
         `started_ns` is for a job that ran though `running` was never committed; a time that
-        is already there stays.
+        is already there stays. `disk_bytes` is what its directory takes, 0 if not known.
         """
         values: dict[str, Value] = {
             "ended_ns": ended_ns,
             "reason": reason,
             "result": result,
             "started_ns": started_ns,
+            "disk_bytes": disk_bytes,
         }
-        return self._advance(job_id, Event.FINISH, ended_ns, values, {"reason": reason})
+        job = self._advance(job_id, Event.FINISH, ended_ns, values, {"reason": reason})
+        self.ended.changed(job.submitted_by_uid, 1, job.disk_bytes)
+        return job
 
     def delete(self, job_id: str, time_ns: int, removed_by_uid: int) -> None:
         """Remove an ended job; its events stay. Raises JobActiveError, NoSuchJobError."""
+        if not self.delete_ended([job_id], time_ns, removed_by_uid):
+            state = self._state(job_id)
+            raise JobActiveError(f"job {job_id} is {state.value}; it has not ended")
+
+    def delete_ended(self, ids: Iterable[str], time_ns: int, removed_by_uid: int) -> list[str]:
+        """Remove those of the jobs that are there and have ended, all at once; which these were."""
+        gone: dict[str, tuple[int, int]] = {}
         with self._transaction():
-            if self._state(job_id) is not State.ENDED:
-                raise JobActiveError(f"job {job_id} has not ended")
-            self._db.execute(queries.DELETE, {"id": job_id})
-            self._record(job_id, time_ns, REMOVE, {"removed_by_uid": removed_by_uid})
-        self._counts[State.ENDED] -= 1
+            for job_id in ids:
+                row = self._db.execute(queries.ENDED_STATE, {"id": job_id}).fetchone()
+                if row is not None and row[0] == State.ENDED.value:
+                    self._db.execute(queries.DELETE, {"id": job_id})
+                    self._record(job_id, time_ns, REMOVE, {"removed_by_uid": removed_by_uid})
+                    gone[job_id] = row[1:]
+        for uid, size in gone.values():
+            self.ended.changed(uid, -1, -size)
+        self._counts[State.ENDED] -= len(gone)
+        return list(gone)
+
+    def measure(self, sizes: Mapping[str, int]) -> None:
+        """Say what the directories of ended jobs take, in bytes; other jobs are left out."""
+        changes: dict[str, tuple[int, int]] = {}
+        with self._transaction():
+            for job_id, size in sizes.items():
+                row = self._db.execute(queries.ENDED_STATE, {"id": job_id}).fetchone()
+                if row is not None and row[0] == State.ENDED.value:
+                    self._db.execute(queries.MEASURE, {"id": job_id, "bytes": size})
+                    changes[job_id] = (row[1], size - row[2])
+        for uid, more in changes.values():
+            self.ended.changed(uid, 0, more)
+
+    def trim_events(self, most: int, at_once: int) -> bool:
+        """Remove the oldest events beyond `most`, so many at once. True: there are more of them."""
+        with described(self.path):
+            ends = [self._db.execute(query).fetchone()
+                    for query in (queries.OLDEST_EVENT, queries.NEWEST_EVENT)]  # fmt: skip
+        if None in ends:
+            return False
+        oldest, keep_from = ends[0][0], ends[1][0] - most + 1
+        if oldest >= keep_from:
+            return False
+        before = min(oldest + at_once, keep_from)
+        with self._transaction():
+            self._db.execute(queries.DELETE_EVENTS, {"before": before})
+        return bool(before < keep_from)
 
     def get(self, job_id: str) -> Job | None:
         """The job of this full id."""
@@ -223,7 +268,7 @@ class Store:
 
     def events_since(self, seq: int, limit: int) -> list[StoredEvent]:
         """Events after number `seq`, oldest first, at most `limit`."""
-        with described(self._path):
+        with described(self.path):
             rows = self._db.execute(queries.EVENTS, {"seq": seq, "limit": limit}).fetchall()
         return [StoredEvent.from_row(row) for row in rows]
 
@@ -249,7 +294,7 @@ class Store:
         row = self._db.execute(queries.STATE, {"id": job_id}).fetchone()
         if row is None:
             raise NoSuchJobError(f"there is no job {job_id}")
-        return State(row[0])
+        return state_of(row[0])
 
     def _existing(self, job_id: str) -> Job:
         job = self.get(job_id)
@@ -278,13 +323,12 @@ class Store:
 
     def _jobs(self, query: str, **values: Value) -> Generator[Job]:
         """The jobs of a query, read one at a time."""
-        with described(self._path), contextlib.closing(self._db.execute(query, values)) as rows:
-            for row in rows:
-                yield Job.from_row(row)
+        with described(self.path), contextlib.closing(self._db.execute(query, values)) as rows:
+            yield from sound_jobs(rows)
 
     def _counted(self) -> dict[State, int]:
         counts = dict.fromkeys(State, 0)
-        with described(self._path):
+        with described(self.path):
             (total,) = self._db.execute(queries.COUNT).fetchone()
             counts.update((State(s), n) for s, n in self._db.execute(queries.COUNT_ACTIVE))
         counts[State.ENDED] = total - sum(counts.values())
@@ -293,7 +337,7 @@ class Store:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """All of the body on disk, or nothing of it."""
-        with described(self._path):
+        with described(self.path):
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield

@@ -13,6 +13,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from runner.migrations import SchemaError, migrate
+from runner.rows import DamagedRowError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,12 +29,13 @@ _SETTINGS: Final = (
 )
 # Some hundred commits.
 _RESERVE_BYTES: Final = 1024 * 1024
-# By the beginning of SQLite's name for the error.
+_RESTART: Final = "Restart runnerd: it makes a new one of what can be read, and keeps this one"
+# By the beginning of SQLite's name for the error (sqlite.org/rescode.html).
 _REMEDIES: Final = {
-    "SQLITE_NOTADB": "Move it aside with its -wal and -shm, and put back a copy; without one "
-    "runnerd starts empty and knows no earlier job",
-    "SQLITE_CORRUPT": "Move it aside with its -wal and -shm, and put back a copy; without one "
-    "runnerd starts empty and knows no earlier job",
+    "SQLITE_NOTADB": _RESTART,
+    "SQLITE_CORRUPT": _RESTART,
+    "SQLITE_IOERR_READ": _RESTART,
+    "SQLITE_IOERR_SHORT_READ": _RESTART,
     "SQLITE_BUSY": "Another program has it open and locked; end that one",
     "SQLITE_FULL": "Make room on its file system",
     "SQLITE_READONLY": "Make the file, its directory and its file system writable",
@@ -42,6 +44,10 @@ _REMEDIES: Final = {
 
 class StoreError(Exception):
     """The store cannot be read or written. The text names the file and what to do."""
+
+
+class DamagedStoreError(StoreError):
+    """What is there is no database any more, or a part of it cannot be read."""
 
 
 def make_private(path: str) -> None:
@@ -61,6 +67,8 @@ def make_private(path: str) -> None:
 
 def set_up(db: sqlite3.Connection, path: str) -> None:
     """Settings, schema, room. Raises StoreError."""
+    # A text that is not UTF-8 any more costs itself, not the list that its row is in.
+    db.text_factory = readable
     with described(path):
         for setting in _SETTINGS:
             db.execute(setting)
@@ -100,13 +108,21 @@ def _check_wal(db: sqlite3.Connection, path: str) -> None:
         )
 
 
+def readable(data: bytes) -> str:
+    """A text of the database, whatever the disk has made of it."""
+    return data.decode("utf-8", "backslashreplace")
+
+
 @contextlib.contextmanager
 def described(path: str) -> Iterator[None]:
     """Turn the errors of SQLite into ours: what, where, what to do."""
     try:
         yield
+    except DamagedRowError as error:
+        raise DamagedStoreError(f"{path}: {error}") from None
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", None) or type(error).__name__
         remedies = [text for start, text in _REMEDIES.items() if name.startswith(start)]
         message = ". ".join([f"{path}: {error} ({name})", *remedies])
-        raise StoreError(message) from error
+        kind = DamagedStoreError if _RESTART in remedies else StoreError
+        raise kind(message) from error

@@ -16,7 +16,7 @@ from runner.policy import MAX_UID
 from runner.records import MAX_DENIED, RecordError
 
 if TYPE_CHECKING:
-    from runner.rows import Job
+    from runner.rows import Job, NewJob
 
 
 # What SQLite can hold, and what the kernel takes for a user.
@@ -62,9 +62,9 @@ class _Logs(msgspec.Struct, frozen=True):
 
     segment_bytes: _Size
     keep_bytes: _Size
-    keep_segments: _Size = 1024
-    compression: Literal["none", "zstd"] = "none"
-    on_full: Literal["wait", "drop", "end"] = "wait"
+    keep_segments: _Size
+    compression: Literal["none", "zstd"]
+    on_full: Literal["wait", "drop", "end"]
 
 
 class _Spec(msgspec.Struct, frozen=True):
@@ -176,7 +176,7 @@ class _Intent(msgspec.Struct, frozen=True):
 RESULT_FIELDS: Final = _Result.__struct_fields__
 
 
-def spec(job: Job) -> dict[str, Any]:
+def spec(job: Job | NewJob) -> dict[str, Any]:
     """A job's spec, which must agree with its row. Raises RecordError."""
     fields = _checked(_with_logs(records.unpack(job.spec)), _Spec)
     _checked(fields["limits"], _Limits)
@@ -191,11 +191,20 @@ def spec(job: Job) -> dict[str, Any]:
 
 
 def _with_logs(fields: dict[str, Any]) -> dict[str, Any]:
-    """Older versions kept two sizes of the log beside each other."""
-    old = {name: f"log_{name}" for name in ("segment_bytes", "keep_bytes")}
-    if "logs" not in fields and all(key in fields for key in old.values()):
-        fields["logs"] = {name: fields.pop(key) for name, key in old.items()}
-    return fields
+    """Older versions wrote down two sizes of the log, and it was kept in one way."""
+    segment, keep = (fields.get(f"log_{name}") for name in ("segment_bytes", "keep_bytes"))
+    if "logs" in fields or type(segment) is not int or type(keep) is not int or segment < 1:
+        return fields
+    logs = {
+        "segment_bytes": segment,
+        "keep_bytes": keep,
+        # Enough of them for what was to be kept: no other bound was known.
+        "keep_segments": keep // segment + 2,
+        "compression": "none",
+        "on_full": "wait",
+    }
+    others = {name: value for name, value in fields.items() if not name.startswith("log_")}
+    return {**others, "logs": logs}
 
 
 def unsaid() -> dict[str, dict[str, Any]]:

@@ -54,6 +54,16 @@ def check_output(asked: int | None, config: Config) -> None:
         )  # fmt: skip
 
 
+def check_segment(asked: int | None, config: Config) -> None:
+    """Whether a job may have segments of that size. Raises Refusal."""
+    most = config.logs.keep_bytes
+    if asked is not None and asked > most:
+        raise Refusal(
+            "invalid-argument", field="logs.segment_bytes", given=str(asked),
+            allowed=f"at most {most}", detail="logs.keep_bytes in the configuration of runnerd",
+        )  # fmt: skip
+
+
 def field_of(error: LimitUnavailable) -> str:
     """The field of a request that a limit of the kernel was asked for in."""
     return _FIELDS.get(error.limit, "limits")
@@ -82,6 +92,7 @@ class Submissions:
         account = with_group(account, request.group, peer, self._admin_gid)
         job_id = str(uuid.uuid4())
         check_output(request.limits.output_max_bytes, self._config)
+        check_segment(request.logs.segment_bytes, self._config)
         spec = specs.build(job_id, request, account, self._config)
         if spec["sandbox"]["root"] is None:
             await self._paths.check_cwd(account, spec["cwd"])

@@ -22,6 +22,7 @@ from runner.launcher_client import LauncherGoneError
 from runner.launching import CannotLaunchError
 from runner.lifecycle import GOING, State
 from runner.pausing import Pausing
+from runner.pruning import Pruning
 from runner.realm import Realm
 from runner.reconcile import boot_id
 from runner.refusal import Refusal
@@ -39,9 +40,11 @@ if TYPE_CHECKING:
 
     from isolation.cgroups.tree import CgroupTree
     from runner.config import Config
+    from runner.draining import Draining, Pulse
     from runner.jobdirs import JobDirectories
     from runner.launching import Launching
     from runner.message_limits import LimitsUpdate
+    from runner.problems import Problems
     from runner.rows import Job, NewJob
     from runner.store import Store
 
@@ -51,7 +54,7 @@ _logger: Final = logging.getLogger(__name__)
 class Supervisor:
     """Every job of one daemon."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the parts that it joins
         self,
         *,
         config: Config,
@@ -60,6 +63,9 @@ class Supervisor:
         tree: CgroupTree,
         launching: Launching,
         pool: Executor,
+        draining: Draining,
+        pulse: Pulse,
+        problems: Problems,
         hooks: Hooks | None = None,
     ) -> None:
         self.config = config
@@ -67,13 +73,17 @@ class Supervisor:
         self.directories = directories
         self.tree = tree
         self.changes = Changes()
+        # Beats when a job has ended, and when it is decided anew whether jobs are started.
+        self.pulse = pulse
+        self._draining = draining
         self._launching = launching
         self._work = Work(pool)
         realm = Realm(store, directories, tree, self.changes, self._work, hooks or Hooks())
         self._turns = Turns()
         self._running = Running(realm, self._on_monitor_end)
         self._stopping = Stopping(self._work.loop, directories, tree, self._running)
-        self._ending = Ending(realm, self._admit)
+        self._ending = Ending(realm, self._on_room)
+        self.pruning = Pruning(realm, self._ending, config.retention, problems)
         self._pausing = Pausing(realm, self._stopping)
         self._updating = Updating(realm)
         self._restart = Restart(
@@ -82,9 +92,11 @@ class Supervisor:
             pausing=self._pausing,
             updating=self._updating,
             running=self._running,
-            on_room=self._admit,
+            on_room=self._on_room,
+            problems=problems,
         )
-        self._draining = False
+        # Told to end: what runs is watched on for as long as the policy says.
+        self._shutting_down = False
         # Until it is known what runs, nothing is started.
         self._reconciling = True
         self._again: asyncio.TimerHandle | None = None
@@ -93,8 +105,7 @@ class Supervisor:
 
     def submit(self, new: NewJob) -> Job:
         """Commit a job as queued; it starts as soon as there is room. Raises Refusal."""
-        if self._draining:
-            raise Refusal("shutting-down", detail="runnerd is stopping; try again in a moment")
+        self._refuse_unless_open()
         limit = self.config.jobs.max_queued
         if self.store.counts()[State.QUEUED] >= limit:
             raise Refusal("too-many-jobs", allowed=f"{limit} queued jobs")
@@ -103,15 +114,27 @@ class Supervisor:
         self._admit()
         return job
 
+    def _refuse_unless_open(self) -> None:
+        if self._shutting_down:
+            raise Refusal("shutting-down", detail="runnerd is stopping; try again in a moment")
+        if self.draining:
+            raise Refusal("draining")
+
     async def stop(self, job: Job, uid: int, grace_seconds: float) -> State:
         """Ask a job to end; SIGKILL after the grace. The state that it was found in."""
-        while job.state is State.STARTING:
+        begun = await self._begun(job)
+        return State.ENDED if begun is None else self._stop(begun, uid, grace_seconds)
+
+    async def _begun(self, job: Job) -> Job | None:
+        """The job once it is not starting any more; None when it is gone."""
+        now: Job | None = job
+        while now is not None and now.state is State.STARTING:
             # Its monitor is being made; a moment later it can be told.
             await self.changes.next(job.id)
             now = self.store.get(job.id)
-            if now is None:
-                return State.ENDED
-            job = now
+        return now
+
+    def _stop(self, job: Job, uid: int, grace_seconds: float) -> State:
         if job.state is State.QUEUED:
             self._ending.end(job.id, outcome.stopped_in_queue(uid), {})
         elif job.state in GOING:
@@ -159,11 +182,60 @@ class Supervisor:
         names = ("cpu_usec", "memory_bytes", "memory_peak_bytes", "pids")
         return {name: getattr(usage, name) for name in names}
 
+    # Draining and the end
+
+    @property
+    def draining(self) -> bool:
+        """Whether no job is taken and started, by an admin's word that outlives the daemon."""
+        return self._draining.on
+
+    @property
+    def under_way(self) -> int:
+        """How many jobs are starting, running or paused."""
+        counts = self.store.counts()
+        return sum(counts[state] for state in (State.STARTING, *GOING))
+
+    def drain(self, uid: int) -> None:
+        """Take and start no more jobs, until `take_again`. Raises OSError, and nothing changed."""
+        was_on = self.draining
+        self._draining.begin()
+        if not was_on:
+            _logger.warning("draining, asked by uid %d: no more jobs are taken or started", uid)
+
+    def take_again(self, uid: int) -> None:
+        """Take and start jobs again. Raises OSError, and nothing changed."""
+        was_on = self.draining
+        self._draining.cancel()
+        if was_on:
+            _logger.warning("draining cancelled by uid %d: jobs are taken and started again", uid)
+        self._on_room()
+
+    def stop_all(self, uid: int) -> None:
+        """Ask every job that is under way to end, with its grace; those that wait stay queued."""
+        for job in self.store.launched():
+            self._work.spawn(self._stop_begun(job, uid))
+
+    async def _stop_begun(self, job: Job, uid: int) -> None:
+        begun = await self._begun(job)
+        if begun is not None and begun.state in GOING:
+            self._stop(begun, uid, self.config.jobs.stop_grace_seconds)
+
+    def shut_down(self) -> None:
+        """Take and start no more jobs, because the daemon ends."""
+        self._shutting_down = True
+        if self._again is not None:
+            self._again.cancel()
+
     # The life of a job
+
+    def _on_room(self) -> None:
+        """A job has ended, or waits again: others may start, and somebody may wait for that."""
+        self.pulse.beat()
+        self._admit()
 
     def _admit(self) -> None:
         """Start what may start now; when the store cannot be written, a moment later."""
-        if self._draining or self._reconciling:
+        if self.draining or self._shutting_down or self._reconciling:
             return
         try:
             self._admit_now()
@@ -177,9 +249,8 @@ class Supervisor:
         self._admit()
 
     def _admit_now(self) -> None:
-        counts = self.store.counts()
         # A paused job keeps its place: it may go on at any moment.
-        running = sum(counts[state] for state in (State.STARTING, *GOING))
+        running = self.under_way
         free = max(0, self.config.jobs.max_running - running)
         for job_id in admit(self.store.queued(free), running, self.config.jobs.max_running):
             job = self.store.mark_starting(job_id, time.time_ns(), boot_id())
@@ -215,13 +286,13 @@ class Supervisor:
         await self._restart.reconcile()
         self._reconciling = False
         self._admit()
+        self.pruning.begin()
 
     async def close(self) -> None:
         """Start nothing more, let what is under way settle, and let go of every job."""
-        self._draining = True
-        if self._again is not None:
-            self._again.cancel()
+        self.shut_down()
         self._stopping.close()
+        await self.pruning.close()
         await self._turns.close()
         await self._work.close()
         self._running.close()

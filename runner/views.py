@@ -45,6 +45,7 @@ def status(
     return {
         **summary(job),
         "limits": limits(job),
+        "logs": spec["logs"],
         "sandbox": _sandbox(spec["sandbox"]),
         "net": {**_net(spec["net"]), "address": address},
         "usage": usage,
@@ -56,7 +57,7 @@ def _spec(job: Job) -> dict[str, Any]:
         return stored.spec(job)
     except RecordError:
         unknown = {"argv": [b"?"], "cwd": b"?", "network": "?", "user": str(job.uid)}
-        return {**unknown, "limits": {}, **stored.unsaid()}
+        return {**unknown, "limits": {}, "logs": {}, **stored.unsaid()}
 
 
 def _result(data: bytes) -> dict[str, Any]:

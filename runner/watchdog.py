@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from runner.outcome import CPU_TIME, OUTPUT_LIMIT, STOPPED, TIMEOUT
+from runner.outcome import CPU_TIME, LOG_ERROR, OUTPUT_LIMIT, STOPPED, TIMEOUT
 
 WARN: Final = "warn"
 TERMINATE: Final = "terminate"
@@ -127,9 +127,11 @@ class Watchdog:
 
         May be said again and again.
         """
-        if self._paused_at is not None:
-            return None
-        return self._end(now, self._grace, OUTPUT_LIMIT)
+        return self._end_unless_paused(now, OUTPUT_LIMIT)
+
+    def on_log_error(self, now: float) -> str | None:
+        """Output was dropped that should not have been; else as `on_excess`."""
+        return self._end_unless_paused(now, LOG_ERROR)
 
     def on_stop(self, now: float, uid: int, grace: float) -> str | None:
         """Somebody asks for the end. Repeating it can only shorten the grace."""
@@ -139,6 +141,9 @@ class Watchdog:
         return self._end(now, grace, STOPPED)
 
     # The end
+
+    def _end_unless_paused(self, now: float, cause: str) -> str | None:
+        return None if self._paused_at is not None else self._end(now, self._grace, cause)
 
     def _end(self, now: float, grace: float, cause: str) -> str | None:
         """Begin to end the job, or shorten the grace of an end that has begun."""

@@ -29,6 +29,7 @@ VERBS: Final[Mapping[str, str]] = {
         "update",
         "wait",
         "rm",
+        "prune",
         "doctor",
         "version",
     )

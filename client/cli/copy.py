@@ -7,21 +7,21 @@ it means that a reader is gone is for the verb to decide.
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Final
 
 from client import protocol
-from client.cli.common import say
 from client.logstream import LogChunk, LogGap
 from client.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 STDERR_FD: Final = 2
 
 
 def write_batch(
-    batch: list[LogChunk | LogGap],
+    batch: Sequence[LogChunk | LogGap],
     on_gap: Callable[[LogGap], None],
     write: Callable[[int, bytes], None],
 ) -> None:
@@ -34,7 +34,7 @@ def write_batch(
             write(STDERR_FD if stream == protocol.STDERR else 1, data)
 
 
-def _merged(batch: list[LogChunk | LogGap]) -> Iterator[LogGap | tuple[int, bytes]]:
+def _merged(batch: Sequence[LogChunk | LogGap]) -> Iterator[LogGap | tuple[int, bytes]]:
     """Neighbours of one stream joined: a log of single letters is not written letter by letter."""
     stream, parts = 0, list[bytes]()
     for item in batch:
@@ -52,9 +52,41 @@ def _merged(batch: list[LogChunk | LogGap]) -> Iterator[LogGap | tuple[int, byte
         yield stream, b"".join(parts)
 
 
-def say_gap(gap: LogGap) -> None:
-    """Tell the user that output is missing here."""
-    say(f"{format_size(gap.gap_bytes)} of older output was removed by retention")
+_WHY: Final = {
+    "removed": "of older output was removed by retention",
+    "dropped": "of output was dropped because the disk was full",
+    "damaged": "of output is damaged and cannot be shown",
+}
+
+
+class Gaps:
+    """Says how much output is missing and why: the sum, at most once in `interval` seconds.
+
+    The first gap is said at once, and `flush` says the rest.
+    """
+
+    def __init__(self, say: Callable[[str], None], interval: float = 0.0) -> None:
+        self._say = say
+        self._interval = interval
+        self._next = 0.0
+        self._missing: dict[str, int] = {}
+
+    def add(self, gap: LogGap) -> None:
+        """Output is missing here."""
+        self._missing[gap.why] = self._missing.get(gap.why, 0) + gap.gap_bytes
+        self.tick()
+
+    def tick(self) -> None:
+        """Say what was added, if it is time."""
+        if self._missing and time.monotonic() >= self._next:
+            self.flush()
+
+    def flush(self) -> None:
+        """Say what was added, now."""
+        missing, self._missing = self._missing, {}
+        for why, size in missing.items():
+            self._say(f"{format_size(size)} {_WHY.get(why, f'of output is missing ({why})')}")
+        self._next = time.monotonic() + self._interval
 
 
 def write_all(descriptor: int, data: bytes) -> None:

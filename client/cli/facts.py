@@ -20,7 +20,7 @@ from client.units import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from client.records import AppliedNet, JobStatus, Limits
+    from client.records import AppliedNet, JobResult, JobStatus, Limits, Logs
 
 SECOND_NS: Final = 1_000_000_000
 _PATHS_SHOWN: Final = 8
@@ -108,6 +108,41 @@ def _io_line(entry: Mapping[str, Any]) -> str:
     found = [printable(device) for device in entry.get("devices") or []]
     on = f" (device{'s' * (len(found) > 1)} {', '.join(found)})" if found else ""
     return f"IO of {printable(entry['path'])}{on}: {', '.join(rates)}"
+
+
+# The log
+
+
+def log_lines(logs: Logs) -> list[str]:
+    """How the log is kept, one text each."""
+    sizes = [show(value) for key, show in _LOG_SIZES if (value := logs.get(key)) is not None]
+    lines = [", ".join(sizes)] if sizes else []
+    if (how := logs.get("compression")) not in {None, "none"}:
+        lines.append(f"complete segments compressed with {printable(how)}")
+    if (on_full := logs.get("on_full")) is not None:
+        lines.append(f"on a full disk {_ON_FULL.get(on_full, printable(on_full))}")
+    return lines
+
+
+_LOG_SIZES: Final[tuple[tuple[str, Callable[[Any], str]], ...]] = (
+    ("segment_bytes", lambda size: f"segments of {format_size(size)}"),
+    ("keep_segments", lambda count: f"at most {count} of them"),
+    ("keep_bytes", lambda size: f"{format_size(size)} of output kept"),
+)
+_ON_FULL: Final = {
+    "wait": "the job waits for room",
+    "drop": "output is dropped and counted",
+    "end": "the job is ended",
+}
+
+
+def dropped(result: JobResult) -> str:
+    """How much of the output was dropped, as a sentence; "" when nothing was."""
+    count = result.get("log_dropped_bytes")
+    if not count:
+        return ""
+    what = "1 byte of its output was" if count == 1 else f"{count} bytes of its output were"
+    return f"{what} dropped for want of room on the disk"
 
 
 # Surroundings
@@ -232,7 +267,7 @@ def _microseconds(value: int) -> str:
 
 
 _ONLY_WHEN_FELT: Final = frozenset({
-    "paused_ns", "throttled_usec", "memory_high_hits", "cpu_pressure_usec",
+    "log_dropped_bytes", "paused_ns", "throttled_usec", "memory_high_hits", "cpu_pressure_usec",
     "memory_pressure_usec", "io_pressure_usec",
 })  # fmt: skip
 _FIGURES: Final[tuple[tuple[str, str, Callable[[Any], str]], ...]] = (
@@ -255,4 +290,5 @@ _FIGURES: Final[tuple[tuple[str, str, Callable[[Any], str]], ...]] = (
     ("io_write_bytes", "written", format_size),
     ("io_pressure_usec", "waited for disks", _microseconds),
     ("log_bytes", "output", format_size),
+    ("log_dropped_bytes", "output dropped, bytes", str),
 )

@@ -16,7 +16,7 @@ import signal
 from typing import TYPE_CHECKING, Any, Final
 
 from client.cli.common import open_client, say, short
-from client.cli.copy import say_gap, write_all, write_batch
+from client.cli.copy import Gaps, write_all, write_batch
 from client.cli.output import last_words
 from client.errors import ClientError, RequestRefused, describe
 from client.patience import is_away
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _FAILURE: Final = 125
 _READER_GONE: Final = 128 + signal.SIGPIPE
 _KILLING_INTERRUPTS: Final = 2
+# A job that writes faster than it is read loses output all the time (output-policy drop-oldest).
+_GAP_SECONDS: Final = 1.0
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -68,10 +70,12 @@ def _submit(client: Client, arguments: Mapping[str, Any], options: Mapping[str, 
 
 
 def _follow(client: Client, control: Control) -> int:
-    output = _Output(control)
+    output, gaps = _Output(control), Gaps(say, _GAP_SECONDS)
     with client.logs(control.job, follow=True) as stream:
         for batch in stream.batches():
-            write_batch(batch, say_gap, output.write)
+            write_batch(batch, gaps.add, output.write)
+            gaps.tick()
+    gaps.flush()
     job: JobStatus | None = stream.status
     if job is None or job["result"] is None:
         job = client.wait(control.job)

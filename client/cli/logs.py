@@ -1,88 +1,233 @@
-"""`runctl logs`: a job's output again, from any offset, or as it comes."""
+"""`runctl logs`: jobs' output, any part of it, again or as it comes.
+
+The options and what they exclude. What is read is `client.cli.log_sources`'s, how it looks
+`client.cli.log_views`'s.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from client.cli.common import job_argument, json_option, naming, open_client, write_json
+from client.cli import params
+from client.cli.common import jobs_argument, json_option
+from client.cli.sections import all_of
 
 if TYPE_CHECKING:
-    from client.logstream import LogChunk, LogGap, LogStream
+    from collections.abc import Sequence
 
+    from client.api import Client
+    from client.cli.log_sources import Log, Wanted
+    from client.cli.log_views import Look, View
+    from client.errors import RequestRefused
 
-@click.command(name="logs", short_help="Show a job's output.")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
-@click.option(
-    "--cursor",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Begin at this offset of the whole output, in bytes.",
+_FAILURE: Final = 125
+
+OPTIONS: Final = all_of(
+    (
+        click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended."),
+        click.option(
+            "-n",
+            "--lines",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Begin with the last N lines.",
+        ),
+        click.option(
+            "--since", type=params.MOMENT, metavar="TIME", help="What was written from then on."
+        ),
+        click.option(
+            "--until", type=params.MOMENT, metavar="TIME", help="What was written up to then."
+        ),
+        click.option("--stdout", is_flag=True, help="Only what was written to stdout."),
+        click.option("--stderr", is_flag=True, help="Only what was written to stderr."),
+        click.option("-t", "--timestamps", is_flag=True, help="Begin each line with its time."),
+        click.option(
+            "--grep",
+            "pattern",
+            type=params.PATTERN,
+            metavar="PATTERN",
+            help="Only lines with a match of this regular expression.",
+        ),
+        click.option("--raw", is_flag=True, help="Byte for byte, on a terminal, too."),
+        click.option(
+            "--cursor",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Begin at this offset of the whole output, in bytes.",
+        ),
+        click.option(
+            "--show-cursor", is_flag=True, help="At the end say on stderr where to go on."
+        ),
+        click.option(
+            "--attempt", type=click.IntRange(min=1), metavar="N", help="Of this attempt of the job."
+        ),
+        click.option("--exit-code", is_flag=True, help="Exit as the job did."),
+    )
 )
-@job_argument
+
+# What the protocol calls what is asked for, and what the reader called it.
+_WORDS: Final = {
+    "cursor": "--cursor",
+    "lines": "--lines",
+    "since_ns": "--since",
+    "until_ns": "--until",
+    "attempt": "--attempt",
+}
+
+
+@click.command(name="logs", short_help="Show jobs' output.")
+@OPTIONS
+@jobs_argument
 @json_option
 @click.pass_obj
-def command(socket_path: str | None, *, job: str, cursor: int, follow: bool, as_json: bool) -> None:
-    """Write a job's stdout to stdout and its stderr to stderr, byte for byte.
+def command(socket_path: str | None, /, *, jobs: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401  the options above
+    """Write each JOB's stdout to stdout and its stderr to stderr, byte for byte.
 
-    Ctrl-C ends following; the job goes on.
+    On a terminal, colours apart, nothing in it acts on the terminal. Several jobs are shown
+    together, each line after its job's name. TIME is 14:00, '2026-11-22 14:00', @1700000000,
+    or how long ago: 10m. Ctrl-C ends following; the job goes on.
     """
-    with (
-        open_client(socket_path) as client,
-        naming(job),
-        client.logs(job, cursor=cursor, follow=follow) as stream,
-    ):
-        (_write_lines if as_json else _write_bytes)(stream)
+    _refuse_contradictions(options, several=len(jobs) > 1)
+    return _Logs(jobs, options).show(socket_path)
 
 
-def _write_bytes(stream: LogStream) -> None:
-    from client.cli.copy import say_gap, write_batch
-
-    for batch in stream.batches():
-        write_batch(batch, say_gap, _write)
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    from client.cli.copy import STDERR_FD, write_all
-    from client.errors import ClientError
-
-    try:
-        write_all(descriptor, data)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        name = "stderr" if descriptor == STDERR_FD else "stdout"
-        raise ClientError(f"cannot write to {name}: {error.strerror}") from error
+def _refuse_contradictions(options: dict[str, Any], *, several: bool) -> None:
+    """Raises click's UsageError for what excludes each other."""
+    given = {f"--{name.replace('_', '-')}" for name, value in options.items() if value}
+    # 0 is something else than nothing here.
+    given |= {f"--{name}" for name in ("lines", "cursor") if options[name] is not None}
+    given |= {"--grep"} if options["pattern"] is not None else set()
+    given |= {"--json"} if options["as_json"] else set()
+    given |= {"several jobs"} if several else set()
+    for option, others in _EXCLUDED.items():
+        for other in others:
+            if option in given and other in given:
+                raise click.UsageError(f"{option} and {other} exclude each other")
+    since, until = options["since"], options["until"]
+    if since is not None and until is not None and since > until:
+        raise click.UsageError("--since is later than --until")
 
 
-def _write_lines(stream: LogStream) -> None:
-    """One JSON object an item; at the end one with the cursor and the job."""
-    for item in stream:
-        write_json(_line(item), line=True)
-    write_json({"cursor": stream.cursor, "status": stream.status}, line=True)
+_EXCLUDED: Final = {
+    "--raw": ("--timestamps", "--grep", "--json", "several jobs"),
+    "--json": ("--timestamps", "--grep"),
+    "--cursor": ("--lines", "--since", "several jobs"),
+}
 
 
-def _line(item: LogChunk | LogGap) -> dict[str, object]:
-    from client.logstream import LogGap
-    from client.protocol import STDERR
+class _Logs:
+    """One use of the verb."""
 
-    if isinstance(item, LogGap):
-        return {"offset": item.offset, "gap_bytes": item.gap_bytes}
-    return {
-        "offset": item.offset,
-        "stream": "stderr" if item.stream == STDERR else "stdout",
-        "time_ns": item.time_ns,
-        **_data(item.data),
-    }
+    def __init__(self, jobs: Sequence[str], options: dict[str, Any]) -> None:
+        self._jobs = jobs
+        self._options = options
+        self._logs: list[Log] = []
+        self._status = 0
+
+    def show(self, socket_path: str | None) -> int:
+        """Show everything; the exit status."""
+        from client.cli.common import open_client
+        from client.cli.log_sources import Absence, exit_status
+
+        view = self._view()
+        absence = Absence(view.say)
+        with open_client(socket_path, absence.on_away, absence.on_back) as client, view:
+            try:
+                self._show_jobs(client, view)
+            except KeyboardInterrupt:
+                view.interrupted()
+                self._close(view)
+                raise
+            self._close(view)
+            if self._options["exit_code"]:
+                return exit_status(self._logs, view.say) or self._status
+        return self._status
+
+    def _show_jobs(self, client: Client, view: View) -> None:
+        if len(self._jobs) == 1:
+            self._show_one(client, view, self._jobs[0])
+        else:
+            self._show_several(client, view)
+
+    def _show_one(self, client: Client, view: View, job: str) -> None:
+        from client.cli.log_sources import open_one, show_one
+        from client.errors import ClientError, RequestRefused
+
+        try:
+            log = open_one(client, job, self._wanted())
+            self._logs.append(log)
+            with log.stream:
+                show_one(log, view)
+        except RequestRefused as error:
+            raise ClientError(_described(job, error)) from error
+
+    def _show_several(self, client: Client, view: View) -> None:
+        from client.cli.log_entries import EntryView, LineView
+        from client.cli.log_sources import open_several, show_merged
+
+        def refused(job: str, error: RequestRefused) -> None:
+            # What is wrong with an option may be wrong for this job alone.
+            name = "" if error.field in (None, "job") else f"{job}: "
+            view.say(name + _described(job, error))
+            self._status = _FAILURE
+
+        self._logs += open_several(client, self._jobs, self._wanted(), refused)
+        if isinstance(view, LineView):
+            view.name(self._logs)
+        if self._options["follow"]:
+            from client.cli.log_following import follow_several
+
+            follow_several(self._logs, view, refused)
+        elif isinstance(view, EntryView):
+            show_merged(self._logs, view, refused)
+
+    def _close(self, view: View) -> None:
+        view.finish()
+        if self._options["show_cursor"]:
+            for log in self._logs:
+                view.say_cursor(log)
+
+    def _wanted(self) -> Wanted:
+        from client.cli.log_sources import Wanted
+        from client.protocol import STDERR, STDOUT
+
+        options = self._options
+        chosen = [STDOUT] * options["stdout"] + [STDERR] * options["stderr"]
+        return Wanted(
+            follow=options["follow"],
+            cursor=options["cursor"] or 0,
+            lines=options["lines"],
+            since_ns=options["since"],
+            until_ns=options["until"],
+            streams=tuple(chosen) or (STDOUT, STDERR),
+            attempt=options["attempt"],
+        )
+
+    def _view(self) -> View:
+        from client.cli.log_views import BytesView, Look
+
+        options, several = self._options, len(self._jobs) > 1
+        look = Look(
+            follow=options["follow"],
+            raw=options["raw"],
+            timestamps=options["timestamps"],
+            pattern=options["pattern"],
+        )
+        if not (options["as_json"] or several or look.timestamps or look.pattern):
+            return BytesView(look)
+        return _entry_view(look, as_json=options["as_json"], several=several)
 
 
-def _data(data: bytes) -> dict[str, object]:
-    """Under "text" when it is UTF-8 (a chunk may end within a character), else "base64"."""
-    try:
-        return {"text": data.decode("utf-8")}
-    except UnicodeDecodeError:
-        from base64 import b64encode
+def _entry_view(look: Look, *, as_json: bool, several: bool) -> View:
+    from client.cli.log_entries import JsonView, LineView
 
-        return {"base64": b64encode(data).decode("ascii")}
+    return JsonView(look, named=several) if as_json else LineView(look)
+
+
+def _described(job: str, error: RequestRefused) -> str:
+    from client.errors import describe
+
+    error.job = job
+    return describe(error, _WORDS)

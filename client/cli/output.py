@@ -12,8 +12,10 @@ from client.cli.common import short
 from client.cli.facts import (
     SECOND_NS,
     denied,
+    dropped,
     figures,
     limit_lines,
+    log_lines,
     signal_name,
     surroundings,
 )
@@ -48,6 +50,9 @@ def last_words(job: JobStatus, uid: int | None = None) -> list[str]:
     # Known only where --report-denied was asked for.
     if refused := denied(result):
         lines.append(f"job {short(job['job'])}: refused system calls: {refused}")
+    # The end for that reason says it in its own line.
+    if result["reason"] != "log-error" and (lost := dropped(result)):
+        lines.append(f"job {short(job['job'])}: {lost}")
     return lines
 
 
@@ -133,7 +138,7 @@ _PROSE: Final[Mapping[str, Callable[[JobStatus, JobResult], str]]] = {
     "cpu-time": lambda job, _result: f"ended at its CPU time limit{_cpu_time_limit(job['limits'])}",
     "output-limit": lambda job, _result: f"ended at its output limit{_output_limit(job['limits'])}",
     "launch-error": lambda _job, result: f"could not start{_detail(result)}",
-    "log-error": lambda _job, result: f"was ended, its output could not be stored{_detail(result)}",
+    "log-error": lambda _job, result: f"ended{_detail(result) or ' with a log error'}",
     "lost": lambda _job, result: f"was lost{_detail(result)}",
 }
 
@@ -198,6 +203,7 @@ def job_record(job: JobStatus) -> str:
     """Everything about a job, a line a fact."""
     facts = [*_identity(job), *_times(job)]
     facts += [("limit", text) for text in limit_lines(job["limits"])] or [("limit", "none")]
+    facts += [("log", text) for text in log_lines(job.get("logs") or {})]
     facts += surroundings(job)
     if job.get("usage"):
         facts += [("usage", text) for text in figures(job["usage"] or {})]

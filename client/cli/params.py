@@ -7,6 +7,7 @@ makes it a part of the name.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -193,6 +194,22 @@ def _secret(text: str) -> tuple[str, str]:
     return name, path
 
 
+def _moment(text: str) -> int:
+    from client.cli.log_times import parse_moment
+
+    return parse_moment(text)
+
+
+def _pattern(text: str) -> re.Pattern[bytes]:
+    """A regular expression on bytes: a job's output need not be text."""
+    try:
+        return re.compile(os.fsencode(text))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(
+            f"{_shown(text)} given ({error}); a regular expression as in Python is allowed"
+        ) from None
+
+
 class Port(NamedTuple):
     """A port of the host that leads to one of the job's."""
 
@@ -227,3 +244,5 @@ TMPFS: Final = Quantity("path[:size]", _tmpfs)
 ITEMS: Final = Quantity("list", _items)
 SECRET: Final = Quantity("name=file", _secret)
 PUBLISH: Final = Quantity("[addr:]host:port", _publish)
+MOMENT: Final = Quantity("time", _moment)
+PATTERN: Final = Quantity("pattern", _pattern)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 import click
 
 from client.cli.common import (
@@ -14,20 +17,50 @@ from client.cli.common import (
     write_json,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from client.api import Client
+
 
 @click.command(name="rm", short_help="Remove ended jobs and their logs.")
+@click.option("-f", "--force", is_flag=True, help="Kill a job that has not ended, then remove it.")
 @jobs_argument
 @json_option
 @click.pass_obj
-def command(socket_path: str | None, *, jobs: tuple[str, ...], as_json: bool) -> int:
+def command(socket_path: str | None, *, jobs: tuple[str, ...], force: bool, as_json: bool) -> int:
     """Remove each JOB, which must have ended, with its output and result."""
     with open_client(socket_path) as client:
 
         def remove(job: str) -> None:
-            removed = client.remove(job)
+            removed = _remove_by_force(client, job) if force else client.remove(job)
             if as_json:
                 write_json({"job": removed}, line=True)
             else:
                 write(f"{short(removed)} removed\n")
 
         return each(jobs, remove)
+
+
+def _remove_by_force(client: Client, job: str) -> str:
+    # The full id: a name may mean another job by the time this one has ended.
+    status = client.status(job)
+    full = status["job"]
+    with _gone_is_removed():
+        if status["state"] != "ended":
+            client.stop(full, kill=True)
+            client.wait(full)
+        client.remove(full)
+    return full
+
+
+@contextmanager
+def _gone_is_removed() -> Iterator[None]:
+    """Retention, or somebody else, may be faster: what was asked for is done then."""
+    from client.errors import RequestRefused
+
+    try:
+        yield
+    except RequestRefused as error:
+        if error.code != "no-such-job":
+            raise

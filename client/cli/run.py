@@ -1,7 +1,7 @@
 """`runctl run`: options to a submission; then the id alone, or `client.cli.foreground`.
 
-The options themselves are in `run_limits`, `run_sandbox` and `run_net`. What they may be is
-the daemon's to check; here only what cannot be read is refused.
+The options themselves are in `run_limits`, `run_logs`, `run_sandbox` and `run_net`. What they
+may be is the daemon's to check; here only what cannot be read is refused.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from client.cli import run_limits, run_net, run_sandbox
+from client.cli import run_limits, run_logs, run_net, run_sandbox
 from client.cli.common import flush, open_client, say, write, write_json
 from client.cli.paths import inside
 from client.cli.sections import SectionedCommand, option
@@ -18,6 +18,7 @@ from client.cli.sections import SectionedCommand, option
 # The words of this command line for the fields of the protocol.
 OPTIONS: Final = {
     **run_limits.WORDS,
+    **run_logs.WORDS,
     **run_sandbox.WORDS,
     **run_net.WORDS,
     "name": "--name",
@@ -51,6 +52,7 @@ OPTIONS: Final = {
 @run_limits.limit_options(run_limits.MEMORY)
 @run_limits.limit_options(run_limits.REST)
 @run_limits.limit_options(run_limits.TIME)
+@run_logs.log_options
 @run_sandbox.file_options
 @run_sandbox.privilege_options
 @run_net.network_options
@@ -117,6 +119,7 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
         "user": user,
         "group": run_sandbox.account(options["group"]),
         "limits": run_limits.asked_limits(options),
+        "logs": run_logs.asked_logs(options),
         "sandbox": run_sandbox.asked_sandbox(options),
         "net": run_net.asked_net(options),
     }

@@ -64,6 +64,7 @@ class _Waiting:
         self._report(status)
 
     def _report(self, status: JobStatus) -> None:
+        from client.cli.facts import dropped
         from client.cli.output import how_it_ended
 
         if self._as_json:
@@ -71,4 +72,7 @@ class _Waiting:
         if status["result"] is None:
             say(f"job {short(status['job'])} has not ended in time; it is {status['state']}")
         elif not self._as_json:
-            write(f"{short(status['job'])} {how_it_ended(status)}\n")
+            # The end for that reason says it itself.
+            is_said = status["result"]["reason"] == "log-error"
+            lost = "" if is_said else dropped(status["result"])
+            write(f"{short(status['job'])} {how_it_ended(status)}{lost and f'; {lost}'}\n")

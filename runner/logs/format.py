@@ -1,8 +1,9 @@
-"""The names and the index records of a job's log: bytes in, values out, no I/O.
+"""The names, index records and seek tables of a job's log: bytes in, values out, no I/O.
 
-The one description of the format; the monitor writes by it (`runner.logs.writer`) and the
-daemon reads by it (`runner.logs.reader`). Part of the lean set: it is loaded into every
-monitor, so it imports next to nothing.
+The one description of the format; the monitor writes by it (`runner.logs.writer`,
+`runner.logs.sealing`) and the daemon reads by it (`runner.logs.reader`,
+`runner.logs.compressed`). Part of the lean set: it is loaded into every monitor, so it
+imports next to nothing.
 """
 
 from __future__ import annotations
@@ -11,18 +12,41 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 STDOUT: Final = 1
 STDERR: Final = 2
 
 LOG_SUFFIX: Final = ".log"
 INDEX_SUFFIX: Final = ".idx"
+# Follows one of the two on a file that was compressed.
+ZSTD_SUFFIX: Final = ".zst"
+# Follows that while the file is being made; nobody reads it.
+TEMPORARY_SUFFIX: Final = ".tmp"
 
 # time_ns, offset, length, stream, three zero bytes
 INDEX_RECORD: Final = struct.Struct("<QQIB3x")
 MAX_OFFSET: Final = 2**64 - 1
 
+# The zstd seekable format (contrib/seekable_format in zstd's sources): frames, then the sizes
+# of each, compressed and plain, in a skippable frame (RFC 8878, 3.1.2) that ends with a footer:
+# the number of frames, a descriptor, a magic number.
+TABLE_HEADER: Final = struct.Struct("<II")
+TABLE_ENTRY: Final = struct.Struct("<II")
+TABLE_FOOTER: Final = struct.Struct("<IBI")
+SKIPPABLE_MAGIC: Final = 0x184D2A5E
+SEEKABLE_MAGIC: Final = 0x8F92EAB1
+# Plain bytes of a frame at most, and so what finding one byte costs.
+FRAME_BYTES: Final = 256 * 1024
+# 16 GiB of plain data, and 512 KiB of table that a reader holds. A longer file stays plain.
+MOST_FRAMES: Final = 2**16
+
+_SUFFIXES: Final = (
+    LOG_SUFFIX,
+    INDEX_SUFFIX,
+    LOG_SUFFIX + ZSTD_SUFFIX,
+    INDEX_SUFFIX + ZSTD_SUFFIX,
+)
 # 2**64 - 1 has twenty digits, so that names sort as their offsets do.
 _DIGITS: Final = 20
 
@@ -55,9 +79,12 @@ def index_name(start: int) -> str:
 
 
 def parse_name(name: str) -> tuple[int, str] | None:
-    """The offset and the suffix (".log" or ".idx") of a file's name; None for any other name."""
+    """The offset and the suffix of a file's name: ".log", ".idx", or one of them with ".zst".
+
+    None for any other name.
+    """
     digits, suffix = name[:_DIGITS], name[_DIGITS:]
-    if suffix not in (LOG_SUFFIX, INDEX_SUFFIX):
+    if suffix not in _SUFFIXES:
         return None
     # int() alone would take "+1", "1_0", spaces and the digits of other scripts.
     if not (digits.isascii() and digits.isdigit()):
@@ -81,3 +108,10 @@ def visible_records(index: bytes, start: int) -> Iterator[Record]:
             return
         yield Record._make(fields)
         start += length
+
+
+def seek_table(frames: Sequence[tuple[int, int]]) -> bytes:
+    """What ends a compressed file: for each frame its compressed and its plain size."""
+    entries = b"".join(TABLE_ENTRY.pack(*sizes) for sizes in frames)
+    footer = TABLE_FOOTER.pack(len(frames), 0, SEEKABLE_MAGIC)
+    return TABLE_HEADER.pack(SKIPPABLE_MAGIC, len(entries) + len(footer)) + entries + footer

@@ -8,29 +8,27 @@ cache, and is fit for the event loop's thread. It never waits and never changes 
 from __future__ import annotations
 
 import errno
-import logging
 import os
+import time
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Self
 
-from runner.logs.format import LOG_SUFFIX, parse_name
-from runner.logs.segment import MAX_CHUNK_BYTES, Chunk, Segment
+from runner.logs.format import LOG_SUFFIX, ZSTD_SUFFIX, parse_name
+from runner.logs.segment import MAX_CHUNK_BYTES, Chunk, Gap, Segment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 __all__ = ["MAX_CHUNK_BYTES", "Chunk", "CursorError", "Gap", "LogReader"]
 
-_logger: Final = logging.getLogger(__name__)
-
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-
-
-class Gap(NamedTuple):
-    """`gap_bytes` bytes from the cursor on are gone; reading goes on at the absolute `offset`."""
-
-    gap_bytes: int
-    offset: int
+# What a segment is found by.
+_DATA_SUFFIXES: Final = (LOG_SUFFIX, LOG_SUFFIX + ZSTD_SUFFIX)
+# Time stamps of files move in steps of some milliseconds: a directory that changed later than
+# this before it was listed may have changed again without a sign.
+_SETTLED_NS: Final = 2_000_000_000
 
 
 class CursorError(ValueError):
@@ -44,12 +42,13 @@ class CursorError(ValueError):
 class LogReader:
     """One reader of the log in the directory `path`; not for several threads at once.
 
-    Holds three descriptors at most. While it stands in a segment that retention has removed,
-    it reads on there, and the disk keeps those two files until it moves on or is closed.
+    Holds three descriptors at most. While it stands in a segment that was removed, or replaced
+    by a compressed one, it reads on there, and the disk keeps those two files until it moves on
+    or is closed.
 
     `damage` is None, or a sentence about the first damage met: an index that is garbled or
-    covers data that is not there. The visible part of that segment ends there. When a later
-    segment exists, what lies between is a gap.
+    covers data that is not there, or a compressed file that cannot be decompressed. What cannot
+    be shown is a gap when something follows it.
 
     Raises OSError of open(2) when the directory cannot be opened.
     """
@@ -57,7 +56,10 @@ class LogReader:
     def __init__(self, path: str | bytes | os.PathLike[str]) -> None:
         self.damage: str | None = None
         self._segment: Segment | None = None
-        self._path = path
+        # The segments as they were listed last, and the directory's time stamp then; None when
+        # that does not tell whether they are still the same.
+        self._listed: list[int] = []
+        self._stamp: int | None = None
         self._dir_fd = os.open(path, _DIRECTORY)
 
     def __enter__(self) -> Self:
@@ -89,26 +91,62 @@ class LogReader:
         if cursor < 0 or max_bytes < 1:
             raise ValueError(f"{cursor=}, {max_bytes=}: at least 0 and 1")
         limit = min(max_bytes, MAX_CHUNK_BYTES)
-        return self._read_here(cursor, limit) or self._read_elsewhere(cursor, limit)
+        here = self._read_here(cursor, limit) or self._read_next(cursor, limit)
+        return here or self._read_elsewhere(cursor, limit)
 
     def end(self) -> int:
         """The absolute offset after the last visible byte. Raises OSError when the disk fails."""
         starts = self._starts()
         while starts:
-            here = self._segment
-            if here is not None and here.start == starts[-1]:
-                return here.end()
-            if (segment := self._open(starts[-1])) is not None:
-                try:
-                    return segment.end()
-                finally:
-                    segment.close()
-            starts, before = self._starts(), starts
-            if starts[-1:] == before[-1:]:
-                return before[-1]  # it is there and cannot be opened: its index was lost
+            start = starts[-1]
+            end = self.segment_end(start)
+            # A listing may miss what was begun or compressed meanwhile, but not twice.
+            starts = self._starts()
+            if starts[-1:] == [start]:
+                # When it cannot be opened, its index was lost.
+                return start if end is None else end
         return self._segment.end() if self._segment else 0
 
-    def _read_here(self, cursor: int, limit: int) -> Chunk | None:
+    def segments(self) -> list[int]:
+        """The first offsets of the segments that are there, in order."""
+        return list(self._starts())
+
+    def segment_end(self, start: int) -> int | None:
+        """The offset after the last visible byte of the segment at `start`; None: it is gone."""
+        with self._visit(start) as segment:
+            return None if segment is None else segment.end()
+
+    def find_time(self, time_ns: int) -> int:
+        """The offset of the first record of that time (Unix nanoseconds) or later, else end().
+
+        Of some such record where the clock went back, and of a gap that comes right before it.
+        Raises OSError when the disk fails.
+        """
+        starts = self._starts()
+        low, high = 0, len(starts)
+        # The first segment that begins at that time or later.
+        while low < high:
+            middle = (low + high) // 2
+            found, first = self._first_time(starts, middle, high)
+            if first is not None and first < time_ns:
+                low = found + 1
+            else:
+                high = middle
+        if low:
+            with self._visit(starts[low - 1]) as segment:
+                if segment is not None:
+                    return segment.find_time(time_ns)
+        return starts[low] if low < len(starts) else self.end()
+
+    def _first_time(self, starts: list[int], low: int, high: int) -> tuple[int, int | None]:
+        """The first of the segments `low` to `high` that has a record, and that one's time."""
+        for number in range(low, high):
+            with self._visit(starts[number]) as segment:
+                if segment is not None and (first := segment.first_time()) is not None:
+                    return number, first
+        return high, None
+
+    def _read_here(self, cursor: int, limit: int) -> Chunk | Gap | None:
         """From the segment that is open, if `cursor` is in it."""
         if self._segment is None or cursor < self._segment.start:
             return None
@@ -121,12 +159,23 @@ class LogReader:
             self._leave()
             return None
 
+    def _read_next(self, cursor: int, limit: int) -> Chunk | Gap | None:
+        """From the segment that begins just there, without a look at the directory."""
+        if self._segment is None or cursor <= self._segment.start:
+            return None
+        segment = self._open(cursor)
+        if segment is None:
+            return None
+        self._leave()
+        self._segment = segment
+        return self._read_here(cursor, limit)
+
     def _read_elsewhere(self, cursor: int, limit: int) -> Chunk | Gap | None:
         """Find the segment of `cursor` by name, while names come and go.
 
-        A listing is no snapshot: it may show a segment and miss the one before it, when both
-        were begun meanwhile. So a gap is believed only when two listings in a row agree: what
-        the first one missed was there before the second began.
+        A listing is no snapshot: it may show a segment and miss the one before it, when that
+        was begun or compressed meanwhile. So a gap or an end is believed only when two listings
+        in a row agree: what the first one missed was there before the second began.
         """
         seen: tuple[int | None, int | None] | None = None
         while True:
@@ -136,24 +185,37 @@ class LogReader:
             following = starts[position] if position < len(starts) else None
             # Read after listing: where a later segment is seen, this one has come to its end.
             opened = start is not None and self._move_to(start)
-            if opened and (chunk := self._read_here(cursor, limit)):
-                return chunk
-            if (opened and following is None) or (start, following) == seen:
+            if opened and (piece := self._read_here(cursor, limit)):
+                return piece
+            if (start, following) == seen:
                 break
             seen = (start, following)
         if following is not None:
-            return Gap(following - cursor, following)
+            return self._gap(cursor, start, following)
         end = self._segment.end() if opened and self._segment else self.end()
         if cursor > end:
             raise CursorError(cursor, end)
         return None
 
+    def _gap(self, cursor: int, start: int | None, following: int) -> Gap:
+        """Between `cursor` and the segment after it; the one before it begins at `start`."""
+        if start is None:
+            return Gap(following - cursor, following, "removed")
+        before = self._segment
+        is_whole = before is not None and before.start == start and before.is_whole()
+        return Gap(following - cursor, following, "dropped" if is_whole else "damaged")
+
     def _starts(self) -> list[int]:
-        """The first offsets of the segments that are there, in order."""
+        """The first offsets of the segments that are there, in order; not to be changed."""
         if self._dir_fd < 0:
             raise ValueError("the reader is closed")
-        names = (parse_name(name) for name in os.listdir(self._dir_fd))
-        return sorted(name[0] for name in names if name is not None and name[1] == LOG_SUFFIX)
+        stamp = os.fstat(self._dir_fd).st_mtime_ns
+        if stamp != self._stamp:
+            is_settled = 0 < stamp < time.time_ns() - _SETTLED_NS
+            names = filter(None, map(parse_name, os.listdir(self._dir_fd)))
+            self._listed = sorted({start for start, suffix in names if suffix in _DATA_SUFFIXES})
+            self._stamp = stamp if is_settled else None
+        return self._listed
 
     def _move_to(self, start: int) -> bool:
         """Have the segment at `start` open. False when it cannot be: it was removed."""
@@ -161,6 +223,19 @@ class LogReader:
             self._leave()
             self._segment = self._open(start)
         return self._segment is not None
+
+    @contextmanager
+    def _visit(self, start: int) -> Iterator[Segment | None]:
+        """The segment at `start` for a look, without leaving the present one."""
+        if self._segment is not None and self._segment.start == start:
+            yield self._segment
+            return
+        segment = self._open(start)
+        try:
+            yield segment
+        finally:
+            if segment is not None:
+                segment.close()
 
     def _open(self, start: int) -> Segment | None:
         try:
@@ -178,4 +253,3 @@ class LogReader:
     def _report(self, damage: str) -> None:
         if self.damage is None:
             self.damage = damage
-            _logger.warning("log %s: %s", os.fsdecode(self._path), damage)

@@ -1,17 +1,20 @@
 """One segment of a log, open for reading: finds a cursor in the index and cuts the data by it.
 
 Blocking and synchronous, in the daemon. It knows one pair of files and holds both open, so
-that what retention removes meanwhile can still be read to its end; which segment is the next
-one is `runner.logs.reader`'s business.
+that what is removed or compressed meanwhile can still be read to its end; how they are stored
+is `runner.logs.compressed`'s business, and which segment is the next one `runner.logs.reader`'s.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from runner.logs.compressed import CompressedFile, PlainFile
 from runner.logs.format import (
     INDEX_RECORD,
+    ZSTD_SUFFIX,
     Record,
     index_name,
     log_name,
@@ -20,6 +23,8 @@ from runner.logs.format import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from runner.logs.compressed import LogFile
 
 # docs/PROTOCOL.md: the data of one event; its arrays hold 8,192 items.
 MAX_CHUNK_BYTES: Final = 256 * 1024
@@ -42,6 +47,17 @@ class Chunk(NamedTuple):
     data: bytes
 
 
+class Gap(NamedTuple):
+    """`gap_bytes` bytes from the cursor on are gone; reading goes on at the absolute `offset`.
+
+    `why`: retention removed them, the writer found no room for them, or they are damaged.
+    """
+
+    gap_bytes: int
+    offset: int
+    why: Literal["removed", "dropped", "damaged"]
+
+
 class Segment:
     """The segment that begins at the absolute offset `start`.
 
@@ -49,18 +65,15 @@ class Segment:
     cannot leave a record without its data, but a power cut can.) `report` is called with a
     sentence about the first record that is neither; it may be called again for the same one.
 
-    Raises FileNotFoundError when one of its files is not there, and other OSErrors of open(2).
+    Raises FileNotFoundError when it is there neither plain nor compressed, and other OSErrors
+    of open(2).
     """
 
     def __init__(self, dir_fd: int, start: int, report: Callable[[str], None]) -> None:
         self.start = start
-        self._report = report
-        self._index_fd = os.open(index_name(start), _READ, dir_fd=dir_fd)
-        try:
-            self._log_fd = os.open(log_name(start), _READ, dir_fd=dir_fd)
-        except OSError:
-            os.close(self._index_fd)
-            raise
+        self._tell = report
+        self._is_damaged = False
+        self._index, self._log = self._open(dir_fd)
         # Where reading stopped: record `_number` begins at `_offset`. It may not exist yet,
         # and then `_length` is 0; or it was read in part.
         self._number = 0
@@ -69,21 +82,24 @@ class Segment:
 
     def close(self) -> None:
         """Close both files. Once only."""
-        os.close(self._index_fd)
-        os.close(self._log_fd)
+        self._index.close()
+        self._log.close()
 
-    def read(self, cursor: int, max_bytes: int) -> Chunk | None:
+    def read(self, cursor: int, max_bytes: int) -> Chunk | Gap | None:
         """What is visible from `cursor` on: at most `max_bytes` and MAX_CHUNK_RUNS.
 
-        None when nothing is. Sequential reading costs no search. Raises OSError of pread(2).
+        A Gap over data that cannot be decompressed; None when nothing is visible. Sequential
+        reading costs no search. Raises OSError of pread(2).
         """
         if not self._seek(cursor):
             return None
         runs, length = self._cut(cursor, cursor + max_bytes)
         if not runs:
             return None
-        data = os.pread(self._log_fd, length, cursor - self.start)
-        return Chunk(cursor, runs, data) if len(data) == length else None
+        data = self._log.read_at(length, cursor - self.start)
+        if len(data) == length:
+            return Chunk(cursor, runs, data)
+        return self.read(cursor, len(data)) if data else self._gap(cursor)
 
     def end(self) -> int:
         """The absolute offset after the last visible byte; `start` when there is none."""
@@ -99,6 +115,59 @@ class Segment:
                 low, end = probe + 1, record.end
             probe = (low + high) // 2
         return end
+
+    def is_whole(self) -> bool:
+        """Whether all that was ever stored in it is visible, as far as can be told."""
+        is_whole = self.end() == self._data_end() and not self._index.size() % _SIZE
+        return is_whole and not self._is_damaged
+
+    def first_time(self) -> int | None:
+        """The time of its first record, Unix nanoseconds. None when there is none."""
+        record = self._record(0) if self._count() else None
+        return None if record is None else record.time_ns
+
+    def find_time(self, time_ns: int) -> int:
+        """The offset of the first record of that time or later; end() when there is none.
+
+        Of some such record, where the clock went back.
+        """
+        low, high = 0, self._count()
+        found = None
+        while low < high:
+            middle = (low + high) // 2
+            record = self._record(middle)
+            if record is not None and record.time_ns < time_ns:
+                low = middle + 1
+            else:
+                high, found = middle, record
+        return self.end() if found is None else found.offset
+
+    def _open(self, dir_fd: int) -> tuple[LogFile, LogFile]:
+        """The index and the data. Plain files come first: they are there before, and beside."""
+        names = index_name(self.start), log_name(self.start)
+        fds = _open_both(dir_fd, *names)
+        if fds is not None:
+            return PlainFile(fds[0]), PlainFile(fds[1])
+        packed = [name + ZSTD_SUFFIX for name in names]
+        fds = _open_both(dir_fd, *packed)
+        if fds is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), packed[1])
+        try:
+            index = CompressedFile(fds[0], lambda text: self._report(f"{packed[0]}: {text}"))
+        except OSError:
+            os.close(fds[1])
+            raise
+        try:
+            log = CompressedFile(fds[1], lambda text: self._report(f"{packed[1]}: {text}"))
+        except OSError:
+            index.close()
+            raise
+        return index, log
+
+    def _gap(self, cursor: int) -> Gap | None:
+        """Over data that the index covers and that cannot be read."""
+        offset = min(self.start + self._log.resumes_at(cursor - self.start), self.end())
+        return Gap(offset - cursor, offset, "damaged") if offset > cursor else None
 
     def _seek(self, cursor: int) -> bool:
         """Stand on the record that `cursor` is in, or on the end when it is exactly there."""
@@ -138,19 +207,19 @@ class Segment:
 
     def _batch(self) -> list[Record]:
         """The visible records from `_number` on, as many as one read of the index gives."""
-        index = os.pread(self._index_fd, _BATCH * _SIZE, self._number * _SIZE)
+        index = self._index.read_at(_BATCH * _SIZE, self._number * _SIZE)
         if len(index) < _SIZE:
             return []
         records = list(visible_records(index, self._offset))
         if records and records[-1].end > (data_end := self._data_end()):
             records = [record for record in records if record.end <= data_end]
         if len(records) < len(index) // _SIZE:
-            self._damaged(self._number + len(records))
+            self._damaged()
         return records
 
     def _record(self, number: int) -> Record | None:
         """Record `number` when it can be one: without its neighbours, as a search sees it."""
-        index = os.pread(self._index_fd, _SIZE, number * _SIZE)
+        index = self._index.read_at(_SIZE, number * _SIZE)
         if len(index) < _SIZE:
             return None
         offset = Record._make(INDEX_RECORD.unpack(index)).offset
@@ -158,19 +227,40 @@ class Segment:
         possible = offset >= self.start + number if number else offset == self.start
         record = next(visible_records(index, offset), None)
         if not possible or record is None or record.end > self._data_end():
-            self._damaged(number)
+            self._damaged()
             return None
         return record
 
     def _count(self) -> int:
-        return os.fstat(self._index_fd).st_size // _SIZE
+        return self._index.size() // _SIZE
 
     def _data_end(self) -> int:
         """Asked after the index was read: the data of every record seen there is older."""
-        return self.start + os.fstat(self._log_fd).st_size
+        return self.start + self._log.size()
 
-    def _damaged(self, number: int) -> None:
+    def _damaged(self) -> None:
+        # Without the record's number, which depends on how it was come to: once is enough.
         self._report(
-            f"{index_name(self.start)}: record {number} is damaged or its data is missing; "
+            f"{index_name(self.start)}: a record is damaged or its data is missing; "
             "this segment is shown up to there"
         )
+
+    def _report(self, damage: str) -> None:
+        self._is_damaged = True
+        self._tell(damage)
+
+
+def _open_both(dir_fd: int, index: str, log: str) -> tuple[int, int] | None:
+    """Both files of a segment; None when one is not there. Raises OSError of open(2)."""
+    try:
+        index_fd = os.open(index, _READ, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return None
+    try:
+        return index_fd, os.open(log, _READ, dir_fd=dir_fd)
+    except FileNotFoundError:
+        os.close(index_fd)
+        return None
+    except OSError:
+        os.close(index_fd)
+        raise

@@ -2,19 +2,33 @@
 
 Runs in the monitor: lean imports, one thread, blocking files, a tiny memory budget. It
 decides nothing about what to do when the disk is full; it only leaves the log as it was, so
-that the monitor can wait and try again. Reading is `runner.logs.reader`, in another process.
+that the monitor can wait and try again, or count what it drops. What is finished is compressed
+by `runner.logs.sealing`. Reading is `runner.logs.reader`, in another process.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Final
 
-from runner.logs.format import INDEX_RECORD, STDERR, STDOUT, index_name, log_name
+from runner.logs.format import (
+    INDEX_RECORD,
+    STDERR,
+    STDOUT,
+    ZSTD_SUFFIX,
+    index_name,
+    log_name,
+)
+from runner.logs.sealing import Sealer
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _SYNC: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _MODE: Final = 0o600
+# One being written and one before it: else a reader would lose what it is about to read.
+_FEWEST_SEGMENTS: Final = 2
+# More than any disk has files.
+_ALL: Final = 2**62
 
 
 class SegmentWriter:
@@ -24,28 +38,46 @@ class SegmentWriter:
 
     - A read is never split: a new segment begins before an append when the present one
       already holds `segment_bytes`, so one is at most an append longer than that.
-    - The newest `keep_bytes` always stay, and at most the rest of one segment besides.
-    - Both count the index too (24 bytes an append): else a job that writes single bytes
-      would take 25 times the disk that it was given.
+    - The newest `keep_bytes` always stay, and at most the rest of one segment besides; but
+      there are never more than `keep_segments`, the one being written included.
+    - The sizes count the index too (24 bytes an append): else a job that writes single bytes
+      would take 25 times the disk that it was given. `keep_bytes` counts a segment as what it
+      takes on the disk: less once it is compressed, so what stays then may be as much less as
+      that saves. While it is being compressed both are there.
 
     The constructor creates the first segment and syncs the directory: once it returns, even
     a power cut leaves the sign that the job may have run. Appends are not synced, close()
     syncs everything: a crash of the process loses no append, one of the machine may.
 
-    Raises ValueError for a size below 1, FileExistsError when the directory is not empty,
-    OSError of open(2) and fsync(2); nothing is left behind then.
+    `compression` is "none" or "zstd"; then work() is to be called, and a segment that cannot
+    be compressed stays as it is. Raises ValueError for a size below 1, fewer segments than 2
+    or another compression, FileExistsError when the directory is not empty, OSError of open(2)
+    and fsync(2); nothing is left behind then.
     """
 
-    def __init__(self, dir_fd: int, *, segment_bytes: int, keep_bytes: int) -> None:
-        _check_sizes(segment_bytes, keep_bytes)
+    def __init__(
+        self,
+        dir_fd: int,
+        *,
+        segment_bytes: int,
+        keep_bytes: int,
+        keep_segments: int = _ALL,
+        compression: str = "none",
+    ) -> None:
+        if compression not in ("none", "zstd"):
+            raise ValueError(f"{compression=}: none and zstd are allowed")
+        self._sealer = Sealer(dir_fd) if compression == "zstd" else None
+        self.retain(segment_bytes=segment_bytes, keep_bytes=keep_bytes, keep_segments=keep_segments)
         if os.listdir(dir_fd):
             raise FileExistsError("the log was already begun; its monitor alone may write it")
         self._dir_fd = dir_fd
-        self._segment_bytes = segment_bytes
-        self._keep_bytes = keep_bytes
-        # (start, bytes on disk) of every finished segment that is still there, oldest first.
-        self._finished: list[tuple[int, int]] = []
+        self.dropped_bytes = 0
+        # What was dropped since the last append: the next one comes so many bytes later.
+        self._skipped = 0
+        # The bytes on disk of every finished segment that is still there, oldest first.
+        self._finished: dict[int, int] = {}
         self._finished_bytes = 0
+        self._sealed: set[int] = set()
         self._closed = False
         self._unsynced_names = False
         self._start = self._log_bytes = self._index_bytes = 0
@@ -60,14 +92,49 @@ class SegmentWriter:
 
     @property
     def total_bytes(self) -> int:
-        """The absolute offset of the next byte: all output so far, what was removed included."""
-        return self._start + self._log_bytes
+        """The absolute offset of the next byte: all output so far, removed or dropped or not."""
+        return self._start + self._log_bytes + self._skipped
 
-    def retain(self, *, segment_bytes: int, keep_bytes: int) -> None:
+    @property
+    def has_work(self) -> bool:
+        """Whether work() has something to do."""
+        return self._sealer is not None and self._sealer.has_work
+
+    def retain(self, *, segment_bytes: int, keep_bytes: int, keep_segments: int = _ALL) -> None:
         """Other sizes from the next append on; what was removed before stays removed."""
-        _check_sizes(segment_bytes, keep_bytes)
+        if segment_bytes < 1 or keep_bytes < 1:
+            raise ValueError(f"{segment_bytes=}, {keep_bytes=}: each must be at least 1")
+        if keep_segments < _FEWEST_SEGMENTS:
+            raise ValueError(f"{keep_segments=}: it must be at least {_FEWEST_SEGMENTS}")
         self._segment_bytes = segment_bytes
         self._keep_bytes = keep_bytes
+        self._keep_segments = keep_segments
+
+    def skip(self, count: int) -> None:
+        """`count` bytes of output were dropped: they take up offsets, and nothing else.
+
+        The next append begins a segment that many bytes later, which shows readers the gap.
+        Does no I/O and never fails; raises ValueError for a count below 0.
+        """
+        if count < 0:
+            raise ValueError(f"{count=}: it must be at least 0")
+        self._skipped += count
+        self.dropped_bytes += count
+
+    def work(self) -> bool:
+        """Do a piece of what compression is due: some 256 KiB. Whether there is more.
+
+        Once after each append it keeps pace with any output. The last piece of a segment waits
+        for the disk. What fails leaves the segment plain; nothing is raised.
+        """
+        if self._sealer is None:
+            return False
+        sealed = self._sealer.work()
+        if sealed is not None:
+            self._finished_bytes += sealed.disk_bytes - self._finished[sealed.start]
+            self._finished[sealed.start] = sealed.disk_bytes
+            self._sealed.add(sealed.start)
+        return self._sealer.has_work
 
     def append(self, stream: int, data: bytes | bytearray | memoryview, time_ns: int) -> None:
         """Append what one read gave (a memoryview must be of bytes); readers see all or nothing.
@@ -80,8 +147,8 @@ class SegmentWriter:
             raise ValueError(f"stream {stream}; {STDOUT} and {STDERR} are allowed")
         if not data:
             return
+        self._make_room(len(data) + INDEX_RECORD.size)
         record = INDEX_RECORD.pack(time_ns, self.total_bytes, len(data), stream)
-        self._make_room(len(data) + len(record))
         try:
             # The data first: a record must never point at bytes that are not there.
             _write_at(self._log_fd, data, self._log_bytes)
@@ -95,12 +162,15 @@ class SegmentWriter:
     def close(self) -> None:
         """Put everything on disk (data, index, names) and close the files. Again is harmless.
 
-        Raises OSError of fdatasync(2) or fsync(2): something may not be on disk. The files are
-        closed all the same.
+        What waits to be compressed stays plain: a job's end waits for no work. Raises OSError
+        of fdatasync(2) or fsync(2): something may not be on disk. The files are closed all the
+        same.
         """
         if self._closed:
             return
         self._closed = True
+        if self._sealer is not None:
+            self._sealer.close()
         try:
             self._sync()
         finally:
@@ -109,13 +179,11 @@ class SegmentWriter:
 
     def _sync(self) -> None:
         """Finished segments are opened again: fdatasync flushes the file, whoever wrote it."""
-        for start, _ in self._finished:
-            for name in (log_name(start), index_name(start)):
-                fd = os.open(name, _SYNC, dir_fd=self._dir_fd)
-                try:
-                    os.fdatasync(fd)
-                finally:
-                    os.close(fd)
+        for start in self._finished:
+            # A compressed one is on disk already.
+            if start not in self._sealed:
+                _sync_file(log_name(start), self._dir_fd)
+                _sync_file(index_name(start), self._dir_fd)
         os.fdatasync(self._log_fd)
         os.fdatasync(self._index_fd)
         if self._unsynced_names:
@@ -136,30 +204,48 @@ class SegmentWriter:
         In this order, because on a full disk removing is what lets the rest succeed.
         """
         held = self._log_bytes + self._index_bytes
+        is_due = held >= self._segment_bytes or self._skipped > 0
+        # An empty one is not kept when the next one begins.
+        adds_one = is_due and (self._log_bytes or not self._finished)
+        room_for = self._keep_segments - (2 if adds_one else 1)
         while self._finished:
-            start, size = self._finished[0]
-            if self._finished_bytes - size + held + more < self._keep_bytes:
+            start, size = next(iter(self._finished.items()))
+            kept = self._finished_bytes - size + held + more
+            if kept < self._keep_bytes and len(self._finished) <= room_for:
                 break
             self._remove(start)
-            del self._finished[0]
+            del self._finished[start]
+            self._sealed.discard(start)
             self._finished_bytes -= size
-        if held >= self._segment_bytes:
+        if is_due:
             self._begin_segment()
 
     def _begin_segment(self) -> None:
+        start, log_bytes, index_bytes = self._start, self._log_bytes, self._index_bytes
         old = (self._log_fd, self._index_fd)
-        start, held = self._start, self._log_bytes + self._index_bytes
-        self._log_fd, self._index_fd = self._create(self.total_bytes)
-        self._start = self.total_bytes
-        self._log_bytes = self._index_bytes = 0
-        self._finished.append((start, held))
-        self._finished_bytes += held
+        beginning = self.total_bytes
+        self._log_fd, self._index_fd = self._create(beginning)
+        self._start = beginning
+        self._log_bytes = self._index_bytes = self._skipped = 0
         self._unsynced_names = True
         for fd in old:
             os.close(fd)
+        self._finish(start, log_bytes, index_bytes)
 
-    # A segment is there for readers when its .log is. So the index is created before it and
-    # removed after it, and a .log without an index is never seen, even after a crash between.
+    def _finish(self, start: int, log_bytes: int, index_bytes: int) -> None:
+        if not log_bytes and self._finished:
+            # Begun on a full disk, which then had no room for the data. Were it kept, a job that
+            # drops its output for long would push out all that it wrote before.
+            with suppress(OSError):
+                self._remove(start)
+                return
+        self._finished[start] = log_bytes + index_bytes
+        self._finished_bytes += log_bytes + index_bytes
+        if self._sealer is not None:
+            self._sealer.add(start, log_bytes, index_bytes)
+
+    # A segment is there for readers when its data is. So the index is created before it and
+    # removed after it, and data without an index is never seen, even after a crash between.
 
     def _create(self, start: int) -> tuple[int, int]:
         index_fd = os.open(index_name(start), _CREATE, _MODE, dir_fd=self._dir_fd)
@@ -171,13 +257,22 @@ class SegmentWriter:
             raise
 
     def _remove(self, start: int) -> None:
-        _unlink(log_name(start), self._dir_fd)
-        _unlink(index_name(start), self._dir_fd)
+        names = [log_name(start), index_name(start)]
+        if self._sealer is not None:
+            self._sealer.forget(start)
+            # The plain files may be left beside the compressed ones.
+            log, index = names
+            names = [log, log + ZSTD_SUFFIX, index, index + ZSTD_SUFFIX]
+        for name in names:
+            _unlink(name, self._dir_fd)
 
 
-def _check_sizes(segment_bytes: int, keep_bytes: int) -> None:
-    if segment_bytes < 1 or keep_bytes < 1:
-        raise ValueError(f"{segment_bytes=}, {keep_bytes=}: each must be at least 1")
+def _sync_file(name: str, dir_fd: int) -> None:
+    fd = os.open(name, _SYNC, dir_fd=dir_fd)
+    try:
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
 
 
 def _unlink(name: str, dir_fd: int) -> None:

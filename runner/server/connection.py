@@ -158,6 +158,10 @@ class Connection(asyncio.Protocol):
 
     # Requests
 
+    def requests(self) -> list[asyncio.Task[None]]:
+        """Those that are in flight."""
+        return list(self._requests.values())
+
     def _take(self, message: Message) -> None:
         request_id = message.get("id")
         if type(request_id) is not int or not 1 <= request_id <= protocol.MAX_REQUEST_ID:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import grp
 import os
 from collections import Counter
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from runner.execing import Execs
     from runner.logs.tail import LogWatcher
     from runner.policy import Decision
+    from runner.problems import Problems
     from runner.provisions import Provisioning
+    from runner.pruning import Pruning
     from runner.rows import Job
     from runner.server.connection import Connection, Stream
     from runner.submission import Submissions
@@ -40,7 +43,7 @@ class Service:
     name: Final = SERVER_NAME
     kernel: Final = os.uname().release
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what the handlers have at hand
         self,
         config: Config,
         supervisor: Supervisor,
@@ -49,6 +52,9 @@ class Service:
         provisions: Provisioning,
         execs: Execs,
         admin_gid: int | None,
+        *,
+        problems: Problems,
+        pruning: Pruning,
     ) -> None:
         self.config = config
         self.supervisor = supervisor
@@ -57,6 +63,8 @@ class Service:
         self.provisions = provisions
         self.execs = execs
         self.admin_gid = admin_gid
+        self.problems = problems
+        self.pruning = pruning
         self._connections: set[Connection] = set()
         self._by_uid: Counter[int] = Counter()
         # Bytes of frames that are not complete, for each user.
@@ -103,6 +111,12 @@ class Service:
         for connection in list(self._connections):
             connection.close()
 
+    async def settle(self, seconds: float) -> None:
+        """Let what is in flight be answered, for so long at most."""
+        requests = [task for each in self._connections for task in each.requests()]
+        if requests:
+            await asyncio.wait(requests, timeout=seconds)
+
     # Requests
 
     def greet(self, peer: Peer, hello: messages.Hello) -> dict[str, Any]:
@@ -120,6 +134,7 @@ class Service:
             "features": list(FEATURES),
             "uid": peer.uid,
             "admin": self.is_admin(peer),
+            "draining": self.supervisor.draining,
             "max_frame_bytes": protocol.MAX_FRAME_BYTES,
         }
 

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lane import systemd
 from lane.console import LaneError, run
 from lane.kernels import Kernel
 
@@ -39,6 +40,7 @@ class Order:
     out: Path | None
     time_limit: float | None
     tty: bool
+    systemd: str | None
 
 
 def fill(control: Path, kernel: Kernel, order: Order) -> None:
@@ -83,10 +85,13 @@ def parse_size(text: str) -> int:
 
 
 def _settings(control: Path, kernel: Kernel, order: Order) -> str:
+    layer = systemd.layer(order.systemd) if order.systemd else None
     terminal = shutil.get_terminal_size()
     values = {
         "vm_control": control,
         "vm_modules": kernel.modules or "",
+        "vm_layer": layer or "",
+        "vm_systemd": "yes" if order.systemd else "",
         "vm_keep_disk": "yes" if order.disk_image else "",
         "vm_out": order.out or "",
         "vm_tty": "yes" if order.tty else "",

@@ -46,6 +46,17 @@ class Suite:
             raise LaneError(f"Debian {self.name} has no package {package}")
         return match[1]
 
+    def needed(self, package: str) -> list[str]:
+        """The package and all that it depends on, but for what there is a choice of."""
+        found = [package]
+        options = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks",
+                                               "replaces", "enhances")]  # fmt: skip
+        for name in found:
+            shown = self._apt("apt-cache", "depends", *options, name)
+            names = re.findall(r"^  (?:Pre)?Depends: ([^<\s]+)$", shown, re.MULTILINE)
+            found.extend(name for name in names if name not in found)
+        return found
+
     def unpack(self, package: str, into: Path) -> None:
         """Download a package and unpack its files, without installing anything."""
         say(f"downloading {package} of Debian {self.name}")

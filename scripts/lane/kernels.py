@@ -117,7 +117,7 @@ def choose(kind: Kind | None = None) -> Kernel:
 
 def fetch(kind: Kind) -> Kernel:
     """A kernel as Debian packages it."""
-    with _workspace() as work:
+    with workspace() as work:
         if kernel := cached(kind):
             return kernel
         suite = Suite("testing" if kind == "packaged" else "bookworm", work / "apt")
@@ -136,7 +136,7 @@ def fetch(kind: Kind) -> Kernel:
 def build() -> Kernel:
     """A kernel of our own options, from the newest source that Debian testing has."""
     install(BUILD_TOOLS)
-    with _workspace() as work:
+    with workspace() as work:
         if shutil.disk_usage(work).free < BUILD_BYTES:
             raise LaneError(f"a build needs {BUILD_BYTES >> 30} GiB free below {CACHE}")
         suite = Suite("testing", work / "apt")
@@ -225,7 +225,7 @@ def _keep(stage: Path, kernel: Kernel) -> Kernel:
 
 
 @contextmanager
-def _workspace() -> Iterator[Path]:
+def workspace() -> Iterator[Path]:
     """A directory beside the kernels to work in, for one builder at a time."""
     if platform.machine() != "x86_64":
         raise LaneError("a kernel as a process exists for x86_64 machines only")

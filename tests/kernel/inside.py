@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from client.api import Client
-    from client.records import JobResult, JobStatus, Limits, Net, Network, Sandbox
+    from client.records import JobResult, JobStatus, Limits, Logs, Net, Network, Sandbox
     from tests.kernel.harness import Daemon
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -36,6 +36,7 @@ class Options(TypedDict, total=False):
     network: Network | None
     net: Net
     limits: Limits
+    logs: Logs
     sandbox: Sandbox
 
 

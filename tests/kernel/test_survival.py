@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 import pytest
 
+from tests.kernel.disks import fill_up, free_bytes, small_disk
 from tests.kernel.harness import wait_until
 from tests.kernel.hostile import (
     Wire,
@@ -613,28 +614,6 @@ def test_a_job_directory_that_is_gone_costs_the_job_its_log_and_nothing_else(
 BUFFER_BYTES = 256 * 1024
 
 
-@contextmanager
-def small_disk(daemon: Daemon, size: str) -> Iterator[Callable[[str], None]]:
-    """A file system of its own below the daemon's state directory; call it to change the size."""
-    os.makedirs(daemon.state_dir)
-    options = f"size={size},mode=700"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", daemon.state_dir], check=True)
-
-    def resize(new: str) -> None:
-        remount = ["mount", "-o", f"remount,size={new}", daemon.state_dir]
-        subprocess.run(remount, check=True)
-
-    try:
-        yield resize
-        resize("256m")
-        daemon.forget_all_jobs()
-        daemon.stop()
-    finally:
-        if daemon.running:
-            daemon.kill()
-        subprocess.run(["umount", "--lazy", daemon.state_dir], check=True)
-
-
 def test_on_a_full_disk_a_job_waits_for_room_and_nothing_is_lost(own_daemon: Daemon) -> None:
     with small_disk(own_daemon, "8m") as resize:
         own_daemon.start()
@@ -645,7 +624,7 @@ def test_on_a_full_disk_a_job_waits_for_room_and_nothing_is_lost(own_daemon: Dae
             before = alice.ok("submit", ending)["job"]
             wait_until(lambda: alice.ok("status", job=before)["state"] == "running")
             full = alice.ok("submit", filling)["job"]
-            wait_until(lambda: _free_bytes(own_daemon) < BUFFER_BYTES)
+            wait_until(lambda: free_bytes(own_daemon) < BUFFER_BYTES)
             fill_up(own_daemon)
             seen = written(own_daemon, full)
             held = descriptors(own_daemon.pid)
@@ -682,25 +661,13 @@ def _try_to_run(wire: Wire) -> None:
         assert answer["error"]["detail"]
 
 
-def fill_up(daemon: Daemon) -> None:
-    """Take what the job's log could not: not one more page is free."""
-    with suppress(OSError), open(f"{daemon.state_dir}/filler", "wb", 0) as filler:
-        while True:
-            filler.write(bytes(4096))
-
-
-def _free_bytes(daemon: Daemon) -> int:
-    found = os.statvfs(daemon.state_dir)
-    return found.f_bavail * found.f_frsize
-
-
 def test_a_kill_of_runnerd_on_a_full_disk_costs_nothing_either(own_daemon: Daemon) -> None:
     with small_disk(own_daemon, "8m") as resize:
         own_daemon.start()
         with Wire(own_daemon) as alice:
             filling = submission("sh", "-c", "head -c 12000000 /dev/zero; exit 5")
             job = alice.ok("submit", filling)["job"]
-            wait_until(lambda: _free_bytes(own_daemon) < BUFFER_BYTES)
+            wait_until(lambda: free_bytes(own_daemon) < BUFFER_BYTES)
         own_daemon.kill()
         resize("64m")
         wait_until(lambda: has_ended(own_daemon, job))
@@ -770,7 +737,7 @@ def test_on_a_full_disk_jobs_can_still_be_stopped_and_removed(own_daemon: Daemon
             old = alice.ok("submit", submission("head", "-c", "4000000", "/dev/zero"))["job"]
             assert alice.ok("wait", job=old, timeout_seconds=20)["state"] == "ended"
             full = alice.ok("submit", submission("head", "-c", "20000000", "/dev/zero"))["job"]
-            wait_until(lambda: _free_bytes(own_daemon) < BUFFER_BYTES)
+            wait_until(lambda: free_bytes(own_daemon) < BUFFER_BYTES)
             fill_up(own_daemon)
             features = {each["name"]: each for each in alice.ok("doctor")["features"]}
             assert features["state-dir-room"]["status"] == "unavailable"

@@ -19,7 +19,7 @@ from client.cli import VERBS
 from client.cli import main as runctl
 from client.cli.run import OPTIONS
 from client.errors import _PROSE
-from runner import message_limits, message_sandbox, messages, stored
+from runner import config, message_limits, message_logs, message_sandbox, messages, stored
 from runner.launcher_client import _PATHS
 from runner.lifecycle import TRANSITIONS, State
 from runner.main import main as runnerd
@@ -77,6 +77,17 @@ def verb_command(verb: str) -> click.Command:
 def test_the_page_of_runnerd_has_its_options_and_no_others() -> None:
     options = page("man/runnerd.8").partition(".SH OPTIONS")[2].partition(".SH SIGNALS")[0]
     assert entries(options) == option_names(runnerd) | {"-h", "--help"}
+
+
+@pytest.mark.parametrize("verb", runnerd.commands)
+def test_the_page_of_runnerd_has_the_options_of_its_verbs_and_no_others(verb: str) -> None:
+    verbs = page("man/runnerd.8").partition(".SH VERBS")[2].partition(".SH EXIT STATUS")[0]
+    (described,) = (
+        part for part in verbs.split("\n.SS ")[1:] if part.strip('"').split()[0] == verb
+    )
+    command = runnerd.get_command(click.Context(runnerd), verb)
+    assert command is not None
+    assert entries(described) == option_names(command)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -166,6 +177,17 @@ def test_a_limit_is_known_wherever_limits_pass(
     assert fields <= set(re.findall(r"`(\w+)`", table))
 
 
+def test_what_is_asked_of_a_log_is_known_to_client_daemon_and_protocol() -> None:
+    fields = set(message_logs.LogsRequest.__struct_fields__)
+    # Asked for as a limit, `output_max_bytes`.
+    assert {*fields, "keep_bytes"} == set(records.Logs.__annotations__)
+    assert {*fields, "keep_bytes"} == set(stored._Logs.__struct_fields__)
+    assert fields < set(config.LogsConfig.__struct_fields__)
+    described = section("docs/PROTOCOL.md", "### submit").partition("\n| logs |")[2]
+    rows = described.partition("\n\n")[0]
+    assert fields == set(re.findall(r"^\| `(\w+)` \|", rows, flags=re.MULTILINE))
+
+
 @pytest.mark.parametrize(
     ("asked", "shown", "table"),
     [
@@ -199,7 +221,8 @@ def fields_of(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
 
 
 MAPS = {
-    message_limits.LimitsRequest, message_sandbox.SandboxRequest, message_sandbox.NetRequest,
+    message_limits.LimitsRequest, message_logs.LogsRequest, message_sandbox.SandboxRequest,
+    message_sandbox.NetRequest,
 }  # fmt: skip
 
 

@@ -1,23 +1,34 @@
-"""`logs`: a job's output, from a cursor to its end or for as long as it runs."""
+"""`logs`: a job's output, from a cursor to its end or for as long as it runs.
+
+What is sent is what `runner.logs.reader` finds, event by event, and nothing is read before it
+may be sent. Which lines and times lie where is `runner.server.handlers.locate`'s; streams and
+patterns are picked out by the client.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from runner import stored
 from runner.lifecycle import State
-from runner.logs.reader import CursorError, Gap, LogReader
+from runner.logs.reader import Chunk, CursorError, Gap, LogReader
 from runner.refusal import Refusal
 
 if TYPE_CHECKING:
     from runner import messages
-    from runner.logs.segment import Chunk
     from runner.logs.tail import Watch
     from runner.policy import Peer
     from runner.rows import Job
     from runner.server.connection import Stream
     from runner.server.service import Service
+
+# A run is stored some time after its output was read, and that time is its own: how long after
+# `until_ns` a follower waits for it.
+_LATE_NS: Final = 1_000_000_000
+_SECOND_NS: Final = 1_000_000_000
 
 
 async def logs(
@@ -25,6 +36,7 @@ async def logs(
 ) -> dict[str, Any]:
     """Send the output of a job of the peer, event by event, as far as it grants credit."""
     job = service.find_job(peer, request.job)
+    only_attempt(request.attempt)
     if request.credit:
         stream.grant(request.credit)
     if request.follow:
@@ -34,6 +46,17 @@ async def logs(
     if now is None:
         raise Refusal("no-such-job", field="job", given=job.id, detail="it was removed")
     return {"cursor": cursor, "status": service.show(now)}
+
+
+def only_attempt(attempt: int | None) -> None:
+    """A job has one attempt. Raises Refusal for another."""
+    if attempt not in (None, 1):
+        raise Refusal("invalid-argument", field="attempt", given=str(attempt), allowed="1")
+
+
+def unreadable(error: OSError) -> Refusal:
+    """The disk fails, or the daemon has no descriptor left."""
+    return Refusal("store-error", detail=f"the job's log cannot be read: {error}")
 
 
 async def _wait_for_start(service: Service, job: Job) -> None:
@@ -53,10 +76,14 @@ class _Sending:
     ) -> None:
         self._supervisor = service.supervisor
         self._watcher = service.watcher
+        self._problems = service.problems
         self._job_id = job_id
         self._stream = stream
         self._follow = request.follow
+        self._until_ns = request.until_ns
         self._cursor = request.cursor
+        # A run later than `until_ns` was met.
+        self._is_past = False
 
     async def to_the_end(self) -> int:
         """Send everything. The cursor after it."""
@@ -68,44 +95,94 @@ class _Sending:
             if self._cursor:
                 raise self._beyond(0) from None
             return 0
+        except OSError as error:
+            raise unreadable(error) from error
         with closing(reader), self._watcher.watch(path) as watch:
             await self._send_what_is_there(reader)
             while self._follow and await self._more_may_come(watch):
                 await self._send_what_is_there(reader)
+            result = self._result()
             # What was written between the last read and the end of the job.
             await self._send_what_is_there(reader)
+            await self._send_lost_tail(result)
         return self._cursor
 
     async def _send_what_is_there(self, reader: LogReader) -> None:
         """Send until nothing is left to read."""
+        if self._is_past:
+            return
         await self._stream.ready()
         while (piece := self._read(reader)) is not None:
-            await self._stream.send(_event(piece))
-            self._cursor = piece.offset + (0 if isinstance(piece, Gap) else len(piece.data))
+            await self._send(piece)
             # Nothing here suspends while there is credit and room: others get their turn.
             await asyncio.sleep(0)
             await self._stream.ready()
 
+    async def _send(self, piece: Chunk | Gap) -> None:
+        await self._stream.send(_event(piece))
+        self._cursor = piece.offset + (0 if isinstance(piece, Gap) else len(piece.data))
+
+    async def _send_lost_tail(self, result: dict[str, Any] | None) -> None:
+        """A gap up to where an ended job's output ended, when that is not stored."""
+        missing = _written_bytes(result) - self._cursor
+        if result is not None and missing > 0 and not self._is_past:
+            why: Any = "dropped" if result["log_dropped_bytes"] else "damaged"
+            await self._send(Gap(missing, self._cursor + missing, why))
+
     def _read(self, reader: LogReader) -> Chunk | Gap | None:
+        if self._is_past:
+            return None
         try:
-            return reader.read(self._cursor)
+            piece = reader.read(self._cursor)
         except CursorError as error:
+            if self._cursor <= _written_bytes(self._result()):
+                # In what was dropped last.
+                return None
             raise self._beyond(error.end) from None
+        except OSError as error:
+            raise unreadable(error) from error
+        finally:
+            if reader.damage is not None:
+                self._problems.add(reader.damage, self._job_id)
+        return self._cut(piece) if isinstance(piece, Chunk) else piece
+
+    def _cut(self, piece: Chunk) -> Chunk | None:
+        """What was written until `until_ns`, as far as the first run that was not."""
+        if self._until_ns is None:
+            return piece
+        length = 0
+        for number, (_, size, time_ns) in enumerate(piece.runs):
+            if time_ns > self._until_ns:
+                self._is_past = True
+                cut = Chunk(piece.offset, piece.runs[:number], piece.data[:length])
+                return cut if length else None
+            length += size
+        return piece
 
     def _beyond(self, end: int) -> Refusal:
         return Refusal(
             "invalid-argument", field="cursor", given=str(self._cursor), allowed=f"0 to {end}"
         )
 
-    async def _more_may_come(self, watch: Watch) -> bool:
-        """Wait for output or for the end of the job. False when it has ended."""
+    def _result(self) -> dict[str, Any] | None:
+        """How the job ended; None when it has not."""
         job = self._supervisor.store.get(self._job_id)
-        if job is None or job.state is State.ENDED:
+        if job is None or job.state is not State.ENDED or job.result is None:
+            return None
+        return stored.result(job.result)
+
+    async def _more_may_come(self, watch: Watch) -> bool:
+        """Wait for output or for the end of the job. False when it has ended, or time is up."""
+        job = self._supervisor.store.get(self._job_id)
+        if job is None or job.state is State.ENDED or self._is_past:
+            return False
+        seconds = self._seconds_left()
+        if seconds is not None and seconds <= 0:
             return False
         ended = self._supervisor.changes.next(self._job_id)
         grown = asyncio.ensure_future(watch.changed())
         try:
-            await asyncio.wait((ended, grown), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((ended, grown), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ended.cancel()
             grown.cancel()
@@ -114,8 +191,19 @@ class _Sending:
             grown.result()
         return True
 
+    def _seconds_left(self) -> float | None:
+        """Until nothing can come any more that is wanted; None: no time was named."""
+        if self._until_ns is None:
+            return None
+        return (self._until_ns + _LATE_NS - time.time_ns()) / _SECOND_NS
+
+
+def _written_bytes(result: dict[str, Any] | None) -> int:
+    """Where the output of an ended job ends, dropped or not; 0 when that is not known."""
+    return (result or {}).get("log_bytes") or 0
+
 
 def _event(piece: Chunk | Gap) -> dict[str, Any]:
     if isinstance(piece, Gap):
-        return {"gap_bytes": piece.gap_bytes, "offset": piece.offset}
+        return piece._asdict()
     return {"offset": piece.offset, "runs": [list(run) for run in piece.runs], "data": piece.data}

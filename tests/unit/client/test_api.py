@@ -133,6 +133,22 @@ def test_an_answer_without_its_value_is_a_protocol_error(daemon: FakeDaemon, op:
         calls[op](client)
 
 
+def test_locate_asks_for_lines_and_times_and_gives_offsets(daemon: FakeDaemon) -> None:
+    location = {"cursor": 5, "stdout": 9, "stderr": 5, "end": 12}
+    daemon.answer("locate", location)
+    with Client(daemon.path) as client:
+        assert client.locate("x", lines=3, since_ns=1, until_ns=2, streams=[2]) == location
+        assert client.locate("x", attempt=1) == location
+        daemon.answer("locate", {**location, "stderr": None})
+        with pytest.raises(ProtocolError, match="a location without its offsets"):
+            client.locate("x")
+    nothing = {"lines": None, "since_ns": None, "until_ns": None, "attempt": None}
+    assert daemon.args("locate")[:2] == [
+        {"job": "x", "lines": 3, "since_ns": 1, "until_ns": 2, "streams": [2], "attempt": None},
+        {**nothing, "job": "x", "streams": [1, 2], "attempt": 1},
+    ]
+
+
 def test_a_refusal_leaves_the_connection_usable(daemon: FakeDaemon) -> None:
     daemon.refuse("status", "no-such-job")
     with Client(daemon.path) as client:
@@ -199,6 +215,54 @@ def test_asking_without_any_time_to_wait_is_one_try(daemon: FakeDaemon) -> None:
     with Client(daemon.path) as client, pytest.raises(ConnectionLost):
         client.wait(JOB_ID, timeout_seconds=0)
     assert [args["timeout_seconds"] for args in daemon.args("wait")] == [0]
+
+
+def counts(running: int, *, draining: bool = True) -> dict[str, Any]:
+    return {"draining": draining, "running": running, "queued": 3}
+
+
+def test_a_drain_asks_for_what_was_asked_and_tells_what_there_is(daemon: FakeDaemon) -> None:
+    daemon.answer("drain", counts(2))
+    with Client(daemon.path) as client:
+        assert client.drain(timeout_seconds=0) == counts(2)
+        client.drain(stop=True)
+        client.drain(cancel=True)
+    assert daemon.args("drain") == [
+        {"timeout_seconds": 0, "stop": False},
+        {"timeout_seconds": None, "stop": True},
+        {"cancel": True},
+    ]
+
+
+def test_a_drain_goes_on_after_a_restart_with_what_is_left_of_its_time(daemon: FakeDaemon) -> None:
+    tries = iter(range(3))
+
+    def drain(session: Session, request: dict[str, Any]) -> None:
+        if next(tries) < 2:
+            session.close()
+        else:
+            session.ok(request, counts(0))
+
+    daemon.handlers["drain"] = drain
+    with Client(daemon.path) as client:
+        assert client.drain(timeout_seconds=30, stop=True)["running"] == 0
+    left = [args["timeout_seconds"] for args in daemon.args("drain")]
+    assert 30 >= left[0] > left[1] > left[2] > 20
+
+
+def test_a_drain_without_time_is_one_try(daemon: FakeDaemon) -> None:
+    daemon.handlers["drain"] = lambda session, _request: session.close()
+    with Client(daemon.path) as client, pytest.raises(ConnectionLost):
+        client.drain(timeout_seconds=0)
+
+
+@pytest.mark.parametrize("answer", [{}, {"draining": True, "running": "2", "queued": 3}])
+def test_a_drain_that_is_answered_without_numbers_is_a_protocol_error(
+    daemon: FakeDaemon, answer: dict[str, Any]
+) -> None:
+    daemon.answer("drain", answer)
+    with Client(daemon.path) as client, pytest.raises(ProtocolError, match="without its numbers"):
+        client.drain()
 
 
 @pytest.mark.parametrize("call", ["wait", "logs"])

@@ -75,6 +75,54 @@ def test_a_gap_is_an_item_of_its_own(daemon: FakeDaemon, make_job: Job) -> None:
         assert list(stream.batches()) == [[LogGap(100, 100)], [LogChunk(100, 1, b"x", 7)]]
 
 
+@pytest.mark.parametrize("why", ["removed", "dropped", "damaged", "of a later kind"])
+def test_a_gap_says_why(daemon: FakeDaemon, make_job: Job, why: str) -> None:
+    serve(
+        daemon, [{"gap_bytes": 5, "offset": 5, "why": why}], {"cursor": 5, "status": make_job()}
+    )
+    with Client(daemon.path) as client:
+        assert list(client.logs(JOB_ID)) == [LogGap(5, 5, why)]
+
+
+def test_only_what_is_asked_for_is_sent_and_again_after_a_restart(
+    daemon: FakeDaemon, make_job: Job
+) -> None:
+    def logs(session: Session, request: dict[str, Any]) -> None:
+        position = request["args"]["cursor"]
+        session.event(request, 1, output(position, (1, b"x")))
+        if position == 5:
+            session.close()
+        else:
+            session.ok(request, {"cursor": 7, "status": make_job(result={})})
+
+    daemon.handlers["logs"] = logs
+    with Client(daemon.path) as client:
+        assert len(list(client.logs(JOB_ID, cursor=5, follow=True, until_ns=9, attempt=1))) == 2
+    asked = {"job": JOB_ID, "follow": True, "until_ns": 9, "attempt": 1, "credit": WINDOW_EVENTS}
+    assert daemon.args("logs") == [{**asked, "cursor": 5}, {**asked, "cursor": 6}]
+
+
+@pytest.mark.parametrize("state", ["silent", "away", "not begun"])
+def test_a_stream_can_be_ended_from_another_thread(daemon: FakeDaemon, state: str) -> None:
+    if state == "away":
+        daemon.handlers["logs"] = lambda session, _request: session.close()
+    else:
+        daemon.handlers["logs"] = lambda s, r: s.event(r, 1, output(0, (1, b"x")))
+    with Client(daemon.path) as client, client.logs(JOB_ID, follow=True) as stream:
+        items: list[object] = []
+        reader = threading.Thread(target=lambda: items.extend(stream))
+        if state == "not begun":
+            stream.cancel()
+            reader.start()
+        else:
+            reader.start()
+            daemon.wait_for("logs")
+            stream.cancel()
+        reader.join(20)
+        assert not reader.is_alive()
+    assert stream.status is None
+
+
 def test_credit_is_granted_only_for_what_was_used(daemon: FakeDaemon, make_job: Job) -> None:
     total = WINDOW_EVENTS * 4
     credit = threading.Semaphore(0)

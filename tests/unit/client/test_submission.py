@@ -29,6 +29,12 @@ def test_the_callers_directory_environment_and_umask_are_the_defaults() -> None:
     assert set(args) == {"argv", "cwd", "env", "umask"}
 
 
+def test_what_is_asked_of_the_log_travels_without_what_is_none() -> None:
+    args = build_submission(["make"], logs={"segment_bytes": 4096, "on_full": None})
+    assert args["logs"] == {"segment_bytes": 4096}
+    assert "logs" not in build_submission(["make"])
+
+
 @pytest.mark.parametrize(
     "given", [{}, {"LANG": "C"}, {"LC_CTYPE": "C"}, {"LC_CTYPE": "C.UTF-8"}, {"LC_CTYPE": "POSIX"},
               {"LC_ALL": "C"}, {"LC_CTYPE": "xx"}],

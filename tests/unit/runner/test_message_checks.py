@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from runner import messages
+from runner.message_logs import LogsRequest
 from runner.parsing import parse
 from runner.refusal import Refusal
 
@@ -79,6 +80,37 @@ def test_limits_that_fit_together_are_taken() -> None:
     parsed = submitted(limits=limits).limits
     assert parsed.rlimits == limits["rlimits"]
     assert (parsed.cpu_set, parsed.warning_seconds) == ("0-3,8", 9.9)
+
+
+LOGS: list[tuple[dict[str, Any], str]] = [
+    ({"segment_bytes": 4095}, "segment_bytes"),
+    ({"segment_bytes": 2**40 + 1}, "segment_bytes"),
+    ({"keep_segments": 1}, "keep_segments"),
+    ({"keep_segments": 4097}, "keep_segments"),
+    ({"compression": "gzip"}, "compression"),
+    ({"on_full": "panic"}, "on_full"),
+    ({"keep_bytes": 4096}, "keep_bytes"),
+]
+
+
+@pytest.mark.parametrize(("logs", "field"), LOGS, ids=str)
+def test_a_wrong_wish_for_the_log_is_refused_by_its_name(logs: dict[str, Any], field: str) -> None:
+    assert field_of(messages.Submit, {**JOB, "logs": logs}) == f"logs.{field}"
+
+
+@pytest.mark.parametrize("policy", ["block", "end"])
+def test_where_all_output_is_kept_no_number_of_segments_can_be_asked_for(policy: str) -> None:
+    limits = {"output_max_bytes": 4096, "output_policy": policy}
+    asked = {**JOB, "limits": limits, "logs": {"keep_segments": 2}}
+    assert field_of(messages.Submit, asked) == "logs.keep_segments"
+    assert submitted(limits=limits, logs={"segment_bytes": 4096}).logs.segment_bytes == 4096
+
+
+def test_wishes_for_the_log_are_taken_up_to_their_bounds() -> None:
+    most: Any = {"segment_bytes": 2**40, "keep_segments": 4096, "compression": "zstd", "on_full": "end"}
+    assert submitted(logs=most).logs == LogsRequest(**most)
+    least: Any = {"segment_bytes": 4096, "keep_segments": 2, "compression": None, "on_full": "drop"}
+    assert submitted(logs=least).logs == LogsRequest(**least)
 
 
 SANDBOXES: list[tuple[dict[str, Any], str]] = [

@@ -107,14 +107,27 @@ def test_a_database_of_version_1_keeps_every_row_and_what_hangs_on_it(
     old_indexes = db.execute(indexes).fetchall()
     migrate(db)
     after = db.execute("SELECT * FROM jobs ORDER BY seq").fetchall()
-    assert after == [(*row, 0, None) for row in before]
+    assert after == [(*row, 0, None, 0) for row in before]
     assert db.execute("SELECT seq, spec FROM specs ORDER BY seq").fetchall() == [
         (number, bytes([number])) for number in range(1, 5)
     ]
     assert value(db, "SELECT count(*) FROM events") == 5
-    assert db.execute(indexes).fetchall() == old_indexes
+    assert set(old_indexes) <= set(db.execute(indexes).fetchall())
     assert value(db, "PRAGMA foreign_keys") == 1
     assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_an_ended_job_of_an_older_database_is_one_that_was_not_measured(
+    db: sqlite3.Connection,
+) -> None:
+    version_1(db)
+    migrate(db)
+    unmeasured = "SELECT id FROM jobs INDEXED BY jobs_unmeasured WHERE state = 'ended'"
+    assert db.execute(f"{unmeasured} AND disk_bytes = 0").fetchall() == [("job-4",)]
+    with pytest.raises(sqlite3.IntegrityError):
+        db.execute("UPDATE jobs SET disk_bytes = -1 WHERE id = 'job-4'")
+    with pytest.raises(sqlite3.IntegrityError):
+        db.execute("UPDATE jobs SET disk_bytes = NULL WHERE id = 'job-4'")
 
 
 def test_after_the_migration_no_sequence_number_is_used_again_and_specs_still_go_with_their_job(

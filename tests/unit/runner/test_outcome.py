@@ -22,7 +22,8 @@ def killed(number: int, *, core: bool = False) -> int:
     return number | (0x80 if core else 0)
 
 
-ENOSPC_TEXT = "its output could not be stored: No space left on device"
+ENOSPC_TEXT = "its output could not be stored: No space left on device; 70000 bytes were dropped"
+EIO_TEXT = "its output could not be stored: Input/output error; 1 byte was dropped"
 
 
 @pytest.mark.parametrize(
@@ -53,9 +54,15 @@ ENOSPC_TEXT = "its output could not be stored: No space left on device"
             Outcome("stopped", 0, None, 0, None, 0),
         ),
         (
-            Facts(exited(0), log_errno=errno.ENOSPC),
+            Facts(exited(0), log_errno=errno.ENOSPC, dropped_bytes=70000),
             Outcome("log-error", 0, None, 125, ENOSPC_TEXT),
         ),
+        (
+            Facts(killed(15), cause="log-error", log_errno=errno.EIO, dropped_bytes=1),
+            Outcome("log-error", None, 15, 125, EIO_TEXT),
+        ),
+        # What is dropped by policy leaves the end to the job.
+        (Facts(exited(3), dropped_bytes=70000), Outcome("exit", 3, None, 3)),
     ],
 )
 def test_each_cause_has_its_reason_and_its_exit_status(facts: Facts, verdict: Outcome) -> None:
@@ -96,6 +103,9 @@ def test_a_failed_step_of_the_set_up_is_named_and_exits_with_our_own_status(numb
         (Facts(killed(9), oom_kills=1, cause="timeout"), "timeout"),
         (Facts(killed(9), cause="timeout", failed_step="start"), "timeout"),
         (Facts(killed(9), cause="cpu-time", excess=True), "cpu-time"),
+        (Facts(killed(9), cause="log-error", log_errno=28, excess=True), "log-error"),
+        (Facts(killed(9), cause="timeout", log_errno=28), "timeout"),
+        (Facts(killed(9), cause="stopped", stopped_by_uid=5, log_errno=28), "stopped"),
         (Facts(killed(9), oom_kills=1, failed_step="start"), "oom"),
         (Facts(killed(9), failed_step="start"), "launch-error"),
     ],
@@ -114,9 +124,10 @@ unstopped = st.builds(
     wait_status=st.none() | st.integers(0, 255).map(exited) | st.integers(1, 64).map(killed),
     oom_kills=st.integers(0, 3),
     hit_memory_limit=st.booleans(),
-    cause=st.sampled_from([None, "timeout", "cpu-time", "output-limit"]),
+    cause=st.sampled_from([None, "timeout", "cpu-time", "output-limit", "log-error"]),
     excess=st.booleans(),
     log_errno=st.sampled_from([0, errno.ENOSPC, errno.EIO, 9999]),
+    dropped_bytes=st.integers(0, 2**63),
     failed_step=st.none() | st.text(max_size=5),
     failed_errno=st.sampled_from([0, errno.ENOENT, errno.EPERM]),
     failed_text=st.text(max_size=5),

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from runner import pump as pump_module
 from runner.logs.format import STDERR, STDOUT
-from runner.logs.reader import Chunk, LogReader
+from runner.logs.reader import Chunk, Gap, LogReader
 from runner.logs.writer import SegmentWriter
+from runner.message_logs import MOST_SEGMENTS
 from runner.pump import OutputPlan, Pump, plan_output
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[3]
 DEADLINE_SECONDS = 20.0
+PLAN = OutputPlan(None, False, 2**20, 2**23, 2**62)  # noqa: FBT003
 
 
 class SometimesFull(SegmentWriter):
@@ -50,11 +52,13 @@ class SometimesFull(SegmentWriter):
 class Bench:
     """A pump between real pipes and a real log, turned as the monitor's loop turns it."""
 
-    def __init__(self, path: str, cleanup: ExitStack) -> None:
+    def __init__(self, path: str, cleanup: ExitStack, compression: str = "none") -> None:
         self.path = path
         dir_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         cleanup.callback(os.close, dir_fd)
-        self.log = SometimesFull(dir_fd, segment_bytes=2**20, keep_bytes=2**23)
+        self.log = SometimesFull(
+            dir_fd, segment_bytes=2**20, keep_bytes=2**23, compression=compression
+        )
         cleanup.callback(self.log.close)
         self._cleanup = cleanup
         self._poll = select.poll()
@@ -284,27 +288,272 @@ def test_a_disk_that_was_full_before_the_end_is_waited_for_in_the_drain(bench: B
     assert bench.output() == {STDOUT: b"in the pipe", STDERR: b"pending"}
 
 
+# --- output that finds no room and does not wait for it ---
+
+
+def pieces(bench: Bench) -> list[tuple[int, bytes] | Gap]:
+    """What a reader of the log sees from its beginning: data and gaps, joined."""
+    found: list[tuple[int, bytes] | Gap] = []
+    at = 0
+    with LogReader(bench.path) as reader:
+        while (piece := reader.read(at)) is not None:
+            if isinstance(piece, Chunk):
+                found.append((at, piece.data))
+                at += len(piece.data)
+            else:
+                found.append(piece)
+                at = piece.offset
+    return found
+
+
+@pytest.mark.parametrize("on_full", ["drop", "end"])
+def test_what_finds_no_room_is_dropped_and_counted_and_the_job_never_waits(
+    bench: Bench, on_full: str
+) -> None:
+    bench.pump.follow(PLAN._replace(on_full=on_full))
+    bench.log.refusals = 1
+    for text in (b"lost", b"and this"):
+        os.write(bench.writes[STDOUT], text)
+        bench.turn()
+    # The second was not even tried: it is not yet time.
+    assert (bench.log.refused, bench.log.dropped_bytes, bench.log.total_bytes) == (1, 12, 12)
+    assert bench.pump.retry_at is None
+    assert set(bench.ready) == set(bench.reads.values())
+    assert bench.pump.lost_errno == (errno.ENOSPC if on_full == "end" else 0)
+    bench.finish()
+
+
+@pytest.mark.usefixtures("quick_retry")
+def test_writing_resumes_behind_a_gap_when_there_is_room_again(bench: Bench) -> None:
+    bench.pump.follow(PLAN._replace(on_full="drop"))
+    os.write(bench.writes[STDOUT], b"before ")
+    bench.turn()
+    bench.log.refusals = 1
+    os.write(bench.writes[STDERR], b"lost")
+    bench.turn()
+    time.sleep(0.01)
+    os.write(bench.writes[STDOUT], b"after")
+    bench.turn()
+    bench.finish()
+    assert pieces(bench) == [(0, b"before "), Gap(4, 11, "dropped"), (11, b"after")]
+    assert (bench.log.dropped_bytes, bench.log.total_bytes) == (4, 16)
+
+
+def test_a_full_disk_is_not_asked_at_every_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeTime()
+    monkeypatch.setattr(pump_module, "time", clock)
+    bench.pump.follow(PLAN._replace(on_full="drop"))
+    bench.log.refusals = 10**9
+    for step in range(100):
+        clock.now = step / 100
+        os.write(bench.writes[STDOUT], b"x")
+        bench.turn()
+    assert bench.log.refused == 4  # at 0, 0.25, 0.5 and 0.75 s
+    assert bench.log.dropped_bytes == 100
+    bench.finish()
+
+
+class FakeTime:
+    """A clock that stands."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time_ns(self) -> int:
+        return int(self.now * 1e9)
+
+
+def test_the_end_of_a_job_that_drops_waits_for_no_disk(bench: Bench) -> None:
+    bench.pump.follow(PLAN._replace(on_full="drop"))
+    bench.log.refusals = 10**9
+    for stream in (STDOUT, STDERR):
+        os.write(bench.writes[stream], bytes(50_000))
+    started = time.monotonic()
+    bench.finish()
+    assert time.monotonic() - started < 5
+    assert (bench.log.dropped_bytes, bench.log.total_bytes) == (100_000, 100_000)
+    assert bench.pump.lost_errno == 0
+
+
+def test_the_last_output_of_a_job_that_ends_on_a_full_disk_is_lost_and_said(bench: Bench) -> None:
+    bench.pump.follow(PLAN._replace(on_full="end"))
+    bench.log.refusals = 10**9
+    os.write(bench.writes[STDOUT], bytes(50_000))
+    bench.finish()
+    assert bench.log.dropped_bytes == 50_000
+    assert bench.pump.lost_errno == errno.ENOSPC
+
+
+def test_the_first_error_is_the_one_that_is_told(bench: Bench) -> None:
+    bench.pump.follow(PLAN._replace(on_full="end"))
+    bench.log.refusals = 1
+    os.write(bench.writes[STDOUT], b"x")
+    bench.turn()
+    bench.log.refusals = 0
+    os.write(bench.writes[STDOUT], b"y")
+    bench.finish()
+    assert bench.pump.lost_errno == errno.ENOSPC
+
+
+@pytest.mark.usefixtures("quick_retry")
+def test_what_waited_for_room_until_the_end_is_counted_to_the_byte(bench: Bench) -> None:
+    os.write(bench.writes[STDOUT], b"kept")
+    bench.turn()
+    bench.log.refusals = 10**9
+    os.write(bench.writes[STDOUT], b"pending")
+    bench.turn()
+    os.write(bench.writes[STDOUT], bytes(30_000))
+    os.write(bench.writes[STDERR], bytes(5000))
+    bench.pump.drain(time.monotonic() + 0.05)
+    assert bench.pump.lost_errno == errno.ENOSPC
+    assert bench.log.dropped_bytes == 7 + 30_000 + 5000
+    assert bench.log.total_bytes == 4 + bench.log.dropped_bytes
+
+
+@pytest.mark.usefixtures("quick_retry")
+def test_what_is_given_up_counts_only_as_far_as_it_was_allowed(bench: Bench) -> None:
+    bench.pump.follow(PLAN._replace(most=10))
+    bench.log.refusals = 10**9
+    os.write(bench.writes[STDOUT], b"0123456789abcdef")
+    bench.pump.drain(time.monotonic() + 0.05)
+    assert (bench.log.dropped_bytes, bench.log.total_bytes) == (10, 10)
+
+
+def test_what_was_dropped_counts_as_output(bench: Bench) -> None:
+    bench.pump.follow(PLAN._replace(most=10, discards=True, on_full="drop"))
+    bench.log.refusals = 1
+    os.write(bench.writes[STDOUT], b"012345")
+    bench.turn()
+    os.write(bench.writes[STDOUT], b"6789abcdef")
+    bench.turn_until(lambda: bench.pump.excess)
+    bench.finish()
+    assert (bench.log.dropped_bytes, bench.log.total_bytes) == (10, 10)
+
+
+@settings(max_examples=60)
+@given(
+    events=st.lists(
+        st.one_of(
+            st.tuples(st.sampled_from([STDOUT, STDERR]), st.binary(min_size=1, max_size=3000)),
+            st.integers(1, 3),
+            st.none(),
+        ),
+        max_size=25,
+    ),
+    on_full=st.sampled_from(["drop", "end"]),
+)
+def test_each_byte_is_in_the_log_at_its_place_or_in_a_gap_of_its_size(
+    tmp_path_factory: pytest.TempPathFactory,
+    *,
+    events: list[tuple[int, bytes] | int | None],
+    on_full: str,
+) -> None:
+    with ExitStack() as cleanup:
+        bench = Bench(str(tmp_path_factory.mktemp("log")), cleanup)
+        clock = FakeTime()
+        patch = cleanup.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr(pump_module, "time", clock)
+        bench.pump.follow(PLAN._replace(on_full=on_full))
+        whole = b""
+        for event in events:
+            if event is None:
+                clock.now += 1
+            elif isinstance(event, int):
+                bench.log.refusals += event
+            else:
+                os.write(bench.writes[event[0]], event[1])
+                whole += event[1]
+                bench.turn()
+        bench.finish()
+        end = 0
+        for piece in pieces(bench):
+            if isinstance(piece, Gap):
+                assert (piece.offset, piece.why) == (end + piece.gap_bytes, "dropped")
+                end = piece.offset
+            else:
+                assert piece == (end, whole[end : end + len(piece[1])])
+                end += len(piece[1])
+        assert bench.log.total_bytes == len(whole)
+        # What was dropped last is in no segment: the exit record tells it.
+        assert end <= len(whole)
+        stored = sum(len(piece[1]) for piece in pieces(bench) if not isinstance(piece, Gap))
+        assert bench.log.dropped_bytes == len(whole) - stored
+
+
+# --- compression ---
+
+
+def test_segments_are_compressed_in_step_with_the_output(tmp_path: Path) -> None:
+    with ExitStack() as cleanup:
+        bench = Bench(str(tmp_path), cleanup, compression="zstd")
+        bench.pump.follow(PLAN._replace(segment_bytes=100_000, keep_bytes=2**30))
+        data = b"".join(b"%d\n" % number for number in range(300_000))
+        for start in range(0, len(data), 50_000):
+            os.write(bench.writes[STDOUT], data[start : start + 50_000])
+            bench.turn()
+        names = os.listdir(bench.path)
+        assert sum(name.endswith(".log.zst") for name in names) > 10
+        # At most one waits, one is under way, one is written.
+        assert sum(name.endswith(".log") for name in names) <= 3
+        bench.finish()
+        assert bench.output()[STDOUT] == data
+
+
 # --- limits on all of a job's output ---
 
-PLAN = OutputPlan(None, False, 2**20, 2**23)  # noqa: FBT003
-SPEC = {"log_segment_bytes": 1000, "log_keep_bytes": 5000}
+SIZES = {"segment_bytes": 1000, "keep_bytes": 5000, "keep_segments": 9}
+SPEC = {"logs": {**SIZES, "compression": "none", "on_full": "drop"}}
+ALL = 2**62
 
 
 @pytest.mark.parametrize(
     ("limits", "plan"),
     [
-        ({}, (None, False, 1000, 5000)),
-        ({"output_policy": "drop-oldest"}, (None, False, 1000, 5000)),
-        ({"output_max_bytes": 8000}, (None, False, 1000, 8000)),
-        ({"output_max_bytes": 2000, "output_policy": "drop-oldest"}, (None, False, 500, 2000)),
-        ({"output_max_bytes": 2000, "output_policy": "end"}, (2000, True, 1000, 2**62)),
-        ({"output_max_bytes": 2000, "output_policy": "block"}, (2000, False, 1000, 2**62)),
+        ({}, (None, False, 1000, 5000, 9)),
+        ({"output_policy": "drop-oldest"}, (None, False, 1000, 5000, 9)),
+        ({"output_max_bytes": 8000}, (None, False, 1000, 8000, 9)),
+        ({"output_max_bytes": 2000, "output_policy": "drop-oldest"}, (None, False, 500, 2000, 9)),
+        ({"output_max_bytes": 2000, "output_policy": "end"}, (2000, True, 1000, ALL, ALL)),
+        ({"output_max_bytes": 2000, "output_policy": "block"}, (2000, False, 1000, ALL, ALL)),
+        # In no more files than half of what may be kept of them.
+        (
+            {"output_max_bytes": 10**9, "output_policy": "block"},
+            (10**9, False, 488_282, ALL, ALL),
+        ),
     ],
 )
 def test_the_limits_say_what_becomes_of_output(
     limits: dict[str, object], plan: tuple[object, ...]
 ) -> None:
-    assert plan_output(SPEC, limits) == plan
+    assert plan_output(SPEC, limits) == (*plan, "drop")
+
+
+@given(
+    segment=st.integers(1, 2**40),
+    keep=st.integers(1, 2**50),
+    segments=st.integers(2, MOST_SEGMENTS),
+    most=st.none() | st.integers(1, 2**50),
+    policy=st.sampled_from([None, "drop-oldest", "block", "end"]),
+)
+def test_no_plan_removes_what_is_promised_or_has_a_segment_beyond_what_is_kept(
+    *, segment: int, keep: int, segments: int, most: int | None, policy: str | None
+) -> None:
+    sizes = {"segment_bytes": segment, "keep_bytes": keep, "keep_segments": segments}
+    limits = {"output_max_bytes": most, "output_policy": policy}
+    plan = plan_output({"logs": {**sizes, "on_full": "wait"}}, limits)
+    assert 1 <= plan.segment_bytes <= plan.keep_bytes
+    if most is not None and policy in {"block", "end"}:
+        # Even where each byte has an index record of its own.
+        assert plan.keep_bytes > 25 * most
+        assert plan.keep_segments > 25 * most
+        assert most / plan.segment_bytes <= MOST_SEGMENTS / 2
+    else:
+        assert plan.keep_segments == segments
+        assert plan.keep_bytes == (keep if most is None else most)
 
 
 def test_what_is_beyond_the_limit_is_thrown_away_and_told(bench: Bench) -> None:

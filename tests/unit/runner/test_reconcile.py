@@ -76,6 +76,7 @@ def test_a_job_that_was_running_is_never_run_a_second_time() -> None:
         same_boot=st.booleans(),
         damage=st.none() | st.just("torn"),
         frozen=st.just(value=False),
+        begun_ns=st.none(),
     ),
 )
 def test_a_job_runs_again_only_when_nothing_at_all_says_that_it_may_have_run(

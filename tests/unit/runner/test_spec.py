@@ -41,7 +41,9 @@ def test_a_spec_holds_everything_that_a_monitor_needs() -> None:
     config = msgspec.structs.replace(
         Config(),
         jobs=JobsConfig(stop_grace_seconds=3.5),
-        logs=LogsConfig(segment_bytes=4096, keep_bytes=8192),
+        logs=LogsConfig(
+            segment_bytes=4096, keep_bytes=8192, keep_segments=7, compression="zstd", on_full="end"
+        ),
     )
     assert built(
         config,
@@ -66,9 +68,25 @@ def test_a_spec_holds_everything_that_a_monitor_needs() -> None:
         "net": {"name": None, "publish": [], "allow_egress": None},
         "sandbox": PLAIN,
         "stop_grace_seconds": 3.5,
-        "log_segment_bytes": 4096,
-        "log_keep_bytes": 8192,
+        "logs": {
+            "segment_bytes": 4096,
+            "keep_bytes": 8192,
+            "keep_segments": 7,
+            "compression": "zstd",
+            "on_full": "end",
+        },
     }
+
+
+def test_what_a_job_asks_of_its_log_wins_over_the_configuration() -> None:
+    logs = {
+        "segment_bytes": 8192, "keep_segments": 2, "compression": "zstd", "on_full": "drop",
+    }  # fmt: skip
+    assert built(logs=logs)["logs"] == {**logs, "keep_bytes": 2**30}
+    assert built(logs={"on_full": "end"})["logs"] == {
+        "segment_bytes": 2**24, "keep_bytes": 2**30, "keep_segments": 1024,
+        "compression": "none", "on_full": "end",
+    }  # fmt: skip
 
 
 def test_what_is_asked_for_wins_over_the_defaults_and_they_fill_the_rest() -> None:

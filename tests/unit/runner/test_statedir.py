@@ -37,6 +37,7 @@ def another(code: str, *args: str, fds: tuple[int, ...] = ()) -> Iterator[subpro
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statedir, "_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(statedir, "_LIVING_SECONDS", 0.2)
 
 
 @pytest.fixture(params=LOCKS, ids=lambda lock: lock.__name__)
@@ -69,14 +70,36 @@ def test_the_end_of_its_holder_frees_a_lock(lock: tuple[Callable[[str], int], st
         os.close(take(path))
 
 
-def test_a_holder_that_is_just_ending_is_waited_for(
+def test_a_holder_that_is_just_ending_is_waited_for(tmp_path: Path) -> None:
+    """Longer than for one that lives: it has said that it lets go."""
+    path = str(tmp_path / "lock")
+    code = "fd = statedir.lock_file(sys.argv[1]); statedir.about_to_let_go(fd)"
+    code += "; import threading; threading.Timer(0.6, __import__('os')._exit, (0,)).start()"
+    with another(code, path):
+        started = time.monotonic()
+        os.close(statedir.lock_file(path))
+        assert time.monotonic() - started < statedir._PATIENCE_SECONDS
+
+
+def test_a_holder_that_lives_is_not_waited_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "lock")
+    monkeypatch.setattr(statedir, "_PATIENCE_SECONDS", 600.0)
+    with another("statedir.lock_file(sys.argv[1])", path), pytest.raises(statedir.InUseError):
+        statedir.lock_file(path)
+
+
+def test_a_launcher_that_has_outlived_its_runnerd_is_waited_for(
     lock: tuple[Callable[[str], int], str],
 ) -> None:
+    """It has the lock by inheritance, and what says that a runnerd lives is not inherited."""
     take, path = lock
-    code = f"statedir.{take.__name__}(sys.argv[1]); import threading"
-    # It lets go some time after it has said that it holds the lock.
-    code += "; threading.Timer(0.15, __import__('os')._exit, (0,)).start()"
-    with another(code, path):
+    code = f"fd = statedir.{take.__name__}(sys.argv[1]); import os, time"
+    code += "; heir = os.fork(); heir or (time.sleep(0.6), os._exit(0))"
+    with another(code, path) as runnerd:
+        runnerd.kill()
+        runnerd.wait()
         started = time.monotonic()
         os.close(take(path))
         assert time.monotonic() - started < statedir._PATIENCE_SECONDS

@@ -153,7 +153,7 @@ def test_what_is_not_a_database_is_refused_with_what_to_do(path: str, content: b
     pathlib.Path(path).write_bytes(content)
     message = refusal(path)
     assert "SQLITE_NOTADB" in message or "SQLITE_CORRUPT" in message
-    assert "Move it aside" in message
+    assert "Restart runnerd" in message
     assert pathlib.Path(path).read_bytes() == content
 
 
@@ -165,7 +165,7 @@ def test_damage_within_is_an_error_that_says_what_to_do(path: str) -> None:
     content = bytearray(pathlib.Path(path).read_bytes())
     content[4096:] = os.urandom(len(content) - 4096)
     pathlib.Path(path).write_bytes(content)
-    assert "Move it aside" in refusal(path)
+    assert "Restart runnerd" in refusal(path)
 
 
 def test_what_cannot_be_opened_is_refused(tmp_path: pathlib.Path) -> None:

@@ -13,6 +13,7 @@ from client import protocol
 from runner import messages, outcome, parsing, records, spec, stored
 from runner.config import Config
 from runner.lifecycle import State
+from runner.pump import plan_output
 from runner.records import RecordError
 from runner.rows import Job
 from runner.users import Account
@@ -62,6 +63,52 @@ def test_a_spec_of_an_older_runnerd_has_surroundings_as_they_were(field: str) ->
     del fields[field]
     assert stored.spec(row(records.pack(fields)))[field] == stored.unsaid()[field]
     assert set(stored.unsaid()[field]) == set(a_spec()[field])
+
+
+OLD_SIZES = {"log_segment_bytes": 65536, "log_keep_bytes": 2**20}
+
+
+def an_older_spec(**sizes: object) -> dict[str, Any]:
+    """As the versions before `logs` wrote it."""
+    return {name: value for name, value in a_spec().items() if name != "logs"} | sizes
+
+
+def test_the_log_of_a_spec_of_an_older_runnerd_is_kept_as_it_was() -> None:
+    read = stored.spec(row(records.pack(an_older_spec(**OLD_SIZES))))
+    assert read["logs"] == {
+        "segment_bytes": 65536, "keep_bytes": 2**20, "keep_segments": 18, "compression": "none",
+        "on_full": "wait",
+    }  # fmt: skip
+    assert set(read) == {"version", *a_spec()}
+    # As `runner.launching` writes it for the monitor, which fills in nothing.
+    again = records.unpack(stored.pack_spec(read))
+    assert again["logs"] == read["logs"]
+    plan = plan_output(again, again["limits"])
+    assert (plan.segment_bytes, plan.keep_bytes, plan.on_full) == (65536, 2**20, "wait")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"log_segment_bytes": 0}, {"log_segment_bytes": "1"}, {"log_keep_bytes": None},
+     {"log_keep_bytes": 0}, {"log_keep_bytes": -5}, {"log_keep_bytes": True}],
+)  # fmt: skip
+def test_an_older_spec_with_garbled_sizes_is_damaged(changes: dict[str, Any]) -> None:
+    with pytest.raises(RecordError):
+        stored.spec(row(records.pack(an_older_spec(**{**OLD_SIZES, **changes}))))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("segment_bytes", 0), ("keep_bytes", None), ("keep_segments", "2"), ("compression", "lz4"),
+     ("on_full", "panic"), ("on_full", None)],
+)  # fmt: skip
+def test_a_spec_whose_log_is_kept_in_no_known_way_is_damaged(name: str, value: object) -> None:
+    logs = a_spec()["logs"]
+    with pytest.raises(RecordError, match=f"logs.{name}"):
+        stored.spec(row(records.pack({**a_spec(), "logs": {**logs, name: value}})))
+    with pytest.raises(RecordError, match=name):
+        missing = {key: kept for key, kept in logs.items() if key != name}
+        stored.spec(row(records.pack({**a_spec(), "logs": missing})))
 
 
 def test_a_spec_that_was_read_can_be_written_again() -> None:
@@ -119,10 +166,11 @@ def test_a_damaged_result_says_so_and_is_no_success(data: bytes) -> None:
 
 
 def test_a_result_of_an_older_monitor_says_nothing_of_what_it_did_not_know() -> None:
-    newer = {"paused_ns", "throttled_usec", "memory_high_hits", "denied",
+    newer = {"paused_ns", "throttled_usec", "memory_high_hits", "denied", "log_dropped_bytes",
              "cpu_pressure_usec", "memory_pressure_usec", "io_pressure_usec"}  # fmt: skip
     older = {name: value for name, value in RESULT.items() if name not in newer}
     assert stored.result(records.pack(older)) == RESULT
+    assert stored.result(records.pack(older))["log_dropped_bytes"] is None
     record = {**older, "job": JOB, "started_ns": 1, "ended_ns": 2}
     assert stored.exit_record(records.pack(record), JOB)["reason"] == "exit"
 

@@ -46,8 +46,12 @@ def test_a_summary_has_the_fields_of_the_protocol() -> None:
 
 def test_a_status_has_limits_and_usage_besides() -> None:
     shown = views.status(job(), {"pids": 3})
-    assert set(shown) == SUMMARY | {"limits", "sandbox", "net", "usage"}
+    assert set(shown) == SUMMARY | {"limits", "logs", "sandbox", "net", "usage"}
     assert shown["usage"] == {"pids": 3}
+    assert shown["logs"] == {
+        "segment_bytes": 2**24, "keep_bytes": 2**30, "keep_segments": 1024,
+        "compression": "none", "on_full": "wait",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("state", list(State))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.outcome import CPU_TIME, OUTPUT_LIMIT, STOPPED, TIMEOUT
+from runner.outcome import CPU_TIME, LOG_ERROR, OUTPUT_LIMIT, STOPPED, TIMEOUT
 from runner.watchdog import KILL, TERMINATE, WARN, Bounds, Watchdog
 
 
@@ -213,6 +213,33 @@ def test_output_that_was_too_much_before_the_pause_ends_the_job_after_it() -> No
     assert watchdog.on_excess(4.0) is None
     assert watchdog.deadline() == 13.0
     assert watchdog.cause == OUTPUT_LIMIT
+
+
+def test_a_log_that_cannot_be_written_ends_the_job_with_its_grace_and_is_the_cause() -> None:
+    watchdog = watchdog_of()
+    assert watchdog.on_log_error(3.0) == TERMINATE
+    assert watchdog.on_log_error(4.0) is None
+    assert watchdog.deadline() == 13.0
+    assert watchdog.cause == LOG_ERROR
+    assert watchdog.on_excess(5.0) is None
+    assert watchdog.on_log_error(13.0) == KILL
+    assert watchdog.cause == LOG_ERROR
+
+
+def test_a_job_that_is_ending_already_keeps_its_cause_when_its_log_fails() -> None:
+    watchdog = watchdog_of()
+    assert watchdog.on_stop(1.0, 1000, 5.0) == TERMINATE
+    assert watchdog.on_log_error(2.0) is None
+    assert watchdog.cause == STOPPED
+    assert watchdog.deadline() == 6.0
+
+
+def test_a_log_that_fails_in_a_pause_ends_the_job_after_it() -> None:
+    watchdog = watchdog_of()
+    watchdog.on_pause(1.0)
+    assert watchdog.on_log_error(2.0) is None
+    watchdog.on_resume(3.0)
+    assert watchdog.on_log_error(3.0) == TERMINATE
 
 
 def test_an_update_of_a_paused_job_counts_from_what_its_clock_says() -> None:

@@ -75,6 +75,36 @@ def test_no_limits_are_no_lines() -> None:
     assert facts.limit_lines({"cpu_idle": False, "io": [], "rlimits": {}}) == []
 
 
+@pytest.mark.parametrize(
+    ("logs", "lines"),
+    [
+        ({}, []),
+        (
+            {"segment_bytes": 16 * MIB, "keep_bytes": 1024 * MIB, "keep_segments": 1024,
+             "compression": "none", "on_full": "wait"},
+            ["segments of 16 MiB, at most 1024 of them, 1 GiB of output kept",
+             "on a full disk the job waits for room"],
+        ),
+        (
+            {"segment_bytes": MIB, "compression": "zstd", "on_full": "drop"},
+            ["segments of 1 MiB", "complete segments compressed with zstd",
+             "on a full disk output is dropped and counted"],
+        ),
+        ({"on_full": "end"}, ["on a full disk the job is ended"]),
+        # What a later daemon may know.
+        ({"on_full": "a\x1b", "compression": "b\x1b"},
+         ["complete segments compressed with b\\x1b", "on a full disk a\\x1b"]),
+    ],
+)  # fmt: skip
+def test_how_a_log_is_kept_is_a_few_lines(logs: Any, lines: list[str]) -> None:
+    assert facts.log_lines(logs) == lines
+
+
+def test_dropped_output_is_a_figure_only_where_there_was_some() -> None:
+    assert facts.figures({"log_bytes": 5, "log_dropped_bytes": 0}) == ["output 5 B"]
+    assert facts.figures({"log_dropped_bytes": 70_000}) == ["output dropped, bytes 70000"]
+
+
 def test_surroundings_of_an_ordinary_job_are_few_lines(make_job: Job) -> None:
     assert facts.surroundings(make_job()) == [("network", "none")]
     sandbox = {"filesystem": "host", "seccomp": "default", "hostname": "job-3f2a81c0",

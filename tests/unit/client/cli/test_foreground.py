@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -116,6 +117,23 @@ def test_output_comes_before_the_end(script: Script, start: Start, daemon: FakeD
     daemon.wait_for("logs")
     script.end({})
     assert finish(process) == (0, b"", b"")
+
+
+def test_output_that_is_removed_again_and_again_is_said_as_a_sum(
+    script: Script, start: Start, daemon: FakeDaemon
+) -> None:
+    def logs(session: Session, request: dict[str, Any]) -> None:
+        for seq in range(1, 101):
+            event = {"gap_bytes": 1024, "offset": seq * 1024, "why": "removed"}
+            session.event(request, seq, event)
+        session.ok(request, {"cursor": 102400, "status": script.make_job(result={})})
+
+    daemon.handlers["logs"] = logs
+    status, out, err = finish(start())
+    assert (status, out) == (0, b"")
+    said = re.findall(rb"runctl: ([0-9.]+) KiB of older output was removed by retention\n", err)
+    assert sum(map(float, said)) == 100
+    assert len(said) < 20
 
 
 @pytest.mark.parametrize(

@@ -50,10 +50,16 @@ MIB = 1024 * 1024
         ),
         ({"reason": "lost", "detail": "its monitor died"}, {}, "was lost: its monitor died"),
         (
-            {"reason": "log-error", "detail": "No space left on device"},
+            {
+                "reason": "log-error",
+                "detail": "its output could not be stored: No space left on device; "
+                          "7 bytes were dropped",
+                "log_dropped_bytes": 7,
+            },
             {},
-            "was ended, its output could not be stored: No space left on device",
+            "ended: its output could not be stored: No space left on device; 7 bytes were dropped",
         ),
+        ({"reason": "log-error"}, {}, "ended with a log error"),
         ({"reason": "eaten", "detail": "by\x1b a dog"}, {}, "ended (eaten): by\\x1b a dog"),
     ],
 )  # fmt: skip
@@ -86,6 +92,22 @@ def test_refused_system_calls_are_said_when_they_were_to_be_reported(make_job: J
     said = ["job 3f2a81c0: refused system calls: mount \u00d73, ptrace \u00d71"]
     assert output.last_words(make_job(result={"denied": calls})) == said
     assert output.last_words(make_job(result={"denied": []})) == []
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (70_000, ["70000 bytes of its output were dropped for want of room on the disk"]),
+        (1, ["1 byte of its output was dropped for want of room on the disk"]),
+        (0, []),
+        (None, []),
+    ],
+)
+def test_output_that_was_dropped_is_said_also_after_a_plain_exit(
+    make_job: Job, count: int | None, said: list[str]
+) -> None:
+    job = make_job(result={"log_dropped_bytes": count})
+    assert output.last_words(job) == [f"job 3f2a81c0: {line}" for line in said]
 
 
 @pytest.mark.parametrize(

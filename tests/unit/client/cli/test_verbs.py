@@ -96,7 +96,7 @@ def test_logs_json_is_a_line_an_item_and_a_last_one_with_the_cursor(
     lines = [json.loads(line) for line in out.splitlines()]
     assert (status, err) == (0, "")
     assert lines[:5] == [
-        {"offset": 1048576, "gap_bytes": 1048576},
+        {"offset": 1048576, "gap_bytes": 1048576, "why": "removed"},
         {"offset": 1048576, "stream": "stdout", "time_ns": 5, "text": "ou"},
         {"offset": 1048578, "stream": "stdout", "time_ns": 6, "base64": "dP8A"},
         {"offset": 1048581, "stream": "stderr", "time_ns": 7, "text": "err"},
@@ -174,6 +174,20 @@ def test_wait_exits_with_the_first_status_that_is_not_0(
     ]
     assert runctl("wait", JOB_ID)[0] == 0
     assert json.loads(runctl("wait", "--json", JOB_ID)[1])["result"]["exit_status"] == 0
+
+
+def test_wait_says_in_the_same_line_that_output_was_dropped(
+    runctl: Runctl, daemon: FakeDaemon, make_job: Job
+) -> None:
+    daemon.answer("wait", make_job(result={"log_dropped_bytes": 7}))
+    assert runctl("wait", JOB_ID)[:2] == (
+        0,
+        "3f2a81c0 ended with exit code 0; "
+        "7 bytes of its output were dropped for want of room on the disk\n",
+    )
+    ended = {"reason": "log-error", "exit_status": 125, "detail": "why", "log_dropped_bytes": 7}
+    daemon.answer("wait", make_job(result=ended))
+    assert runctl("wait", JOB_ID)[:2] == (125, "3f2a81c0 ended: why\n")
 
 
 def test_wait_that_runs_out_of_time_is_125(

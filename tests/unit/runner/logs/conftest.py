@@ -7,7 +7,7 @@ import os
 import resource
 import sys
 from subprocess import PIPE, Popen
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -49,11 +49,13 @@ def open_writer() -> Callable[..., AbstractContextManager[SegmentWriter]]:
 
     @contextlib.contextmanager
     def open_writer(
-        path: Path | str, segment_bytes: int = 2**30, keep_bytes: int = 2**40
+        path: Path | str, segment_bytes: int = 2**30, keep_bytes: int = 2**40, **other: Any
     ) -> Iterator[SegmentWriter]:
         dir_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            writer = SegmentWriter(dir_fd, segment_bytes=segment_bytes, keep_bytes=keep_bytes)
+            writer = SegmentWriter(
+                dir_fd, segment_bytes=segment_bytes, keep_bytes=keep_bytes, **other
+            )
             try:
                 yield writer
             finally:

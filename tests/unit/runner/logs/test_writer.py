@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -140,6 +141,110 @@ def test_retention_keeps_what_was_asked_and_at_most_a_segment_more(
         assert [int(name[:20]) for name in _names(path) if name.endswith(".idx")] == starts
         ends = [start + os.stat(f"{path}/{log_name(start)}").st_size for start in starts]
         assert ends == [*starts[1:], writer.total_bytes] == [*starts[1:], sum(sizes)]
+
+
+@settings(deadline=None)
+@given(st.integers(2, 6), st.lists(st.integers(1, 200), min_size=1, max_size=60))
+def test_there_are_never_more_segments_than_were_asked_for(
+    open_writer: OpenWriter, keep_segments: int, sizes: list[int]
+) -> None:
+    with (
+        tempfile.TemporaryDirectory() as path,
+        open_writer(path, 100, keep_segments=keep_segments) as writer,
+    ):
+        most = 0
+        for size in sizes:
+            writer.append(1, b"x" * size, 11)
+            most = max(most, len(_starts(path)))
+        assert most <= keep_segments
+        begun = 1
+        held = 0
+        for size in sizes:
+            if held >= 100:
+                begun, held = begun + 1, 0
+            held += size + INDEX_RECORD.size
+        assert len(_starts(path)) == min(begun, keep_segments)
+
+
+def test_fewer_segments_may_be_kept_from_the_next_append_on(
+    log_dir: Path, open_writer: OpenWriter
+) -> None:
+    with open_writer(log_dir, segment_bytes=1, keep_segments=9) as writer:
+        for _ in range(12):
+            writer.append(1, b"x", 11)
+        assert _starts(log_dir) == list(range(3, 12))
+        writer.retain(segment_bytes=1000, keep_bytes=2**40, keep_segments=3)
+        writer.append(1, b"x", 11)
+        assert _starts(log_dir) == [9, 10, 11]
+
+
+@pytest.mark.parametrize("keep_segments", [1, 0, -1])
+def test_fewer_than_two_segments_are_refused(
+    log_dir: Path, open_writer: OpenWriter, keep_segments: int
+) -> None:
+    with (
+        pytest.raises(ValueError, match="at least 2"),
+        open_writer(log_dir, keep_segments=keep_segments),
+    ):
+        pass
+    assert _names(log_dir) == []
+
+
+def test_what_is_dropped_takes_up_offsets_and_nothing_else(
+    log_dir: Path, open_writer: OpenWriter
+) -> None:
+    with open_writer(log_dir) as writer:
+        writer.append(1, b"one", 11)
+        before = _disk_bytes(log_dir)
+        writer.skip(5)
+        writer.skip(0)
+        writer.skip(2)
+        assert (writer.total_bytes, writer.dropped_bytes) == (10, 7)
+        assert (_starts(log_dir), _disk_bytes(log_dir)) == ([0], before)
+        writer.append(2, b"two", 12)
+        assert (writer.total_bytes, writer.dropped_bytes) == (13, 7)
+        assert _starts(log_dir) == [0, 10]
+        index = (log_dir / index_name(10)).read_bytes()
+        assert list(INDEX_RECORD.iter_unpack(index)) == [(12, 10, 3, 2)]
+        writer.append(2, b"more", 13)
+        assert _starts(log_dir) == [0, 10]
+        with pytest.raises(ValueError, match="at least 0"):
+            writer.skip(-1)
+
+
+def test_what_is_dropped_first_and_last_is_counted_too(
+    log_dir: Path, open_writer: OpenWriter
+) -> None:
+    with open_writer(log_dir) as writer:
+        writer.skip(4)
+        writer.append(1, b"one", 11)
+        writer.skip(6)
+    assert (writer.total_bytes, writer.dropped_bytes) == (13, 10)
+    assert _starts(log_dir) == [0, 4]
+
+
+def test_dropping_for_long_on_a_full_disk_pushes_nothing_out(
+    log_dir: Path, open_writer: OpenWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a segment can often be begun, and its data finds no room."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with open_writer(log_dir, segment_bytes=1, keep_segments=3) as writer:
+        for piece in (b"one", b"two"):
+            writer.append(1, piece, 11)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", full)
+            for _ in range(50):
+                with pytest.raises(OSError, match="No space"):
+                    writer.append(1, b"lost", 12)
+                writer.skip(4)
+                assert 0 in _starts(log_dir)
+        assert writer.total_bytes == 206
+        writer.append(1, b"back", 13)
+        assert _starts(log_dir) == [0, 3, 206]
+        assert writer.dropped_bytes == 200
 
 
 def test_the_index_counts_as_disk_space(log_dir: Path, open_writer: OpenWriter) -> None:
@@ -292,7 +397,8 @@ def test_on_a_full_disk_no_byte_is_lost_or_repeated(spawn: Callable[..., Any]) -
 def test_nothing_heavy_is_imported(spawn: Callable[..., Any]) -> None:
     script = (
         "import sys, runner.logs.writer\n"
-        "print(*{'asyncio', 'logging', 'dataclasses', 'msgpack', 'msgspec', 'inspect'}"
+        "print(*{'asyncio', 'logging', 'dataclasses', 'msgpack', 'msgspec', 'inspect',"
+        " 'backports.zstd', 'compression.zstd'}"
         " & sys.modules.keys())"
     )
     with spawn(script) as process:

@@ -14,6 +14,7 @@ from client import protocol
 from runner import messages
 from runner.config import ClientsConfig, Config
 from runner.policy import Decision, Peer, may_control, may_see
+from runner.problems import Problems
 from runner.refusal import Refusal
 from runner.rows import NewJob
 from runner.server.handlers import HANDLERS
@@ -50,9 +51,12 @@ def new_job(job_id: str, uid: int, name: str | None = None) -> NewJob:
 
 
 def service_on(store: Store | None, config: Config | None = None) -> Service:
-    supervisor: Any = SimpleNamespace(store=store)
+    supervisor: Any = SimpleNamespace(store=store, draining=False)
     nothing: Any = None
-    return Service(config or Config(), supervisor, nothing, nothing, nothing, nothing, ADMINS)
+    return Service(
+        config or Config(), supervisor, nothing, nothing, nothing, nothing, ADMINS,
+        problems=Problems(), pruning=nothing,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -234,6 +238,42 @@ def test_closing_ends_every_connection() -> None:
     assert all(connection.closed for connection in connections)
 
 
+class Answering:
+    """A connection with one request, which somebody answers later."""
+
+    def __init__(self, work: asyncio.Task[None]) -> None:
+        self.peer = ALICE
+        self._work = work
+
+    def requests(self) -> list[asyncio.Task[None]]:
+        return [self._work]
+
+
+def test_what_is_in_flight_is_waited_for_while_there_is_time() -> None:
+    async def scenario(seconds: float) -> bool:
+        service = bounded()
+        go_on = asyncio.Event()
+
+        async def answer() -> None:
+            await go_on.wait()
+
+        work = asyncio.ensure_future(answer())
+        service.admit(cast("Connection", Answering(work)))
+        if seconds:
+            asyncio.get_running_loop().call_soon(go_on.set)
+        await service.settle(seconds)
+        done = work.done()
+        work.cancel()
+        return done
+
+    assert asyncio.run(scenario(10.0))
+    assert not asyncio.run(scenario(0))
+
+
+def test_with_nothing_in_flight_there_is_no_wait() -> None:
+    asyncio.run(asyncio.wait_for(bounded().settle(100.0), 5))
+
+
 # Operations
 
 
@@ -244,6 +284,13 @@ def test_a_greeting_says_who_the_peer_is(peer: Peer, *, admin: bool) -> None:
     assert answer["protocol"] == protocol.PROTOCOL_VERSION
     assert answer["max_frame_bytes"] == protocol.MAX_FRAME_BYTES
     assert answer["server"].startswith("runnerd ")
+
+
+@pytest.mark.parametrize("draining", [False, True])
+def test_a_greeting_says_whether_the_daemon_is_being_drained(*, draining: bool) -> None:
+    service = service_on(None)
+    cast("Any", service.supervisor).draining = draining
+    assert service.greet(ALICE, messages.Hello(protocol=1))["draining"] is draining
 
 
 @pytest.mark.parametrize("version", [0, 2, -1, 2**63])
@@ -276,7 +323,7 @@ def test_every_operation_refuses_a_field_that_it_does_not_know(op: str) -> None:
 def test_the_operations_are_those_of_the_protocol() -> None:
     assert set(HANDLERS) == {
         "submit", "list", "status", "logs", "stop", "wait", "remove", "doctor",
-        "pause", "resume", "update", "exec",
+        "pause", "resume", "update", "exec", "drain", "locate", "prune",
     }  # fmt: skip
 
 
@@ -315,7 +362,10 @@ CHANGES = {
 @pytest.mark.parametrize("op", ["logs", "status", "wait", *CHANGES])
 def test_changing_ending_and_removing_ask_for_more_than_seeing(op: str) -> None:
     nothing: Any = None
-    service = Asking(Config(), nothing, nothing, nothing, nothing, nothing, ADMINS)
+    service = Asking(
+        Config(), nothing, nothing, nothing, nothing, nothing, ADMINS,
+        problems=nothing, pruning=nothing,
+    )  # fmt: skip
     with pytest.raises(Asked) as caught:
         args = {"job": JOB, **CHANGES.get(op, {})}
         asyncio.run(service.handle(ALICE, op, args, NO_STREAM))

@@ -1,0 +1,187 @@
+"""Where the output that `logs` shows comes from: one job, or several merged by time.
+
+Jobs are asked for what is wanted of them and no more; memory is bounded. Several that are
+followed are `client.cli.log_following`'s; how it looks, `client.cli.log_views`'s.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
+
+from client.api import RECONNECT_SECONDS
+from client.cli.common import short
+from client.cli.log_lines import select
+from client.errors import RequestRefused
+from client.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from client.api import Client
+    from client.cli.log_entries import Entry, EntryView
+    from client.cli.log_views import View
+    from client.logstream import LogChunk, LogGap
+    from client.records import JobStatus
+
+    Refused = Callable[[str, RequestRefused], None]
+
+
+class Wanted(NamedTuple):
+    """Which part of a job's output: see the options of `logs`."""
+
+    follow: bool
+    cursor: int
+    lines: int | None
+    since_ns: int | None
+    until_ns: int | None
+    streams: tuple[int, ...]
+    attempt: int | None
+
+
+class Batch(NamedTuple):
+    """What was read together and asked for; `cursor` is the absolute offset after it."""
+
+    items: list[LogChunk | LogGap]
+    cursor: int
+
+
+class Log:
+    """One job's output, from where it was asked for.
+
+    `asked` is what the reader called the job, `label` what it is called among several. Up to the
+    offset `shown` everything was shown. `last_ns` is the time of its newest byte so far.
+    """
+
+    def __init__(self, client: Client, asked: str, job: str, wanted: Wanted) -> None:
+        """Find out where it begins. Raises ClientError."""
+        self.asked = asked
+        self.job = job
+        self.label = ""
+        self.last_ns = 0
+        cursor, self._begins = _beginning(client, job, wanted)
+        self.shown = cursor
+        self.stream = client.logs(
+            job,
+            cursor=cursor,
+            follow=wanted.follow,
+            until_ns=wanted.until_ns,
+            attempt=wanted.attempt,
+        )
+
+    def batches(self) -> Iterator[Batch]:
+        """What was asked for, as it arrives. Raises ClientError."""
+        for items in self.stream.batches():
+            yield Batch(select(items, self._begins), self.stream.cursor)
+
+
+def _beginning(client: Client, job: str, wanted: Wanted) -> tuple[int, dict[int, int]]:
+    """The offset to read from, and the one of each wanted stream's first byte."""
+    from client.protocol import STDERR, STDOUT
+
+    if wanted.lines is None and wanted.since_ns is None:
+        return wanted.cursor, dict.fromkeys(wanted.streams, 0)
+    there = client.locate(
+        job,
+        lines=wanted.lines,
+        since_ns=wanted.since_ns,
+        until_ns=wanted.until_ns,
+        streams=wanted.streams,
+        attempt=wanted.attempt,
+    )
+    begins = {STDOUT: there["stdout"], STDERR: there["stderr"]}
+    return there["cursor"], {stream: begins[stream] for stream in wanted.streams}
+
+
+def open_one(client: Client, job: str, wanted: Wanted) -> Log:
+    """The log of a job. Raises ClientError."""
+    if wanted.lines is not None or wanted.since_ns is not None:
+        # Between two questions a name may come to mean another job.
+        return Log(client, job, client.status(job)["job"], wanted)
+    return Log(client, job, job, wanted)
+
+
+def open_several(
+    client: Client, jobs: Sequence[str], wanted: Wanted, refused: Refused
+) -> list[Log]:
+    """The logs of the jobs, each job once; a refused one is left out. Raises ClientError."""
+    statuses: dict[str, JobStatus] = {}
+    logs: list[Log] = []
+    for job in jobs:
+        try:
+            status = client.status(job)
+            if status["job"] not in statuses:
+                logs.append(Log(client, job, status["job"], wanted))
+                statuses[status["job"]] = status
+        except RequestRefused as error:
+            refused(job, error)
+    names = [status["name"] for status in statuses.values()]
+    for log in logs:
+        name = statuses[log.job]["name"]
+        log.label = printable(name) if name and names.count(name) == 1 else short(log.job)
+    return logs
+
+
+def show_one(log: Log, view: View) -> None:
+    """Show one log up to its end."""
+    for batch in log.batches():
+        view.write(log, batch.items)
+        log.shown = batch.cursor
+    log.shown = log.stream.cursor
+    view.end(log)
+
+
+def show_merged(logs: Sequence[Log], view: EntryView, refused: Refused) -> None:
+    """Show several logs as one, in the order of time."""
+    from heapq import merge
+
+    view.show(
+        merge(
+            *(_entries(log, view, refused) for log in logs),
+            key=lambda entry: entry.time_ns,
+        )
+    )
+
+
+def _entries(log: Log, view: EntryView, refused: Refused) -> Iterator[Entry]:
+    try:
+        for batch in log.batches():
+            yield from view.take(log, batch.items)
+    except RequestRefused as error:
+        refused(log.asked, error)
+    else:
+        log.shown = log.stream.cursor
+    yield from view.rest(log)
+
+
+class Absence:
+    """Says that runnerd is away, and back: once, however many streams notice."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._lock = Lock()
+        self._is_away = False
+
+    def on_away(self, _error: Exception) -> None:
+        """A stream lost runnerd."""
+        self._change(f"runnerd is away; waiting for it, at most {RECONNECT_SECONDS:g} s", away=True)
+
+    def on_back(self) -> None:
+        """A stream found it again."""
+        self._change("runnerd is back", away=False)
+
+    def _change(self, text: str, *, away: bool) -> None:
+        with self._lock:
+            is_new, self._is_away = self._is_away != away, away
+            if is_new:
+                self._say(text)
+
+
+def exit_status(logs: Sequence[Log], say: Callable[[str], None]) -> int:
+    """The first of the jobs' exit statuses that is not 0; 125 for one that has not ended."""
+    first = 0
+    for job in (log.stream.status for log in logs):
+        if job is not None and job["result"] is None:
+            say(f"job {short(job['job'])} has not ended; it is {printable(job['state'])}")
+        first = first or (job["result"]["exit_status"] if job and job["result"] else 125)
+    return first

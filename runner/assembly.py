@@ -1,0 +1,186 @@
+"""Puts the parts of the daemon together, on ground that is already its own.
+
+Order matters: the launcher before anything heavy is done, and every job accounted for
+before there is a service. Each part is taken apart again by the stack, last made first.
+The socket is `runner.listening`'s, the daemon's life `runner.daemon`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from isolation.network.loopback import LoopbackNetworks
+from isolation.network.private import NetworkSettings, PrivateNetworks
+from isolation.user_namespaces import Ranges
+from runner import limits
+from runner.draining import Draining, Pulse
+from runner.execing import Execs
+from runner.hooks import Hooks
+from runner.jobdirs import JobDirectories
+from runner.launcher_client import LauncherClient
+from runner.launching import Launching
+from runner.logs.tail import LogWatcher
+from runner.paths import UserPaths
+from runner.problems import Problems
+from runner.provisions import Provisioning
+from runner.salvage import open_store
+from runner.server.service import Service, group_id
+from runner.submission import Submissions
+from runner.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
+    from isolation.cgroups.tree import CgroupTree
+    from runner.config import Config
+    from runner.ground import Ground
+    from runner.store import Store
+
+_logger: Final = logging.getLogger(__name__)
+
+_POOL_THREADS: Final = 4
+
+
+class _Parts(NamedTuple):
+    """What jobs are kept in and made with."""
+
+    tree: CgroupTree
+    store: Store
+    launcher: LauncherClient
+    directories: JobDirectories
+    pool: Executor
+    paths: UserPaths
+    provisions: Provisioning
+    problems: Problems
+
+
+async def assemble(config: Config, ground: Ground, pulse: Pulse, stack: AsyncExitStack) -> Service:
+    """Everything but the socket: jobs of the last daemon are settled, queued ones start.
+
+    Raises StoreError, CgroupError, OSError.
+    """
+    parts = _parts(config, ground, stack)
+    supervisor = _supervisor(config, parts, pulse)
+    stack.push_async_callback(supervisor.close)
+    watcher = LogWatcher(asyncio.get_running_loop())
+    stack.callback(watcher.close)
+    await _recover(parts, supervisor)
+    return _service(config, parts, supervisor, watcher)
+
+
+def _parts(config: Config, ground: Ground, stack: AsyncExitStack) -> _Parts:
+    launcher = LauncherClient(asyncio.get_running_loop(), ground.locks)
+    stack.callback(launcher.close)
+    directories = JobDirectories(config.state_dir)
+    stack.callback(directories.close)
+    problems = Problems()
+    path = os.path.join(config.state_dir, "runnerd.sqlite3")
+    store = open_store(path, directories, ground.tree, problems)
+    stack.callback(store.close)
+    pool = stack.enter_context(ThreadPoolExecutor(_POOL_THREADS, "jobs"))
+    paths = UserPaths()
+    provisions = _provisioning(config, paths, ground.tree, directories, stack)
+    return _Parts(
+        tree=ground.tree,
+        store=store,
+        launcher=launcher,
+        directories=directories,
+        pool=pool,
+        paths=paths,
+        provisions=provisions,
+        problems=problems,
+    )
+
+
+def _provisioning(
+    config: Config,
+    paths: UserPaths,
+    tree: CgroupTree,
+    directories: JobDirectories,
+    stack: AsyncExitStack,
+) -> Provisioning:
+    """Networks, ranges of user ids, filters: made here, handed out to each job."""
+    loopbacks = LoopbackNetworks()
+    stack.callback(loopbacks.close)
+    loopbacks.start()
+    settings = NetworkSettings(
+        identity=config.state_dir,
+        subnet=config.network.subnet,
+        nameservers=config.network.nameservers,
+        linger_seconds=config.network.linger_seconds,
+    )
+    networks = PrivateNetworks(settings)
+    stack.push_async_callback(networks.close)
+    ranges = Ranges(base=config.sandbox.userns_base)
+    return Provisioning(loopbacks, networks, ranges, paths, tree, directories)
+
+
+def _supervisor(config: Config, parts: _Parts, pulse: Pulse) -> Supervisor:
+    provisions = parts.provisions
+    return Supervisor(
+        config=config,
+        store=parts.store,
+        directories=parts.directories,
+        tree=parts.tree,
+        launching=_launching(config, parts),
+        pool=parts.pool,
+        draining=Draining(config.state_dir),
+        pulse=pulse,
+        problems=parts.problems,
+        hooks=Hooks(
+            find_devices=parts.paths.find_devices,
+            set_bandwidth=provisions.set_bandwidth,
+            set_scratch=provisions.set_scratch,
+            release=provisions.release,
+        ),
+    )
+
+
+def _launching(config: Config, parts: _Parts) -> Launching:
+    return Launching(
+        directories=parts.directories,
+        tree=parts.tree,
+        provisions=parts.provisions,
+        launcher=parts.launcher,
+        pool=parts.pool,
+        paths=parts.paths,
+        monitor_bytes=_monitor_bytes(config, parts.tree),
+    )
+
+
+def _monitor_bytes(config: Config, tree: CgroupTree) -> int | None:
+    if "memory" not in tree.available:
+        return None
+    kept = config.logs.keep_bytes + config.logs.segment_bytes
+    return limits.monitor_memory_bytes(config.state_dir, kept)
+
+
+async def _recover(parts: _Parts, supervisor: Supervisor) -> None:
+    """Find out what became of the jobs of the last daemon, and go on with them."""
+    if supervisor.draining:
+        _logger.warning("draining: no job is taken or started until `runnerd drain --cancel`")
+    for remark in await parts.provisions.recover(parts.store.launched()):
+        _logger.warning("%s", remark)
+    await supervisor.reconcile()
+
+
+def _service(config: Config, parts: _Parts, supervisor: Supervisor, watcher: LogWatcher) -> Service:
+    admin_gid = group_id(config.admin_group)
+    if admin_gid is None and config.admin_group is not None:
+        _logger.warning("there is no group %s: only root acts for others", config.admin_group)
+    provisions = parts.provisions
+    return Service(
+        config,
+        supervisor,
+        Submissions(config, admin_gid, parts.tree, parts.paths, provisions),
+        watcher,
+        provisions,
+        Execs(parts.store, parts.tree, provisions, parts.launcher),
+        admin_gid,
+        problems=parts.problems,
+        pruning=supervisor.pruning,
+    )

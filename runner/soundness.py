@@ -1,0 +1,181 @@
+"""Whether the store's file can be trusted: SQLite's own check, its schema, each value of a row.
+
+Reads only, on a connection that changes nothing. What is done about a damaged file is
+`runner.salvage`'s; that one is of another version or program is `runner.migrations`' to say.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import Final
+from urllib.parse import quote
+
+from runner.lifecycle import State
+from runner.migrations import APPLICATION_ID, SCRIPTS
+from runner.policy import MAX_UID
+from runner.store_file import DamagedStoreError, described, readable
+
+TABLES: Final = ("jobs", "specs", "events")
+# Far more versions than there will be: what is beyond them is no version.
+_MOST_VERSIONS: Final = 10_000
+# No row of ours is as long; a garbled one may claim to be of any length.
+_MAX_VALUE_BYTES: Final = 64 * 1024 * 1024
+
+# Of a row. More than will ever be, and room for as many again.
+LARGEST_NUMBER: Final = 2**53
+
+_HEX: Final = "[0-9a-f]"
+_ID: Final = "-".join(_HEX * count for count in (8, 4, 4, 4, 12))
+_STATES: Final = ", ".join(f"'{state.value}'" for state in State)
+_IS_ID: Final = f"typeof({{0}}) = 'text' AND {{0}} GLOB '{_ID}'"
+_IS_UID: Final = f"typeof({{0}}) = 'integer' AND {{0}} BETWEEN 0 AND {MAX_UID}"
+_IS_COUNT: Final = "typeof({0}) = 'integer' AND {0} >= 0"
+# A clock may have been set to anything.
+_IS_TIME: Final = "typeof({0}) = 'integer'"
+_IS_TEXT: Final = "typeof({0}) = 'text' AND {0} NOT GLOB '*[^ -~]*'"
+_IS_BLOB: Final = "typeof({0}) = 'blob'"
+_OR_NONE: Final = "{{0}} IS NULL OR ({})"
+
+# When a value of each column is one that we can have written. `{0}` is the column.
+_SOUND: Final = {
+    "jobs": {
+        "seq": f"{{0}} BETWEEN 1 AND {LARGEST_NUMBER}",
+        "id": _IS_ID,
+        "submitted_by_uid": _IS_UID,
+        "uid": _IS_UID,
+        "gid": _IS_UID,
+        "name": _OR_NONE.format(_IS_TEXT),
+        "state": f"typeof({{0}}) = 'text' AND {{0}} IN ({_STATES})",
+        "submitted_ns": _IS_TIME,
+        "started_ns": _OR_NONE.format(_IS_TIME),
+        "ended_ns": _OR_NONE.format(_IS_TIME),
+        "boot_id": _OR_NONE.format(_IS_TEXT),
+        "monitor_pid": _OR_NONE.format(_IS_COUNT),
+        "limits": _OR_NONE.format(_IS_BLOB),
+        "reason": _OR_NONE.format(_IS_TEXT),
+        "result": _OR_NONE.format(_IS_BLOB),
+        "paused_ns": _IS_COUNT,
+        "paused_since_ns": _OR_NONE.format(_IS_TIME),
+        "disk_bytes": _IS_COUNT,
+    },
+    "specs": {"seq": "1", "spec": _IS_BLOB},
+    "events": {
+        "seq": "1",
+        "job_id": _IS_ID,
+        "time_ns": _IS_TIME,
+        "kind": _IS_TEXT,
+        "data": _OR_NONE.format(_IS_BLOB),
+    },
+}
+
+# What the schema demands of a whole row. SQLite checks it only where it may write (it reads
+# no CHECK of a file that is opened to be read).
+_CONSISTENT: Final = (
+    "(state = 'ended') = (ended_ns IS NOT NULL)",
+    "(state = 'ended') = (reason IS NOT NULL)",
+    "(state = 'ended') = (result IS NOT NULL)",
+    "(state NOT IN ('starting', 'running', 'paused') OR boot_id IS NOT NULL)",
+    "(state IN ('running', 'paused')) = (monitor_pid IS NOT NULL)",
+    "(state NOT IN ('running', 'paused') OR started_ns IS NOT NULL)",
+    "(state NOT IN ('queued', 'starting') OR (started_ns IS NULL AND limits IS NULL))",
+)
+_CONSISTENT_PAUSE: Final = "(state = 'paused') = (paused_since_ns IS NOT NULL)"
+
+
+def connect_reading(path: str) -> sqlite3.Connection:
+    """Open a database without ever changing it, whatever is in it. Raises sqlite3.Error."""
+    db = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)
+    db.text_factory = readable
+    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
+    return db
+
+
+def damage_of(path: str) -> str | None:
+    """Why the store's file cannot be used as it is, in words; None for a sound one.
+
+    None also for one that is empty, another program's or a newer runnerd's. Reads all of it:
+    1.2 s for 100,000 jobs. Raises StoreError where that cannot be found out.
+    """
+    try:
+        with described(path), closing(connect_reading(path)) as db:
+            return _damage(db)
+    except DamagedStoreError as error:
+        return str(error)
+
+
+def _damage(db: sqlite3.Connection) -> str | None:
+    version, application = (_number(db, name) for name in ("user_version", "application_id"))
+    schema = _schema(db)
+    if not schema:
+        return "its schema is gone" if version or application else None
+    if application != APPLICATION_ID and "jobs" not in schema:
+        return None
+    (answer,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    if answer != "ok":
+        return str(answer)
+    if application != APPLICATION_ID or not 0 < version <= _MOST_VERSIONS:
+        return "its header is not of runnerd's"
+    return _damage_within(db, schema, version) if version <= len(SCRIPTS) else None
+
+
+def _damage_within(db: sqlite3.Connection, schema: dict[str, str], version: int) -> str | None:
+    if schema != _schema_of(version):
+        return f"its schema is not that of version {version}"
+    return _bad_row(db)
+
+
+def is_ours(db: sqlite3.Connection) -> bool:
+    """Whether it is a store that this runnerd knows, of today or of an earlier version."""
+    version, application = (_number(db, name) for name in ("user_version", "application_id"))
+    return application == APPLICATION_ID and 0 < version <= len(SCRIPTS)
+
+
+def is_empty(db: sqlite3.Connection) -> bool:
+    """Whether there is nothing in it yet."""
+    return not _schema(db)
+
+
+def _bad_row(db: sqlite3.Connection) -> str | None:
+    sound = checks(db, "jobs")
+    pause = (_CONSISTENT_PAUSE,) if "paused_since_ns" in sound else ()
+    rules = (*sound.values(), *_CONSISTENT, *pause)
+    wrong = " OR ".join(f"NOT ({rule})" for rule in rules)
+    query = (
+        "SELECT jobs.seq FROM jobs NOT INDEXED LEFT JOIN specs USING (seq)"  # noqa: S608
+        f" WHERE {wrong} OR typeof(specs.spec) <> 'blob' LIMIT 1"
+    )
+    row = db.execute(query).fetchone()
+    return None if row is None else f"row {row[0]} of jobs holds values that were never written"
+
+
+def checks(db: sqlite3.Connection, table: str) -> dict[str, str]:
+    """For each column of ours that a table has: an expression that is 1 for a sound value."""
+    sound = _SOUND[table]
+    there = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+    return {
+        name: f"({check.format(f'{table}.{name}')})"
+        for name, check in sound.items()
+        if name in there
+    }
+
+
+def _schema(db: sqlite3.Connection) -> dict[str, str]:
+    """What there is by name; names of tables are written with quotes or without."""
+    rows = db.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    found = {name: str(sql).replace('"', "") for name, sql in rows}
+    # Of a start that was killed: `runner.store_file` removes it.
+    found.pop("reserve", None)
+    return found
+
+
+def _schema_of(version: int) -> dict[str, str]:
+    with closing(sqlite3.connect(":memory:")) as db:
+        for script in SCRIPTS[:version]:
+            db.executescript(script)
+        return _schema(db)
+
+
+def _number(db: sqlite3.Connection, pragma: str) -> int:
+    (value,) = db.execute(f"PRAGMA {pragma}").fetchone()
+    return int(value)

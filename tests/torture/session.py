@@ -1,0 +1,392 @@
+"""One life inside a guest: sets the scene, lets riders and troublemakers loose, adds up.
+
+    python -m tests.torture.session --out DIR --seed N --seconds S --jobs-at-once N \
+        --trouble NAME,...
+
+`--seconds 0` goes on until the power is cut. In DIR are the ledger, the list of starts and the
+blob, the daemon's logs, counters and differences: they are the machine's files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from client.errors import ClientError, RequestRefused
+from client.patience import is_away
+from tests.kernel.conftest import USERS
+from tests.torture import leftovers, plan, programs, riders, verdicts, verifier
+from tests.torture.counts import Counts, say
+from tests.torture.errands import Clients, Stopper
+from tests.torture.ledger import Ledger
+from tests.torture.trouble import troublemakers
+from tests.torture.users import UserClient, account
+from tests.torture.verdicts import DifferenceError, LogCheck
+from tests.torture.victim import Victim
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from random import Random
+
+    from client.records import JobResult
+    from tests.torture.plan import JobPlan
+
+_DISK: Final = "/var/lib/runnerd"
+# Where jobs see the machine's directory of blob and starts: not in /tmp, of which they have
+# their own.
+_SHARE: Final = "/run/torture-share"
+_CLIENTS: Final = "/run/torture-clients"
+_PATIENCE_SECONDS: Final = 120.0
+_TICK_SECONDS: Final = 0.5
+_TICKS_A_LINE: Final = 6
+# After the torture: for the jobs that still run, and for what holds them up.
+_GRACE_SECONDS: Final = 150.0
+_CACHED_OUTPUTS: Final = 64
+
+
+class Session:
+    """What everybody in one life has at hand. For all threads."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.out = options.out
+        self.seed = options.seed
+        self.share = _SHARE
+        self.run_dir = _CLIENTS
+        self.ballast = f"{_DISK}/ballast"
+        self.ledger = Ledger(f"{self.out}/ledger")
+        self.ledger.note("life")
+        self.life = self.ledger.story.lives
+        self.counts = Counts(self.out, self.life)
+        self.victim = Victim(Path(self.out), self.life, running=max(2, options.jobs_at_once // 2))
+        self.over = threading.Event()
+        self.clients = Clients()
+        self.stopper = Stopper(self)
+        self.monitors_seen: set[int] = set()
+        self._blob = Path(f"{self.share}/blob").read_bytes()
+        self._accounts = {name: account(name) for name in plan.USERS}
+        self._local = threading.local()
+        self._clients: list[UserClient] = []
+        self._lock = threading.Lock()
+        self._next = self.ledger.story.next_number
+        self._running: dict[int, JobPlan] = {}
+        self._disk_full = threading.Event()
+        self.plan_of = lru_cache(maxsize=4096)(lambda number: plan.job_plan(self.seed, number))
+        self._outputs = lru_cache(maxsize=_CACHED_OUTPUTS)(self._output)
+
+    # Who does what
+
+    @contextmanager
+    def looking_after(self, about: JobPlan | None) -> Iterator[None]:
+        """What goes wrong in here is a difference, not the end of the thread."""
+        name = threading.current_thread().name if about is None else about.token
+        try:
+            yield
+        except DifferenceError as difference:
+            self.counts.differ(name, str(difference))
+        except Exception:  # noqa: BLE001 - a defect, theirs or the torture's own
+            self.counts.differ(name, traceback.format_exc())
+
+    def client(self, user: str) -> UserClient:
+        """This thread's client as that user."""
+        clients = self._local.__dict__
+        if user not in clients:
+            made = UserClient(self.victim.socket, self._accounts[user], _PATIENCE_SECONDS)
+            clients[user] = made
+            with self._lock:
+                self._clients.append(made)
+        client: UserClient = clients[user]
+        return client
+
+    def hang_up(self) -> None:
+        """Close every connection that is not in use."""
+        for client in self._clients:
+            client.close()
+
+    def uid_of(self, user: str) -> int:
+        """A user's number."""
+        return self._accounts[user].uid
+
+    def patiently(self, ask: Callable[[], Any]) -> Any:
+        """What is answered, however often runnerd is away meanwhile."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return ask()
+            except ClientError as error:
+                if not is_away(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    def next_batch(self) -> list[JobPlan]:
+        """The jobs that a rider takes next; none when it is over."""
+        if self.over.is_set():
+            return []
+        with self._lock:
+            batch = self.plan_of(self._next).batch
+            numbers = range(self._next, self._next + batch)
+            self._next += batch
+        return [self.plan_of(number) for number in numbers]
+
+    # Jobs
+
+    def expected(self, job: JobPlan) -> dict[int, bytes]:
+        """All that its log is to hold."""
+        return self._outputs(job.number)
+
+    def _output(self, number: int) -> dict[int, bytes]:
+        return plan.expected(self.plan_of(number), self._blob)
+
+    def submission(self, job: JobPlan) -> dict[str, Any]:
+        """The arguments of its `submit`."""
+        return riders.submission(job, self.share)
+
+    def accept(self, job: JobPlan, job_id: str) -> None:
+        """The daemon has taken it."""
+        self.ledger.note("accepted", job.number, job=job_id)
+        self.counts.add("accepted")
+        with self._lock:
+            self._running[job.number] = job
+        if job.ending == plan.STOP:
+            self.stopper.later(job)
+
+    def find(self, job: JobPlan) -> str | None:
+        """The id of a job of that name, once runnerd answers again."""
+        try:
+            return str(self.patiently(lambda: self.client("root").status(job.token))["job"])
+        except RequestRefused as refusal:
+            if refusal.code != "no-such-job":
+                raise
+            return None
+
+    def job_of(self, job: JobPlan) -> str:
+        """The id under which it was taken."""
+        found = self.ledger.trail(job.number).job
+        assert found is not None
+        return found
+
+    def any_running(self, dice: Random) -> JobPlan | None:
+        """One whose end nobody was told yet."""
+        with self._lock:
+            return dice.choice(list(self._running.values())) if self._running else None
+
+    def told(self, job: JobPlan, result: JobResult) -> None:
+        """A client was told how it ended: from now on that may not change."""
+        self.ledger.note("told", job.number, result=result)
+        with self._lock:
+            self._running.pop(job.number, None)
+        verdicts.check_result(job, self.ledger.trail(job.number), dict(result))
+        self.counts.add("judged")
+        if result["reason"] == "lost":
+            self.counts.add("lost")
+
+    def compare_log(self, job: JobPlan, job_id: str, result: JobResult) -> None:
+        """Read the whole log of an ended job and compare it."""
+        trail = self.ledger.trail(job.number)
+        gaps = verdicts.allowed_gaps(job, trail, dict(result))
+        check = LogCheck(self.expected(job), gaps)
+        self.patiently(lambda: self._read(check, job, job_id))
+        self.finish(check, job, result)
+
+    def _read(self, check: LogCheck, job: JobPlan, job_id: str) -> None:
+        with self.client(job.user).logs(job_id, cursor=check.offset) as stream:
+            for item in stream:
+                riders.take(check, item)
+
+    def finish(self, check: LogCheck, job: JobPlan, result: JobResult) -> None:
+        """A log was read to its end."""
+        complete = verdicts.is_complete(job, dict(result))
+        check.finish(complete=complete, log_bytes=result["log_bytes"])
+        self.counts.add("logs")
+        self.counts.add("bytes", check.compared)
+        self.counts.add("gap bytes", sum(check.missing.values()))
+
+    def remove(self, job: JobPlan, job_id: str) -> None:
+        """Remove an ended job; afterwards nobody finds it."""
+        self.ledger.note("removing", job.number)
+        self.until_done(lambda: self.client(job.user).remove(job_id), done="no-such-job")
+        self.ledger.note("removed", job.number)
+        self.counts.add("removed")
+        if self.find(job) is not None:
+            raise DifferenceError("it is there after its removal")
+
+    def resume(self, user: str, job_id: str) -> None:
+        """Let a job go on that may be paused."""
+        self.until_done(lambda: self.client(user).resume(job_id), done="job-state")
+
+    def until_done(self, ask: Callable[[], Any], done: str) -> None:
+        """Ask until it is answered; a refusal with the code `done`, or of no such job, is fine."""
+        while True:
+            try:
+                self.patiently(ask)
+            except RequestRefused as refusal:
+                if refusal.code in (done, "no-such-job"):
+                    return
+                if refusal.code != "store-error":
+                    raise
+                # A full disk, if it is one: on every other day this would be a difference.
+                if not self._disk_full.is_set():
+                    self.counts.add("store errors")
+                time.sleep(0.2)
+            else:
+                return
+
+    # The daemon
+
+    def set_disk_full(self, *, full: bool) -> None:
+        """The disk is about to be full, or has room again."""
+        if full:
+            self._disk_full.set()
+            self.ledger.note("disk", full=True)
+        else:
+            self.ledger.note("disk", full=False)
+            self._disk_full.clear()
+
+    def bring_up(self) -> None:
+        """Have runnerd answer; only a full disk excuses that it does not start."""
+        self.victim.bring_up(may_fail=self._disk_full.is_set)
+
+    def call_off_drain(self) -> None:
+        """Have runnerd take jobs, where it can be told not to."""
+        with suppress(RequestRefused):
+            self.patiently(lambda: self.client("root").request("drain", {"cancel": True}))
+
+    # The life
+
+    def tick(self) -> None:
+        """What a power cut must not take away is written down."""
+        for job in list(self._running):
+            trail = self.ledger.trail(job)
+            if trail.job:
+                self.monitors_seen.update(self.victim.monitor_pids(trail.job))
+        with open(f"{self.out}/monitors", "w", encoding="utf-8") as file:
+            json.dump(sorted(self.monitors_seen), file)
+        self.counts.save()
+
+    def say_how_far(self, begun: float) -> None:
+        """One line of progress."""
+        get = self.counts.get
+        kills = sum(get(f"kill {kind}") for kind in ("runnerd", "launcher", "both", "monitor"))
+        say(
+            f"life {self.life}, {time.monotonic() - begun:.0f} s: {get('accepted')} jobs, "
+            f"{get('judged')} ended, {get('bytes') / 2**20:.1f} MiB compared, {kills} kills, "
+            f"{self.counts.differences} differences"
+        )
+
+    def torture(self, seconds: float, at_once: int, trouble: list[str]) -> None:
+        """Everything at once, for so long; 0 for ever."""
+        begun = time.monotonic()
+        crew = [riders.Rider(self, f"rider-{number}") for number in range(at_once)]
+        harm = troublemakers(self, self.seed, self.life, trouble)
+        for thread in (self.stopper, *crew, *harm):
+            thread.start()
+        Path(f"{self.out}/torturing-{self.life}").touch()
+        ticks = itertools.count(1)
+        while not seconds or time.monotonic() < begun + seconds:
+            time.sleep(_TICK_SECONDS)
+            self.tick()
+            if next(ticks) % _TICKS_A_LINE == 0:
+                self.say_how_far(begun)
+        self.over.set()
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for thread in (*harm, *crew):
+            thread.join(max(0.1, deadline - time.monotonic()))
+            if thread.is_alive():
+                self.counts.differ(thread.name, "does not come to its end")
+        self.counts.add("tortured seconds", round(time.monotonic() - begun))
+
+
+def main() -> int:
+    """One life. 1 when anything differs."""
+    options = _parse()
+    prepare(options.out, options.seed)
+    before = leftovers.take()
+    session = Session(options)
+    innocents = leftovers.Innocents(_monitors_of_earlier_lives(options.out))
+    with session.looking_after(None):
+        session.bring_up()
+        session.call_off_drain()
+        verifier.after_power_cut(session)
+        session.torture(options.seconds, options.jobs_at_once, options.trouble.split(","))
+        verifier.at_the_end(session)
+    with session.looking_after(None):
+        innocents.dismiss()
+    with session.looking_after(None):
+        _take_down(session)
+        leftovers.compare(before)
+    session.counts.add("starts", session.victim.starts)
+    session.counts.add("starts in vain", session.victim.starts_in_vain)
+    session.counts.save()
+    session.ledger.close()
+    return int(session.counts.differences > 0)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="One life of the torture, inside a guest.")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--jobs-at-once", type=int, required=True)
+    parser.add_argument("--trouble", required=True)
+    return parser.parse_args()
+
+
+def prepare(out: str, seed: int) -> None:
+    """Users, and the places that jobs use."""
+    subprocess.run(["groupadd", "--force", "--system", "runnerd"], check=True)
+    for name in plan.USERS:
+        if name in USERS:
+            subprocess.run(
+                ["useradd", "--uid", str(USERS[name]), "--create-home", "--shell", "/bin/sh",
+                 "--groups", "runnerd", name],
+                check=True,
+            )  # fmt: skip
+    with suppress(FileNotFoundError):
+        os.unlink(f"{_DISK}/ballast")
+    share = Path(out, "share")
+    if not share.exists():
+        share.mkdir()
+        (share / "starts").touch()
+        (share / "blob").write_bytes(programs.make_blob(seed))
+    for path, mode in ((share, 0o777), (share / "starts", 0o666)):
+        path.chmod(mode)
+    for place in (_SHARE, _CLIENTS):
+        os.makedirs(place)
+    subprocess.run(["mount", "--bind", share, _SHARE], check=True)
+
+
+def _monitors_of_earlier_lives(out: str) -> list[int]:
+    path = f"{out}/monitors"
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as file, suppress(ValueError):
+        return [int(pid) for pid in json.load(file)]
+    return []
+
+
+def _take_down(session: Session) -> None:
+    """End runnerd, look at what it leaves, and make the machine as it was."""
+    victim = session.victim
+    if victim.running:
+        victim.terminate()
+    database = sqlite3.connect(f"file:{victim.state_dir}/runnerd.sqlite3?mode=ro", uri=True)
+    (verdict,) = database.execute("PRAGMA integrity_check").fetchone()
+    database.close()
+    if verdict != "ok":
+        session.counts.differ("the store", verdict)
+    victim.__exit__()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

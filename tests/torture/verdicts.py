@@ -1,0 +1,157 @@
+"""What may be true of a job, given its plan and its trail: its log, its result. Pure.
+
+A difference is a sentence. Whatever was not disturbed must be exact; what was disturbed may
+differ in the one way that the disturbance explains.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.torture import plan as plans
+from tests.torture.programs import STDERR, STDOUT
+
+if TYPE_CHECKING:
+    from tests.torture.ledger import Trail
+    from tests.torture.plan import JobPlan
+
+_STATUS_OF: Final = {plans.TIMEOUT: 124, plans.OUTPUT_LIMIT: 153}
+_NO_ROOM: Final = ("No space left", "ENOSPC", "disk is full", "database or disk is full")
+# A guest on a busy machine may stand still for seconds, and a monitor may have been stopped.
+_LATEST_TIMEOUT_SECONDS: Final = 60.0
+
+
+class DifferenceError(Exception):
+    """Something is not as it must be. The text says what."""
+
+
+class LogCheck:
+    """Compares a log with what was expected, item by item, in memory for none of it.
+
+    `gaps` are the reasons for which bytes may be missing. After a gap in a log of two streams
+    nobody knows how many bytes each of them lacks: then only offsets are compared.
+    """
+
+    def __init__(self, expected: dict[int, bytes], gaps: frozenset[str]) -> None:
+        self._expected = expected
+        self._gaps = gaps
+        self._one_stream = not expected[STDERR]
+        self._blind = False
+        self._at = {STDOUT: 0, STDERR: 0}
+        self.offset = 0
+        self.compared = 0
+        self.missing: dict[str, int] = {}
+
+    def gap(self, offset: int, gap_bytes: int, why: str) -> None:
+        """Bytes that are not there. Raises DifferenceError when they had to be."""
+        if self.offset + gap_bytes != offset or gap_bytes <= 0:
+            raise DifferenceError(f"a gap of {gap_bytes} to {offset}, from {self.offset}")
+        if why not in self._gaps:
+            raise DifferenceError(f"{gap_bytes} bytes from {self.offset} on are missing ({why})")
+        self.missing[why] = self.missing.get(why, 0) + gap_bytes
+        self.offset = offset
+        self._at[STDOUT] = offset
+        self._blind = not self._one_stream
+
+    def chunk(self, offset: int, stream: int, data: bytes) -> None:
+        """Bytes that are there. Raises DifferenceError when others were expected."""
+        if offset != self.offset:
+            raise DifferenceError(f"output from offset {offset}, not from {self.offset}")
+        self.offset += len(data)
+        if self._blind:
+            return
+        start = self._at[stream]
+        if self._expected[stream][start : start + len(data)] != data:
+            raise DifferenceError(self._first_difference(stream, data))
+        self._at[stream] = start + len(data)
+        self.compared += len(data)
+
+    def _first_difference(self, stream: int, data: bytes) -> str:
+        start = self._at[stream]
+        wanted = self._expected[stream][start : start + len(data)]
+        pairs = zip(data, wanted, strict=False)
+        at = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(data), len(wanted)))
+        return (
+            f"stream {stream} differs at its byte {start + at} (log offset {self.offset}): "
+            f"{data[at : at + 40]!r}, expected {wanted[at : at + 40]!r}"
+        )
+
+    def finish(self, *, complete: bool, log_bytes: int | None) -> None:
+        """The log is at its end. Raises DifferenceError when something is missing there."""
+        if log_bytes is not None and self.offset != log_bytes:
+            raise DifferenceError(f"the log ends at {self.offset}, the result says {log_bytes}")
+        total = sum(map(len, self._expected.values()))
+        if complete and self.offset != total:
+            raise DifferenceError(f"the log has {self.offset} bytes of {total}")
+
+
+def is_complete(plan: JobPlan, result: dict[str, Any]) -> bool:
+    """Whether all that the job was to print must be in its log."""
+    return result["reason"] in ("exit", "signal", "output-limit") and plan.ending not in (
+        plans.TIMEOUT, plans.STOP,
+    )  # fmt: skip
+
+
+def allowed_gaps(plan: JobPlan, trail: Trail, result: dict[str, Any] | None) -> frozenset[str]:
+    """Why bytes of this log may be missing."""
+    torn = trail.power_cut and (result is None or result["reason"] == "lost")
+    return plan.gaps | ({"damaged"} if torn else frozenset())
+
+
+def check_result(plan: JobPlan, trail: Trail, result: dict[str, Any]) -> None:
+    """Whether the job may have ended so. Raises DifferenceError."""
+    reason = result["reason"]
+    if reason == "lost" and (trail.monitor_killed or trail.power_cut):
+        _same(result, exit_code=None, signal=None, exit_status=125)
+    elif reason == "stopped" and trail.stopped_by:
+        if result["stopped_by_uid"] not in trail.stopped_by:
+            raise DifferenceError(f"stopped by {result['stopped_by_uid']}: {trail.stopped_by}")
+    elif reason in ("launch-error", "log-error") and trail.disk_full and _names_no_room(result):
+        _same(result, exit_status=125)
+    else:
+        _check_planned(plan, result)
+
+
+def _names_no_room(result: dict[str, Any]) -> bool:
+    return any(text in (result["detail"] or "") for text in _NO_ROOM)
+
+
+def _check_planned(plan: JobPlan, result: dict[str, Any]) -> None:
+    if result["reason"] != plan.ending:
+        raise DifferenceError(
+            f"ended by {result['reason']} ({result['detail']}), not {plan.ending}"
+        )
+    match plan.ending:
+        case "exit":
+            _same(result, exit_code=plan.value, signal=None, exit_status=plan.value)
+        case "signal":
+            _same(result, exit_code=None, signal=plan.value, exit_status=128 + plan.value)
+        case "timeout":
+            _same(result, exit_status=124)
+            _check_time(plan, result)
+        case _:
+            _same(result, exit_status=_STATUS_OF[plan.ending])
+
+
+def _check_time(plan: JobPlan, result: dict[str, Any]) -> None:
+    """A time limit strikes when its time has passed, whatever was done to the clock."""
+    ran = (result["wall_ns"] - (result["paused_ns"] or 0)) / 1e9
+    limit = plan.limits["timeout_seconds"]
+    if not limit - 0.01 <= ran <= limit + _LATEST_TIMEOUT_SECONDS:
+        raise DifferenceError(f"its time limit of {limit} s struck after {ran:.3f} s")
+
+
+def _same(result: dict[str, Any], **wanted: int | None) -> None:
+    for name, value in wanted.items():
+        if result[name] != value:
+            raise DifferenceError(f"{name} is {result[name]}, not {value} ({result['reason']})")
+
+
+def check_starts(plan: JobPlan, result: dict[str, Any] | None, count: int) -> None:
+    """How often the command began: once, or never where nothing of it ran."""
+    if count > 1:
+        raise DifferenceError(f"it ran {count} times")
+    if result is None or result["reason"] in ("lost", "stopped", "launch-error", "log-error"):
+        return
+    if count == 0 and plan.ending != plans.TIMEOUT:
+        raise DifferenceError("it ended without having run")

@@ -1,0 +1,100 @@
+"""A store, directories and an ending of their own, for tests of what removes jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from runner.changes import Changes
+from runner.config import RetentionConfig
+from runner.ending import Ending
+from runner.hooks import Hooks
+from runner.jobdirs import JobDirectories
+from runner.problems import Problems
+from runner.pruning import Pruning
+from runner.realm import Realm
+from runner.rows import NewJob
+from runner.store import Store
+from runner.work import Work
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+SECOND = 10**9
+
+
+class Bench:
+    """The parts of a daemon that ended jobs know. Made within a loop."""
+
+    def __init__(self, base: Path, pool: ThreadPoolExecutor, config: RetentionConfig) -> None:
+        self.store = Store.open(str(base / "db"))
+        self.directories = JobDirectories(str(base))
+        self.changes = Changes()
+        self.problems = Problems()
+        self.work = Work(pool)
+        tree: Any = None
+        realm = Realm(self.store, self.directories, tree, self.changes, self.work, Hooks())
+        self.ending = Ending(realm, lambda: None)
+        self.pruning = Pruning(realm, self.ending, config, self.problems)
+        self._made = 0
+
+    def queued(self, uid: int = 1) -> str:
+        """A job that has a directory all the same."""
+        job_id = f"{self._made:08x}-0000-4000-8000-000000000000"
+        self._made += 1
+        new = NewJob(
+            id=job_id, submitted_by_uid=uid, uid=uid, gid=uid, name=None, spec=b"s", submitted_ns=1
+        )
+        self.store.insert(new)
+        self.directories.create(job_id, b"spec").close()
+        return job_id
+
+    def ended(self, *, uid: int = 1, age: float = 100, size: int = 10) -> str:
+        job_id = self.queued(uid)
+        at = time.time_ns() - round(age * SECOND)
+        self.store.mark_ended(job_id, at, "exit", b"r", disk_bytes=size)
+        return job_id
+
+    def left(self) -> set[str]:
+        """The jobs that there are: each has its row and its directory, or neither."""
+        jobs, _ = self.store.list_jobs(
+            submitted_by_uid=None, include_ended=True, limit=1000, before=None
+        )
+        ids = {job.id for job in jobs}
+        assert set(os.listdir(self.directories.path)) == ids
+        return ids
+
+    async def close(self) -> None:
+        await self.pruning.close()
+        await self.work.close()
+        self.directories.close()
+        self.store.close()
+
+
+def on_bench(
+    base: Path,
+    test: Callable[[Bench], Awaitable[None]],
+    config: RetentionConfig | None = None,
+) -> None:
+    """Run a coroutine on a bench and take it apart."""
+
+    async def run() -> None:
+        with ThreadPoolExecutor(2) as pool:
+            bench = Bench(base, pool, config or RetentionConfig())
+            try:
+                async with asyncio.timeout(20):
+                    await test(bench)
+            finally:
+                await bench.close()
+
+    asyncio.run(run())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when the condition holds; the bench ends a test that waits too long."""
+    while not condition():
+        await asyncio.sleep(0.005)

@@ -1,0 +1,80 @@
+"""What a directory takes: as the kernel counts it, of nothing but the directory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from runner.disk_usage import space, store_bytes, tree_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def counted_by_du(path: Path) -> int:
+    done = subprocess.run(
+        ["du", "--summarize", "--block-size=1", str(path)],
+        capture_output=True, check=True, text=True,
+    )  # fmt: skip
+    return int(done.stdout.split()[0])
+
+
+def test_a_directory_takes_what_du_says(tmp_path: Path) -> None:
+    top = tmp_path / "job"
+    (top / "log" / "deeper").mkdir(parents=True)
+    (top / "spec").write_bytes(bytes(5000))
+    (top / "log" / "0.log").write_bytes(os.urandom(300_000))
+    (top / "log" / "deeper" / "x").write_bytes(b"x")
+    os.mkfifo(top / "control")
+    with open(top / "sparse", "wb") as file:
+        file.truncate(2**40)
+    assert tree_bytes(str(top)) == counted_by_du(top)
+    assert tree_bytes(str(top)) < 2**20
+
+
+def test_what_is_not_there_takes_nothing(tmp_path: Path) -> None:
+    assert tree_bytes(str(tmp_path / "none")) == 0
+    assert store_bytes(str(tmp_path / "none")) == 0
+
+
+def test_no_link_is_followed(tmp_path: Path) -> None:
+    big = tmp_path / "big"
+    big.mkdir()
+    (big / "file").write_bytes(bytes(2**20))
+    top = tmp_path / "job"
+    top.mkdir()
+    empty = tree_bytes(str(top))
+    (top / "directory").symlink_to(big)
+    (top / "file").symlink_to(big / "file")
+    assert tree_bytes(str(top)) - empty < 2**16
+    link = tmp_path / "link"
+    link.symlink_to(big)
+    with pytest.raises(OSError, match="link"):
+        tree_bytes(str(link))
+
+
+def test_no_more_entries_are_looked_at_than_asked_for(tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"{number}").write_bytes(b"x")
+    own = tree_bytes(str(tmp_path), most=20) - tree_bytes(str(tmp_path), most=5)
+    one = (tmp_path / "0").stat().st_blocks * 512
+    assert own == 15 * one
+    assert tree_bytes(str(tmp_path), most=0) == 0
+
+
+def test_the_store_is_its_database_and_the_files_beside_it(tmp_path: Path) -> None:
+    for name in ("db", "db-wal", "db-shm", "db-other"):
+        (tmp_path / name).write_bytes(os.urandom(10_000))
+    expected = sum((tmp_path / name).stat().st_blocks * 512 for name in ("db", "db-wal", "db-shm"))
+    assert store_bytes(str(tmp_path / "db")) == expected
+
+
+def test_the_space_is_that_of_statvfs(tmp_path: Path) -> None:
+    found = space(str(tmp_path))
+    assert found.size_bytes >= found.free_bytes > 0
+    assert found.inodes >= found.free_inodes
+    with pytest.raises(FileNotFoundError):
+        space(str(tmp_path / "none"))

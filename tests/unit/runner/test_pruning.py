@@ -1,0 +1,265 @@
+"""Retention at work: rounds, requests, and what neither may touch or wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from runner import outcome, pruning
+from runner.config import RetentionConfig
+from runner.disk_usage import tree_bytes
+from runner.pruning import BATCH, MOST_NAMED
+from runner.retention import Selection
+from runner.rows import NewJob, Total
+from runner.store import StoreError
+from tests.unit.runner.removal import Bench, on_bench, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MANY = 2 * BATCH + 3
+
+
+def test_a_round_removes_what_is_beyond_the_bounds_and_nothing_that_has_not_ended(
+    tmp_path: Path,
+) -> None:
+    async def test(bench: Bench) -> None:
+        waiting = bench.queued()
+        ended = [bench.ended(age=1000 - number) for number in range(MANY)]
+        bench.pruning.begin()
+        await until(lambda: bench.store.ended.total().jobs == 2)
+        await bench.pruning.close()
+        assert bench.left() == {waiting, *ended[-2:]}
+        removals = [each for each in bench.store.events_since(0, 1000) if each.kind == "remove"]
+        assert {each.data["removed_by_uid"] for each in removals} == {0}
+        assert [each.job_id for each in removals] == ended[:-2]
+
+    on_bench(tmp_path, test, RetentionConfig(max_jobs=2))
+
+
+def test_each_bound_of_a_user_counts_for_that_user_alone(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        few = [bench.ended(uid=1, age=5000, size=60)]
+        many = [bench.ended(uid=2, age=1000 - number, size=30) for number in range(MANY)]
+        bench.pruning.begin()
+        await until(lambda: bench.store.ended.total(2).jobs <= 3)
+        await bench.pruning.close()
+        assert bench.left() == {*few, *many[-3:]}
+
+    on_bench(tmp_path, test, RetentionConfig(max_jobs_per_user=4, max_bytes_per_user=90))
+
+
+def test_a_job_that_ends_is_looked_at_once_it_may_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "_SOON_SECONDS", 0.05)
+    monkeypatch.setattr("runner.retention.GRACE_SECONDS", 0.04)
+
+    async def test(bench: Bench) -> None:
+        bench.pruning.begin()
+        for _ in range(3):
+            job_id = bench.queued()
+            bench.ending.end(job_id, outcome.stopped_in_queue(0), {"disk_bytes": 5})
+            await asyncio.sleep(0.03)
+        await until(lambda: bench.store.ended.total().jobs == 0)
+
+    on_bench(tmp_path, test, RetentionConfig(max_jobs=0))
+
+
+def test_a_job_that_cannot_be_removed_neither_stops_a_round_nor_makes_others_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(bench: Bench) -> None:
+        stuck = bench.ended(age=9000, size=1000)
+        others = [bench.ended(age=900 - number, size=10) for number in range(MANY)]
+        real = bench.directories.doom
+
+        def failing(job_id: str) -> None:
+            if job_id == stuck:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            real(job_id)
+
+        monkeypatch.setattr(bench.directories, "doom", failing)
+        bench.pruning.begin()
+        await until(lambda: bench.store.ended.total().bytes <= 1000 + 50)
+        await bench.pruning.close()
+        assert bench.left() == {stuck, *others[-5:]}
+        assert [problem.job for problem in bench.problems.all()] == [stuck]
+
+    on_bench(tmp_path, test, RetentionConfig(max_bytes=50))
+
+
+def test_a_round_that_fails_is_followed_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pruning, "INTERVAL_SECONDS", 0.01)
+
+    async def test(bench: Bench) -> None:
+        bench.ended()
+        real, failures = bench.store.trim_events, [ValueError("odd"), StoreError("full")]
+
+        def failing(most: int, at_once: int) -> bool:
+            if failures:
+                raise failures.pop()
+            return real(most, at_once)
+
+        monkeypatch.setattr(bench.store, "trim_events", failing)
+        bench.pruning.begin()
+        await until(lambda: not failures)
+        bench.ended()
+        await until(lambda: bench.store.ended.total().jobs == 0)
+
+    on_bench(tmp_path, test, RetentionConfig(max_jobs=0))
+    assert "ended jobs cannot be removed: full" in caplog.text
+    assert "a defect in the removal" in caplog.text
+
+
+def test_events_beyond_the_most_are_removed_oldest_first(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        for _ in range(600):
+            bench.store.insert(_without_directory())
+        newest = bench.store.events_since(0, 10_000)[-1].seq
+        bench.pruning.begin()
+        await until(lambda: len(bench.store.events_since(0, 10_000)) <= 100)
+        await bench.pruning.close()
+        assert [each.seq for each in bench.store.events_since(0, 10_000)] == list(
+            range(newest - 99, newest + 1)
+        )
+
+    on_bench(tmp_path, test, RetentionConfig(max_events=100))
+
+
+def _without_directory() -> NewJob:
+    return NewJob(
+        id=os.urandom(16).hex(), submitted_by_uid=1, uid=1, gid=1, name=None, spec=b"",
+        submitted_ns=1,
+    )  # fmt: skip
+
+
+def test_jobs_of_an_older_database_are_measured_at_the_start(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        old = [bench.ended(size=0) for _ in range(MANY)]
+        never_begun = bench.ended(size=0)
+        bench.directories.doom(never_begun)
+        bench.directories.remove_doomed(never_begun)
+        bench.pruning.begin()
+        each = tree_bytes(f"{bench.directories.path}/{old[0]}")
+        await until(lambda: bench.store.ended.total() == Total(MANY + 1, MANY * each))
+        assert [job for _, job in bench.store.ended.unmeasured(0, 9)] == [never_begun]
+
+    on_bench(tmp_path, test)
+
+
+# --- what somebody asks for ---
+
+
+def test_a_request_is_for_the_users_it_names(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        waiting = bench.queued()
+        own = [bench.ended(uid=1, age=100 - number, size=7) for number in range(MANY)]
+        other = bench.ended(uid=2)
+        counted = await bench.pruning.prune([1], Selection(), 1, dry_run=True)
+        assert (counted.jobs, counted.bytes, counted.removed) == (MANY, 7 * MANY, own)
+        assert len(bench.left()) == MANY + 2
+        found = await bench.pruning.prune([1], Selection(), 1, dry_run=False)
+        assert (found.jobs, found.bytes, found.removed) == (MANY, 7 * MANY, own)
+        assert bench.left() == {waiting, other}
+        events = bench.store.events_since(0, 1000)
+        assert events[-1].data == {"removed_by_uid": 1}
+        assert (await bench.pruning.prune([1], Selection(), 1, dry_run=False)).jobs == 0
+        assert (await bench.pruning.prune([3], Selection(), 3, dry_run=False)).jobs == 0
+
+    on_bench(tmp_path, test)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_the_newest_of_each_user_stay_and_so_does_what_is_not_old_enough(
+    tmp_path: Path,
+    dry_run: bool,  # noqa: FBT001
+) -> None:
+    async def test(bench: Bench) -> None:
+        old = {uid: [bench.ended(uid=uid, age=500 - n) for n in range(MANY)] for uid in (1, 2)}
+        new = {uid: [bench.ended(uid=uid, age=50)] for uid in (1, 2)}
+        asked = Selection(older_than_seconds=100, keep=3)
+        found = await bench.pruning.prune(None, asked, 0, dry_run=dry_run)
+        gone = {*old[1][:-2], *old[2][:-2]}
+        assert set(found.removed) == gone
+        every = {*old[1], *old[2], *new[1], *new[2]}
+        assert bench.left() == (every if dry_run else every - gone)
+
+    on_bench(tmp_path, test)
+
+
+def test_a_job_that_ends_meanwhile_stays(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        before = {bench.ended(age=100 - number) for number in range(MANY)}
+        task = asyncio.ensure_future(bench.pruning.prune([1], Selection(), 1, dry_run=False))
+        await asyncio.sleep(0)
+        late = {bench.ended(age=-number) for number in range(3)}
+        assert set((await task).removed) == before
+        assert bench.left() == late
+
+    on_bench(tmp_path, test)
+
+
+def test_who_goes_away_leaves_no_half_removed_job(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        for _ in range(MANY):
+            bench.ended()
+        task = asyncio.ensure_future(bench.pruning.prune([1], Selection(), 1, dry_run=False))
+        await until(lambda: bench.store.ended.total().jobs < MANY)
+        task.cancel()
+        await bench.pruning.close()
+        assert len(bench.left()) == bench.store.ended.total().jobs > 0
+
+    on_bench(tmp_path, test)
+
+
+def test_requests_and_rounds_at_once_count_each_job_once(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        for number in range(2 * MANY):
+            bench.ended(age=100 - number / 10)
+        asked = [bench.pruning.prune([1], Selection(keep=keep), 1, dry_run=False)
+                 for keep in (0, 5, 0)]  # fmt: skip
+        found = await asyncio.gather(*asked)
+        assert sum(each.jobs for each in found) == 2 * MANY
+        assert bench.left() == set()
+
+    on_bench(tmp_path, test)
+
+
+def test_an_answer_names_no_more_than_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "MOST_NAMED", 4)
+    assert MOST_NAMED == 1000
+
+    async def test(bench: Bench) -> None:
+        ids = [bench.ended(age=100 - number) for number in range(MANY)]
+        found = await bench.pruning.prune([1], Selection(), 1, dry_run=False)
+        assert (found.jobs, found.removed) == (MANY, ids[:4])
+
+    on_bench(tmp_path, test)
+
+
+def test_many_removals_keep_nobody_waiting(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        for number in range(300):
+            bench.ended(age=100 - number / 10)
+        task = asyncio.ensure_future(bench.pruning.prune([1], Selection(), 1, dry_run=False))
+        waited = []
+        while not task.done():
+            begin = time.perf_counter()
+            await asyncio.sleep(0)
+            waited.append(time.perf_counter() - begin)
+        assert task.result().jobs == 300
+        # The machine may be busy: what is looked at is that the loop came round again and again.
+        assert len(waited) > 300 / BATCH
+        assert sorted(waited)[len(waited) // 2] < 0.05
+
+    on_bench(tmp_path, test)

@@ -1,0 +1,412 @@
+"""A store that the disk garbled: it opens all the same, and what could be read is in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import sqlite3
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isolation.cgroups.tree import CgroupTree
+from runner import messages, parsing, salvage, salvaged_rows, soundness, spec
+from runner.config import Config
+from runner.jobdirs import JobDirectories
+from runner.lifecycle import State
+from runner.migrations import APPLICATION_ID, SCRIPTS
+from runner.problems import Problems
+from runner.rows import Job, NewJob
+from runner.store import Store, StoreError
+from runner.users import Account
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+JOBS = 60
+ACCOUNT = Account(1000, 1000, (), "alice")
+
+
+class Host:
+    """A state directory, and the place of its cgroups."""
+
+    def __init__(self, base: Path) -> None:
+        self.state = base / "state"
+        self.directories = JobDirectories(str(self.state))
+        (base / "cgroup").mkdir(exist_ok=True)
+        self.tree = CgroupTree(str(base / "cgroup"))
+        self.path = self.state / "runnerd.sqlite3"
+        self.problems = Problems()
+
+    def open(self) -> Store:
+        self.problems = Problems()
+        return salvage.open_store(str(self.path), self.directories, self.tree, self.problems)
+
+    @property
+    def of_the_store(self) -> list[str]:
+        """What was said that is not about a single job."""
+        return [problem.text for problem in self.problems.all() if problem.job is None]
+
+    @property
+    def said(self) -> str:
+        return "\n".join(problem.text for problem in self.problems.all())
+
+    def names(self) -> list[str]:
+        return sorted(name for name in os.listdir(self.state) if name != "jobs")
+
+    def sql(self, *statements: str) -> None:
+        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as db:
+            db.execute("PRAGMA ignore_check_constraints = ON")
+            for statement in statements:
+                db.execute(statement)
+
+
+def new_job(number: int, size: int = 0) -> NewJob:
+    job_id = str(uuid.UUID(int=number + 2**100))
+    args = {"argv": ["echo", "x" * size], "cwd": "/", "name": f"job-{number}"}
+    request = parsing.parse(messages.Submit, args)
+    packed = spec.pack(spec.build(job_id, request, ACCOUNT, Config()))
+    return NewJob(id=job_id, submitted_by_uid=1000, uid=1000, gid=1000, name=f"job-{number}",
+                  spec=packed, submitted_ns=number)  # fmt: skip
+
+
+def fill(store: Store, count: int) -> dict[str, Job]:
+    """Jobs of which the first three quarters have ended, by their ids."""
+    for number in range(count):
+        job = store.insert(new_job(number, random.Random(number).randrange(9000)))
+        if number < count * 3 // 4:
+            store.mark_ended(job.id, number, "exit", b"\x81\xa7version\x01")
+    return {job.id: job for job in store.list_jobs(
+        submitted_by_uid=None, include_ended=True, limit=10**6, before=None)[0]
+        } | {job.id: job for job in store.queued()}  # fmt: skip
+
+
+def jobs_of(store: Store) -> dict[str, Job]:
+    found: dict[str, Job] = {}
+    before = None
+    while True:
+        page, before = store.list_jobs(
+            submitted_by_uid=None, include_ended=True, limit=1000, before=before
+        )
+        found |= {job.id: job for job in page}
+        if before is None:
+            return found
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    made = Host(tmp_path)
+    yield made
+    made.directories.close()
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Job]]:
+    """A state directory with jobs, closed well, and one as a kill left it is beside it."""
+    base = tmp_path_factory.mktemp("filled")
+    made = Host(base)
+    store = made.open()
+    fill(store, JOBS)
+    jobs = jobs_of(store)
+    shutil.copytree(made.state, base / "killed")
+    store.close()
+    made.directories.close()
+    return base, jobs
+
+
+def test_a_sound_store_is_opened_and_nothing_is_said(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        jobs = fill(store, 8)
+    before = host.path.read_bytes()
+    assert soundness.damage_of(str(host.path)) is None
+    assert host.path.read_bytes() == before
+    with contextlib.closing(host.open()) as store:
+        assert jobs_of(store) == jobs
+    assert host.problems.all() == []
+    assert host.names() == ["runnerd.sqlite3"]
+
+
+def test_every_column_of_the_tables_has_a_word_on_what_is_sound(host: Host) -> None:
+    host.open().close()
+    with contextlib.closing(soundness.connect_reading(str(host.path))) as db:
+        for table in soundness.TABLES:
+            columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+            assert list(soundness.checks(db, table)) == columns
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _data: b"",
+    "zeros": lambda data: bytes(len(data)),
+    "noise": lambda data: random.Random(5).randbytes(len(data)),
+    "a program": lambda data: b"\x7fELF" + data[4:],
+    "its header": lambda data: random.Random(6).randbytes(100) + data[100:],
+    "its first page": lambda data: random.Random(7).randbytes(4096) + data[4096:],
+    "half of it": lambda data: data[: len(data) // 2],
+    "within a page": lambda data: data[: len(data) // 3 + 1001],
+    "a hole": lambda data: data[:20000] + bytes(20000) + data[40000:],
+    "another's number": lambda data: data[:68] + b"\0\1\2\3" + data[72:],
+    "no version": lambda data: data[:60] + bytes(4) + data[64:],
+    "an impossible version": lambda data: data[:60] + b"\x7f\0\0\0" + data[64:],
+    "an earlier version": lambda data: data[:60] + b"\0\0\0\1" + data[64:],
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_whatever_became_of_the_file_the_store_opens(
+    kind: str, host: Host, filled: tuple[Path, dict[str, Job]]
+) -> None:
+    base, jobs = filled
+    data = DAMAGE[kind]((base / "state" / "runnerd.sqlite3").read_bytes())
+    host.path.write_bytes(data)
+    with contextlib.closing(host.open()) as store:
+        found = jobs_of(store)
+        assert_only_truth(found, jobs)
+        if kind in {"a program", "its header", "another's number", "no version",
+                    "an impossible version", "an earlier version", "its first page"}:  # fmt: skip
+            assert found == jobs
+        if kind in {"half of it", "a hole", "within a page"}:
+            assert len(found) > JOBS // 4
+        store.insert(new_job(10_000))
+    (kept,) = [name for name in host.names() if "damaged" in name] or [None]
+    if kind == "empty":
+        # As on the first start.
+        assert (kept, host.problems.all()) == (None, [])
+        return
+    assert kept is not None
+    assert (host.state / kept).read_bytes() == data
+    assert f"{len(found)} jobs were read" in host.said or kind != "its header"
+    assert kept in host.said
+    with contextlib.closing(host.open()) as store:
+        assert len(jobs_of(store)) == len(found) + 1
+    assert host.of_the_store == []
+
+
+def assert_only_truth(found: dict[str, Job], jobs: dict[str, Job]) -> None:
+    """Each job as it was, or one that is looked for; none is queued that was not."""
+    for job_id, job in found.items():
+        if job.state is State.STARTING:
+            assert job.boot_id == "unknown"
+        else:
+            assert job == jobs[job_id]
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 2**32),
+    places=st.integers(1, 5),
+    length=st.sampled_from([1, 8, 100, 4096, 30000]),
+    cut=st.booleans(),
+    killed=st.booleans(),
+)
+def test_random_damage_costs_what_it_hits(
+    tmp_path_factory: pytest.TempPathFactory,
+    filled: tuple[Path, dict[str, Job]],
+    seed: int,
+    places: int,
+    length: int,
+    cut: bool,  # noqa: FBT001
+    killed: bool,  # noqa: FBT001
+) -> None:
+    base, jobs = filled
+    chance = random.Random(seed)
+    place = tmp_path_factory.mktemp("damaged")
+    shutil.copytree(base / ("killed" if killed else "state"), place / "state")
+    host = Host(place)
+    for name in host.names():
+        if name.endswith(("sqlite3", "-wal")):
+            damage(host.state / name, chance, places, length, cut=cut)
+    try:
+        with contextlib.closing(host.open()) as store:
+            found = jobs_of(store)
+            store.insert(new_job(10_000))
+            assert store.counts()[State.QUEUED] == len(store.queued())
+        # What SQLite cannot know is a value that is garbled and still one of ours.
+        wrong = [job for job_id, job in found.items() if job.state is not State.STARTING
+                 and job != jobs.get(job_id)]  # fmt: skip
+        assert len(wrong) <= places * (2 + length // 60) or killed
+        with contextlib.closing(host.open()) as store:
+            assert len(jobs_of(store)) == len(found) + 1
+        assert host.of_the_store == []
+    finally:
+        host.directories.close()
+        shutil.rmtree(place)
+
+
+def damage(path: Path, chance: random.Random, places: int, length: int, *, cut: bool) -> None:
+    data = bytearray(path.read_bytes())
+    for _ in range(places):
+        at = chance.randrange(len(data))
+        data[at : at + length] = chance.randbytes(min(length, len(data) - at))
+    path.write_bytes(data[: chance.randrange(len(data))] if cut else data)
+
+
+@pytest.mark.parametrize("left", [b"", None])
+def test_a_log_without_its_database_gives_back_what_is_in_it(
+    host: Host, left: bytes | None
+) -> None:
+    with contextlib.closing(host.open()) as store:
+        jobs = fill(store, 8)
+        log = (host.state / "runnerd.sqlite3-wal").read_bytes()
+    host.path.unlink()
+    if left is not None:
+        host.path.write_bytes(left)
+    (host.state / "runnerd.sqlite3-wal").write_bytes(log)
+    with contextlib.closing(host.open()) as store:
+        found = jobs_of(store)
+    assert_only_truth(found, jobs)
+    assert len(found) == len(jobs)
+    assert "its write-ahead log is not" in host.said
+
+
+ROWS = {
+    "state": "UPDATE jobs SET state = 'xyz' WHERE seq = 3",
+    "a state that contradicts the rest": "UPDATE jobs SET state = 'queued' WHERE seq = 3",
+    "uid": "UPDATE jobs SET uid = 'root' WHERE seq = 3",
+    "negative uid": "UPDATE jobs SET uid = -1 WHERE seq = 3",
+    "name": "UPDATE jobs SET name = x'ff00' WHERE seq = 3",
+    "result": "UPDATE jobs SET result = 'text' WHERE seq = 3",
+    "time": "UPDATE jobs SET submitted_ns = 'yesterday' WHERE seq = 3",
+    "no spec": "DELETE FROM specs WHERE seq = 3",
+    "spec of text": "UPDATE specs SET spec = 'text' WHERE seq = 3",
+}
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_a_row_that_cannot_be_true_is_looked_for_and_the_others_are_as_they_were(
+    kind: str, host: Host
+) -> None:
+    with contextlib.closing(host.open()) as store:
+        jobs = fill(store, 8)
+    (bad,) = [job for job in jobs.values() if job.seq == 3]
+    host.sql(ROWS[kind])
+    with contextlib.closing(host.open()) as store:
+        found = jobs_of(store)
+        job = found.pop(bad.id)
+    assert (job.state, job.seq, job.submitted_ns in {2, 0}) == (State.STARTING, 3, True)
+    assert found == {job_id: job for job_id, job in jobs.items() if job_id != bad.id}
+    assert "1 of them had garbled values" in host.said
+
+
+@pytest.mark.parametrize("value", ["'../../etc'", "x'00'", "'3F2A0000'", "NULL"])
+def test_a_row_without_an_id_is_not_kept(value: str, host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        jobs = fill(store, 8)
+    if value == "NULL":
+        value = "''"
+    host.sql(f"UPDATE jobs SET id = {value} WHERE seq = 3")
+    with contextlib.closing(host.open()) as store:
+        assert jobs_of(store) == {i: job for i, job in jobs.items() if job.seq != 3}
+
+
+def test_numbers_that_were_given_away_are_not_given_to_another(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        jobs = fill(store, 8)
+        newest = max(jobs.values(), key=lambda job: job.seq)
+        store.mark_ended(newest.id, 1, "exit", b"")
+        store.delete(newest.id, 1, 0)
+    host.sql("UPDATE jobs SET state = 'xyz' WHERE seq = 3")
+    with contextlib.closing(host.open()) as store:
+        assert store.insert(new_job(77)).seq == newest.seq + 1
+
+
+def test_a_database_of_a_newer_runnerd_is_refused_and_not_touched(host: Host) -> None:
+    host.open().close()
+    host.sql(f"PRAGMA user_version = {len(SCRIPTS) + 1}")
+    before = host.path.read_bytes()
+    with pytest.raises(StoreError, match="newer runnerd"):
+        host.open()
+    assert host.path.read_bytes() == before
+    assert host.names() == ["runnerd.sqlite3"]
+
+
+def test_another_programs_database_is_refused_and_not_moved(host: Host) -> None:
+    host.sql("CREATE TABLE recipes (name)", "PRAGMA application_id = 7")
+    with pytest.raises(StoreError, match="another program"):
+        host.open()
+    assert host.names() == ["runnerd.sqlite3"]
+
+
+@pytest.mark.parametrize("version", range(1, len(SCRIPTS)))
+def test_a_damaged_store_of_an_earlier_version_is_read_as_well(host: Host, version: int) -> None:
+    with contextlib.closing(sqlite3.connect(host.path, isolation_level=None)) as db:
+        for script in SCRIPTS[:version]:
+            db.executescript(script)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {version}")
+        for number in range(5):
+            job = new_job(number)
+            db.execute(
+                "INSERT INTO jobs (id, submitted_by_uid, uid, gid, state, submitted_ns)"
+                " VALUES (?, 1, 1000, 1000, 'queued', 5)", (job.id,))  # fmt: skip
+            db.execute("INSERT INTO specs VALUES (?, ?)", (number + 1, job.spec))
+    host.sql("UPDATE jobs SET gid = 'x' WHERE seq = 2")
+    with contextlib.closing(host.open()) as store:
+        assert [job.state.value for job in sorted(jobs_of(store).values(), key=lambda j: j.seq)
+                ] == ["queued", "starting", "queued", "queued", "queued"]  # fmt: skip
+    assert "5 jobs were read, 1 of them" in host.said
+
+
+@pytest.mark.parametrize("end", ["", "-wal"])
+def test_a_kill_between_two_renames_costs_nothing(host: Host, end: str) -> None:
+    with contextlib.closing(host.open()) as store:
+        jobs = fill(store, 8)
+    # As it is right after the new one was made: the damaged one is there, or half away.
+    host.path.rename(f"{host.path}.salvaged")
+    (host.state / f"runnerd.sqlite3{end}").write_bytes(b"garbled")
+    (host.state / "runnerd.sqlite3.new").write_bytes(b"of an earlier try")
+    (host.state / "runnerd.sqlite3.reading-abc").mkdir()
+    with contextlib.closing(host.open()) as store:
+        assert jobs_of(store) == jobs
+    (kept,) = [name for name in host.names() if "damaged" in name]
+    assert (host.state / kept).read_bytes() == b"garbled"
+    assert sorted({"runnerd.sqlite3", kept}) == host.names()
+
+
+def test_of_damaged_files_the_last_eight_are_kept(host: Host) -> None:
+    for number in range(11):
+        host.open().close()
+        host.path.write_bytes(b"garbled %d" % number)
+        host.open().close()
+    kept = [name for name in host.names() if "damaged" in name]
+    assert len(kept) == 8
+    contents = {(host.state / name).read_bytes() for name in kept}
+    assert {b"garbled 9", b"garbled 10"} <= contents
+
+
+def test_a_disk_without_room_leaves_everything_as_it_was(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.closing(host.open()) as store:
+        jobs = fill(store, 8)
+    host.sql("UPDATE jobs SET state = 'xyz' WHERE seq = 3")
+    before = host.path.read_bytes()
+    with monkeypatch.context() as full:
+
+        def refuse(_path: str, _target: object) -> None:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorname = "SQLITE_FULL"
+            raise error
+
+        full.setattr(salvage, "copy_readable", refuse)
+        with pytest.raises(StoreError, match="Make room"):
+            host.open()
+    assert host.path.read_bytes() == before
+    with contextlib.closing(host.open()) as store:
+        assert len(jobs_of(store)) == len(jobs)
+
+
+def test_rows_that_are_out_of_order_are_an_error_and_not_read_for_ever() -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        for script in SCRIPTS:
+            db.executescript(script)
+        db.executescript("DROP TABLE specs; CREATE TABLE specs (seq INTEGER, spec BLOB);"
+                         "INSERT INTO specs VALUES (1, x'00'), (1, x'00'), (2, x'00')")  # fmt: skip
+        reader = salvaged_rows.RowReader(db, "specs")
+        assert {row.values["seq"] for row in reader.rows()} == {1, 2}
+        assert reader.failed < 5

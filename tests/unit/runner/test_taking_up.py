@@ -1,0 +1,238 @@
+"""Jobs that their directories know better than the store: taken up, begun, or removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from runner import messages, parsing, records, spec, stored, taking_up
+from runner.config import Config
+from runner.lifecycle import State
+from runner.rows import Job, NewJob
+from runner.taking_up import LOST_UID, UNKNOWN_BOOT
+from runner.users import Account
+from tests.unit.runner.test_salvage import Host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from runner.store import Store
+
+IDS = [f"3f2a0000-0000-4000-8000-00000000000{number}" for number in range(8)]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    made = Host(tmp_path)
+    yield made
+    made.directories.close()
+
+
+def new_job(job_id: str, *, submitted_ns: int = 5, **limits: Any) -> NewJob:
+    args = {"argv": ["echo"], "cwd": "/", "name": "of-alice", "limits": limits}
+    request = parsing.parse(messages.Submit, args)
+    packed = spec.pack(spec.build(job_id, request, Account(1001, 1002, (), "alice"), Config()))
+    return NewJob(id=job_id, submitted_by_uid=1000, uid=1001, gid=1002, name="of-alice",
+                  spec=packed, submitted_ns=submitted_ns)  # fmt: skip
+
+
+def launched(host: Host, store: Store, new: NewJob) -> Job:
+    """A job as it is in the middle of its launch."""
+    store.insert(new)
+    job = store.mark_starting(new.id, 6, "boot")
+    fields = {**stored.spec(job), "base": 700_000, "row": taking_up.row_of(job)}
+    host.directories.create(job.id, stored.pack_spec(fields)).close()
+    return job
+
+
+def forget_the_store(host: Host) -> None:
+    for name in host.names():
+        os.unlink(host.state / name)
+
+
+def test_a_job_that_only_its_directory_knows_gets_its_row_again(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        store.insert(new_job(IDS[0]))
+        job = launched(host, store, new_job(IDS[1], submitted_ns=77))
+    forget_the_store(host)
+    with contextlib.closing(host.open()) as store:
+        found = store.get(job.id)
+        assert store.counts()[State.QUEUED] == 0
+        next_seq = store.insert(new_job(IDS[2])).seq
+    assert found is not None
+    names = ("id", "seq", "name", "submitted_by_uid", "uid", "gid", "submitted_ns")
+    assert [getattr(found, name) for name in names] == [getattr(job, name) for name in names]
+    assert (found.state, found.boot_id) == (State.STARTING, UNKNOWN_BOOT)
+    assert stored.spec(found) == stored.spec(job)
+    assert next_seq == job.seq + 1
+    assert "1 job was not in the store" in host.said
+    assert "jobs that were queued are lost" in host.said
+
+
+def test_nothing_is_said_when_all_is_well(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        launched(host, store, new_job(IDS[1]))
+    for _ in range(2):
+        with contextlib.closing(host.open()) as store:
+            assert store.counts()[State.STARTING] == 1
+        assert host.problems.all() == []
+
+
+def test_jobs_are_taken_up_in_the_order_of_their_submission(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        jobs = [launched(host, store, new_job(i, submitted_ns=n)) for n, i in enumerate(IDS[:5])]
+    forget_the_store(host)
+    rewrite(host, IDS[1], lambda fields: {**fields, "row": {**fields["row"], "seq": 1}})
+    rewrite(host, IDS[2], lambda fields: {**fields, "row": {**fields["row"], "seq": 2**53}})
+    with contextlib.closing(host.open()) as store:
+        found = sorted(store.launched(), key=lambda job: job.submitted_ns)
+        assert [job.id for job in found] == [job.id for job in jobs]
+        assert sorted(job.seq for job in found) == [1, 2, 3, 4, 5]
+
+
+def rewrite(host: Host, job_id: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    path = host.state / "jobs" / job_id / "spec"
+    fields = change(records.unpack(path.read_bytes()))
+    fields.pop("version")
+    path.write_bytes(records.pack(fields))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [None, [], {"seq": 1}, {"seq": "1", "name": None, "submitted_by_uid": 1000, "submitted_ns": 1},
+     {"seq": 1, "name": "a\nb", "submitted_by_uid": 1000, "submitted_ns": 1},
+     {"seq": 1, "name": None, "submitted_by_uid": -1, "submitted_ns": 1}],
+)  # fmt: skip
+def test_a_job_of_whose_submitter_nothing_is_known_is_shown_to_administrators_only(
+    host: Host, row: object
+) -> None:
+    with contextlib.closing(host.open()) as store:
+        launched(host, store, new_job(IDS[1]))
+    forget_the_store(host)
+    rewrite(host, IDS[1], lambda fields: {**fields, "row": row})
+    with contextlib.closing(host.open()) as store:
+        (job,) = store.launched()
+    assert (job.submitted_by_uid, job.uid, job.name) == (0, 1001, None)
+    assert stored.spec(job)["argv"] == [b"echo"]
+
+
+@pytest.mark.parametrize(
+    "damage", ["gone", "noise", "a directory", "a link", "a fifo", "of another", "no directory"]
+)
+def test_a_job_whose_spec_cannot_be_read_is_taken_up_without_it(host: Host, damage: str) -> None:
+    with contextlib.closing(host.open()) as store:
+        launched(host, store, new_job(IDS[1]))
+    forget_the_store(host)
+    home = host.state / "jobs" / IDS[1]
+    (home / "spec").unlink()
+    if damage == "noise":
+        (home / "spec").write_bytes(b"\x93noise")
+    elif damage == "a directory":
+        (home / "spec").mkdir()
+    elif damage == "a link":
+        (home / "spec").symlink_to("/etc/passwd")
+    elif damage == "a fifo":
+        os.mkfifo(home / "spec")
+    elif damage == "of another":
+        (home / "spec").write_bytes(new_job(IDS[2]).spec)
+    elif damage == "no directory":
+        home.rename(host.state / "away")
+        home.write_bytes(b"")
+    with contextlib.closing(host.open()) as store:
+        (job,) = store.launched()
+    assert (job.id, job.submitted_by_uid, job.uid, job.spec) == (IDS[1], 0, LOST_UID, b"")
+    assert [problem.job for problem in host.problems.all()].count(IDS[1]) == 1
+    with contextlib.closing(host.open()) as store:
+        assert len(store.launched()) == 1
+
+
+def test_the_limits_are_those_that_were_changed_to(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        job = launched(host, store, new_job(IDS[1], timeout_seconds=50))
+        host.directories.write_limits(job.id, {"timeout_seconds": 70})
+        launched(host, store, new_job(IDS[2], timeout_seconds=50))
+        (host.state / "jobs" / IDS[2] / "limits").write_bytes(b"\x80")
+    forget_the_store(host)
+    with contextlib.closing(host.open()) as store:
+        limits = [stored.spec(job)["limits"] for job in store.launched()]
+    assert limits[0]["timeout_seconds"] == 70
+    assert limits[1]["timeout_seconds"] == 50
+
+
+def test_a_directory_that_came_back_after_its_removal_is_removed_again(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        job = launched(host, store, new_job(IDS[1]))
+        store.mark_ended(job.id, 7, "exit", b"")
+        store.delete(job.id, 8, 1000)
+    with contextlib.closing(host.open()) as store:
+        assert store.get(job.id) is None
+    assert host.directories.doomed() == [job.id]
+    assert host.problems.all() == []
+
+
+def set_back(host: Host, job_id: str) -> None:
+    """As a write-ahead log that lost its end leaves it."""
+    with contextlib.closing(sqlite3.connect(host.path)) as db, db:
+        db.execute("UPDATE jobs SET state = 'queued', boot_id = NULL WHERE id = ?", (job_id,))
+
+
+@pytest.mark.parametrize("sign", ["log", "exit", "monitor", "a log that is a file"])
+def test_a_job_that_was_begun_is_not_queued(host: Host, sign: str) -> None:
+    with contextlib.closing(host.open()) as store:
+        job = launched(host, store, new_job(IDS[1]))
+    set_back(host, job.id)
+    home = host.state / "jobs" / job.id
+    if sign == "log":
+        (home / "log" / "x").write_bytes(b"")
+    elif sign == "exit":
+        (home / "exit").write_bytes(b"")
+    elif sign == "monitor":
+        cgroup = f"{host.tree.root}/job-{job.id}/monitor"
+        os.makedirs(cgroup)
+        with open(f"{cgroup}/cgroup.procs", "w", encoding="ascii") as file:
+            file.write("77\n")
+    else:
+        (home / "log").rmdir()
+        (home / "log").write_bytes(b"")
+    with contextlib.closing(host.open()) as store:
+        (found,) = store.launched()
+    assert (found.state, found.boot_id) == (State.STARTING, UNKNOWN_BOOT)
+    assert "held it for queued" in host.said
+
+
+def test_a_job_that_was_not_begun_stays_queued(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        job = launched(host, store, new_job(IDS[1]))
+    set_back(host, job.id)
+    with contextlib.closing(host.open()) as store:
+        assert [queued.id for queued in store.queued()] == [job.id]
+    assert host.problems.all() == []
+
+
+def test_a_spec_that_is_garbled_in_the_store_is_that_of_the_directory(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        job = launched(host, store, new_job(IDS[1]))
+        store.insert(new_job(IDS[2]))
+    with contextlib.closing(sqlite3.connect(host.path)) as db, db:
+        db.execute("UPDATE specs SET spec = x'93'")
+    with contextlib.closing(host.open()) as store:
+        found, queued = store.get(IDS[1]), store.get(IDS[2])
+    assert found is not None
+    assert stored.spec(found) == stored.spec(job)
+    assert queued is not None
+    assert queued.spec == b"\x93"
+    assert "that of its directory is used" in host.said
+    assert "its directory has no other" in host.said
+
+
+def test_what_is_no_job_among_the_directories_is_left_alone(host: Host) -> None:
+    for name in ("lost+found", "x", IDS[0].upper()):
+        (host.state / "jobs" / name).mkdir()
+    with contextlib.closing(host.open()) as store:
+        assert sum(store.counts().values()) == 0
+    assert host.problems.all() == []
