@@ -55,13 +55,16 @@ class Restart:
     async def reconcile(self) -> None:
         """Settle every job that was under way."""
         await self._ending.finish_removals()
+        unsettled = set()
         for job in self._store.launched():
             try:
                 await self.settle(job)
             # What cannot be found out of one job must not keep the others from their daemon.
             except (OSError, StoreError, ValueError) as error:
-                self._problems.add(f"where it is cannot be found out: {error}", job.id)
-        await self._report_strangers()
+                unsettled.add(job.id)
+                text = f"where it is cannot be found out, the next start tries again: {error}"
+                self._problems.add(text, job.id)
+        await self._report_strangers(unsettled)
 
     async def settle(self, job: Job, *, may_requeue: bool = True) -> None:
         """Find out where a job is that was starting, running or paused, and go on from there."""
@@ -102,10 +105,10 @@ class Restart:
         await self._work.surely(lambda: self._pausing.settle(job, frozen=facts.frozen))
         await self._updating.settle(job.id)
 
-    async def _report_strangers(self) -> None:
+    async def _report_strangers(self, unsettled: set[str]) -> None:
         """Cgroups of no running job: those of ended jobs go, a stranger's when it is empty."""
         for job_id in await self._work.blocking(self._tree.jobs):
-            if job_id in self._running:
+            if job_id in self._running or job_id in unsettled:
                 continue
             cgroup = self._tree.job(job_id)
             is_known = self._store.get(job_id) is not None

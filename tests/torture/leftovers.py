@@ -26,7 +26,7 @@ _IN_JOB: Final = re.compile(r"spec|control|limits|exit|log|lost\+found")
 # What a monitor that was killed, or a power cut, could not finish.
 _IN_LOST_JOB: Final = re.compile(r"exit\.tmp|limits\.tmp|update")
 _IN_LOG: Final = re.compile(r"[0-9]{20}\.(log|idx)(\.zst)?")
-_IN_LOST_LOG: Final = re.compile(r"[0-9]{20}\.(log|idx)\.zst\.tmp|.*\.tmp")
+_IN_LOST_LOG: Final = re.compile(r"[0-9]{20}\.(log|idx)\.zst\.tmp")
 
 
 class Innocents:
@@ -84,11 +84,8 @@ def _difference(before: Traces, now: Traces) -> str:
     )
 
 
-def check_state_dir(victim: Victim, known: set[str], lost: set[str]) -> list[str]:
-    """Sentences on what is in the state directory and should not be, and on what is missing.
-
-    `known` are the jobs that the store has, `lost` those of them that ended without a record.
-    """
+def check_state_dir(victim: Victim, known: set[str]) -> list[str]:
+    """Sentences on what is in the state directory and should not be; `known` are its jobs."""
     found = [
         f"{name} in the state directory"
         for name in os.listdir(victim.state_dir)
@@ -98,9 +95,11 @@ def check_state_dir(victim: Victim, known: set[str], lost: set[str]) -> list[str
     found += [f"the directory {name} of no job" for name in jobs - known]
     for job in jobs & known:
         directory = f"{victim.state_dir}/jobs/{job}"
-        found += _strange(directory, _IN_JOB, _IN_LOST_JOB if job in lost else None)
+        # No record: it was lost, or never launched.
+        cut_short = not os.path.exists(f"{directory}/exit")
+        found += _strange(directory, _IN_JOB, _IN_LOST_JOB if cut_short else None)
         if os.path.isdir(f"{directory}/log"):
-            found += _strange(f"{directory}/log", _IN_LOG, _IN_LOST_LOG if job in lost else None)
+            found += _strange(f"{directory}/log", _IN_LOG, _IN_LOST_LOG if cut_short else None)
     cgroups = [name for name in os.listdir(victim.cgroup_root) if name.startswith("job-")]
     return found + [f"the cgroup {name} of no running job" for name in cgroups]
 

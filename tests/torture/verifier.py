@@ -136,13 +136,11 @@ def _check_starts(session: Session) -> None:
 
 def _check_list(session: Session) -> None:
     """The daemon's jobs are those of the ledger; its directories are those of its jobs."""
-    jobs = list(session.client("root").jobs(ended=True))
     known = {trail.job for trail in session.ledger.story.acknowledged()}
-    listed = {job["job"] for job in jobs}
+    listed = {job["job"] for job in session.client("root").jobs(ended=True)}
     if listed != known:
         raise DifferenceError(f"listed, not known: {listed - known}; missing: {known - listed}")
-    unrecorded = {job["job"] for job in jobs if job["result"] and job["result"]["reason"] == "lost"}
-    for text in leftovers.check_state_dir(session.victim, listed, unrecorded):
+    for text in leftovers.check_state_dir(session.victim, listed):
         session.counts.differ("left over", text)
 
 
