@@ -13,11 +13,12 @@ import time
 from typing import TYPE_CHECKING, Final, cast
 
 from client import protocol
-from client.connection import ANSWER_SECONDS, Connection
-from client.errors import ClientError, ConnectionLost, ProtocolError, RequestRefused
+from client.connection import ANSWER_SECONDS
+from client.errors import ClientError, ConnectionLost, ProtocolError
 from client.execstream import ExecStream
 from client.logstream import LogStream, Selection, read_location
 from client.patience import Patience, is_away
+from client.pool import Pool
 from client.submission import build_exec, build_submission, build_update
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 RECONNECT_SECONDS: Final = 60.0
 PAGE_JOBS: Final = 500
 _JOB_ID_CHARS: Final = 36
-_IDLE_CONNECTIONS: Final = 4
 
 
 class Client:
@@ -72,7 +72,7 @@ class Client:
         self.reconnect_seconds = reconnect_seconds
         self._on_away = on_away
         self._on_back = on_back
-        self._pool = _Pool(self.socket_path)
+        self._pool = Pool(self.socket_path)
 
     def __enter__(self) -> Self:
         return self
@@ -342,63 +342,14 @@ class Client:
         return Patience(seconds, self._on_away, self._on_back)
 
 
-class _Pool:
-    """Connections that wait to be used again. Appending and popping are atomic for threads."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._idle: list[Connection] = []
-        self.reached = False
-
-    def take(self) -> Connection:
-        """An idle connection that still stands, else a new one."""
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.is_idle():
-                return connection
-            connection.close()
-        connection = Connection(self._path)
-        self.reached = True
-        return connection
-
-    def give(self, connection: Connection) -> None:
-        """Take back a connection on which everything was answered."""
-        if len(self._idle) < _IDLE_CONNECTIONS:
-            self._idle.append(connection)
-        else:
-            connection.close()
-
-    def request(
-        self, connection: Connection, op: str, args: protocol.Message, timeout: float | None
-    ) -> protocol.Message:
-        """One request on a connection that was taken; it comes back when it can be used again."""
-        reusable = False
-        try:
-            answer = connection.request(op, args, timeout=timeout)
-            reusable = True
-        except RequestRefused as error:
-            reusable = error.code not in ("bad-frame", "hello-required", "shutting-down")
-            raise
-        finally:
-            if reusable:
-                self.give(connection)
-            else:
-                connection.close()
-        return answer
-
-    def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+def _string(answer: protocol.Message, key: str) -> str:
+    value = answer.get(key)
+    if isinstance(value, str):
+        return value
+    raise ProtocolError(f"runnerd sent an answer without {key}")
 
 
 def _drained(answer: protocol.Message) -> Drained:
     if not all(type(answer.get(key)) is int for key in ("running", "queued")):
         raise ProtocolError("runnerd sent an answer without its numbers of jobs")
     return cast("Drained", {**answer, "draining": answer.get("draining") is True})
-
-
-def _string(answer: protocol.Message, key: str) -> str:
-    value = answer.get(key)
-    if isinstance(value, str):
-        return value
-    raise ProtocolError(f"runnerd sent an answer without {key}")

@@ -2,7 +2,7 @@
 
 Job names, commands and error details hold bytes that somebody else chose: an escape
 sequence among them must not reach a terminal (it could rewrite what is on the screen).
-Only a job's own output is passed on as it is, by `client.cli.copy`.
+A job's own output is not its business: `client.terminal` and `client.cli.copy`.
 """
 
 from __future__ import annotations

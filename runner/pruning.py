@@ -94,6 +94,8 @@ class Pruning:
         """Remove from now on what is beyond the bounds."""
         loop = self._work.loop
         self._tasks = [loop.create_task(self._rounds()), loop.create_task(self._measure_the_old())]
+        # What ended just before the start may not go in the first round.
+        self.soon()
 
     def soon(self) -> None:
         """A job has ended: look when it may go. Costs nothing, however often it is said."""

@@ -113,9 +113,16 @@ def _io_line(entry: Mapping[str, Any]) -> str:
 # The log
 
 
-def log_lines(logs: Logs) -> list[str]:
-    """How the log is kept, one text each."""
-    sizes = [show(value) for key, show in _LOG_SIZES if (value := logs.get(key)) is not None]
+def log_lines(logs: Logs, limits: Limits) -> list[str]:
+    """How the log is kept, one text each; how much of it is a limit's to say if there is one."""
+    unbound = {"keep_bytes"} if limits.get("output_max_bytes") is not None else set()
+    if limits.get("output_policy") in {"block", "end"}:
+        unbound.add("keep_segments")
+    sizes = [
+        show(value)
+        for key, show in _LOG_SIZES
+        if key not in unbound and (value := logs.get(key)) is not None
+    ]
     lines = [", ".join(sizes)] if sizes else []
     if (how := logs.get("compression")) not in {None, "none"}:
         lines.append(f"complete segments compressed with {printable(how)}")
@@ -127,7 +134,7 @@ def log_lines(logs: Logs) -> list[str]:
 _LOG_SIZES: Final[tuple[tuple[str, Callable[[Any], str]], ...]] = (
     ("segment_bytes", lambda size: f"segments of {format_size(size)}"),
     ("keep_segments", lambda count: f"at most {count} of them"),
-    ("keep_bytes", lambda size: f"{format_size(size)} of output kept"),
+    ("keep_bytes", lambda size: f"{format_size(size)} in all"),
 )
 _ON_FULL: Final = {
     "wait": "the job waits for room",

@@ -95,8 +95,10 @@ class View:
             put(STDERR_FD, b"\n")
 
     def interrupted(self) -> None:
-        """The user pressed Ctrl-C, of which the terminal shows a trace."""
-        self._is_within_line = os.isatty(STDERR_FD)
+        """The user pressed Ctrl-C: what follows stands below what the terminal shows of that."""
+        if os.isatty(STDERR_FD):
+            self._is_within_line = True
+            self._settle()
 
     def _gaps_of(self, log: Log) -> Gaps:
         if log not in self._gaps:

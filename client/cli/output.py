@@ -203,7 +203,7 @@ def job_record(job: JobStatus) -> str:
     """Everything about a job, a line a fact."""
     facts = [*_identity(job), *_times(job)]
     facts += [("limit", text) for text in limit_lines(job["limits"])] or [("limit", "none")]
-    facts += [("log", text) for text in log_lines(job.get("logs") or {})]
+    facts += [("log", text) for text in log_lines(job.get("logs") or {}, job["limits"])]
     facts += surroundings(job)
     if job.get("usage"):
         facts += [("usage", text) for text in figures(job["usage"] or {})]

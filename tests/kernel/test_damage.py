@@ -63,6 +63,10 @@ def gated(gate: str, last: int) -> dict[str, Any]:
     return submission("sh", "-c", f"{wait}; seq 2 {last}; exit 7")
 
 
+def is_running(wire: Wire, job: str) -> bool:
+    return bool(wire.ok("status", job=job)["state"] == "running")
+
+
 def problems(daemon: Daemon) -> list[tuple[str, str | None]]:
     with Wire(daemon, "root") as root:
         return [(found["text"], found["job"]) for found in root.ok("doctor")["problems"]]
@@ -447,7 +451,7 @@ def test_an_update_that_meets_damaged_files_is_refused_and_hangs_nobody(
     with Wire(own_daemon) as alice:
         for name in ("update", "limits.tmp", "limits"):
             job = alice.ok("submit", submission("sleep", "1000"))["job"]
-            wait_until(lambda job=job: alice.ok("status", job=job)["state"] == "running")
+            wait_until(partial(is_running, alice, job))
             path = job_file(own_daemon, job, name)
             _write(b"x", path)
             FILE_DAMAGE[kind](path)
@@ -469,7 +473,7 @@ def test_a_stored_pid_that_is_an_innocents_is_never_signalled(own_daemon: Daemon
         lost = alice.ok("submit", submission("sleep", "1000"))["job"]
         running = alice.ok("submit", submission("sleep", "1000"))["job"]
         for job in (lost, running):
-            wait_until(lambda job=job: alice.ok("status", job=job)["state"] == "running")
+            wait_until(partial(is_running, alice, job))
         monitor = alice.ok("status", job=lost)["pid"]
     own_daemon.kill()
     os.kill(monitor, signal.SIGKILL)

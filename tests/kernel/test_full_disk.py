@@ -195,9 +195,12 @@ def test_output_that_is_dropped_last_is_a_gap_at_the_end(own_daemon: Daemon) -> 
 
 
 def test_a_disk_that_is_full_again_and_again_leaves_exact_gaps(own_daemon: Daemon) -> None:
-    program = f'tell("full-before")\nwhile not os.path.exists("{GATE}"): say(8192)'
-    logs: Logs = {"on_full": "drop", "segment_bytes": 64 * KIB, "keep_segments": 64}
-    with small_disk(own_daemon, "16m"), marks("full-before", "gate") as mark:
+    # No faster than the disk is large.
+    program = (
+        f'tell("full-before")\nwhile not os.path.exists("{GATE}"): say(8192); time.sleep(0.002)'
+    )
+    logs: Logs = {"on_full": "drop", "segment_bytes": 64 * KIB, "keep_segments": 4096}
+    with small_disk(own_daemon, "64m"), marks("full-before", "gate") as mark:
         own_daemon.start()
         with own_daemon.client() as client:
             job = inside.submit(client, *inside.python(PARTS + program), logs=logs)
@@ -210,6 +213,7 @@ def test_a_disk_that_is_full_again_and_again_leaves_exact_gaps(own_daemon: Daemo
             mark("gate")
             found = account(client, job)
     found.check()
+    assert found.gaps
     assert (found.result["reason"], found.result["exit_code"]) == ("exit", 0)
 
 

@@ -6,10 +6,12 @@ import os
 import select
 import signal
 import subprocess
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from client.api import Client
+from client.errors import ClientError
 from tests.kernel.harness import PROJECT, wait_until
 from tests.kernel.inside import output, python, submit, wait_for_output
 from tests.systemd.unit import FIRST_WITH_SUBGROUPS, NAME, run, runctl, seconds, systemctl
@@ -308,11 +310,17 @@ def test_a_stop_that_stops_its_jobs_leaves_none(unit: Unit) -> None:
 # --- from one way of running it to another ---
 
 
+def _answers() -> bool:
+    with Client() as client, suppress(ClientError):
+        return bool(client.hello())
+    return False
+
+
 def test_jobs_of_a_runnerd_that_was_started_by_hand_are_taken_over(unit: Unit) -> None:
     unit.stop()
     by_hand = [*python("")[:1], "-m", "runner.main"]
     process = subprocess.Popen(by_hand, cwd=PROJECT, stderr=subprocess.DEVNULL)
-    wait_until(lambda: os.path.exists("/run/runnerd/runnerd.sock"), 20)
+    wait_until(_answers, 20)
     with Client() as client:
         job = submit(client, *counting(1500))
         wait_for_output(client, job, b"1\n")

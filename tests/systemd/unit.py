@@ -20,11 +20,12 @@ NAME = "runnerd.service"
 CGROUPS = "/sys/fs/cgroup"
 CONFIG = "/etc/runnerd/config.toml"
 DROP_INS = f"/etc/systemd/system/{NAME}.d"
-# The only thing that the tests change: the checkout's runnerd instead of an installed one.
+# The only thing that the tests change: the checkout's runnerd instead of an installed one,
+# which would not be compiled anew at each start.
 COMMAND = f"""[Service]
 ExecStart=
 ExecStart={sys.executable} -m runner.main
-Environment=PYTHONPATH={PROJECT} PYTHONDONTWRITEBYTECODE=1
+Environment=PYTHONPATH={PROJECT} PYTHONPYCACHEPREFIX=/run/compiled
 """
 # Where systemd has DelegateSubgroup=.
 FIRST_WITH_SUBGROUPS = 254

@@ -44,19 +44,27 @@ def main() -> int:
     except KeyboardInterrupt:
         say("torture: interrupted")
         failed = True
+    total = counts.total(str(out))
     found = counts.differences(str(out))
+    if not total["judged"]:
+        found.append("DIFFERS torture: no job came to its end")
     failed = failed or bool(found)
     say(f"\ntorture: seed {options.seed}, {time.monotonic() - begun:.0f} s in all")
-    say(counts.report(counts.total(str(out)), found))
+    say(counts.report(total, found))
     if failed or options.keep:
-        say(f"\n{'FAILED' if failed else 'kept'}: what was written is in {out}; "
-              f"again: scripts/torture --seed {options.seed} --seconds {options.seconds:g} "
-              f"--power-cuts {options.power_cuts}")  # fmt: skip
-    if not failed:
-        say("\nnothing differs, nothing is left over")
-    if not failed and not options.keep:
+        say(f"\nwhat was written is in {out}; again: {_again(options)}")
+    else:
         shutil.rmtree(out)
+    say("\nFAILED" if failed else "\nnothing differs, nothing is left over")
     return int(failed)
+
+
+def _again(options: argparse.Namespace) -> str:
+    return (
+        f"scripts/torture --seed {options.seed} --seconds {options.seconds:g} "
+        f"--power-cuts {options.power_cuts} --jobs-at-once {options.jobs_at_once} "
+        f"--trouble {options.trouble}"
+    )
 
 
 def _parse() -> argparse.Namespace:
@@ -104,7 +112,7 @@ def _guest(options: argparse.Namespace, out: Path, seconds: float) -> list[str]:
         sys.executable, str(PROJECT / "scripts/vm"), "run", "--time-limit", f"{limit:g}",
         "--disk", _DISK, "--disk-image", str(out / "disk"), "--out", str(out),
         "--env", f"PYTHONPATH={PROJECT}", "--",
-        sys.executable, "-m", "tests.torture.session", "--out", str(out),
+        sys.executable, "-m", "tests.torture.life", "--out", str(out),
         "--seed", str(options.seed), "--seconds", f"{seconds:g}",
         "--jobs-at-once", str(options.jobs_at_once), "--trouble", options.trouble,
     ]  # fmt: skip

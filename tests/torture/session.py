@@ -1,21 +1,13 @@
-"""One life inside a guest: sets the scene, lets riders and troublemakers loose, adds up.
+"""What everybody in one life has at hand: clients, plans, the ledger, the runnerd, the end.
 
-    python -m tests.torture.session --out DIR --seed N --seconds S --jobs-at-once N \
-        --trouble NAME,...
-
-`--seconds 0` goes on until the power is cut. In DIR are the ledger, the list of starts and the
-blob, the daemon's logs, counters and differences: they are the machine's files.
+Riders and troublemakers (`riders`, `trouble`) come here for everything that they share; the
+scene that they play in is set by `life`.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
-import os
-import sqlite3
-import subprocess
-import sys
 import threading
 import time
 import traceback
@@ -26,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from client.errors import ClientError, RequestRefused
 from client.patience import is_away
-from tests.kernel.conftest import USERS
-from tests.torture import leftovers, plan, programs, riders, verdicts, verifier
+from tests.torture import plan, riders, verdicts
 from tests.torture.counts import Counts, say
 from tests.torture.errands import Clients, Stopper
 from tests.torture.ledger import Ledger
@@ -43,12 +34,14 @@ if TYPE_CHECKING:
     from client.records import JobResult
     from tests.torture.plan import JobPlan
 
-_DISK: Final = "/var/lib/runnerd"
+BALLAST: Final = "/var/lib/runnerd/ballast"
 # Where jobs see the machine's directory of blob and starts: not in /tmp, of which they have
 # their own.
-_SHARE: Final = "/run/torture-share"
-_CLIENTS: Final = "/run/torture-clients"
+SHARE: Final = "/run/torture-share"
+CLIENTS: Final = "/run/torture-clients"
 _PATIENCE_SECONDS: Final = 120.0
+# Between two tries to reach a runnerd that is away: a dozen riders must not hold it up.
+_AWAY_SECONDS: Final = 0.2
 _TICK_SECONDS: Final = 0.5
 _TICKS_A_LINE: Final = 6
 # After the torture: for the jobs that still run, and for what holds them up.
@@ -59,17 +52,17 @@ _CACHED_OUTPUTS: Final = 64
 class Session:
     """What everybody in one life has at hand. For all threads."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.out = options.out
-        self.seed = options.seed
-        self.share = _SHARE
-        self.run_dir = _CLIENTS
-        self.ballast = f"{_DISK}/ballast"
+    def __init__(self, out: str, seed: int, jobs_at_once: int) -> None:
+        self.out = out
+        self.seed = seed
+        self.share = SHARE
+        self.run_dir = CLIENTS
+        self.ballast = BALLAST
         self.ledger = Ledger(f"{self.out}/ledger")
         self.ledger.note("life")
         self.life = self.ledger.story.lives
         self.counts = Counts(self.out, self.life)
-        self.victim = Victim(Path(self.out), self.life, running=max(2, options.jobs_at_once // 2))
+        self.victim = Victim(Path(self.out), self.life, running=max(2, jobs_at_once // 2))
         self.over = threading.Event()
         self.clients = Clients()
         self.stopper = Stopper(self)
@@ -127,7 +120,7 @@ class Session:
             except ClientError as error:
                 if not is_away(error) or time.monotonic() > deadline:
                     raise
-                time.sleep(0.05)
+                time.sleep(_AWAY_SECONDS)
 
     def next_batch(self) -> list[JobPlan]:
         """The jobs that a rider takes next; none when it is over."""
@@ -305,88 +298,3 @@ class Session:
             if thread.is_alive():
                 self.counts.differ(thread.name, "does not come to its end")
         self.counts.add("tortured seconds", round(time.monotonic() - begun))
-
-
-def main() -> int:
-    """One life. 1 when anything differs."""
-    options = _parse()
-    prepare(options.out, options.seed)
-    before = leftovers.take()
-    session = Session(options)
-    innocents = leftovers.Innocents(_monitors_of_earlier_lives(options.out))
-    with session.looking_after(None):
-        session.bring_up()
-        session.call_off_drain()
-        verifier.after_power_cut(session)
-        session.torture(options.seconds, options.jobs_at_once, options.trouble.split(","))
-        verifier.at_the_end(session)
-    with session.looking_after(None):
-        innocents.dismiss()
-    with session.looking_after(None):
-        _take_down(session)
-        leftovers.compare(before)
-    session.counts.add("starts", session.victim.starts)
-    session.counts.add("starts in vain", session.victim.starts_in_vain)
-    session.counts.save()
-    session.ledger.close()
-    return int(session.counts.differences > 0)
-
-
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="One life of the torture, inside a guest.")
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--jobs-at-once", type=int, required=True)
-    parser.add_argument("--trouble", required=True)
-    return parser.parse_args()
-
-
-def prepare(out: str, seed: int) -> None:
-    """Users, and the places that jobs use."""
-    subprocess.run(["groupadd", "--force", "--system", "runnerd"], check=True)
-    for name in plan.USERS:
-        if name in USERS:
-            subprocess.run(
-                ["useradd", "--uid", str(USERS[name]), "--create-home", "--shell", "/bin/sh",
-                 "--groups", "runnerd", name],
-                check=True,
-            )  # fmt: skip
-    with suppress(FileNotFoundError):
-        os.unlink(f"{_DISK}/ballast")
-    share = Path(out, "share")
-    if not share.exists():
-        share.mkdir()
-        (share / "starts").touch()
-        (share / "blob").write_bytes(programs.make_blob(seed))
-    for path, mode in ((share, 0o777), (share / "starts", 0o666)):
-        path.chmod(mode)
-    for place in (_SHARE, _CLIENTS):
-        os.makedirs(place)
-    subprocess.run(["mount", "--bind", share, _SHARE], check=True)
-
-
-def _monitors_of_earlier_lives(out: str) -> list[int]:
-    path = f"{out}/monitors"
-    if not os.path.exists(path):
-        return []
-    with open(path, encoding="utf-8") as file, suppress(ValueError):
-        return [int(pid) for pid in json.load(file)]
-    return []
-
-
-def _take_down(session: Session) -> None:
-    """End runnerd, look at what it leaves, and make the machine as it was."""
-    victim = session.victim
-    if victim.running:
-        victim.terminate()
-    database = sqlite3.connect(f"file:{victim.state_dir}/runnerd.sqlite3?mode=ro", uri=True)
-    (verdict,) = database.execute("PRAGMA integrity_check").fetchone()
-    database.close()
-    if verdict != "ok":
-        session.counts.differ("the store", verdict)
-    victim.__exit__()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,9 +11,10 @@ import ctypes
 import os
 import pwd
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from client.api import Client, _Pool
+from client.api import Client
+from client.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,22 +74,18 @@ def _call(number: int, *arguments: Any) -> None:
         raise OSError(ctypes.get_errno(), f"system call {number}{arguments}")
 
 
-class _UserPool(_Pool):
-    def __init__(self, path: str, who: Account) -> None:
-        super().__init__(path)
-        self._who = who
-
-    def take(self) -> Connection:
-        with acting_as(self._who):
-            return super().take()
-
-
 class UserClient(Client):
     """A `Client` whose connections are a user's."""
 
     def __init__(self, socket_path: str, who: Account, reconnect_seconds: float) -> None:
         super().__init__(socket_path, reconnect_seconds=reconnect_seconds)
-        self._pool = _UserPool(socket_path, who)
+        take = self._pool.take
+
+        def take_as_user() -> Connection:
+            with acting_as(who):
+                return take()
+
+        cast("Any", self._pool).take = take_as_user
 
     def request(self, op: str, args: dict[str, Any]) -> dict[str, Any]:
         """Any request, also of an operation that the library does not know yet."""

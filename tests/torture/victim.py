@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 60.0
-_POLL_SECONDS: Final = 0.05
+_POLL_SECONDS: Final = 0.1
 _NAME: Final = "torture"
 _CONFIG: Final = """
 [jobs]

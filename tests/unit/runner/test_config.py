@@ -401,14 +401,22 @@ def test_what_the_example_has_in_comments_is_valid_too(tmp_path: pathlib.Path) -
 
 def test_the_manual_has_every_key_with_its_default() -> None:
     text = (ROOT / "docs" / "CONFIGURATION.md").read_text("utf-8")
-    documented = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|", text, re.MULTILINE))
-    assert list(documented) == list(keys(Config()))
-    values: dict[str, object] = {}
     whole = Config()
-    for table in (whole, whole.jobs, whole.logs, whole.clients, whole.sandbox, whole.network):
-        values |= msgspec.structs.asdict(table)
     sizes = {"segment_bytes": '"16M"', "keep_bytes": '"1G"', "max_bytes": '"16G"'}
-    for key, default in documented.items():
-        written = msgspec.json.encode(values[key]).decode().replace('","', '", "')
-        expected = "none" if values[key] is None else f"`{sizes.get(key, written)}`"
-        assert default == expected, key
+    for name, table in (("Top level", whole), *tables(whole)):
+        part = re.split(r"^## ", text.partition(f"\n## {name}\n")[2], flags=re.MULTILINE)[0]
+        documented = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|", part, re.MULTILINE)
+        values = {key: value for key, value in msgspec.structs.asdict(table).items()
+                  if not isinstance(value, msgspec.Struct)}  # fmt: skip
+        assert [key for key, _ in documented] == list(values), name
+        for key, default in documented:
+            written = msgspec.json.encode(values[key]).decode().replace('","', '", "')
+            expected = "none" if values[key] is None else f"`{sizes.get(key, written)}`"
+            assert default == expected, (name, key)
+
+
+def tables(config: Config) -> Iterator[tuple[str, msgspec.Struct]]:
+    """Each table below the top, by its heading."""
+    for name, value in msgspec.structs.asdict(config).items():
+        if isinstance(value, msgspec.Struct):
+            yield f"[{name}]", value

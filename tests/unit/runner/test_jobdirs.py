@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from runner import records, stored
 from runner.jobdirs import JobDirectories
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 JOB = "3f2a0000-0000-4000-8000-000000000001"
 OTHER = "3f2a0000-0000-4000-8000-000000000002"
@@ -288,3 +289,110 @@ def test_dooming_and_removing_again_is_harmless(directories: JobDirectories) -> 
 def test_job_directories_are_closed_to_others(directories: JobDirectories, jobs: Path) -> None:
     assert directories.path == str(jobs)
     assert mode(jobs) == 0o700
+
+
+# What a disk may make of it
+
+REPLACEMENTS: dict[str, Callable[[Path], object]] = {
+    "a directory": lambda path: path.mkdir(),
+    "a fifo": os.mkfifo,
+    "a link": lambda path: path.symlink_to("/etc/hostname"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a file": lambda path: path.write_bytes(b"garbled"),
+}
+
+
+def replace(path: Path, kind: str) -> None:
+    if path.is_dir():
+        subprocess.run(["rm", "-r", path], check=True)
+    else:
+        path.unlink(missing_ok=True)
+    REPLACEMENTS[kind](path)
+
+
+@pytest.mark.parametrize("kind", ["a directory", "a link", "a link to itself", "a file"])
+def test_a_control_that_is_no_fifo_is_told_nothing(
+    directories: JobDirectories, jobs: Path, kind: str
+) -> None:
+    directories.create(JOB, b"spec").close()
+    directories.check_control(JOB)
+    replace(jobs / JOB / "control", kind)
+    with pytest.raises(OSError, match=r"."):
+        directories.send(JOB, records.CONTROL_PAUSE)
+    with pytest.raises(OSError, match=r"."):
+        directories.check_control(JOB)
+    if kind == "a file":
+        assert (jobs / JOB / "control").read_bytes() == b"garbled"
+
+
+@pytest.mark.parametrize("kind", REPLACEMENTS)
+@pytest.mark.parametrize("name", ["", "spec", "exit", "limits", "log", "update"])
+def test_whatever_lies_in_the_place_of_a_file_is_an_error_and_no_hang(
+    directories: JobDirectories, jobs: Path, name: str, kind: str
+) -> None:
+    directories.create(JOB, b"spec").close()
+    directories.write_limits(JOB, {})
+    replace(jobs / JOB / name if name else jobs / JOB, kind)
+    assert directories.ids() == [JOB]
+    assert directories.read_base(JOB) is None
+    for read in (directories.read_exit, directories.read_limits, directories.read_intent,
+                 directories.has_log, directories.output_bytes, directories.has_exit):  # fmt: skip
+        with suppress(OSError, records.RecordError):
+            assert not read(JOB) or read in (directories.has_exit, directories.read_limits)
+    with pytest.raises((OSError, records.RecordError)):
+        directories.read_spec(JOB)
+    directories.doom(JOB)
+    directories.remove_doomed(JOB)
+    assert os.listdir(jobs) == []
+
+
+@pytest.mark.parametrize("kind", ["a directory", "a fifo", "a link"])
+def test_an_update_is_never_written_to_something_else(
+    directories: JobDirectories, jobs: Path, kind: str
+) -> None:
+    directories.create(JOB, b"spec").close()
+    for name in ("update", "limits.tmp"):
+        replace(jobs / JOB / name, kind)
+    with pytest.raises(OSError, match=r"."):
+        directories.write_intent(JOB, {"limits": {}})
+    with pytest.raises(OSError, match=r"."):
+        directories.write_limits(JOB, {})
+
+
+def test_a_fifo_that_somebody_reads_gets_no_record(directories: JobDirectories, jobs: Path) -> None:
+    directories.create(JOB, b"spec").close()
+    replace(jobs / JOB / "update", "a fifo")
+    reader = os.open(jobs / JOB / "update", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(OSError, match="not a regular file"):
+            directories.write_intent(JOB, {"limits": {}})
+        assert os.read(reader, 10) == b""
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.parametrize("name", ["../x", "", "removed-" + JOB, JOB + "/log", JOB.upper()])
+def test_what_is_no_id_names_no_directory(directories: JobDirectories, name: str) -> None:
+    for act in (directories.doom, directories.read_exit, directories.has_log, directories.read_base,
+                lambda name: directories.create(name, b"")):  # fmt: skip
+        with pytest.raises(ValueError, match="not a job's id"):
+            act(name)
+
+
+def test_a_removal_that_was_begun_before_does_not_stop_another(
+    directories: JobDirectories, jobs: Path
+) -> None:
+    for _ in range(2):
+        directories.create(JOB, b"spec").close()
+        directories.doom(JOB)
+        assert os.listdir(jobs) == [f"removed-{JOB}"]
+
+
+def test_changed_limits_are_read_back(directories: JobDirectories, jobs: Path) -> None:
+    directories.create(JOB, records.pack({"argv": []})).close()
+    assert directories.read_limits(JOB) is None
+    directories.write_limits(JOB, {"timeout_seconds": 5})
+    assert directories.read_limits(JOB) == {"timeout_seconds": 5}
+    (jobs / JOB / "limits").write_bytes(b"\x80")
+    with pytest.raises(records.RecordError):
+        directories.read_limits(JOB)

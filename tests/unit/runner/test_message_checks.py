@@ -107,7 +107,12 @@ def test_where_all_output_is_kept_no_number_of_segments_can_be_asked_for(policy:
 
 
 def test_wishes_for_the_log_are_taken_up_to_their_bounds() -> None:
-    most: Any = {"segment_bytes": 2**40, "keep_segments": 4096, "compression": "zstd", "on_full": "end"}
+    most: Any = {
+        "segment_bytes": 2**40,
+        "keep_segments": 4096,
+        "compression": "zstd",
+        "on_full": "end",
+    }
     assert submitted(logs=most).logs == LogsRequest(**most)
     least: Any = {"segment_bytes": 4096, "keep_segments": 2, "compression": None, "on_full": "drop"}
     assert submitted(logs=least).logs == LogsRequest(**least)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from isolation.cgroups.tree import CgroupTree
-from runner import records, restart, stored
+from runner import reconcile, records, restart, stored
 from runner.changes import Changes
 from runner.ending import Ending
 from runner.hooks import Hooks
@@ -219,7 +219,7 @@ def test_what_cannot_be_found_out_of_one_job_is_said_and_the_others_are_settled(
     for job_id in IDS[:3]:
         host.add(job_id)
         host.put_in_cgroup(job_id, monitor)
-    real = restart.examine
+    real = reconcile.examine
 
     def examine(job: Job, *args: Any) -> Any:
         if job.id == IDS[1]:

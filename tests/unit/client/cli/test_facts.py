@@ -82,7 +82,7 @@ def test_no_limits_are_no_lines() -> None:
         (
             {"segment_bytes": 16 * MIB, "keep_bytes": 1024 * MIB, "keep_segments": 1024,
              "compression": "none", "on_full": "wait"},
-            ["segments of 16 MiB, at most 1024 of them, 1 GiB of output kept",
+            ["segments of 16 MiB, at most 1024 of them, 1 GiB in all",
              "on a full disk the job waits for room"],
         ),
         (
@@ -97,7 +97,14 @@ def test_no_limits_are_no_lines() -> None:
     ],
 )  # fmt: skip
 def test_how_a_log_is_kept_is_a_few_lines(logs: Any, lines: list[str]) -> None:
-    assert facts.log_lines(logs) == lines
+    assert facts.log_lines(logs, {}) == lines
+
+
+def test_what_a_limit_says_of_the_log_is_said_once() -> None:
+    logs: Any = {"segment_bytes": MIB, "keep_bytes": 1024 * MIB, "keep_segments": 9}
+    newest, everything = {"output_max_bytes": 1}, {"output_max_bytes": 1, "output_policy": "end"}
+    assert facts.log_lines(logs, {**newest}) == ["segments of 1 MiB, at most 9 of them"]
+    assert facts.log_lines(logs, {**everything}) == ["segments of 1 MiB"]
 
 
 def test_dropped_output_is_a_figure_only_where_there_was_some() -> None:

@@ -27,9 +27,7 @@ ASKED: list[tuple[list[str], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("typed", "logs"), ASKED, ids=str)
-def test_what_is_typed_is_asked_for(
-    submit: Submit, typed: list[str], logs: dict[str, Any]
-) -> None:
+def test_what_is_typed_is_asked_for(submit: Submit, typed: list[str], logs: dict[str, Any]) -> None:
     assert submit(*typed, "x")["logs"] == logs
 
 

@@ -1,0 +1,107 @@
+"""One life inside a guest: sets the scene, lets everybody loose, compares, cleans up.
+
+    python -m tests.torture.life --out DIR --seed N --seconds S --jobs-at-once N --trouble NAME,...
+
+`--seconds 0` goes on until the power is cut. In DIR are the ledger, the list of starts and the
+blob, the daemon's logs, counters and differences: they are the machine's files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from tests.kernel.conftest import USERS
+from tests.torture import leftovers, plan, programs, verifier
+from tests.torture.session import BALLAST, CLIENTS, SHARE, Session
+
+
+def main() -> int:
+    """One life. 1 when anything differs."""
+    options = _parse()
+    prepare(options.out, options.seed)
+    before = leftovers.take()
+    session = Session(options.out, options.seed, options.jobs_at_once)
+    innocents = leftovers.Innocents(_monitors_of_earlier_lives(options.out))
+    with session.looking_after(None):
+        session.bring_up()
+        session.call_off_drain()
+        verifier.after_power_cut(session)
+        session.torture(options.seconds, options.jobs_at_once, options.trouble.split(","))
+        verifier.at_the_end(session)
+    with session.looking_after(None):
+        innocents.dismiss()
+    with session.looking_after(None):
+        _take_down(session)
+        leftovers.compare(before)
+    session.counts.add("starts", session.victim.starts)
+    session.counts.add("starts in vain", session.victim.starts_in_vain)
+    session.counts.save()
+    session.ledger.close()
+    return int(session.counts.differences > 0)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="One life of the torture, inside a guest.")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--jobs-at-once", type=int, required=True)
+    parser.add_argument("--trouble", required=True)
+    return parser.parse_args()
+
+
+def prepare(out: str, seed: int) -> None:
+    """Users, and the places that jobs use."""
+    subprocess.run(["groupadd", "--force", "--system", "runnerd"], check=True)
+    for name in plan.USERS:
+        if name in USERS:
+            subprocess.run(
+                ["useradd", "--uid", str(USERS[name]), "--create-home", "--shell", "/bin/sh",
+                 "--groups", "runnerd", name],
+                check=True,
+            )  # fmt: skip
+    with suppress(FileNotFoundError):
+        os.unlink(BALLAST)
+    share = Path(out, "share")
+    if not share.exists():
+        share.mkdir()
+        (share / "starts").touch()
+        (share / "blob").write_bytes(programs.make_blob(seed))
+    for path, mode in ((share, 0o777), (share / "starts", 0o666)):
+        path.chmod(mode)
+    for place in (SHARE, CLIENTS):
+        os.makedirs(place)
+    subprocess.run(["mount", "--bind", share, SHARE], check=True)
+
+
+def _monitors_of_earlier_lives(out: str) -> list[int]:
+    path = f"{out}/monitors"
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as file, suppress(ValueError):
+        return [int(pid) for pid in json.load(file)]
+    return []
+
+
+def _take_down(session: Session) -> None:
+    """End runnerd, look at what it leaves, and make the machine as it was."""
+    victim = session.victim
+    if victim.running:
+        victim.terminate()
+    database = sqlite3.connect(f"file:{victim.state_dir}/runnerd.sqlite3?mode=ro", uri=True)
+    (verdict,) = database.execute("PRAGMA integrity_check").fetchone()
+    database.close()
+    if verdict != "ok":
+        session.counts.differ("the store", verdict)
+    victim.__exit__()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

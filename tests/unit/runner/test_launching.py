@@ -1,0 +1,208 @@
+"""One launch: what is made for it, what is written down; nothing stays of one that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from isolation.cgroups.limit_kinds import AppliedLimits, JobLimits
+from isolation.cgroups.tree import JobFds
+from isolation.errors import CgroupError, LimitUnavailable
+from runner import records, stored
+from runner.handles import Given
+from runner.jobdirs import JobDirectories
+from runner.launcher_client import Launched, LauncherGoneError, LaunchError
+from runner.launching import CannotLaunchError, Launching, Started
+from runner.provisions import Provisions
+from runner.refusal import Refusal
+from runner.rows import Job
+from runner.store import Store
+from tests.unit.runner.test_taking_up import IDS, new_job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runner.handles import Handles
+
+FIELDS = JobLimits.__dataclass_fields__
+
+
+class Cgroup:
+    """A job's three cgroups, as one ordinary directory."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def apply(self, limits: JobLimits) -> AppliedLimits:
+        self._host.step("limits")
+        return AppliedLimits(**{name: getattr(limits, name) for name in FIELDS})
+
+    def open_fds(self) -> JobFds:
+        self._host.step("cgroup descriptors")
+        return JobFds(*(os.open("/", os.O_RDONLY | os.O_CLOEXEC) for _ in range(3)))
+
+    def remove(self) -> None:
+        self._host.there = False
+        self._host.step("removal")
+
+
+class Host:
+    """Everything that a launch needs; `fails` says which step goes wrong, and how."""
+
+    def __init__(self, base: Path) -> None:
+        self.directories = JobDirectories(str(base))
+        self.fails: dict[str, Exception] = {}
+        self.steps: list[str] = []
+        self.there = False
+        self.handles: Handles | None = None
+
+    def step(self, name: str) -> None:
+        self.steps.append(name)
+        if name in self.fails:
+            raise self.fails[name]
+
+    # As the tree
+    def create_job(self, _job_id: str) -> Cgroup:
+        self.step("cgroups")
+        self.there = True
+        return Cgroup(self)
+
+    def job(self, _job_id: str) -> Cgroup | None:
+        return Cgroup(self) if self.there else None
+
+    # As the provisions
+    async def provide(self, _job_id: str, _spec: Any, opened: Any) -> Provisions:
+        self.step("provisions")
+        network = os.open("/", os.O_RDONLY | os.O_CLOEXEC)
+        opened.callback(os.close, network)
+        return Provisions({"network": network}, Given({}, (700_000, 700_000)), 700_000, None)
+
+    async def release(self, _job_id: str) -> None:
+        self.step("release")
+
+    # As the paths
+    async def find_devices(self, _spec: Any) -> dict[bytes, tuple[str, ...]]:
+        self.step("devices")
+        return {}
+
+    # As the launcher
+    async def launch(self, _job_id: str, handles: Handles, _given: Given) -> Launched:
+        self.handles = handles
+        for fd in handles.present().values():
+            os.fstat(fd)
+        self.step("launcher")
+        return Launched(77, -1)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    before = set(os.listdir("/proc/self/fd"))
+    made = Host(tmp_path)
+    yield made
+    made.directories.close()
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def launch(host: Host, job: Job) -> Started:
+    async def once() -> Started:
+        with ThreadPoolExecutor(1) as pool:
+            parts: Any = SimpleNamespace(host=host)
+            made = Launching(
+                directories=parts.host.directories,
+                tree=parts.host,
+                provisions=parts.host,
+                launcher=parts.host,
+                pool=pool,
+                paths=parts.host,
+                monitor_bytes=None,
+            )
+            return await made.launch(job)
+
+    return asyncio.run(once())
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    store = Store.open(str(tmp_path / "db"))
+    store.insert(new_job(IDS[0], submitted_ns=55, timeout_seconds=9))
+    job = store.mark_starting(IDS[0], 1, "boot")
+    store.close()
+    return job
+
+
+def test_a_launch_gives_the_monitor_and_the_limits_as_they_were_read_back(
+    host: Host, job: Job
+) -> None:
+    started = launch(host, job)
+    assert started.monitor == Launched(77, -1)
+    assert stored.limits(started.limits)["timeout_seconds"] == 9
+    assert host.steps == [
+        "devices", "provisions", "cgroups", "limits", "cgroup descriptors", "launcher",
+    ]  # fmt: skip
+    # All of them were lent.
+    assert host.handles is not None
+    for fd in host.handles.present().values():
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+
+
+def test_the_directory_says_what_a_lost_row_said(host: Host, job: Job) -> None:
+    launch(host, job)
+    fields = host.directories.read_spec(job.id)
+    assert fields["row"] == {
+        "seq": job.seq, "name": "of-alice", "submitted_by_uid": 1000, "submitted_ns": 55,
+    }  # fmt: skip
+    assert host.directories.read_base(job.id) == 700_000
+    assert (fields["argv"], fields["uid"]) == ([b"echo"], 1001)
+    assert fields["limits"]["timeout_seconds"] == 9
+
+
+FAILURES: dict[str, Exception] = {
+    "devices": LookupError("there is no disk below /x"),
+    "provisions": Refusal("invalid-argument", field="network"),
+    "cgroups": CgroupError(17, "mkdir", "/x"),
+    "limits": LimitUnavailable("memory.max", why="no controller", remedy="enable it"),
+    "cgroup descriptors": CgroupError(24, "open", "/x"),
+    "launcher": LaunchError("clone3 failed"),
+}
+
+
+@pytest.mark.parametrize("step", FAILURES)
+def test_a_launch_that_fails_leaves_nothing_and_says_why(host: Host, job: Job, step: str) -> None:
+    host.fails[step] = FAILURES[step]
+    with pytest.raises(CannotLaunchError) as error:
+        launch(host, job)
+    assert str(error.value)
+    assert not host.there
+    assert host.steps[-1] == "release"
+
+
+def test_what_cannot_be_taken_back_does_not_hide_why_it_failed(host: Host, job: Job) -> None:
+    host.fails = {"launcher": LaunchError("clone3 failed"), "removal": CgroupError(16, "rmdir", ""),
+                  "release": OSError("the network stays")}  # fmt: skip
+    with pytest.raises(CannotLaunchError, match="clone3 failed"):
+        launch(host, job)
+
+
+def test_a_launch_whose_outcome_is_not_known_takes_nothing_back(host: Host, job: Job) -> None:
+    """Its monitor may run: somebody else looks for it."""
+    host.fails["launcher"] = LauncherGoneError("it ended")
+    with pytest.raises(LauncherGoneError):
+        launch(host, job)
+    assert host.there
+    assert host.steps[-1] == "launcher"
+
+
+@pytest.mark.parametrize("spec", [b"", b"\x93garbled", records.pack({"job": "another"})])
+def test_a_damaged_spec_is_not_launched(host: Host, job: Job, spec: bytes) -> None:
+    fields = {name: getattr(job, name) for name in Job.__struct_fields__}
+    with pytest.raises(CannotLaunchError):
+        launch(host, Job(**{**fields, "spec": spec}))
+    assert host.steps == ["release"]
+    assert not (Path(host.directories.path) / job.id).exists()
