@@ -178,7 +178,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 # A thousand take minutes on the guest's one CPU, and this is one of many tests.
-JOBS = int(os.environ.get("RUNNERD_TEST_JOBS", "200"))
+JOBS = int(os.environ.get("RUNNERD_TEST_JOBS", "250"))
 THREADS = 8
 
 

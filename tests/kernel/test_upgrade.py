@@ -12,6 +12,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,15 @@ if TYPE_CHECKING:
 TOMORROW = "99.1.2"
 # What it adds to the schema.
 STEP = "\nSCRIPTS = (*SCRIPTS, 'CREATE TABLE of_tomorrow (seq INTEGER PRIMARY KEY);')\n"
+
+WAITER = """
+import sys
+from client.api import Client
+with Client(sys.argv[1]) as client:
+    client.doctor()
+    print("reached", flush=True)
+    sys.exit(client.wait(sys.argv[2])["result"]["exit_status"])
+"""
 
 
 @contextlib.contextmanager
@@ -81,6 +91,18 @@ class Versioned(Daemon):
         )
         interpreter, _m, _module, *arguments = super().command(*options)
         return [interpreter, "-c", program, *arguments]
+
+    def spawn_waiter(self, job: str) -> subprocess.Popen[bytes]:
+        """A program of alice's that waits for a job and ends as it does; it has begun to."""
+        command = [sys.executable, "-c", WAITER, self.socket, job]
+        process = subprocess.Popen(
+            command, **self._as_user("alice", "/", None),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout is not None
+        # Who never reached a runnerd does not wait for one.
+        assert process.stdout.readline() == b"reached\n"
+        return process
 
     def _as_user(self, user: str, cwd: str, env: dict[str, str] | None) -> dict[str, Any]:
         return super()._as_user(user, cwd, {"PYTHONPATH": self.clients, **(env or {})})
@@ -132,8 +154,7 @@ def test_an_upgrade_costs_no_job_no_follower_and_no_waiter(
             alice.ok("pause", job=paused)
             queued = alice.ok("submit", submission("sh", "-c", "echo queued; exit 9"))["job"]
         follower = versioned.spawn_runctl("logs", "-f", running, user="alice")
-        waiters = {job: versioned.spawn_runctl("wait", job, user="alice") for job in
-                   (running, paused, queued)}  # fmt: skip
+        waiters = {job: versioned.spawn_waiter(job) for job in (running, paused, queued)}
         assert follower.stdout is not None
         assert follower.stdout.read(2) == b"1\n"
         _end(versioned, end)

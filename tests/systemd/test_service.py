@@ -147,15 +147,33 @@ def test_a_kill_brings_runnerd_back_and_costs_nothing(unit: Unit) -> None:
         assert result(client, job)["exit_code"] == EXIT_CODE
 
 
-def test_systemd_does_not_give_up_on_a_runnerd_that_is_killed_again_and_again(unit: Unit) -> None:
+def test_systemd_does_not_give_up_on_a_runnerd_that_cannot_start(unit: Unit) -> None:
     with Client() as client:
         job = submit(client, "sleep", "1000")
         wait_until(lambda: bool(unit.payload(job)))
         before = unit.payload(job)
-        for _ in range(7):
-            unit.kill()
+        unit.drop_in("fails", "[Service]\nExecStart=\nExecStart=/bin/false\nRestartSec=0\n")
+        assert run("systemctl", "restart", NAME, check=False).returncode != 0
+        # By default it is left at five within ten seconds.
+        wait_until(lambda: int(unit.show("NRestarts")) > 8, 30, unit.status)
+        unit.drop_in("fails", "")
+        wait_until(lambda: unit.show("ActiveState") == "active", 30, unit.status)
         assert client.status(job)["state"] == "running"
         assert unit.payload(job) == before
+
+
+def test_a_runnerd_that_hangs_is_replaced(unit: Unit) -> None:
+    unit.drop_in("watchdog", "[Service]\nWatchdogSec=5s\n")
+    unit.restart()
+    last = 2500
+    with Client() as client:
+        job = submit(client, *counting(last))
+        wait_for_output(client, job, b"1\n")
+        hanging = unit.main_pid
+        os.kill(hanging, signal.SIGSTOP)
+        wait_until(lambda: unit.main_pid not in {0, hanging}, 60, unit.status)
+        assert result(client, job)["exit_code"] == EXIT_CODE
+        assert output(client, job) == (numbers(last), b"")
 
 
 def test_a_stop_leaves_the_jobs_and_a_start_has_them_again(unit: Unit) -> None:

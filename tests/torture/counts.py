@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -46,6 +47,9 @@ class Counts:
     def __init__(self, directory: str, life: int) -> None:
         self._path = os.path.join(directory, f"counts-{life}.json")
         self._differences = os.path.join(directory, "differences")
+        # By the monotonic clock, because the daemon's log goes by the one that is set.
+        self._trace = os.path.join(directory, f"trace-{life}")
+        self._begun = time.monotonic()
         self._lock = threading.Lock()
         self._counter: Counter[str] = Counter()
         self.differences = 0
@@ -54,6 +58,12 @@ class Counts:
         """Count something."""
         with self._lock:
             self._counter[name] += count
+        self.trace(f"{name} {count}")
+
+    def trace(self, text: str) -> None:
+        """Something happened now: a line in a file, for whoever looks for a cause."""
+        with open(self._trace, "a", encoding="utf-8") as file:
+            file.write(f"{time.monotonic() - self._begun:9.3f} {text}\n")
 
     def get(self, name: str) -> int:
         """How often so far."""

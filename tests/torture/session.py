@@ -42,6 +42,7 @@ CLIENTS: Final = "/run/torture-clients"
 _PATIENCE_SECONDS: Final = 120.0
 # Between two tries to reach a runnerd that is away: a dozen riders must not hold it up.
 _AWAY_SECONDS: Final = 0.2
+_START_SECONDS: Final = 1.5
 _TICK_SECONDS: Final = 0.5
 _TICKS_A_LINE: Final = 6
 # After the torture: for the jobs that still run, and for what holds them up.
@@ -74,6 +75,8 @@ class Session:
         self._lock = threading.Lock()
         self._next = self.ledger.story.next_number
         self._running: dict[int, JobPlan] = {}
+        # By how much it takes longer here than on an idle machine until runnerd answers.
+        self.slowness = 0.0
         self._disk_full = threading.Event()
         self.plan_of = lru_cache(maxsize=4096)(lambda number: plan.job_plan(self.seed, number))
         self._outputs = lru_cache(maxsize=_CACHED_OUTPUTS)(self._output)
@@ -239,6 +242,7 @@ class Session:
 
     def set_disk_full(self, *, full: bool) -> None:
         """The disk is about to be full, or has room again."""
+        self.counts.trace(f"disk full: {full}")
         if full:
             self._disk_full.set()
             self.ledger.note("disk", full=True)
@@ -248,7 +252,11 @@ class Session:
 
     def bring_up(self) -> None:
         """Have runnerd answer; only a full disk excuses that it does not start."""
+        self.counts.trace("runnerd is to answer")
+        begun = time.monotonic()
         self.victim.bring_up(may_fail=self._disk_full.is_set)
+        self.counts.trace("runnerd answers")
+        self.slowness = self.slowness or max(1.0, (time.monotonic() - begun) / _START_SECONDS)
 
     def call_off_drain(self) -> None:
         """Have runnerd take jobs, where it can be told not to."""

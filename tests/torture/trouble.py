@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 _HOUR: Final = 3600.0
 _BLOCK: Final = 4096
-# Between two deaths of runnerd, in times of what its start takes: jobs are to get on.
-_RESTS: Final = 3
 _MIB: Final = 1 << 20
 
 
@@ -69,13 +67,10 @@ class DaemonTrouble(Trouble):
     """Kills runnerd, alone or with its launcher, or ends it; and brings it up again."""
 
     name_of_it = "daemon"
-    # How long it took to answer when it was last brought up.
-    _took = 0.0
 
     def rest(self) -> bool:
-        """Meanwhile see that it does not end by itself. On a slow machine it rests for longer."""
-        wait = self.dice.expovariate(1 / self._seconds) + _RESTS * self._took
-        until = time.monotonic() + wait
+        """Meanwhile see that it does not end by itself."""
+        until = time.monotonic() + self.dice.expovariate(1 / self._seconds)
         while time.monotonic() < until and not self.session.over.wait(0.1):
             if self.session.victim.has_ended():
                 words = self.session.victim.last_words()
@@ -121,9 +116,7 @@ class DaemonTrouble(Trouble):
         self.session.counts.add("kill starting")
 
     def _bring_up(self) -> None:
-        begun = time.monotonic()
         self.session.bring_up()
-        self._took = time.monotonic() - begun
 
     def make_good(self) -> None:
         """It runs at the end."""
@@ -312,9 +305,11 @@ _KINDS: Final[dict[str, Any]] = {
 
 
 def troublemakers(session: Session, seed: int, life: int, names: list[str]) -> list[Trouble]:
-    """Those of these names, each with its own dice."""
+    """Those of these names, each with its own dice. On a slow machine they take their time."""
     return [
-        _KINDS[pace.name](session, pace.seconds, trouble_dice(seed, life, pace.name))
+        _KINDS[pace.name](
+            session, pace.seconds * session.slowness, trouble_dice(seed, life, pace.name)
+        )
         for pace in TROUBLE
         if pace.name in names
     ]

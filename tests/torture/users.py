@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from client.api import Client
-from client.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
