@@ -146,12 +146,15 @@ def _move(old: str, new: str) -> bool:
 
 
 def _free_name(path: str) -> str:
-    now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    name, number = f"{path}{_ASIDE}{now}", 1
-    while os.path.lexists(name) or os.path.lexists(f"{name}-wal"):
-        number += 1
-        name = f"{path}{_ASIDE}{now}.{number}"
-    return name
+    """By the time, so that they sort by their age."""
+    now_us = time.time_ns() // 1000
+    while True:
+        seconds, rest = divmod(now_us, 1_000_000)
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
+        name = f"{path}{_ASIDE}{stamp}.{rest:06}Z"
+        if not (os.path.lexists(name) or os.path.lexists(f"{name}-wal")):
+            return name
+        now_us += 1
 
 
 def _keep_few(path: str) -> None:

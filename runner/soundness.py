@@ -113,7 +113,7 @@ def _damage(db: sqlite3.Connection) -> str | None:
         return None
     (answer,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     if answer != "ok":
-        return str(answer)
+        return " ".join(str(answer).split())
     if application != APPLICATION_ID or not 0 < version <= _MOST_VERSIONS:
         return "its header is not of runnerd's"
     return _damage_within(db, schema, version) if version <= len(SCRIPTS) else None

@@ -135,7 +135,9 @@ class LogReader:
         if low:
             with self._visit(starts[low - 1]) as segment:
                 if segment is not None:
-                    return segment.find_time(time_ns)
+                    found = segment.find_time(time_ns)
+                    # Segments overlap on a disk that lies.
+                    return min([found, *starts[low : low + 1]])
         return starts[low] if low < len(starts) else self.end()
 
     def _first_time(self, starts: list[int], low: int, high: int) -> tuple[int, int | None]:

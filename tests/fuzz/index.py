@@ -10,7 +10,6 @@ a list of cursors:
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import struct
 import tempfile
@@ -31,9 +30,6 @@ _MOST_CURSORS: Final = 6
 # More pieces than bytes and records that an input can hold.
 _MOST_READS: Final = 20_000
 _KINDS: Final = ("log", "index", "log.zst", "index.zst")
-
-# Each damage is told once a reader; a million readers would tell of nothing else.
-logging.getLogger("runner.logs").setLevel(logging.CRITICAL)
 
 Files = dict[tuple[str, int], bytes]
 

@@ -77,9 +77,7 @@ def test_a_gap_is_an_item_of_its_own(daemon: FakeDaemon, make_job: Job) -> None:
 
 @pytest.mark.parametrize("why", ["removed", "dropped", "damaged", "of a later kind"])
 def test_a_gap_says_why(daemon: FakeDaemon, make_job: Job, why: str) -> None:
-    serve(
-        daemon, [{"gap_bytes": 5, "offset": 5, "why": why}], {"cursor": 5, "status": make_job()}
-    )
+    serve(daemon, [{"gap_bytes": 5, "offset": 5, "why": why}], {"cursor": 5, "status": make_job()})
     with Client(daemon.path) as client:
         assert list(client.logs(JOB_ID)) == [LogGap(5, 5, why)]
 
