@@ -23,6 +23,7 @@ from runner.hooks import Hooks
 from runner.jobdirs import JobDirectories
 from runner.launcher_client import LauncherClient
 from runner.launching import Launching
+from runner.logs.searches import Searches
 from runner.logs.tail import LogWatcher
 from runner.paths import UserPaths
 from runner.problems import Problems
@@ -68,8 +69,10 @@ async def assemble(config: Config, ground: Ground, pulse: Pulse, stack: AsyncExi
     stack.push_async_callback(supervisor.close)
     watcher = LogWatcher(asyncio.get_running_loop())
     stack.callback(watcher.close)
+    searches = Searches()
+    stack.callback(searches.close)
     await _recover(parts, supervisor)
-    return _service(config, parts, supervisor, watcher)
+    return _service(config, parts, supervisor, watcher, searches)
 
 
 def _parts(config: Config, ground: Ground, stack: AsyncExitStack) -> _Parts:
@@ -168,7 +171,13 @@ async def _recover(parts: _Parts, supervisor: Supervisor) -> None:
     await supervisor.reconcile()
 
 
-def _service(config: Config, parts: _Parts, supervisor: Supervisor, watcher: LogWatcher) -> Service:
+def _service(
+    config: Config,
+    parts: _Parts,
+    supervisor: Supervisor,
+    watcher: LogWatcher,
+    searches: Searches,
+) -> Service:
     admin_gid = group_id(config.admin_group)
     if admin_gid is None and config.admin_group is not None:
         _logger.warning("there is no group %s: only root acts for others", config.admin_group)
@@ -183,4 +192,5 @@ def _service(config: Config, parts: _Parts, supervisor: Supervisor, watcher: Log
         admin_gid,
         problems=parts.problems,
         pruning=supervisor.pruning,
+        searches=searches,
     )

@@ -1,20 +1,23 @@
 """What is taken of a disk, and what is free: a job's directory, the store, the file system.
 
-Looks only, follows no symbolic link and enters no mount. All of it waits for the disk, so
-it is called in threads. Who is told is `runner.server.handlers.doctor`'s.
+Looks only, follows no symbolic link and enters no mount. The functions wait for the disk, so
+they are called in threads; `RunningSizes` does so for the event loop. Who is told is
+`runner.server.handlers.doctor`'s.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from runner.message_logs import MOST_SEGMENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 # Of st_blocks, whatever the file system's own are: stat(2), inode(7).
 _BLOCK_BYTES: Final = 512
@@ -23,6 +26,8 @@ MOST_ENTRIES: Final = 8 * MOST_SEGMENTS
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # SQLite's: the write-ahead log beside the database, and the log's index.
 _STORE_SUFFIXES: Final = ("", "-wal", "-shm")
+# A size of a directory that is written to is true for a moment anyway.
+_FRESH_SECONDS: Final = 5.0
 
 
 class Space(NamedTuple):
@@ -81,6 +86,54 @@ def store_bytes(path: str) -> int:
         with suppress(FileNotFoundError):
             total += os.lstat(path + suffix).st_blocks * _BLOCK_BYTES
     return total
+
+
+class RunningSizes:
+    """What the directories of jobs that run take: each measured now and then, however often asked.
+
+    One thread at a time, whoever asks and goes away again. For the event loop's thread.
+    """
+
+    def __init__(self, directories: str) -> None:
+        self._directories = directories
+        # Bytes, and until when that is good enough (monotonic seconds).
+        self._known: dict[str, tuple[int, float]] = {}
+        self._turn = asyncio.Lock()
+        self._under_way: asyncio.Future[None] | None = None
+
+    async def of(self, ids: Iterable[str]) -> dict[str, int]:
+        """Their bytes; 0 for one that cannot be measured."""
+        wanted = list(ids)
+        if self._due(wanted):
+            async with self._turn:
+                # Of somebody who has gone away.
+                if self._under_way is not None:
+                    await asyncio.shield(self._under_way)
+                if due := self._due(wanted):
+                    self._under_way = asyncio.ensure_future(self._measure(due))
+                    await asyncio.shield(self._under_way)
+        return {job_id: self._known.get(job_id, (0, 0.0))[0] for job_id in wanted}
+
+    def _due(self, ids: list[str]) -> list[str]:
+        now = time.monotonic()
+        self._known = {job_id: kept for job_id, kept in self._known.items() if kept[1] > now}
+        return [job_id for job_id in ids if job_id not in self._known]
+
+    async def _measure(self, ids: list[str]) -> None:
+        try:
+            sizes = await asyncio.to_thread(self._sizes, ids)
+            until = time.monotonic() + _FRESH_SECONDS
+            self._known |= {job_id: (size, until) for job_id, size in sizes.items()}
+        finally:
+            self._under_way = None
+
+    def _sizes(self, ids: list[str]) -> dict[str, int]:
+        return {job_id: self._size(job_id) for job_id in ids}
+
+    def _size(self, job_id: str) -> int:
+        with suppress(OSError):
+            return tree_bytes(os.path.join(self._directories, job_id))
+        return 0
 
 
 def _entry(dir_fd: int, name: str) -> tuple[int, bool]:

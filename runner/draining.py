@@ -8,12 +8,15 @@ a daemon is about to end is another thing: `runner.shutdown`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_logger: Final = logging.getLogger(__name__)
 
 NAME: Final = "draining"
 
@@ -29,18 +32,38 @@ class Draining:
 
     def begin(self) -> None:
         """Take and start no more jobs; on disk when this returns. Raises OSError: as before."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with suppress(FileExistsError):
-            os.close(os.open(self._path, flags, 0o600))
-        _sync(self._dir)
+        self._put(on=True)
+        self._sync_or_undo()
         self.on = True
 
     def cancel(self) -> None:
         """Take jobs again; on disk when this returns. Raises OSError: as before."""
-        with suppress(FileNotFoundError):
-            os.unlink(self._path)
-        _sync(self._dir)
+        self._put(on=False)
+        self._sync_or_undo()
         self.on = False
+
+    def _put(self, *, on: bool) -> None:
+        if on:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            with suppress(FileExistsError):
+                os.close(os.open(self._path, flags, 0o600))
+        else:
+            with suppress(FileNotFoundError):
+                os.unlink(self._path)
+
+    def _sync_or_undo(self) -> None:
+        try:
+            _sync(self._dir)
+        except OSError:
+            try:
+                self._put(on=self.on)
+            except OSError as error:
+                now = "draining" if os.path.lexists(self._path) else "not draining"
+                _logger.error(  # noqa: TRY400 - the text says it
+                    "%s cannot be put back as it was: %s; the next start finds: %s",
+                    self._path, error, now,
+                )  # fmt: skip
+            raise
 
 
 class Pulse:

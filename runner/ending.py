@@ -16,9 +16,8 @@ from isolation.errors import CgroupError
 from runner import outcome, records, stored
 from runner.disk_usage import tree_bytes
 from runner.lifecycle import State
-from runner.problems import Problems
 from runner.refusal import Refusal
-from runner.store import StoreError
+from runner.store_file import FullStoreError
 from runner.usage import read_usage
 
 if TYPE_CHECKING:
@@ -33,24 +32,18 @@ _logger: Final = logging.getLogger(__name__)
 
 
 class Ending:
-    """The ends of one daemon's jobs. `on_room` is called when there is room for another."""
+    """The ends of one daemon's jobs. `on_end` is called after each."""
 
-    def __init__(self, realm: Realm, on_room: Callable[[], None]) -> None:
+    def __init__(self, realm: Realm, on_end: Callable[[], None]) -> None:
         self._store, self._directories, self._tree = realm.store, realm.directories, realm.tree
         self._changes = realm.changes
         self._work = realm.work
         self._hooks = realm.hooks
-        self._on_room = on_room
-        self._on_end: Callable[[], None] | None = None
-        self._problems = Problems()
-        # Removed jobs whose directories are being removed, and could not be.
+        self._problems = realm.problems
+        self._on_end = on_end
+        # Removed jobs whose directories are being removed, and are not known to be gone.
         self._removing: set[str] = set()
         self._left: set[str] = set()
-
-    def attend(self, problems: Problems, on_end: Callable[[], None]) -> None:
-        """Say where what is found to be wrong is kept, and who is told of each end."""
-        self._problems = problems
-        self._on_end = on_end
 
     async def finish(self, job_id: str) -> None:
         """The monitor is gone: its record says how the job ended, or the job is lost."""
@@ -103,9 +96,7 @@ class Ending:
         if "disk_bytes" not in facts:
             self._work.spawn(self._measure(job_id))
         self._changes.announce(job_id)
-        self._on_room()
-        if self._on_end is not None:
-            self._on_end()
+        self._on_end()
 
     async def _measure(self, job_id: str) -> None:
         size = await self._work.blocking(self.disk_bytes, job_id)
@@ -202,8 +193,8 @@ class Ending:
     async def _forget(self, doomed: list[str], uid: int) -> list[str]:
         try:
             removed = self._store.delete_ended(doomed, time.time_ns(), uid)
-        except StoreError:
-            # A full disk: what is removed makes the room to say so.
+        except FullStoreError:
+            # What is removed makes the room to say so.
             await self._remove_doomed(doomed)
             removed = self._store.delete_ended(doomed, time.time_ns(), uid)
         for job_id in removed:
@@ -216,18 +207,23 @@ class Ending:
         """Remove directories in one thread; what stays is said, and tried again later."""
         # Two that remove the same tree would each give up on what the other has removed.
         mine = [job_id for job_id in ids if job_id not in self._removing]
+        known = self._left.intersection(mine)
         self._removing.update(mine)
+        # Now, not when it has failed: who asked for it may be cancelled meanwhile.
+        self._left.update(mine)
         try:
             failed = await self._work.blocking(self._remove_trees, mine)
+        except RuntimeError as no_thread:
+            failed = dict.fromkeys(mine, OSError(errno.EAGAIN, str(no_thread)))
         finally:
             self._removing.difference_update(mine)
-        for job_id in self._left.intersection(mine).difference(failed):
-            self._left.remove(job_id)
+        self._left.difference_update(frozenset(mine).difference(failed))
+        for job_id in known.difference(failed):
             self._problems.forget(job_id)
         for job_id, error in failed.items():
-            self._left.add(job_id)
             text = "it was removed and its directory stays, which is tried again every minute"
-            self._problems.add(f"{text}: {_cannot_remove(self._directories, error)}", job_id)
+            why = _cannot_remove(self._directories, error)
+            self._problems.add(f"{text}: {why}", job_id, is_removed=True)
 
     def _remove_trees(self, ids: list[str]) -> dict[str, OSError]:
         failed = {}

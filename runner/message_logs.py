@@ -10,10 +10,10 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
+from runner.logs import format as log_format
 from runner.message_kinds import Closed
 
-# More would make each look into a log's directory slow, and take a disk's inodes.
-MOST_SEGMENTS: Final = 4096
+MOST_SEGMENTS: Final = log_format.MOST_SEGMENTS
 
 _Segment = Annotated[int, Meta(ge=4096, le=2**40)]
 _Segments = Annotated[int, Meta(ge=2, le=MOST_SEGMENTS)]

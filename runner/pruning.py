@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from runner.config import RetentionConfig
     from runner.ending import Ending
-    from runner.problems import Problems
     from runner.realm import Realm
     from runner.rows import EndedJob
 
@@ -75,9 +74,7 @@ class _Request(NamedTuple):
 class Pruning:
     """The removing of one daemon. Made before a job can end; works from `begin` on."""
 
-    def __init__(
-        self, realm: Realm, ending: Ending, config: RetentionConfig, problems: Problems
-    ) -> None:
+    def __init__(self, realm: Realm, ending: Ending, config: RetentionConfig) -> None:
         self._store, self._work = realm.store, realm.work
         self._ending = ending
         self._config = config
@@ -88,7 +85,7 @@ class Pruning:
         self._timer: asyncio.TimerHandle | None = None
         self._ended_since = False
         self._tasks: list[asyncio.Task[None]] = []
-        ending.attend(problems, self.soon)
+        self._has_begun = False
 
     def begin(self) -> None:
         """Remove from now on what is beyond the bounds."""
@@ -174,6 +171,7 @@ class Pruning:
         found = Pruned()
         try:
             while batch := self._decide():
+                self._say_why(batch)
                 found.add(await self._remove(batch, 0))
                 self._stuck |= {job.id: job for job in batch if self._is_there(job)}
         finally:
@@ -181,6 +179,16 @@ class Pruning:
                 _logger.info("removed %d ended jobs of %d bytes, by the bounds of [retention]",
                              found.jobs, found.bytes)  # fmt: skip
         await self._trim_events()
+
+    def _say_why(self, batch: list[EndedJob]) -> None:
+        """Before the first removal since the start: an older version may have kept them all."""
+        if self._has_begun:
+            return
+        self._has_begun = True
+        ended = self._store.ended
+        totals, now_ns = (ended.total(), ended.totals()), time.time_ns()
+        why = "; ".join(retention.reasons(self._config, *totals, batch[0], now_ns))
+        _logger.warning("ended jobs are removed from now on, the oldest first: %s", why)
 
     async def _trim_events(self) -> None:
         are_more = True
@@ -208,16 +216,28 @@ class Pruning:
 
     async def _measure_the_old(self) -> None:
         """Count what an older daemon did not, or what could not be counted at the end."""
-        after = 0
-        try:
-            while page := self._store.ended.unmeasured(after, _MEASURED):
-                after = page[-1][0]
-                sizes = await self._work.blocking(self._sizes, [job_id for _, job_id in page])
-                if sizes:
-                    self._store.measure(sizes)
-        except StoreError as error:
-            _logger.error("the sizes of ended jobs cannot be stored: %s", error)  # noqa: TRY400
+        after: int | None = 0
+        while after is not None:
+            try:
+                after = await self._measure_page(after)
+            # RuntimeError: no thread can be started.
+            except (StoreError, RuntimeError) as error:
+                _logger.error("the sizes of ended jobs cannot be stored yet: %s", error)  # noqa: TRY400
+                await asyncio.sleep(INTERVAL_SECONDS)
+            except Exception:
+                _logger.exception("a defect in the measuring of ended jobs")
+                await asyncio.sleep(INTERVAL_SECONDS)
         self._wake.set()
+
+    async def _measure_page(self, after: int) -> int | None:
+        """Measure the next jobs after this number; the last one's, None when there is none."""
+        page = self._store.ended.unmeasured(after, _MEASURED)
+        if not page:
+            return None
+        sizes = await self._work.blocking(self._sizes, [job_id for _, job_id in page])
+        if sizes:
+            self._store.measure(sizes)
+        return page[-1][0]
 
     def _sizes(self, ids: list[str]) -> dict[str, int]:
         sizes = {job_id: self._ending.disk_bytes(job_id) for job_id in ids}

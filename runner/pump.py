@@ -18,6 +18,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from runner.logs.format import MOST_SEGMENTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -27,8 +29,8 @@ _PIPE_BYTES: Final = 1024 * 1024
 _READ_BYTES: Final = 256 * 1024
 _RETRY_SECONDS: Final = 0.25
 _SEGMENTS_KEPT: Final = 4
-# Half of `runner.message_logs.MOST_SEGMENTS`: indexes and what is dropped take room there too.
-_SEGMENTS_FILLED: Final = 2048
+# Half: `segment_bytes` counts indexes too, which are not output. (The writer keeps the bound.)
+_SEGMENTS_FILLED: Final = MOST_SEGMENTS // 2
 # More than any output, or any number of segments: nothing is removed.
 _ALL: Final = 2**62
 
@@ -60,14 +62,16 @@ def plan_output(spec: Mapping[str, Any], limits: Mapping[str, Any]) -> OutputPla
     segment = min(logs["segment_bytes"], keep)
     most, policy = limits.get("output_max_bytes"), limits.get("output_policy")
     if most is None:
-        return OutputPlan(None, False, segment, keep, segments, on_full)  # noqa: FBT003 - its field says it
+        return OutputPlan(None, discards=False, segment_bytes=segment, keep_bytes=keep,
+                          keep_segments=segments, on_full=on_full)  # fmt: skip
     if policy in {"end", "block"}:
         # All of it is promised, so nothing is removed; larger segments bound their number.
         segment = max(segment, -(-most // _SEGMENTS_FILLED))
         return OutputPlan(most, policy == "end", segment, _ALL, _ALL, on_full)
     # The oldest go a segment at a time: at most half as much again is on the disk.
     segment = min(logs["segment_bytes"], max(1, most // _SEGMENTS_KEPT))
-    return OutputPlan(None, False, segment, most, segments, on_full)  # noqa: FBT003
+    return OutputPlan(None, discards=False, segment_bytes=segment, keep_bytes=most,
+                      keep_segments=segments, on_full=on_full)  # fmt: skip
 
 
 class Pump:
@@ -85,7 +89,8 @@ class Pump:
         self._streams: dict[int, int] = {}
         self._buffer = bytearray(_READ_BYTES)
         self._view = memoryview(self._buffer)
-        self._plan = OutputPlan(None, False, _READ_BYTES, _ALL, _ALL)  # noqa: FBT003
+        self._plan = OutputPlan(None, discards=False, segment_bytes=_READ_BYTES,
+                                keep_bytes=_ALL, keep_segments=_ALL)  # fmt: skip
         self._is_watching = True
         self.retry_at: float | None = None
         # Why output was lost that should not have been; 0: none was.

@@ -9,12 +9,16 @@ if TYPE_CHECKING:
     from runner.changes import Changes
     from runner.hooks import Hooks
     from runner.jobdirs import JobDirectories
+    from runner.problems import Problems
     from runner.store import Store
     from runner.work import Work
 
 
 class Realm(NamedTuple):
-    """The jobs of one daemon: their rows, directories and cgroups, and who waits for them."""
+    """The jobs of one daemon: their rows, directories and cgroups, and who waits for them.
+
+    `problems` is where is kept what is found to be wrong with them.
+    """
 
     store: Store
     directories: JobDirectories
@@ -22,3 +26,4 @@ class Realm(NamedTuple):
     changes: Changes
     work: Work
     hooks: Hooks
+    problems: Problems

@@ -87,6 +87,37 @@ def to_remove(
     yield from surplus(every, total, rest, now_ns)
 
 
+def reasons(
+    config: RetentionConfig,
+    total: Total,
+    by_user: Mapping[int, Total],
+    oldest: EndedJob,
+    now_ns: int,
+) -> list[str]:
+    """Which bounds are passed and by how much, for people."""
+    found: list[str] = []
+    for unit in ("jobs", "bytes"):
+        found += _passed(f"max_{unit}", config, {"there are": getattr(total, unit)}, unit)
+        of_each = {f"uid {uid} has": getattr(user, unit) for uid, user in by_user.items()}
+        found += _passed(f"max_{unit}_per_user", config, of_each, unit)
+    if _is_old(Bounds(age_seconds=config.max_age_seconds), oldest, now_ns):
+        age = age_seconds(oldest.ended_ns, now_ns)
+        found.append(f"one ended {age:.0f} s ago, max_age_seconds is {config.max_age_seconds:.0f}")
+    return found
+
+
+def _passed(
+    name: str, config: RetentionConfig, counts: Mapping[str, int], unit: str
+) -> Iterator[str]:
+    """The worst of some counts that are beyond a bound, if any is."""
+    most = getattr(config, name)
+    beyond = [] if most is None else [who for who, count in counts.items() if count > most]
+    if beyond:
+        worst = max(beyond, key=lambda who: counts[who])
+        others = f" (and {len(beyond) - 1} others too many)" if beyond[1:] else ""
+        yield f"{worst} {counts[worst]} {unit}{others}, {name} is {most}"
+
+
 def selected(
     selection: Selection, count: int, oldest_first: Iterable[EndedJob], now_ns: int
 ) -> Iterator[EndedJob]:

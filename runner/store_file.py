@@ -46,6 +46,10 @@ class StoreError(Exception):
     """The store cannot be read or written. The text names the file and what to do."""
 
 
+class FullStoreError(StoreError):
+    """There is no room for what was to be written: SQLITE_FULL (sqlite.org/rescode.html)."""
+
+
 class DamagedStoreError(StoreError):
     """What is there is no database any more, or a part of it cannot be read."""
 
@@ -124,5 +128,10 @@ def described(path: str) -> Iterator[None]:
         name = getattr(error, "sqlite_errorname", None) or type(error).__name__
         remedies = [text for start, text in _REMEDIES.items() if name.startswith(start)]
         message = ". ".join([f"{path}: {error} ({name})", *remedies])
-        kind = DamagedStoreError if _RESTART in remedies else StoreError
-        raise kind(message) from error
+        raise _kind(name, remedies)(message) from error
+
+
+def _kind(name: str, remedies: list[str]) -> type[StoreError]:
+    if name.startswith("SQLITE_FULL"):
+        return FullStoreError
+    return DamagedStoreError if _RESTART in remedies else StoreError

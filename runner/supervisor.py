@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from runner import outcome
 from runner.admission import admit
 from runner.changes import Changes
+from runner.disk_usage import RunningSizes
 from runner.ending import Ending
 from runner.hooks import Hooks
 from runner.launcher_client import LauncherGoneError
@@ -78,12 +79,15 @@ class Supervisor:
         self._draining = draining
         self._launching = launching
         self._work = Work(pool)
-        realm = Realm(store, directories, tree, self.changes, self._work, hooks or Hooks())
+        realm = Realm(
+            store, directories, tree, self.changes, self._work, hooks or Hooks(), problems
+        )
         self._turns = Turns()
         self._running = Running(realm, self._on_monitor_end)
         self._stopping = Stopping(self._work.loop, directories, tree, self._running)
-        self._ending = Ending(realm, self._on_room)
-        self.pruning = Pruning(realm, self._ending, config.retention, problems)
+        self._ending = Ending(realm, self._on_end)
+        self.pruning = Pruning(realm, self._ending, config.retention)
+        self.sizes = RunningSizes(directories.path)
         self._pausing = Pausing(realm, self._stopping)
         self._updating = Updating(realm)
         self._restart = Restart(
@@ -171,7 +175,7 @@ class Supervisor:
 
     async def remove(self, job: Job, uid: int) -> None:
         """Forget an ended job and its output. Raises Refusal for another."""
-        await self._ending.remove(job, uid)
+        await self._turns.take(job.id, partial(self._ending.remove, job, uid))
 
     def usage(self, job: Job) -> dict[str, int | None] | None:
         """What a running or paused job has used so far."""
@@ -227,6 +231,11 @@ class Supervisor:
             self._again.cancel()
 
     # The life of a job
+
+    def _on_end(self) -> None:
+        """A job has ended: there is room, and one more of which retention may have to think."""
+        self._on_room()
+        self.pruning.soon()
 
     def _on_room(self) -> None:
         """A job has ended, or waits again: others may start, and somebody may wait for that."""

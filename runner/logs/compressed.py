@@ -8,6 +8,7 @@ memory is taken than FRAME_BYTES and its table, and nothing but OSError is raise
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from array import array
 from bisect import bisect_right
@@ -52,6 +53,12 @@ class LogFile(Protocol):
     def resumes_at(self, position: int) -> int:
         """The first position after `position`, which could not be read, that may be read."""
 
+    def is_final(self) -> bool:
+        """Whether nothing is appended to it any more: then another segment may follow."""
+
+    def rest(self) -> None:
+        """Give back the memory that only saves work for the next read."""
+
     def close(self) -> None:
         """Close the descriptor. Once only."""
 
@@ -74,6 +81,14 @@ class PlainFile:
         """Nowhere but at the end: what is missing was cut off there."""
         return self.size()
 
+    def is_final(self) -> bool:
+        """Its writer takes the right to write away before it begins another, or removes it."""
+        found = os.fstat(self._fd)
+        return found.st_nlink == 0 or not found.st_mode & stat.S_IWUSR
+
+    def rest(self) -> None:
+        """Nothing is kept."""
+
     def close(self) -> None:
         """Close the descriptor. Once only."""
         os.close(self._fd)
@@ -82,7 +97,8 @@ class PlainFile:
 class CompressedFile:
     """The compressed file that is open as `fd`, which belongs to this object from now on.
 
-    The frame that was read last is kept, so that reading in order decompresses each once.
+    The frame that was read last is kept until rest(), so that reading in order decompresses
+    each once.
     `report` is called with a sentence about what is damaged: the table, and then the file is
     empty; or a frame, and then reading ends before it.
 
@@ -122,6 +138,15 @@ class CompressedFile:
     def resumes_at(self, position: int) -> int:
         """Where the frame after the one of `position` begins."""
         return self._plain[min(bisect_right(self._plain, position), len(self._plain) - 1)]
+
+    def is_final(self) -> bool:
+        """Only what is finished is compressed."""
+        return True
+
+    def rest(self) -> None:
+        """Forget the frame that was read last."""
+        self._number = -1
+        self._frame = b""
 
     def close(self) -> None:
         """Close the descriptor. Once only."""

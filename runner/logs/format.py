@@ -47,6 +47,10 @@ _SUFFIXES: Final = (
     LOG_SUFFIX + ZSTD_SUFFIX,
     INDEX_SUFFIX + ZSTD_SUFFIX,
 )
+# Of one log, whatever was asked for. More would make each look into its directory slow, and
+# take a disk's inodes.
+MOST_SEGMENTS: Final = 4096
+
 # 2**64 - 1 has twenty digits, so that names sort as their offsets do.
 _DIGITS: Final = 20
 

@@ -122,7 +122,9 @@ class _Stream:
 
 
 def search(reader: LogReader, wanted: Wanted) -> Iterator[Found | None]:
-    """Find it: None after each piece of work (some 256 KiB), and at last what was found.
+    """Find it: None after each piece of work, and at last what was found.
+
+    A piece is some 256 KiB or some thousands of runs: milliseconds.
 
     The reader is the search's alone meanwhile. Where the beginning of what is wanted was removed,
     `cursor` is before it, so that its reader is told. Raises OSError when the disk fails.
@@ -172,22 +174,25 @@ def _backwards(reader: LogReader, floor: int, end: int) -> Iterator[list[Chunk]]
         while stop > lowest:
             begin = max(lowest, stop - size)
             pieces = _between(reader, begin, stop)
+            runs = sum(len(piece.runs) for piece in pieces)
+            if runs > _MANY_RUNS and size > _SMALLEST_BLOCK:
+                # It was left half read: each run is an object, and a piece of work is bounded.
+                size = max(_SMALLEST_BLOCK, size // 16)
+                yield []
+                continue
             yield pieces
-            size = _next_size(size, sum(len(piece.runs) for piece in pieces))
+            if runs < _FEW_RUNS:
+                size = min(_LARGEST_BLOCK, size * 2)
             stop = begin
         if start <= floor:
             return
 
 
-def _next_size(size: int, runs: int) -> int:
-    if runs > _MANY_RUNS:
-        return max(_SMALLEST_BLOCK, size // 2)
-    return min(_LARGEST_BLOCK, size * 2) if runs < _FEW_RUNS else size
-
-
 def _between(reader: LogReader, begin: int, stop: int) -> list[Chunk]:
-    pieces = []
-    while begin < stop:
+    """What is visible there, or of more than _MANY_RUNS the first so many."""
+    pieces: list[Chunk] = []
+    runs = 0
+    while begin < stop and runs <= _MANY_RUNS:
         try:
             piece = reader.read(begin, stop - begin)
         except CursorError:
@@ -199,5 +204,6 @@ def _between(reader: LogReader, begin: int, stop: int) -> list[Chunk]:
             begin = piece.offset
         else:
             pieces.append(piece)
+            runs += len(piece.runs)
             begin += len(piece.data)
     return pieces

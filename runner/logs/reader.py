@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_CHUNK_BYTES", "Chunk", "CursorError", "Gap", "LogReader"]
 
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 # What a segment is found by.
 _DATA_SUFFIXES: Final = (LOG_SUFFIX, LOG_SUFFIX + ZSTD_SUFFIX)
 # Time stamps of files move in steps of some milliseconds: a directory that changed later than
@@ -80,11 +80,21 @@ class LogReader:
             os.close(self._dir_fd)
             self._dir_fd = -1
 
-    def read(self, cursor: int, max_bytes: int = MAX_CHUNK_BYTES) -> Chunk | Gap | None:
+    def rest(self) -> None:
+        """Keep no output in memory until the next read: a reader may have to wait for long."""
+        if self._segment is not None:
+            self._segment.rest()
+
+    def read(
+        self, cursor: int, max_bytes: int = MAX_CHUNK_BYTES, *, is_growing: bool = False
+    ) -> Chunk | Gap | None:
         """What lies at the absolute offset `cursor`, which may be in the middle of a record.
 
         A Chunk of at most `max_bytes` (never more than MAX_CHUNK_BYTES) and MAX_CHUNK_RUNS,
         and never across two segments; a Gap when those bytes are gone; None at the visible end.
+        `is_growing`: the log's writer is alive, as far as is known. Then the end is believed
+        without a look at all names, when the writer's own sign says that nothing follows. Read
+        again without it once the writer has ended: what a power cut left has such signs too.
         Raises CursorError beyond the visible end, ValueError for a negative cursor or a
         `max_bytes` below 1, OSError when the disk fails.
         """
@@ -92,6 +102,8 @@ class LogReader:
             raise ValueError(f"{cursor=}, {max_bytes=}: at least 0 and 1")
         limit = min(max_bytes, MAX_CHUNK_BYTES)
         here = self._read_here(cursor, limit) or self._read_next(cursor, limit)
+        if here is None and is_growing and self._is_at_end(cursor):
+            return None
         return here or self._read_elsewhere(cursor, limit)
 
     def end(self) -> int:
@@ -172,6 +184,18 @@ class LogReader:
         self._segment = segment
         return self._read_here(cursor, limit)
 
+    def _is_at_end(self, cursor: int) -> bool:
+        """Whether the segment that is open ends there and is the last, as a living writer says.
+
+        Asked after it was read: what comes between the two wakes whoever follows the log. The
+        older daemons' writers give no sign, but the next segment of theirs begins just where
+        this one ends, and was looked for there.
+        """
+        segment = self._segment
+        if segment is None or segment.may_be_followed():
+            return False
+        return segment.end() == cursor
+
     def _read_elsewhere(self, cursor: int, limit: int) -> Chunk | Gap | None:
         """Find the segment of `cursor` by name, while names come and go.
 
@@ -200,7 +224,10 @@ class LogReader:
         return None
 
     def _gap(self, cursor: int, start: int | None, following: int) -> Gap:
-        """Between `cursor` and the segment after it; the one before it begins at `start`."""
+        """Between `cursor` and the segment after it; the one before it begins at `start`.
+
+        "dropped" where nothing shows another reason.
+        """
         if start is None:
             return Gap(following - cursor, following, "removed")
         before = self._segment

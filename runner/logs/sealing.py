@@ -1,9 +1,10 @@
 """Compresses the finished segments of a log, a block at a time, in the monitor.
 
-Lean, one thread. It takes nothing away before what replaces it is on disk, so that at any
-moment, a power cut included, a segment is whole in one of its two forms. It never fails: a
-segment that cannot be compressed stays as it is. Which segments there are, and which are to
-go, is `runner.logs.writer`'s; `runner.logs.compressed` reads what is made here.
+Lean, one thread. It takes nothing away before what replaces it is on disk: who looks for the
+compressed form first finds a whole one, whatever a power cut made of the plain files, which are
+not synced and may come back torn beside it. It never fails: a segment that cannot be compressed
+stays as it is. Which segments there are, and which are to go, is `runner.logs.writer`'s;
+`runner.logs.compressed` reads what is made here.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from runner.logs.format import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+# O_NONBLOCK: opening a FIFO that lies in its place would wait for a writer.
+_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _MODE: Final = 0o600
 # Text shrinks to a fifth at 400 MB/s and more; higher levels cost the job more than they give.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from runner.logs.compressed import CompressedFile, PlainFile
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 MAX_CHUNK_BYTES: Final = 256 * 1024
 MAX_CHUNK_RUNS: Final = 4000
 
-_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+# O_NONBLOCK: opening a FIFO that lies in its place would wait for a writer, in everybody's loop.
+_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _SIZE: Final = INDEX_RECORD.size
 # The records fetched at once: some 4 KiB, a page of the index.
 _BATCH: Final = 170
@@ -50,7 +52,8 @@ class Chunk(NamedTuple):
 class Gap(NamedTuple):
     """`gap_bytes` bytes from the cursor on are gone; reading goes on at the absolute `offset`.
 
-    `why`: retention removed them, the writer found no room for them, or they are damaged.
+    `why`: retention removed them, or they are damaged, or neither can be seen: then the writer
+    dropped them for want of room, if it can have.
     """
 
     gap_bytes: int
@@ -85,6 +88,15 @@ class Segment:
         self._index.close()
         self._log.close()
 
+    def rest(self) -> None:
+        """Give back the memory that only saves work for the next read."""
+        self._index.rest()
+        self._log.rest()
+
+    def may_be_followed(self) -> bool:
+        """Whether its writer, if it is alive, may have begun another segment after it."""
+        return self._log.is_final()
+
     def read(self, cursor: int, max_bytes: int) -> Chunk | Gap | None:
         """What is visible from `cursor` on: at most `max_bytes` and MAX_CHUNK_RUNS.
 
@@ -118,8 +130,10 @@ class Segment:
 
     def is_whole(self) -> bool:
         """Whether all that was ever stored in it is visible, as far as can be told."""
-        is_whole = self.end() == self._data_end() and not self._index.size() % _SIZE
-        return is_whole and not self._is_damaged
+        end = self.end()
+        is_whole = end == self._data_end() and not self._index.size() % _SIZE
+        # Only the first may be left empty: a power cut has taken all of another.
+        return is_whole and not self._is_damaged and (end > self.start or self.start == 0)
 
     def first_time(self) -> int | None:
         """The time of its first record, Unix nanoseconds. None when there is none."""
@@ -143,15 +157,34 @@ class Segment:
         return self.end() if found is None else found.offset
 
     def _open(self, dir_fd: int) -> tuple[LogFile, LogFile]:
-        """The index and the data. Plain files come first: they are there before, and beside."""
+        """The index and the data.
+
+        Compressed ones come first: they have their names once they are whole on the disk. Plain
+        ones beside them were never synced, and a power cut may have brought them back torn.
+        """
         names = index_name(self.start), log_name(self.start)
-        fds = _open_both(dir_fd, *names)
-        if fds is not None:
-            return PlainFile(fds[0]), PlainFile(fds[1])
         packed = [name + ZSTD_SUFFIX for name in names]
+        opened = self._open_packed(dir_fd, packed)
+        if opened is not None and all(file.size() for file in opened):
+            return opened
+        try:
+            plain = _open_both(dir_fd, *names)
+        except OSError:
+            _close_both(opened)
+            raise
+        if plain is not None:
+            _close_both(opened)
+            return PlainFile(plain[0]), PlainFile(plain[1])
+        # Else it was compressed between the two.
+        opened = opened or self._open_packed(dir_fd, packed)
+        if opened is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), names[1])
+        return opened
+
+    def _open_packed(self, dir_fd: int, packed: list[str]) -> tuple[LogFile, LogFile] | None:
         fds = _open_both(dir_fd, *packed)
         if fds is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), packed[1])
+            return None
         try:
             index = CompressedFile(fds[0], lambda text: self._report(f"{packed[0]}: {text}"))
         except OSError:
@@ -253,14 +286,28 @@ class Segment:
 def _open_both(dir_fd: int, index: str, log: str) -> tuple[int, int] | None:
     """Both files of a segment; None when one is not there. Raises OSError of open(2)."""
     try:
-        index_fd = os.open(index, _READ, dir_fd=dir_fd)
+        index_fd = _open_file(dir_fd, index)
     except FileNotFoundError:
         return None
     try:
-        return index_fd, os.open(log, _READ, dir_fd=dir_fd)
+        return index_fd, _open_file(dir_fd, log)
     except FileNotFoundError:
         os.close(index_fd)
         return None
     except OSError:
         os.close(index_fd)
         raise
+
+
+def _close_both(files: tuple[LogFile, LogFile] | None) -> None:
+    for file in files or ():
+        file.close()
+
+
+def _open_file(dir_fd: int, name: str) -> int:
+    """Raises OSError, also for what is no regular file."""
+    fd = os.open(name, _READ, dir_fd=dir_fd)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", name)
+    return fd

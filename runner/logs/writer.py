@@ -9,11 +9,15 @@ by `runner.logs.sealing`. Reading is `runner.logs.reader`, in another process.
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
+from isolation.syscalls.file_systems import sync_file_system
 from runner.logs.format import (
     INDEX_RECORD,
+    MOST_SEGMENTS,
     STDERR,
     STDOUT,
     ZSTD_SUFFIX,
@@ -22,13 +26,27 @@ from runner.logs.format import (
 )
 from runner.logs.sealing import Sealer
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-_SYNC: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+# What a try that failed half-way left is taken up by the next one.
+_AGAIN: Final = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_SYNC: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _MODE: Final = 0o600
+# A segment that is written no more: the sign that another may follow.
+_FINAL_MODE: Final = 0o400
 # One being written and one before it: else a reader would lose what it is about to read.
 _FEWEST_SEGMENTS: Final = 2
+# What a segment's files are called.
+_NAMES: Final = (log_name, index_name)
 # More than any disk has files.
 _ALL: Final = 2**62
+# Where no number is asked for, segments become twice as large after each so many.
+_SEGMENTS_OF_A_SIZE: Final = MOST_SEGMENTS // 8
+# More unsynced segments than this are synced with all the file system, in one go: one by one,
+# each waits for the journal and the disk's cache, and a job's end for thousands of them.
+_MANY_UNSYNCED: Final = 32
 
 
 class SegmentWriter:
@@ -40,6 +58,9 @@ class SegmentWriter:
       already holds `segment_bytes`, so one is at most an append longer than that.
     - The newest `keep_bytes` always stay, and at most the rest of one segment besides; but
       there are never more than `keep_segments`, the one being written included.
+    - There are never more than MOST_SEGMENTS either. With a `keep_segments` beyond that nothing
+      is removed for it: segments become larger the more there are. Only gaps (skip) count all
+      the same, each of them needs a new segment; so thousands push out the oldest.
     - The sizes count the index too (24 bytes an append): else a job that writes single bytes
       would take 25 times the disk that it was given. `keep_bytes` counts a segment as what it
       takes on the disk: less once it is compressed, so what stays then may be as much less as
@@ -163,8 +184,8 @@ class SegmentWriter:
         """Put everything on disk (data, index, names) and close the files. Again is harmless.
 
         What waits to be compressed stays plain: a job's end waits for no work. Raises OSError
-        of fdatasync(2) or fsync(2): something may not be on disk. The files are closed all the
-        same.
+        of fdatasync(2), fsync(2) or syncfs(2): something may not be on disk; the rest is. The
+        files are closed all the same.
         """
         if self._closed:
             return
@@ -178,16 +199,17 @@ class SegmentWriter:
             os.close(self._index_fd)
 
     def _sync(self) -> None:
-        """Finished segments are opened again: fdatasync flushes the file, whoever wrote it."""
-        for start in self._finished:
-            # A compressed one is on disk already.
-            if start not in self._sealed:
-                _sync_file(log_name(start), self._dir_fd)
-                _sync_file(index_name(start), self._dir_fd)
-        os.fdatasync(self._log_fd)
-        os.fdatasync(self._index_fd)
+        # A compressed one is on disk already.
+        unsynced = [start for start in self._finished if start not in self._sealed]
+        if len(unsynced) > _MANY_UNSYNCED:
+            sync_file_system(self._dir_fd)
+            return
+        steps = [partial(os.fdatasync, self._log_fd), partial(os.fdatasync, self._index_fd)]
         if self._unsynced_names:
-            os.fsync(self._dir_fd)
+            steps.append(partial(os.fsync, self._dir_fd))
+        for start in unsynced:
+            steps += [partial(_sync_file, name(start), self._dir_fd) for name in _NAMES]
+        _do_all(steps)
 
     def _cut_back(self) -> None:
         """Drop what a failed append left, so that the raw file holds output and nothing else.
@@ -204,10 +226,10 @@ class SegmentWriter:
         In this order, because on a full disk removing is what lets the rest succeed.
         """
         held = self._log_bytes + self._index_bytes
-        is_due = held >= self._segment_bytes or self._skipped > 0
+        is_due = held >= self._due_bytes() or self._skipped > 0
         # An empty one is not kept when the next one begins.
         adds_one = is_due and (self._log_bytes or not self._finished)
-        room_for = self._keep_segments - (2 if adds_one else 1)
+        room_for = min(self._keep_segments, MOST_SEGMENTS) - (2 if adds_one else 1)
         while self._finished:
             start, size = next(iter(self._finished.items()))
             kept = self._finished_bytes - size + held + more
@@ -220,7 +242,15 @@ class SegmentWriter:
         if is_due:
             self._begin_segment()
 
+    def _due_bytes(self) -> int:
+        """How long a segment becomes before the next one begins."""
+        if self._keep_segments <= MOST_SEGMENTS:
+            return self._segment_bytes
+        return self._segment_bytes << len(self._finished) // _SEGMENTS_OF_A_SIZE
+
     def _begin_segment(self) -> None:
+        # First: readers who find neither the sign nor the next one at once look no further.
+        os.fchmod(self._log_fd, _FINAL_MODE)
         start, log_bytes, index_bytes = self._start, self._log_bytes, self._index_bytes
         old = (self._log_fd, self._index_fd)
         beginning = self.total_bytes
@@ -248,12 +278,14 @@ class SegmentWriter:
     # removed after it, and data without an index is never seen, even after a crash between.
 
     def _create(self, start: int) -> tuple[int, int]:
-        index_fd = os.open(index_name(start), _CREATE, _MODE, dir_fd=self._dir_fd)
+        index_fd = _create_file(index_name(start), self._dir_fd)
         try:
-            return os.open(log_name(start), _CREATE, _MODE, dir_fd=self._dir_fd), index_fd
+            return _create_file(log_name(start), self._dir_fd), index_fd
         except OSError:
             os.close(index_fd)
-            _unlink(index_name(start), self._dir_fd)
+            # Should it stay, the next try takes it up.
+            with suppress(OSError):
+                os.unlink(index_name(start), dir_fd=self._dir_fd)
             raise
 
     def _remove(self, start: int) -> None:
@@ -265,6 +297,31 @@ class SegmentWriter:
             names = [log, log + ZSTD_SUFFIX, index, index + ZSTD_SUFFIX]
         for name in names:
             _unlink(name, self._dir_fd)
+
+
+def _do_all(steps: Iterable[Callable[[], None]]) -> None:
+    """Each of them, whatever became of the others. Raises the last OSError."""
+    failed: OSError | None = None
+    for step in steps:
+        try:
+            step()
+        except OSError as error:
+            failed = error
+    if failed is not None:
+        raise failed
+
+
+def _create_file(name: str, dir_fd: int) -> int:
+    """A new file, or an empty one that is there. Raises OSError, FileExistsError for others."""
+    try:
+        return os.open(name, _CREATE, _MODE, dir_fd=dir_fd)
+    except FileExistsError:
+        fd = os.open(name, _AGAIN, dir_fd=dir_fd)
+        found = os.fstat(fd)
+        if stat.S_ISREG(found.st_mode) and not found.st_size:
+            return fd
+        os.close(fd)
+        raise
 
 
 def _sync_file(name: str, dir_fd: int) -> None:

@@ -252,6 +252,15 @@ class Connection(asyncio.Protocol):
 
     # Writing
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether the client takes what is sent."""
+        return self._writable.is_set()
+
+    async def writable(self) -> None:
+        """Wait until it does."""
+        await self._writable.wait()
+
     async def send_event(self, request_id: int, seq: int, event: Message) -> None:
         """One event of a stream, as soon as the client reads."""
         await self._writable.wait()
@@ -301,11 +310,18 @@ class Stream:
         self._credit = min(self._credit + events, protocol.MAX_REQUEST_ID)
         self._granted.set()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether an event may be sent now: there is credit, and the client reads."""
+        return self._credit > 0 and self._connection.is_writable
+
     async def ready(self) -> None:
         """Wait until one more event may be sent: nothing need be read before."""
-        while self._credit == 0:
-            self._granted.clear()
-            await self._granted.wait()
+        while not self.is_ready:
+            if self._credit == 0:
+                self._granted.clear()
+                await self._granted.wait()
+            await self._connection.writable()
 
     async def send(self, event: Message) -> None:
         """Send one event; waits for credit and for the client to read."""

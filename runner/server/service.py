@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from runner import messages
     from runner.config import Config
     from runner.execing import Execs
+    from runner.logs.searches import Searches
     from runner.logs.tail import LogWatcher
     from runner.policy import Decision
     from runner.problems import Problems
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
 SERVER_NAME: Final = f"runnerd {__version__}"
 # Of frames that are not complete, for each user: some of the longest, many of the usual.
 MAX_HELD_BYTES: Final = 16 * 1024 * 1024
-FEATURES: Final = ("logs.follow",)
+# What a client may count on, beyond the first version of the protocol (docs/PROTOCOL.md).
+FEATURES: Final = (
+    "logs.follow", "logs.until", "logs.attempt", "locate", "submit.logs", "prune",
+    "drain", "doctor.disk", "retention",
+)  # fmt: skip
 
 
 class Service:
@@ -55,6 +60,7 @@ class Service:
         *,
         problems: Problems,
         pruning: Pruning,
+        searches: Searches,
     ) -> None:
         self.config = config
         self.supervisor = supervisor
@@ -65,6 +71,7 @@ class Service:
         self.admin_gid = admin_gid
         self.problems = problems
         self.pruning = pruning
+        self.searches = searches
         self._connections: set[Connection] = set()
         self._by_uid: Counter[int] = Counter()
         # Bytes of frames that are not complete, for each user.

@@ -419,6 +419,35 @@ def _log(wire: Wire, job: str) -> tuple[Any, bytes]:
     return message, data
 
 
+@pytest.mark.parametrize("name", [f"log/{0:020}.log", f"log/{0:020}.idx"])
+@pytest.mark.parametrize("kind", ["gone", "empty", "torn", "zeros", "noise"])
+def test_what_a_log_lost_at_its_end_is_a_gap_of_as_many_bytes(
+    daemon: Daemon, name: str, kind: str
+) -> None:
+    """After a power cut: an index that points beyond the data, data that no index covers."""
+    with Wire(daemon) as alice:
+        job = alice.ok("submit", counting(200, "0", 0))["job"]
+        assert alice.ok("wait", job=job, timeout_seconds=30)["result"]["log_bytes"] == 692
+        FILE_DAMAGE[kind](job_file(daemon, job, name))
+        message, data = _log(alice, job)
+        assert "ok" in message, message
+        if name.endswith("idx") or kind not in ("zeros", "noise"):
+            # Raw data that is garbled is what it is.
+            assert numbers(200).startswith(data)
+        assert len(data) + sum(_gaps(alice, job)) == 692
+        alice.ok("remove", job=job)
+
+
+def _gaps(wire: Wire, job: str) -> list[int]:
+    wire.send({"id": 3_000_000_001, "op": "logs", "args": {"job": job}})
+    gaps = []
+    while "event" in (message := wire.receive() or {}):
+        if "gap_bytes" in message["event"]:
+            gaps.append(message["event"]["gap_bytes"])
+            assert message["event"]["why"] in ("damaged", "dropped")
+    return gaps
+
+
 def test_a_job_whose_control_is_damaged_runs_on_and_can_be_stopped(own_daemon: Daemon) -> None:
     own_daemon.start()
     kinds = ("gone", "a file", "a directory", "a link", "a socket", "a device")

@@ -590,7 +590,7 @@ def _shown_log(wire: Wire, job: str, *, follow: bool) -> bytes:
     wire.send({"id": 3_000_000_000, "op": "logs", "args": {"job": job, "follow": follow}})
     data = b""
     while "event" in (message := wire.receive() or {}):
-        data += message["event"]["data"]
+        data += message["event"].get("data", b"")
     assert "ok" in message, message
     return data
 

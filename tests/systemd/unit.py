@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 import time
-from contextlib import suppress
-from functools import cached_property
 from typing import Any
 
 from client.api import Client
@@ -27,24 +24,14 @@ ExecStart=
 ExecStart={sys.executable} -m runner.main
 Environment=PYTHONPATH={PROJECT} PYTHONPYCACHEPREFIX=/run/compiled
 """
-# Where systemd has DelegateSubgroup=.
-FIRST_WITH_SUBGROUPS = 254
 
 
 class Unit:
     """examples/runnerd.service, installed. Every method that changes something waits for it."""
 
     cgroup = f"{CGROUPS}/system.slice/{NAME}"
-
-    @cached_property
-    def version(self) -> int:
-        """Of systemd."""
-        return int(systemctl("--version").split()[1])
-
-    @property
-    def root(self) -> str:
-        """The cgroup below which jobs are to be."""
-        return self.cgroup if self.version >= FIRST_WITH_SUBGROUPS else f"{CGROUPS}/runnerd"
+    # Where jobs are to be.
+    root = f"{CGROUPS}/runnerd"
 
     def install(self) -> None:
         """Copy it to where an administrator's units are."""
@@ -122,8 +109,7 @@ class Unit:
 
     def own_pids(self) -> list[int]:
         """Of runnerd and its launcher, where they are to be."""
-        has_subgroup = self.version >= FIRST_WITH_SUBGROUPS
-        return pids(f"{self.cgroup}/daemon" if has_subgroup else self.cgroup)
+        return pids(self.cgroup)
 
     def status(self) -> str:
         """As a person asks for it; it fails by itself for a unit that does not run."""
@@ -188,11 +174,3 @@ def seconds(action: Any) -> float:
     began = time.monotonic()
     action()
     return time.monotonic() - began
-
-
-def field(path: str, name: str) -> str:
-    """A line of a /proc/PID/status or the like; empty when the process is gone."""
-    with suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
-        match = re.search(rf"^{name}:?\s*(.*)$", file.read(), re.MULTILINE)
-        return match[1] if match else ""
-    return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -75,20 +74,19 @@ async def _disk(service: Service, uid: int | None) -> dict[str, Any]:
     with suppress(StoreError):
         under_way = [(job.id, job.submitted_by_uid) for job in store.launched()
                      if uid in {None, job.submitted_by_uid}]  # fmt: skip
-    directories = service.supervisor.directories.path
-    totals = await asyncio.to_thread(_with_those_under_way, totals, under_way, directories)
+    sizes = await service.supervisor.sizes.of(job_id for job_id, _ in under_way)
+    totals = _with_those_under_way(totals, under_way, sizes)
     # A total of others, too.
     database = store.path if uid is None else None
     return await asyncio.to_thread(_figures, service.config.state_dir, database, totals)
 
 
 def _with_those_under_way(
-    totals: dict[int, Total], under_way: list[tuple[str, int]], directories: str
+    totals: dict[int, Total], under_way: list[tuple[str, int]], sizes: dict[str, int]
 ) -> dict[int, Total]:
     every = dict(totals)
     for job_id, uid in under_way:
-        size = _or_nothing(disk_usage.tree_bytes, os.path.join(directories, job_id))
-        every[uid] = every.get(uid, Total(0, 0)).plus(1, size)
+        every[uid] = every.get(uid, Total(0, 0)).plus(1, sizes[job_id])
     return every
 
 

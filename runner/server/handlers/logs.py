@@ -82,6 +82,7 @@ class _Sending:
         self._follow = request.follow
         self._until_ns = request.until_ns
         self._cursor = request.cursor
+        self._damage: str | None = None
         # A run later than `until_ns` was met.
         self._is_past = False
 
@@ -102,21 +103,29 @@ class _Sending:
             while self._follow and await self._more_may_come(watch):
                 await self._send_what_is_there(reader)
             result = self._result()
-            # What was written between the last read and the end of the job.
-            await self._send_what_is_there(reader)
+            # What was written between the last read and the end of the job, and whatever else
+            # a writer that ended by force has left.
+            await self._send_what_is_there(reader, is_growing=False)
             await self._send_lost_tail(result)
         return self._cursor
 
-    async def _send_what_is_there(self, reader: LogReader) -> None:
+    async def _send_what_is_there(self, reader: LogReader, *, is_growing: bool = True) -> None:
         """Send until nothing is left to read."""
         if self._is_past:
             return
-        await self._stream.ready()
-        while (piece := self._read(reader)) is not None:
+        await self._ready(reader)
+        while (piece := self._read(reader, is_growing=is_growing)) is not None:
             await self._send(piece)
             # Nothing here suspends while there is credit and room: others get their turn.
             await asyncio.sleep(0)
-            await self._stream.ready()
+            await self._ready(reader)
+        reader.rest()
+
+    async def _ready(self, reader: LogReader) -> None:
+        """Wait until an event may be sent; who waits holds no output in memory."""
+        if not self._stream.is_ready:
+            reader.rest()
+        await self._stream.ready()
 
     async def _send(self, piece: Chunk | Gap) -> None:
         await self._stream.send(_event(piece))
@@ -126,14 +135,13 @@ class _Sending:
         """A gap up to where an ended job's output ended, when that is not stored."""
         missing = _written_bytes(result) - self._cursor
         if result is not None and missing > 0 and not self._is_past:
-            why: Any = "dropped" if result["log_dropped_bytes"] else "damaged"
-            await self._send(Gap(missing, self._cursor + missing, why))
+            await self._send(self._judged(Gap(missing, self._cursor + missing, "dropped")))
 
-    def _read(self, reader: LogReader) -> Chunk | Gap | None:
+    def _read(self, reader: LogReader, *, is_growing: bool) -> Chunk | Gap | None:
         if self._is_past:
             return None
         try:
-            piece = reader.read(self._cursor)
+            piece = reader.read(self._cursor, is_growing=is_growing)
         except CursorError as error:
             if self._cursor <= _written_bytes(self._result()):
                 # In what was dropped last.
@@ -142,9 +150,28 @@ class _Sending:
         except OSError as error:
             raise unreadable(error) from error
         finally:
-            if reader.damage is not None:
-                self._problems.add(reader.damage, self._job_id)
-        return self._cut(piece) if isinstance(piece, Chunk) else piece
+            self._tell(reader.damage)
+        return self._cut(piece) if isinstance(piece, Chunk) else piece and self._judged(piece)
+
+    def _tell(self, damage: str | None) -> None:
+        """Once for each reader."""
+        if damage is not None and damage != self._damage:
+            self._damage = damage
+            self._problems.add(damage, self._job_id)
+
+    def _judged(self, gap: Gap) -> Gap:
+        """What looks like a drop is one only where something can have been dropped.
+
+        A job that runs was never in a power cut. One that has ended says what it dropped; one
+        that is lost does not, but where output waits for room none is dropped.
+        """
+        job = self._supervisor.store.get(self._job_id)
+        if gap.why != "dropped" or job is None or job.state is not State.ENDED:
+            return gap
+        dropped = (self._result() or {}).get("log_dropped_bytes")
+        if dropped is None:
+            dropped = stored.spec(job)["logs"]["on_full"] != "wait"
+        return gap if dropped else gap._replace(why="damaged")
 
     def _cut(self, piece: Chunk) -> Chunk | None:
         """What was written until `until_ns`, as far as the first run that was not."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runner import views
+from runner import stored, views
+from runner.message_checks import invalid
 from runner.policy import may_control
+from runner.records import RecordError
 from runner.submission import check_output
 from runner.surroundings import check_rlimits
 
 if TYPE_CHECKING:
     from runner import messages
     from runner.policy import Peer
+    from runner.rows import Job
     from runner.server.connection import Stream
     from runner.server.service import Service
 
@@ -25,5 +28,26 @@ async def update(
     check_output(asked if isinstance(asked, int) else None, service.config)
     rlimits = request.limits.rlimits
     check_rlimits(rlimits if isinstance(rlimits, dict) else {}, peer, service.admin_gid)
+    _refuse_with_segments(job, request.limits.output_policy, service.config.logs.keep_segments)
     changed = await service.supervisor.update(job, peer.uid, request.limits)
     return {"job": job.id, "state": changed.state.value, "limits": views.limits(changed)}
+
+
+def _refuse_with_segments(job: Job, policy: object, usual: int) -> None:
+    """As at `submit`: where all output is to be kept, a number of files cannot be. Raises Refusal.
+
+    `usual` is how many a job has that asked for no number.
+    """
+    if policy not in {"block", "end"}:
+        return
+    try:
+        spec = stored.spec(job)
+    except RecordError:
+        # Refused where it is changed.
+        return
+    logs, present = spec["logs"], spec["limits"].get("output_policy")
+    # What `stored` makes of a job of an older version, which could not ask.
+    derived = logs["keep_bytes"] // logs["segment_bytes"] + 2
+    if present not in {"block", "end"} and logs["keep_segments"] not in {usual, derived}:
+        allowed = f"drop-oldest: it was asked to keep {logs['keep_segments']} files of its output"
+        raise invalid("limits.output_policy", str(policy), allowed)

@@ -37,10 +37,18 @@ class Bench:
         self.problems = Problems()
         self.work = Work(pool)
         tree: Any = None
-        realm = Realm(self.store, self.directories, tree, self.changes, self.work, Hooks())
-        self.ending = Ending(realm, lambda: None)
-        self.pruning = Pruning(realm, self.ending, config, self.problems)
+        realm = Realm(
+            self.store, self.directories, tree, self.changes, self.work, Hooks(), self.problems
+        )
+        # How many have ended.
+        self.ends = 0
+        self.ending = Ending(realm, self._on_end)
+        self.pruning = Pruning(realm, self.ending, config)
         self._made = 0
+
+    def _on_end(self) -> None:
+        self.ends += 1
+        self.pruning.soon()
 
     def queued(self, uid: int = 1) -> str:
         """A job that has a directory all the same."""

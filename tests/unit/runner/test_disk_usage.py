@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.disk_usage import space, store_bytes, tree_bytes
+from runner import disk_usage
+from runner.disk_usage import RunningSizes, space, store_bytes, tree_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,3 +82,83 @@ def test_the_space_is_that_of_statvfs(tmp_path: Path) -> None:
     assert found.inodes >= found.free_inodes
     with pytest.raises(FileNotFoundError):
         space(str(tmp_path / "none"))
+
+
+def count_measures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    measured: list[str] = []
+
+    def counted(path: str) -> int:
+        measured.append(os.path.basename(path))
+        return tree_bytes(path)
+
+    monkeypatch.setattr(disk_usage, "tree_bytes", counted)
+    return measured
+
+
+def test_a_job_that_runs_is_measured_once_in_a_while_however_many_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = count_measures(monkeypatch)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+
+    async def scenario() -> None:
+        sizes = RunningSizes(str(tmp_path))
+        answers = await asyncio.gather(*(sizes.of(["a"]) for _ in range(50)))
+        assert answers == 50 * [{"a": tree_bytes(str(tmp_path / "a"))}]
+        assert measured == ["a"]
+        assert (await sizes.of(["a", "b", "none"]))["none"] == 0
+        assert measured == ["a", "b", "none"]
+
+    asyncio.run(scenario())
+
+
+def test_a_size_is_measured_anew_when_it_is_old_and_forgotten_when_nobody_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = count_measures(monkeypatch)
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    (tmp_path / "a").mkdir()
+
+    async def scenario() -> None:
+        sizes = RunningSizes(str(tmp_path))
+        before = await sizes.of(["a"])
+        (tmp_path / "a" / "log").write_bytes(os.urandom(100_000))
+        assert await sizes.of(["a"]) == before
+        now[0] += disk_usage._FRESH_SECONDS
+        assert (await sizes.of(["a"]))["a"] >= 100_000
+        assert measured == ["a", "a"]
+        now[0] += disk_usage._FRESH_SECONDS
+        await sizes.of(["b"])
+        assert list(sizes._known) == ["b"]
+
+    asyncio.run(scenario())
+
+
+def test_who_goes_away_leaves_one_thread_at_work_and_not_one_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, at_once, most = threading.Event(), [0], [0]
+
+    def slow(_path: str) -> int:
+        at_once[0] += 1
+        most[0] = max(most[0], at_once[0])
+        go_on.wait(10)
+        at_once[0] -= 1
+        return 7
+
+    monkeypatch.setattr(disk_usage, "tree_bytes", slow)
+
+    async def scenario() -> None:
+        sizes = RunningSizes(str(tmp_path))
+        for number in range(5):
+            asked = asyncio.ensure_future(sizes.of([str(number)]))
+            await asyncio.sleep(0.01)
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+        go_on.set()
+        assert await sizes.of(["0", "9"]) == {"0": 7, "9": 7}
+
+    asyncio.run(scenario())
+    assert most == [1]

@@ -84,6 +84,38 @@ def test_a_mark_that_cannot_be_removed_goes_on_counting(tmp_path: Path) -> None:
     assert draining.on
 
 
+@pytest.mark.parametrize("was_on", [False, True])
+def test_what_does_not_get_to_the_disk_changes_nothing_for_the_next_start_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, was_on: bool
+) -> None:
+    draining = Draining(str(tmp_path))
+    if was_on:
+        draining.begin()
+
+    def fsync(_fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for act in (draining.begin, draining.cancel):
+        with pytest.raises(OSError, match="Input/output error"):
+            act()
+        assert draining.on is was_on
+        assert Draining(str(tmp_path)).on is was_on
+
+
+def test_what_cannot_be_put_back_either_is_said_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    monkeypatch.setattr(os, "unlink", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        Draining(str(tmp_path)).begin()
+    assert "the next start finds: draining" in caplog.text
+
+
 # Pulse
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from runner import outcome
 from runner.disk_usage import tree_bytes
 from runner.refusal import Refusal
 from runner.store import StoreError
+from runner.store_file import FullStoreError
 from tests.unit.runner.removal import Bench, on_bench, until
 
 if TYPE_CHECKING:
@@ -41,12 +43,10 @@ def fail_on(monkeypatch: pytest.MonkeyPatch, bench: Bench, name: str, *ids: str)
 
 def test_an_end_without_a_size_is_measured_afterwards(tmp_path: Path) -> None:
     async def test(bench: Bench) -> None:
-        ended: list[str] = []
-        bench.ending.attend(bench.problems, lambda: ended.append("told"))
         job_id = bench.queued()
         size = tree_bytes(f"{bench.directories.path}/{job_id}")
         bench.ending.end(job_id, outcome.stopped_in_queue(0), {})
-        assert ended == ["told"]
+        assert bench.ends == 1
         await until(lambda: job_of(bench, job_id).disk_bytes == size)
         assert bench.store.ended.total().bytes == size > 0
 
@@ -152,7 +152,7 @@ def test_a_full_disk_is_given_room_before_it_is_asked_to_store_the_removal(
         def full_at_first(ids: list[str], time_ns: int, uid: int) -> list[str]:
             tries.append(os.listdir(bench.directories.path))
             if len(tries) == 1:
-                raise StoreError("full")
+                raise FullStoreError("full")
             return real(ids, time_ns, uid)
 
         monkeypatch.setattr(bench.store, "delete_ended", full_at_first)
@@ -175,5 +175,68 @@ def test_a_removal_that_was_cut_off_is_finished_and_no_unended_job_goes_with_it(
         assert bench.left() == {other}
         await bench.ending.finish_removals()
         assert bench.left() == {other}
+
+    on_bench(tmp_path, test)
+
+
+def test_a_store_that_fails_for_another_reason_costs_no_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(bench: Bench) -> None:
+        job_id = bench.ended()
+
+        def locked(*_: object) -> list[str]:
+            raise StoreError("database is locked")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(bench.store, "delete_ended", locked)
+            with pytest.raises(StoreError, match="locked"):
+                await bench.ending.remove(job_of(bench, job_id), 0)
+        assert os.listdir(f"{bench.directories.path}/removed-{job_id}")
+        await bench.ending.remove(job_of(bench, job_id), 0)
+        assert bench.left() == set()
+
+    on_bench(tmp_path, test)
+
+
+def test_the_directory_of_who_goes_away_while_every_thread_is_busy_is_removed_later(
+    tmp_path: Path,
+) -> None:
+    async def test(bench: Bench) -> None:
+        free = threading.Event()
+        busy = [asyncio.ensure_future(bench.work.blocking(free.wait)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        job_id = bench.ended()
+        removing = asyncio.ensure_future(bench.ending.remove(job_of(bench, job_id), 0))
+        await until(lambda: bench.store.get(job_id) is None)
+        removing.cancel()
+        await asyncio.gather(removing, return_exceptions=True)
+        free.set()
+        await asyncio.gather(*busy)
+        assert os.listdir(bench.directories.path) == [f"removed-{job_id}"]
+        await bench.ending.retry_removals()
+        assert bench.left() == set()
+
+    on_bench(tmp_path, test)
+
+
+def test_without_a_thread_a_job_is_removed_and_its_directory_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(bench: Bench) -> None:
+        job_id = bench.ended()
+
+        async def no_thread(*_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(bench.work, "blocking", no_thread)
+            await bench.ending.remove(job_of(bench, job_id), 0)
+        (problem,) = bench.problems.all()
+        assert "tried again" in problem.text
+        assert "can't start new thread" in problem.text
+        await bench.ending.retry_removals()
+        assert bench.problems.all() == []
+        assert bench.left() == set()
 
     on_bench(tmp_path, test)

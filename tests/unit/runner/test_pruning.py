@@ -94,6 +94,39 @@ def test_a_job_that_cannot_be_removed_neither_stops_a_round_nor_makes_others_go(
     on_bench(tmp_path, test, RetentionConfig(max_bytes=50))
 
 
+def test_the_first_removal_of_a_daemon_says_which_bounds_are_passed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    async def test(bench: Bench) -> None:
+        for _ in range(MANY):
+            bench.ended(uid=7)
+        bench.pruning.begin()
+        await until(lambda: "by the bounds" in caplog.text)
+        for _ in range(2):
+            bench.ended()
+        bench.pruning._look()
+        await until(lambda: caplog.text.count("by the bounds") == 2)
+
+    on_bench(tmp_path, test, RetentionConfig(max_jobs=3))
+    (text,) = [each.message for each in caplog.records if "from now on" in each.message]
+    assert text.endswith(f"there are {MANY} jobs, max_jobs is 3")
+    assert f"removed {MANY - 3} ended jobs" in caplog.text
+
+
+def test_nothing_is_said_where_nothing_is_removed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(bench: Bench) -> None:
+        bench.ended()
+        bench.pruning.begin()
+        await asyncio.sleep(0.05)
+
+    on_bench(tmp_path, test)
+    assert "from now on" not in caplog.text
+
+
 def test_a_round_that_fails_is_followed_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -156,6 +189,30 @@ def test_jobs_of_an_older_database_are_measured_at_the_start(tmp_path: Path) -> 
 
 
 # --- what somebody asks for ---
+
+
+def test_sizes_that_cannot_be_found_out_or_stored_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pruning, "INTERVAL_SECONDS", 0.01)
+
+    async def test(bench: Bench) -> None:
+        bench.ended(size=0)
+        real = bench.ending.disk_bytes
+        failures = [RuntimeError("can't start new thread"), KeyError("odd"), StoreError("full")]
+
+        def failing(job_id: str) -> int:
+            if failures:
+                raise failures.pop()
+            return real(job_id)
+
+        monkeypatch.setattr(bench.ending, "disk_bytes", failing)
+        bench.pruning.begin()
+        await until(lambda: bench.store.ended.total().bytes > 0)
+
+    on_bench(tmp_path, test)
+    assert "cannot be stored yet: full" in caplog.text
+    assert "a defect in the measuring" in caplog.text
 
 
 def test_a_request_is_for_the_users_it_names(tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ class Host:
     async def reconcile(self, act: Callable[[Restart], Any] | None = None) -> None:
         with ThreadPoolExecutor(1) as pool:
             work = Work(pool)
-            realm = Realm(self.store, self.directories, self.tree, Changes(), work, Hooks())
+            realm = Realm(
+                self.store, self.directories, self.tree, Changes(), work, Hooks(), self.problems
+            )
             running = Running(realm, lambda _job_id: None)
             stopping = Stopping(work.loop, self.directories, self.tree, running)
             ending = Ending(realm, self._on_room)

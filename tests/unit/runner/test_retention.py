@@ -14,6 +14,7 @@ from runner.retention import (
     Bounds,
     Selection,
     age_seconds,
+    reasons,
     selected,
     surplus,
     to_remove,
@@ -211,3 +212,17 @@ def test_a_selection_is_of_what_is_both_old_enough_and_not_among_the_newest(
 def test_a_selection_goes_no_further_than_the_jobs_that_there_were() -> None:
     jobs = [job(number) for number in range(5)]
     assert list(selected(Selection(), 3, jobs, NOW)) == jobs[:3]
+
+
+def test_the_reasons_are_the_bounds_that_are_passed_and_no_others() -> None:
+    config = RetentionConfig(
+        max_jobs=5, max_bytes=100, max_jobs_per_user=2, max_bytes_per_user=60, max_age_seconds=90
+    )
+    by_user = {1: Total(3, 70), 2: Total(4, 10), 3: Total(1, 5)}
+    assert reasons(config, Total(8, 85), by_user, job(0, age=100.2), NOW) == [
+        "there are 8 jobs, max_jobs is 5",
+        "uid 2 has 4 jobs (and 1 others too many), max_jobs_per_user is 2",
+        "uid 1 has 70 bytes, max_bytes_per_user is 60",
+        "one ended 100 s ago, max_age_seconds is 90",
+    ]
+    assert reasons(RetentionConfig(), Total(8, 85), by_user, job(0), NOW) == []

@@ -15,6 +15,7 @@ import pytest
 from runner.lifecycle import State
 from runner.migrations import SCRIPTS
 from runner.store import NewJob, Store, StoreError
+from runner.store_file import FullStoreError
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -186,3 +187,21 @@ def test_room_is_kept_back_for_a_full_disk_and_taken_once(tmp_path: pathlib.Path
     with contextlib.closing(Store.open(str(path))):
         assert (tmp_path / "db-wal").stat().st_size > 1024 * 1024
     assert path.stat().st_size == size
+
+
+def test_a_full_file_is_told_from_every_other_error(path: str) -> None:
+    kept = Store.open(path)
+    try:
+        kept.insert(new_job("job"))
+        kept.mark_ended("job", 1, "exit", b"r")
+        (pages,) = kept._db.execute("PRAGMA page_count").fetchone()
+        kept._db.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(FullStoreError, match="Make room"):
+            kept.insert(new_job("large", spec=bytes(4 * 2**20)))
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreError, match="locked") as caught:
+                kept.delete_ended(["job"], 1, 0)
+            assert not isinstance(caught.value, FullStoreError)
+    finally:
+        kept.close()

@@ -16,6 +16,7 @@ from runner.changes import Changes
 from runner.config import Config
 from runner.hooks import Hooks
 from runner.lifecycle import State
+from runner.problems import Problems
 from runner.realm import Realm
 from runner.refusal import Refusal
 from runner.rows import Job, NewJob
@@ -138,7 +139,7 @@ class Host:
         if hooks:
             acts = Hooks(here.find_devices, here.set_bandwidth, here.set_scratch)
         work = Work(ThreadPoolExecutor(1))
-        return Updating(Realm(self.store, here, here, Changes(), work, acts))
+        return Updating(Realm(self.store, here, here, Changes(), work, acts, Problems()))
 
     def update(self, *, hooks: bool = True, **limits: Any) -> Job:
         request = parsing.parse(messages.Update, {"job": "abcd", "limits": limits})

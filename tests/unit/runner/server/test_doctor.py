@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runner import messages
-from runner.disk_usage import space, store_bytes, tree_bytes
+from runner.disk_usage import RunningSizes, space, store_bytes, tree_bytes
 from runner.policy import Peer
 from runner.problems import Problems
 from runner.rows import NewJob
@@ -56,7 +56,7 @@ class Host:
         tree = SimpleNamespace(root="/nowhere", available=frozenset())
         supervisor = SimpleNamespace(
             tree=tree, store=self.store, draining=self.draining,
-            directories=SimpleNamespace(path=str(self.base / "jobs")),
+            sizes=RunningSizes(str(self.base / "jobs")),
         )  # fmt: skip
         service: Any = SimpleNamespace(
             name="runnerd 9", kernel="7", supervisor=supervisor, problems=self.problems,

@@ -14,6 +14,7 @@ from runner import messages, records, stored
 from runner.lifecycle import State
 from runner.logs.format import index_name, log_name
 from runner.logs.reader import LogReader
+from runner.logs.searches import Searches
 from runner.logs.tail import LogWatcher
 from runner.logs.writer import SegmentWriter
 from runner.policy import Peer
@@ -74,10 +75,12 @@ class Fixture:
         async def whole() -> Any:
             loop = asyncio.get_running_loop()
             watcher = LogWatcher(loop)
+            searches = Searches()
             try:
                 async with asyncio.timeout(20):
-                    return await scenario(self._service(watcher))
+                    return await scenario(self._service(watcher, searches))
             finally:
+                searches.close()
                 watcher.close()
 
         return asyncio.run(whole())
@@ -106,7 +109,8 @@ class Fixture:
         async def send_event(_id: int, _seq: int, event: dict[str, Any]) -> None:
             self.sent.append(event)
 
-        self.streams.append(Stream(cast("Connection", SimpleNamespace(send_event=send_event)), 1))
+        connection = SimpleNamespace(send_event=send_event, is_writable=True)
+        self.streams.append(Stream(cast("Connection", connection), 1))
         return self.streams[-1]
 
     async def idle(self) -> None:
@@ -117,7 +121,7 @@ class Fixture:
             for _ in range(20):
                 await asyncio.sleep(0)
 
-    def _service(self, watcher: LogWatcher) -> Service:
+    def _service(self, watcher: LogWatcher, searches: Searches) -> Service:
         def ended(_job: str) -> asyncio.Future[None]:
             self.waiting.append(asyncio.get_running_loop().create_future())
             return self.waiting[-1]
@@ -130,6 +134,7 @@ class Fixture:
         found = SimpleNamespace(
             supervisor=supervisor,
             watcher=watcher,
+            searches=searches,
             problems=self.problems,
             find_job=lambda _peer, _text: self.job(),
             show=lambda _job: {},
@@ -248,7 +253,9 @@ def test_nothing_is_read_that_may_not_be_sent(
     reads: list[int] = []
     read = LogReader.read
     monkeypatch.setattr(
-        LogReader, "read", lambda self, cursor: reads.append(cursor) or read(self, cursor)
+        LogReader,
+        "read",
+        lambda self, cursor, **how: reads.append(cursor) or read(self, cursor, **how),
     )
 
     async def scenario(service: Service) -> None:
@@ -343,7 +350,7 @@ def test_a_search_that_is_cancelled_ends_and_closes_its_reader_after_its_turn(
         yield None
 
     close = LogReader.close
-    monkeypatch.setitem(locate.__globals__, "search", slow)
+    monkeypatch.setitem(Searches.__init__.__globals__, "search", slow)
     monkeypatch.setattr(LogReader, "close", lambda self: closed.append(self) or close(self))
 
     async def scenario(service: Service) -> None:

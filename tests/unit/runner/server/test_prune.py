@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -94,11 +95,35 @@ def test_a_member_is_refused_the_jobs_of_others(args: dict[str, Any], field: str
     assert (error["code"], error["field"]) == ("not-permitted", field)
 
 
-@pytest.mark.parametrize("peer", [ALICE, ROOT])
 @pytest.mark.parametrize("user", ["no such user", "\0", "-1", "9" * 200, "\u0661"])
-def test_an_unknown_user_is_refused(peer: Peer, user: str) -> None:
-    error = refused(peer, user=user)
+def test_an_unknown_user_is_refused_and_a_member_is_not_told_that_it_is_none(user: str) -> None:
+    error = refused(ROOT, user=user)
     assert (error["code"], error["field"]) == ("invalid-argument", "user")
+    assert refused(ALICE, user=user)["code"] == "not-permitted"
+
+
+def test_names_are_looked_up_in_a_thread_and_those_of_others_only_for_admins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def getpwnam(name: str) -> SimpleNamespace:
+        assert threading.current_thread() is not threading.main_thread()
+        asked.append(name)
+        return SimpleNamespace(pw_uid=77)
+
+    def getpwuid(uid: int) -> SimpleNamespace:
+        assert threading.current_thread() is not threading.main_thread()
+        assert uid == ALICE.uid
+        return SimpleNamespace(pw_name="alice")
+
+    monkeypatch.setattr("pwd.getpwnam", getpwnam)
+    monkeypatch.setattr("pwd.getpwuid", getpwuid)
+    assert refused(ALICE, user="bob")["code"] == "not-permitted"
+    assert asked == []
+    assert answer(ALICE, user="alice")[1].calls[0][0] == [ALICE.uid]
+    assert answer(ADMIN, user="bob")[1].calls[0][0] == [77]
+    assert asked == ["bob"]
 
 
 def test_a_user_and_everybody_contradict_each_other() -> None:

@@ -55,7 +55,7 @@ def service_on(store: Store | None, config: Config | None = None) -> Service:
     nothing: Any = None
     return Service(
         config or Config(), supervisor, nothing, nothing, nothing, nothing, ADMINS,
-        problems=Problems(), pruning=nothing,
+        problems=Problems(), pruning=nothing, searches=nothing,
     )  # fmt: skip
 
 
@@ -364,7 +364,7 @@ def test_changing_ending_and_removing_ask_for_more_than_seeing(op: str) -> None:
     nothing: Any = None
     service = Asking(
         Config(), nothing, nothing, nothing, nothing, nothing, ADMINS,
-        problems=nothing, pruning=nothing,
+        problems=nothing, pruning=nothing, searches=nothing,
     )  # fmt: skip
     with pytest.raises(Asked) as caught:
         args = {"job": JOB, **CHANGES.get(op, {})}
