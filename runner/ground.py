@@ -12,9 +12,9 @@ import resource
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from isolation.cgroups.root import LIMIT_CONTROLLERS, find_root
+from isolation.cgroups.root import LIMIT_CONTROLLERS
 from isolation.cgroups.tree import CgroupTree
-from runner import statedir
+from runner import former_root, statedir
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -51,18 +51,21 @@ def take_ground(config: Config, stack: AsyncExitStack) -> Ground:
     tree = _cgroup_root(config)
     root_lock = statedir.lock_directory(tree.root)
     stack.callback(os.close, root_lock)
+    former_root.keep(config.state_dir, tree.root)
     return Ground(tree, (state_lock, root_lock))
 
 
 def _cgroup_root(config: Config) -> CgroupTree:
-    root = find_root(config.cgroup_root, needs_limits=bool(config.required_controllers))
-    tree = CgroupTree(root.path)
+    root, why = former_root.choose(
+        config.state_dir, config.cgroup_root, needs_limits=bool(config.required_controllers)
+    )
+    tree = CgroupTree(root)
     tree.prepare(LIMIT_CONTROLLERS)
     missing = tree.missing(config.required_controllers)
     if missing:
         reasons = "; ".join(f"{why}: {remedy}" for why, remedy in missing)
         raise StartError(f"{reasons}. (required_controllers in the configuration names them.)")
-    _logger.info("cgroup root %s (%s), controllers: %s", root.path, root.source,
+    _logger.info("cgroup root %s (%s), controllers: %s", root, why,
                  ", ".join(sorted(tree.available)) or "none")  # fmt: skip
     return tree
 

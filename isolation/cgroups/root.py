@@ -1,13 +1,15 @@
 """Where the cgroup v2 tree of this host is and which part of it is ours to use.
 
-Decides from the mount table and this process's own cgroup; makes and enables nothing, which
-`isolation.cgroups.tree` does. Also says which interface files this kernel has there, and in words
-why a controller is missing.
+Decides from the mount table; makes and enables nothing, which `isolation.cgroups.tree` does.
+Also says which interface files this kernel has there, and in words why a controller is missing.
+
+A cgroup that systemd delegated to runnerd's unit is not used by itself: jobs outlive the unit's
+process, and systemd starts no unit again while processes are below its cgroup (ARCHITECTURE.md,
+"Under systemd").
 """
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -42,14 +44,14 @@ _CONTAINER: Final = (
     "(for docker and podman: --privileged --cgroupns=private)"
 )
 
-Source = Literal["configured", "delegated", "own"]
+Source = Literal["configured", "own"]
 
 
 class CgroupRoot(NamedTuple):
     """The decision: the directory, how it was chosen, and the mount that it is below.
 
-    `source` is "configured", "delegated" (this process's own cgroup, given by systemd) or
-    "own" (a directory of ours directly below the mount, which may have to be made).
+    `source` is "configured" or "own" (a directory of ours directly below the mount, which may
+    have to be made).
     """
 
     path: str
@@ -71,29 +73,20 @@ def find_root(configured: str | None = None, *, needs_limits: bool = True) -> Cg
     `configured` is an absolute path and need not exist yet; it wins over everything found.
     With `needs_limits` a tree that offers no controller at all will not do.
     """
-    mounts = mountinfo.read()
-    with open(
-        "/proc/self/cgroup", encoding="utf-8", errors="surrogateescape", newline="\n"
-    ) as file:
-        own = own_cgroup(file.read())
     return decide_root(
-        mounts,
-        own,
+        mountinfo.read(),
         configured,
-        is_delegated=is_delegated,
         offered=offered if needs_limits else lambda _path: LIMIT_CONTROLLERS,
     )
 
 
 def decide_root(
     mounts: list[Mount],
-    own: str | None,
     configured: str | None,
     *,
-    is_delegated: Callable[[str], bool],
     offered: Callable[[str], frozenset[str]],
 ) -> CgroupRoot:
-    """The decision alone. `own` is the path in /proc/self/cgroup; the two functions ask the kernel.
+    """The decision alone; `offered` asks the kernel.
 
     Raises CgroupRootError when there is no cgroup2 mount, when it may not be written, when
     it offers no controller for a limit, or when `configured` is not below one.
@@ -107,9 +100,6 @@ def decide_root(
     _require_controllers(mount, offered(mount.point), v1_controllers(mounts))
     if configured is not None:
         return CgroupRoot(os.path.normpath(configured), "configured", mount.point)
-    delegated = _delegated(_in_mount(mount, own), is_delegated)
-    if delegated is not None:
-        return CgroupRoot(delegated, "delegated", mount.point)
     return CgroupRoot(os.path.join(mount.point, ROOT_NAME), "own", mount.point)
 
 
@@ -117,14 +107,6 @@ def own_cgroup(text: str) -> str | None:
     """The v2 path in a /proc/PID/cgroup text (cgroups(7)); None when there is none."""
     lines = (line.partition("::") for line in text.split("\n"))
     return next((path for number, _, path in lines if number == "0"), None)
-
-
-def is_delegated(path: str) -> bool:
-    """Whether systemd gave this cgroup away (Delegate=yes): it marks it by an attribute.
-
-    `trusted.delegate` for units of the system, `user.delegate` for units of a user.
-    """
-    return any(_attribute(path, name) == b"1" for name in ("trusted.delegate", "user.delegate"))
 
 
 def offered(path: str) -> frozenset[str]:
@@ -241,34 +223,3 @@ def _require_controllers(mount: Mount, at_mount: frozenset[str], v1: Mapping[str
     wanted = ", ".join(sorted(LIMIT_CONTROLLERS))
     why = f"cgroup v2 is mounted at {mount.point}, but offers none of {wanted}"
     raise CgroupRootError(why, _CONTAINER)
-
-
-def _in_mount(mount: Mount, own: str | None) -> str | None:
-    """Where a path of /proc/self/cgroup is in the file system; None when outside the mount."""
-    if own is None or "/.." in own or not _below(own, mount.root):
-        return None
-    return os.path.normpath(os.path.join(mount.point, os.path.relpath(own, mount.root)))
-
-
-def _delegated(own: str | None, is_delegated: Callable[[str], bool]) -> str | None:
-    """This process's own cgroup if it is delegated, or the one above our own `daemon`.
-
-    With DelegateSubgroup=daemon (and after we moved there ourselves) the attribute is on
-    the parent.
-    """
-    if own is None:
-        return None
-    if is_delegated(own):
-        return own
-    parent, name = os.path.split(own)
-    return parent if name == DAEMON_GROUP and is_delegated(parent) else None
-
-
-def _attribute(path: str, name: str) -> bytes | None:
-    try:
-        return os.getxattr(path, name)
-    except OSError as error:
-        # EPERM: trusted attributes are hidden from whoever lacks CAP_SYS_ADMIN.
-        if error.errno in {errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.ENOENT}:
-            return None
-        raise

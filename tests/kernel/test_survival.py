@@ -138,6 +138,28 @@ def test_followers_outlive_a_kill_of_runnerd_and_miss_and_repeat_nothing(
         assert b"runnerd is back" in stderr
 
 
+def test_a_runnerd_with_another_cgroup_root_stays_where_the_jobs_are(own_daemon: Daemon) -> None:
+    own_daemon.start()
+    with Wire(own_daemon) as alice:
+        job = alice.ok("submit", submission("sleep", "1000"))["job"]
+        wait_until(lambda: alice.ok("status", job=job)["state"] == "running")
+    own_daemon.stop()
+    former = own_daemon.cgroup_root
+    own_daemon.cgroup_root = f"{former}-other"
+    own_daemon.start()
+    assert f"jobs have cgroups below {former}: it stays" in own_daemon.log_text()
+    with Wire(own_daemon) as alice:
+        assert alice.ok("status", job=job)["state"] == "running"
+        alice.ok("stop", job=job)
+    assert result_of(own_daemon, job)["reason"] == "stopped"
+    own_daemon.stop()
+    own_daemon.start()
+    with own_daemon.client() as client:
+        assert client.doctor()["cgroup_root"] == f"{former}-other"
+    # Ours to remove: the daemon of this test has one root only.
+    os.rmdir(former)
+
+
 def test_a_timeout_is_kept_while_runnerd_is_away(own_daemon: Daemon) -> None:
     own_daemon.start()
     with Wire(own_daemon) as alice:

@@ -12,7 +12,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
-from runner import stored
+from runner import records, stored
 from runner.lifecycle import State
 from runner.logs.reader import Chunk, CursorError, Gap, LogReader
 from runner.refusal import Refusal
@@ -170,7 +170,7 @@ class _Sending:
             return gap
         dropped = (self._result() or {}).get("log_dropped_bytes")
         if dropped is None:
-            dropped = stored.spec(job)["logs"]["on_full"] != "wait"
+            dropped = _drops_what_finds_no_room(job)
         return gap if dropped else gap._replace(why="damaged")
 
     def _cut(self, piece: Chunk) -> Chunk | None:
@@ -223,6 +223,14 @@ class _Sending:
         if self._until_ns is None:
             return None
         return (self._until_ns + _LATE_NS - time.time_ns()) / _SECOND_NS
+
+
+def _drops_what_finds_no_room(job: Job) -> bool:
+    """As far as its spec can be read."""
+    try:
+        return bool(stored.spec(job)["logs"]["on_full"] != "wait")
+    except records.RecordError:
+        return False
 
 
 def _written_bytes(result: dict[str, Any] | None) -> int:

@@ -359,16 +359,3 @@ def test_the_root_is_found_on_this_host(mount: str) -> None:
     assert find_root(mount + "/x").source == "configured"
     with pytest.raises(CgroupRootError, match="not below"):
         find_root("/tmp/x")
-
-
-def test_an_own_cgroup_with_the_delegation_mark_is_the_root(root: str) -> None:
-    os.mkdir(root)
-    os.setxattr(root, "trusted.delegate", b"1")
-    program = "from isolation.cgroups.root import find_root; print(*find_root())"
-    done = subprocess.run(
-        ["/bin/sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', root,
-         sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert done.stdout.split() == [root, "delegated", os.path.dirname(root)]

@@ -7,7 +7,6 @@ import pytest
 from isolation.cgroups.root import (
     CgroupRoot,
     decide_root,
-    is_delegated,
     missing_controllers,
     own_cgroup,
     v1_controllers,
@@ -30,16 +29,12 @@ ALL = frozenset({"cpuset", "cpu", "io", "memory", "pids"})
 def decide(
     text: str,
     *,
-    own: str | None = "/",
     configured: str | None = None,
-    delegated: tuple[str, ...] = (),
     controllers: frozenset[str] = ALL,
 ) -> CgroupRoot:
     return decide_root(
         mountinfo.parse(text),
-        own,
         configured,
-        is_delegated=lambda path: path in delegated,
         offered=lambda _: controllers,
     )
 
@@ -48,35 +43,14 @@ def test_without_anything_better_the_root_is_a_directory_of_ours() -> None:
     assert decide(V2) == ("/sys/fs/cgroup/runnerd", "own", "/sys/fs/cgroup")
 
 
-def test_a_cgroup_that_systemd_delegated_is_used() -> None:
-    unit = "/sys/fs/cgroup/system.slice/runnerd.service"
-    found = decide(V2, own="/system.slice/runnerd.service", delegated=(unit,))
-    assert found == (unit, "delegated", "/sys/fs/cgroup")
-
-
-def test_a_cgroup_of_ours_that_was_not_delegated_is_left_alone() -> None:
-    found = decide(V2, own="/system.slice/runnerd.service")
-    assert found.path == "/sys/fs/cgroup/runnerd"
-
-
-def test_started_in_the_daemon_group_of_a_delegated_unit_the_unit_is_the_root() -> None:
-    unit = "/sys/fs/cgroup/system.slice/runnerd.service"
-    found = decide(V2, own="/system.slice/runnerd.service/daemon", delegated=(unit,))
-    assert found.path == unit
-
-
-def test_another_group_below_a_delegated_unit_is_not_taken_for_ours() -> None:
-    unit = "/sys/fs/cgroup/user.slice"
-    assert decide(V2, own="/user.slice/shell", delegated=(unit,)).source == "own"
-
-
-def test_the_configured_root_wins_over_a_delegated_one() -> None:
-    found = decide(V2, configured="/sys/fs/cgroup/a/b/", delegated=("/sys/fs/cgroup",))
+def test_the_configured_root_wins() -> None:
+    found = decide(V2, configured="/sys/fs/cgroup/a/b/")
     assert found == ("/sys/fs/cgroup/a/b", "configured", "/sys/fs/cgroup")
 
 
 @pytest.mark.parametrize(
-    "path", ["/var/lib/x", "sys/fs/cgroup/x", "/sys/fs/cgroup/../x", "/sys/fs/cgroups/x"]
+    "path",
+    ["/var/lib/x", "sys/fs/cgroup/x", "/sys/fs/cgroup/../x", "/sys/fs/cgroups/x"],
 )
 def test_a_configured_root_outside_the_tree_is_refused(path: str) -> None:
     with pytest.raises(CgroupRootError, match="not below a cgroup2 mount") as caught:
@@ -123,26 +97,9 @@ def test_a_read_only_tree_is_refused_with_a_remedy_for_containers(line: str) -> 
     assert "--cgroupns=private" in caught.value.remedy
 
 
-def test_a_mount_of_a_part_of_the_tree_is_seen_through() -> None:
-    text = V2.replace(" / /sys", " /user.slice /sys")
-    unit = "/sys/fs/cgroup/runnerd.service"
-    assert decide(text, own="/user.slice/runnerd.service", delegated=(unit,)).path == unit
-
-
-@pytest.mark.parametrize("own", [None, "/../other", "/elsewhere"])
-def test_a_cgroup_that_the_mount_does_not_show_is_not_ours(own: str | None) -> None:
-    text = V2.replace(" / /sys", " /user.slice /sys")
-    assert decide(text, own=own, delegated=("/sys/fs/cgroup/other",)).source == "own"
-
-
 def test_the_own_cgroup_is_the_line_without_controllers() -> None:
     assert own_cgroup("8:pids:/a\n1:name=systemd:/b\n0::/c d\n") == "/c d"
     assert own_cgroup("8:pids:/a\n") is None
-
-
-def test_a_path_without_attributes_is_not_delegated() -> None:
-    assert not is_delegated("/proc")
-    assert not is_delegated("/nonexistent")
 
 
 def test_v1_controllers_are_named_as_in_v2() -> None:

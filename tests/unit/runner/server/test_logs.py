@@ -56,7 +56,7 @@ class Fixture:
         os.close(self._dir_fd)
 
     def job(self) -> Any:
-        return SimpleNamespace(id=JOB, state=self.state, result=self.result)
+        return SimpleNamespace(id=JOB, state=self.state, result=self.result, spec=b"torn")
 
     def end(self, **result: Any) -> None:
         """The job ends; whoever waits for that is told."""
