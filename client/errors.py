@@ -10,7 +10,14 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from client.text import printable
-from client.units import format_bits, format_cpus, format_duration, format_size
+from client.units import (
+    format_bits,
+    format_cpus,
+    format_duration,
+    format_size,
+    in_units,
+    parse_size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,11 +128,12 @@ _PROSE: Final = {
 
 _NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
 _RANGE: Final = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,9})?) to ([0-9]{1,20})")
-_MOST: Final = re.compile(r"^(at most \S+, )([0-9]{1,19})$")
+_MOST: Final = re.compile(r"^(at most (?:\S+, )?)([0-9]{1,19})$")
 _LEAST: Final = re.compile(r"(at least|more than) ([0-9]{1,19}(?:\.[0-9]{1,9})?)(, .*)")
 # "[...]" is a key of a map that the daemon does not tell.
 _INDEX: Final = re.compile(r"\[(?:[0-9]+|\.\.\.)\]")
 _LEAST_ID_CHARS: Final = 4
+_KIB: Final = 1024
 # Above these, figures are shown as they came.
 _MAX_SHOWN: Final = 10**15
 
@@ -175,7 +183,7 @@ def _said(error: RequestRefused, options: Mapping[str, str]) -> tuple[str, tuple
 def _reason(error: RequestRefused) -> str:
     """The daemon's own sentence, else ours for the code where the data is not enough."""
     if error.detail:
-        detail = printable(error.detail)
+        detail = in_units(printable(error.detail))
         known = error.code in ("unsupported-protocol", "bad-frame", "internal")
         return f"{_PROSE[error.code]} ({detail})" if known else detail
     if error.code == "invalid-argument":
@@ -215,6 +223,8 @@ def _allowed(error: RequestRefused, options: Mapping[str, str]) -> str:
     if text.startswith("at most "):
         most = _MOST.sub(lambda found: f"{found[1]}{_bound(error, found[2])}", text)
         return f"{most} allowed"
+    if text.startswith("nothing, "):
+        return "not allowed" + text.removeprefix("nothing").replace(", with ", " with ", 1)
     if found := _LEAST.fullmatch(text):
         text = f"{found[1]} {_bound(error, found[2])}{_after(error)}{found[3]}"
     return text if text.startswith("it is ") else f"allowed: {text}"
@@ -240,7 +250,16 @@ def _figure(error: RequestRefused, given: str) -> str:
         if shown:
             return f"{_bound(error, given)}{_after(error)}"
         return f"{given} s" if (error.field or "").endswith("_seconds") else given
-    return f"{given} byte{'' if number == 1 else 's'}{_after(error)}"
+    return f"{_exact_size(given)}{_after(error)}"
+
+
+def _exact_size(given: str) -> str:
+    """A size as every other is shown, unless that would be another."""
+    if given.isdecimal() and int(given) >= _KIB:
+        text = format_size(int(given))
+        if parse_size(text.replace(" ", "")) == int(given):
+            return text
+    return f"{given} byte{'' if float(given) == 1 else 's'}"
 
 
 def _bound(error: RequestRefused, text: str) -> str:

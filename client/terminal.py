@@ -16,12 +16,24 @@ RESET: Final = b"\x1b[0m"
 # What a colour may be made of: ECMA-48 "select graphic rendition", with bounded parameters.
 _PARAMETERS: Final = "[0-9;:]{0,64}"
 _LONGEST_COLOUR: Final = 2 + 64
+# Those of its numbers that change how text looks. Not 8, which hides it, nor 10 to 20: fonts,
+# with 11 and 12 the Linux console shows other characters from then on (console_codes(4)).
+_LOOK: Final = "0{0,2}(?:[0-79]|2[1-57-9]|3[0-79]|4[0-79]|5[1-59]|7[3-5]|9[0-7]|10[0-7])"
+# Of 256 colours, or of red, green and blue: an 8 among their numbers hides nothing.
+_MANY: Final = "[345]8(?:;5;[0-9]{0,3}|;2(?:;[0-9]{0,3}){3}|:5:[0-9]{0,3}|:2(?::[0-9]{0,3}){3,6})"
+_SETTING: Final = f"(?:{_LOOK}|{_MANY}|4:[0-5])?"
+# Most colours there are, found at once.
+_COMMON: Final = "(?:[01]|(?:[01];)?[349][0-7])?m"
+_COLOUR: Final = rf"\[(?:{_COMMON}|(?={_PARAMETERS}m){_SETTING}(?:;{_SETTING})*m)"
 _PLAIN: Final = bytes([9, 10, *range(32, 127)])
 _PLAIN_AND_CR: Final = bytes([13]) + _PLAIN
 _CONTROLS: Final = "".join(map(chr, [*range(9), 11, 12, *range(14, 27), *range(28, 32), 127]))
 _EIGHT_BIT_CONTROLS: Final = "".join(map(chr, range(0x80, 0xA0)))
-# Unicode's overrides and isolates change in which order what follows is shown.
-_TURNING: Final = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+# Unicode's marks, overrides and isolates change in which order text is shown, its separators
+# where a line ends.
+_TURNING: Final = (
+    "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
 # What decoding made of the bytes 0x80 to 0xFF that are not UTF-8 (PEP 383).
 _UNDECODABLE: Final = "".join(map(chr, range(0xDC80, 0xDD00)))
 _VISIBLE: Final = {
@@ -29,7 +41,7 @@ _VISIBLE: Final = {
     **{char: f"<U+{ord(char):04X}>" for char in _EIGHT_BIT_CONTROLS + _TURNING},
     **{char: f"<{ord(char) - 0xDC00:02X}>" for char in _UNDECODABLE},
 }
-_ESCAPE: Final = rf"\x1b(?!\[{_PARAMETERS}m)"
+_ESCAPE: Final = rf"\x1b(?!{_COLOUR})"
 _REST: Final = _CONTROLS + _EIGHT_BIT_CONTROLS + _TURNING + _UNDECODABLE
 # Many in a row at once, but not so many that the matching takes much memory.
 _IN_TEXT: Final = re.compile(f"(?:{_ESCAPE}|[{_REST}]){{1,999}}")
@@ -44,8 +56,8 @@ class Harmless:
     """Makes a stream of bytes harmless; where it is cut into pieces changes nothing.
 
     Of control characters tab, newline and carriage return pass, and sequences that set colours
-    and the like (`ESC [ digits m`). With `utf8` false (a terminal of another encoding) every
-    byte above 0x7E is shown as <XX>.
+    and the like (`ESC [ numbers m`), but none that hides text. With `utf8` false (a terminal of
+    another encoding) every byte above 0x7E is shown as <XX>.
     """
 
     def __init__(self, *, utf8: bool = True) -> None:

@@ -31,6 +31,7 @@ _SIZE_ALLOWED: Final = (
     "a number of bytes is allowed, such as 16777216, 256M, 1.5G or 10MiB "
     "(K, M, G, T and P count in 1024s)"
 )
+_BYTES: Final = re.compile(r"(?<![\w.,/-])([0-9]{4,19}) bytes\b")
 # Networks count in 1000s. No "bps": tc(8) means bytes by it, everybody else bits.
 _BIT_UNITS: Final = ("", "k", "M", "G", "T")
 _BITS: Final = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,12}))? ?([kmgt]?)bit(?:/s)?", re.IGNORECASE)
@@ -158,6 +159,11 @@ def format_size(size: int) -> str:
         if round(abs(value), 1) < _STEP or unit == _SIZE_UNITS[-1]:
             return f"{_trimmed(f'{value:.1f}')} {unit}iB"
     raise AssertionError("the last unit takes everything")
+
+
+def in_units(text: str) -> str:
+    """A sentence of the daemon, with its "268435456 bytes" as sizes are shown: "256 MiB"."""
+    return _BYTES.sub(lambda found: format_size(int(found[1])), text)
 
 
 def format_bits(bits: int) -> str:

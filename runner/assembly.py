@@ -11,18 +11,18 @@ import asyncio
 import logging
 import os
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isolation.network.loopback import LoopbackNetworks
 from isolation.network.private import NetworkSettings, PrivateNetworks
 from isolation.user_namespaces import Ranges
-from runner import limits
 from runner.draining import Draining, Pulse
 from runner.execing import Execs
 from runner.hooks import Hooks
 from runner.jobdirs import JobDirectories
 from runner.launcher_client import LauncherClient
 from runner.launching import Launching
+from runner.limits import MonitorMemory
 from runner.logs.searches import Searches
 from runner.logs.tail import LogWatcher
 from runner.paths import UserPaths
@@ -34,6 +34,7 @@ from runner.submission import Submissions
 from runner.supervisor import Supervisor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AsyncExitStack
 
     from isolation.cgroups.tree import CgroupTree
@@ -57,6 +58,7 @@ class _Parts(NamedTuple):
     paths: UserPaths
     provisions: Provisioning
     problems: Problems
+    cap_monitor: Callable[[dict[str, Any], dict[str, Any]], int] | None
 
 
 async def assemble(config: Config, ground: Ground, pulse: Pulse, stack: AsyncExitStack) -> Service:
@@ -96,7 +98,16 @@ def _parts(config: Config, ground: Ground, stack: AsyncExitStack) -> _Parts:
         paths=paths,
         provisions=provisions,
         problems=problems,
+        cap_monitor=_cap_monitor(config, ground.tree),
     )
+
+
+def _cap_monitor(
+    config: Config, tree: CgroupTree
+) -> Callable[[dict[str, Any], dict[str, Any]], int] | None:
+    if "memory" not in tree.available:
+        return None
+    return MonitorMemory.below(config.state_dir).cap
 
 
 def _provisioning(
@@ -129,7 +140,7 @@ def _supervisor(config: Config, parts: _Parts, pulse: Pulse) -> Supervisor:
         store=parts.store,
         directories=parts.directories,
         tree=parts.tree,
-        launching=_launching(config, parts),
+        launching=_launching(parts),
         pool=parts.pool,
         draining=Draining(config.state_dir),
         pulse=pulse,
@@ -139,11 +150,12 @@ def _supervisor(config: Config, parts: _Parts, pulse: Pulse) -> Supervisor:
             set_bandwidth=provisions.set_bandwidth,
             set_scratch=provisions.set_scratch,
             release=provisions.release,
+            cap_monitor=parts.cap_monitor,
         ),
     )
 
 
-def _launching(config: Config, parts: _Parts) -> Launching:
+def _launching(parts: _Parts) -> Launching:
     return Launching(
         directories=parts.directories,
         tree=parts.tree,
@@ -151,15 +163,8 @@ def _launching(config: Config, parts: _Parts) -> Launching:
         launcher=parts.launcher,
         pool=parts.pool,
         paths=parts.paths,
-        monitor_bytes=_monitor_bytes(config, parts.tree),
+        cap_monitor=parts.cap_monitor,
     )
-
-
-def _monitor_bytes(config: Config, tree: CgroupTree) -> int | None:
-    if "memory" not in tree.available:
-        return None
-    kept = config.logs.keep_bytes + config.logs.segment_bytes
-    return limits.monitor_memory_bytes(config.state_dir, kept)
 
 
 async def _recover(parts: _Parts, supervisor: Supervisor) -> None:

@@ -120,12 +120,12 @@ async def _end(
     """No job is taken or started any more; what runs is treated as the policy says."""
     supervisor = service.supervisor
     supervisor.shut_down()
-    notifier.stopping(f"ending by policy {config.policy}: {supervisor.under_way} jobs run")
+    notifier.stopping(f"ending by policy {config.policy}; running: {_jobs(supervisor.under_way)}")
     extending = asyncio.ensure_future(notifier.keep_extending())
     if await _carry_out(config, supervisor, signals):
         await service.settle(_ANSWERING_SECONDS)
     extending.cancel()
-    _logger.info("stopping; %d running jobs go on without me", supervisor.under_way)
+    _logger.info("stopping; %s", _left(supervisor.under_way))
 
 
 async def _carry_out(config: ShutdownConfig, supervisor: Supervisor, signals: _Signals) -> bool:
@@ -141,13 +141,24 @@ async def _carry_out(config: ShutdownConfig, supervisor: Supervisor, signals: _S
         if action is Action.STOP:
             has_asked = _stop_all(supervisor)
         else:
-            _logger.info("policy %s: waiting for %d jobs, at most %g s; another signal ends it",
-                         config.policy, supervisor.under_way, config.timeout_seconds)  # fmt: skip
+            jobs = _jobs(supervisor.under_way)
+            _logger.info("policy %s: waiting for %s, at most %g s; another signal ends it",
+                         config.policy, jobs, config.timeout_seconds)  # fmt: skip
             has_waited = True
             await supervisor.pulse.until(
                 lambda: next_action(config, seen()) is Action.LEAVE, seconds_left(config, seen())
             )
     return has_waited
+
+
+def _jobs(count: int) -> str:
+    return "1 job" if count == 1 else f"{count} jobs"
+
+
+def _left(count: int) -> str:
+    if not count:
+        return "no job runs"
+    return f"{_jobs(count)} {'goes' if count == 1 else 'go'} on without me"
 
 
 def _stop_all(supervisor: Supervisor) -> bool:

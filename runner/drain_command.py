@@ -79,6 +79,9 @@ def _told(now: Drained) -> int:
     if not now["draining"]:
         _say(f"somebody cancelled the draining; {_jobs(now)}")
         return _JOBS_RUN
+    if not now["running"] and not now["queued"]:
+        _say("drained: no job runs, none is queued; that holds until `runnerd drain --cancel`")
+        return _DONE
     if not now["running"]:
         kept = "1 queued job is" if now["queued"] == 1 else f"{now['queued']} queued jobs are"
         _say(f"drained: no job runs; {kept} kept until `runnerd drain --cancel`")
@@ -98,8 +101,9 @@ def _plan(timeout_seconds: float | None, stop: bool) -> str:  # noqa: FBT001
 
 
 def _jobs(now: Drained) -> str:
-    runs = "1 runs" if now["running"] == 1 else f"{now['running']} run"
-    waits = "1 is queued" if now["queued"] == 1 else f"{now['queued']} are queued"
+    running, queued = now["running"], now["queued"]
+    runs = f"{running} jobs run" if running > 1 else f"{running or 'no'} job runs"
+    waits = f"{queued} are queued" if queued > 1 else f"{queued or 'none'} is queued"
     return f"{runs}, {waits}"
 
 

@@ -20,6 +20,7 @@ class Hooks(NamedTuple):
     - `find_devices(spec)`: `UserPaths.find_devices` of the daemon's one instance.
     - `set_bandwidth(job id, egress, ingress)`: bits a second, None for no limit.
     - `set_scratch(job id, bytes)`: the size of its private directories, None for the default.
+    - `cap_monitor(spec, limits)`: how much memory the monitor of such a job may use.
     - `release(job id)`: it has ended; again is harmless.
 
     The two that set raise OSError, LimitUnavailable or LimitBelowUse and have changed nothing
@@ -30,3 +31,4 @@ class Hooks(NamedTuple):
     set_bandwidth: Callable[[str, int | None, int | None], Awaitable[None]] | None = None
     set_scratch: Callable[[str, int | None], Awaitable[None]] | None = None
     release: Callable[[str], Awaitable[None]] | None = None
+    cap_monitor: Callable[[dict[str, Any], dict[str, Any]], int] | None = None

@@ -84,8 +84,14 @@ class JobDirectories:
         """The jobs that have something here, be it a directory or not."""
         return [name for name in os.listdir(self._fd) if _ID.fullmatch(name)]
 
+    def strangers(self) -> list[str]:
+        """What is here that belongs to no job: another name, or not a directory."""
+        with os.scandir(self._fd) as entries:
+            return sorted(entry.name for entry in entries if _is_strange(entry))
+
     def log_path(self, job_id: str) -> str:
         """Where a job's log is, whether or not it has begun."""
+        _check(job_id)
         return os.path.join(self.path, job_id, records.LOG_DIRECTORY)
 
     def has_log(self, job_id: str) -> bool:
@@ -273,6 +279,15 @@ def _opened_log(job_dir: int) -> Iterator[int]:
         yield log_dir
     finally:
         os.close(log_dir)
+
+
+def _is_strange(entry: os.DirEntry[str]) -> bool:
+    # Of a file system whose root this is.
+    if entry.name == "lost+found":
+        return False
+    # The kind comes with the name (readdir(3)): no job's directory is opened for it.
+    is_one = entry.is_dir(follow_symlinks=False)
+    return not is_one or _ID.fullmatch(entry.name.removeprefix(_DOOMED)) is None
 
 
 def _check(job_id: str) -> None:

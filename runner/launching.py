@@ -7,7 +7,9 @@ time; the descriptors made for the launch are closed in every case.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -22,16 +24,26 @@ from runner.refusal import Refusal
 from runner.taking_up import row_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Executor
 
     from isolation.cgroups.tree import CgroupTree
-    from runner.jobdirs import JobDirectories
+    from runner.jobdirs import JobDirectories, JobFiles
     from runner.launcher_client import LauncherClient
     from runner.paths import UserPaths
     from runner.provisions import Provisioning, Provisions
     from runner.rows import Job
 
 _logger: Final = logging.getLogger(__name__)
+
+_NO_ROOM: Final = "remove ended jobs (`runctl prune`), or make room otherwise (`runctl doctor`)"
+# Of a directory that cannot be made.
+_REMEDIES: Final = {
+    errno.ENOSPC: _NO_ROOM,
+    errno.EDQUOT: _NO_ROOM,
+    errno.EROFS: "the state directory's file system must be writable; look at the disk",
+    errno.EIO: "look at the disk",
+}
 
 
 class CannotLaunchError(Exception):
@@ -57,7 +69,7 @@ class Launching:
         launcher: LauncherClient,
         pool: Executor,
         paths: UserPaths,
-        monitor_bytes: int | None,
+        cap_monitor: Callable[[dict[str, Any], dict[str, Any]], int] | None,
     ) -> None:
         self._directories = directories
         self._tree = tree
@@ -65,7 +77,7 @@ class Launching:
         self._launcher = launcher
         self._pool = pool
         self._paths = paths
-        self._monitor_bytes = monitor_bytes
+        self._cap_monitor = cap_monitor
 
     async def launch(self, job: Job) -> Started:
         """Start a job. Raises CannotLaunchError, or LauncherGoneError when that is not known."""
@@ -104,6 +116,14 @@ class Launching:
             # Why the launch failed matters more; a restart removes what stays.
             _logger.error("job %s: its cgroup stays behind: %s", job_id, error)  # noqa: TRY400
 
+    def _make_directory(self, job_id: str, spec: bytes) -> JobFiles:
+        try:
+            return self._directories.create(job_id, spec)
+        except OSError as error:
+            why = f"make its directory in {self._directories.path}: {error.strerror or error}"
+            remedy = _REMEDIES.get(error.errno or 0)
+            raise OSError(f"{why}; {remedy}" if remedy else why) from error
+
     def _make(
         self,
         job: Job,
@@ -114,10 +134,11 @@ class Launching:
     ) -> tuple[Handles, dict[str, Any]]:
         """Directory, cgroups and limits, and the descriptors of them all."""
         more = {BASE: provided.base, ROW: row_of(job)}
-        files = self._directories.create(job.id, stored.pack_spec({**spec, **more}))
+        files = self._make_directory(job.id, stored.pack_spec({**spec, **more}))
         opened.callback(files.close)
         cgroup = self._tree.create_job(job.id)
-        wanted = job_limits.kernel_limits(spec["limits"], devices, self._monitor_bytes)
+        cap = None if self._cap_monitor is None else self._cap_monitor(spec, spec["limits"])
+        wanted = job_limits.kernel_limits(spec["limits"], devices, cap)
         applied = cgroup.apply(wanted)
         cgroups = cgroup.open_fds()
         opened.callback(cgroups.close)
@@ -138,4 +159,10 @@ class Launching:
 def _why(error: Exception) -> str:
     if isinstance(error, Refusal):
         return "; ".join(f"{name}: {value}" for name, value in error.fields.items())
+    if isinstance(error, OSError) and type(error).__str__ is OSError.__str__ and error.strerror:
+        # Python's own words are a number and a repr.
+        where = (
+            f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        )
+        return f"{where}{error.strerror}"
     return str(error)

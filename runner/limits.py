@@ -7,10 +7,12 @@ shown to people is what the kernel read back, under the protocol's names.
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 from isolation.cgroups.limit_kinds import AppliedLimits, IoLimit, JobLimits
 from isolation.host import mountinfo
+from runner.logs.format import INDEX_RECORD
+from runner.pump import plan_output
 
 # Those with the same name and meaning in the protocol and in `JobLimits`.
 _OF_CGROUPS: Final = (
@@ -67,14 +69,38 @@ def _shown_io(asked: dict[str, Any], held: list[IoLimit]) -> dict[str, Any]:
     return {"path": asked["path"], "devices": [limit.device for limit in held], **rates}
 
 
-def monitor_memory_bytes(state_dir: str, log_bytes: int) -> int:
-    """The memory cap of a monitor.
+class MonitorMemory(NamedTuple):
+    """How much memory monitors may use, each.
 
     On a disk the log's pages are cache. In tmpfs, or in an overlay which may lie on one, they
     are memory that cannot be taken back and is charged to the monitor, so there the cap has
     room for the whole log.
     """
-    return _MONITOR_BYTES + (0 if _file_system(state_dir) in mountinfo.ON_DISK else log_bytes)
+
+    logs_are_memory: bool
+
+    @classmethod
+    def below(cls, state_dir: str) -> Self:
+        """For a state directory. Raises OSError."""
+        return cls(_file_system(state_dir) not in mountinfo.ON_DISK)
+
+    def cap(self, spec: dict[str, Any], limits: dict[str, Any]) -> int:
+        """In bytes, for a job's spec and the limits that it has now."""
+        return _MONITOR_BYTES + (_most_log_bytes(spec, limits) if self.logs_are_memory else 0)
+
+
+def _most_log_bytes(spec: dict[str, Any], limits: dict[str, Any]) -> int:
+    """What a job's log may take: what it keeps, and the segments that are worked on.
+
+    One is written to, and one is there as it is and compressed. Where all output is promised
+    its indexes come on top: a record for each byte, where it is written byte by byte.
+    """
+    plan = plan_output(spec, limits)
+    kept = plan.keep_bytes
+    most = limits.get("output_max_bytes")
+    if most is not None and kept > most:
+        kept = most * (1 + INDEX_RECORD.size)
+    return kept + 2 * plan.segment_bytes
 
 
 def _file_system(path: str) -> str | None:

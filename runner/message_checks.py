@@ -164,7 +164,7 @@ def _check_update(update: LimitsUpdate) -> None:
 def _check_logs(message: Submit) -> None:
     segments, policy = message.logs.keep_segments, message.limits.output_policy
     if segments is not None and policy in {"block", "end"}:
-        allowed = f"nothing, with output_policy {policy}: all that is allowed is kept"
+        allowed = f"nothing, with output_policy {policy}, which keeps everything"
         raise invalid("logs.keep_segments", str(segments), allowed)
 
 

@@ -50,7 +50,7 @@ def change(pids: Callable[[], Iterable[int]], limits: Mapping[str, Pair]) -> lis
                 old += _set(pid, wanted)
             seen |= new
     except OSError:
-        put_back(old)
+        put_back(pids, old)
         raise
     return old
 
@@ -73,8 +73,16 @@ def _has_no_new_privs(pid: int) -> bool:
         return True
 
 
-def put_back(old: Iterable[Old]) -> None:
-    """As it was, for those processes that are still there."""
+def put_back(pids: Callable[[], Iterable[int]], old: Iterable[Old]) -> None:
+    """As it was, for those processes that are still in the cgroup.
+
+    prlimit(2) knows no pidfd, and a pid may be another's meanwhile: `pids` asks again.
+    """
+    there = frozenset(pids())
+    _restore(entry for entry in old if entry.pid in there)
+
+
+def _restore(old: Iterable[Old]) -> None:
     for entry in old:
         with suppress(OSError, ValueError):
             resource.prlimit(entry.pid, entry.number, entry.pair)
@@ -95,10 +103,10 @@ def _set(pid: int, wanted: Mapping[int, tuple[int, int]]) -> list[Old]:
             break
         # Python's word for EINVAL and EPERM of the values.
         except ValueError as error:
-            put_back(done)
+            _restore(done)
             raise OSError(str(error)) from None
         except OSError:
-            put_back(done)
+            _restore(done)
             raise
     return done
 

@@ -73,6 +73,21 @@ def examine(job: Job, tree: CgroupTree, directories: JobDirectories) -> Facts:
     # read second, is there.
     cgroup = tree.job(job.id)
     pid, pidfd = _find_monitor(cgroup) if cgroup is not None else (None, None)
+    try:
+        return _facts(job, directories, cgroup, pid, pidfd)
+    except BaseException:
+        if pidfd is not None:
+            os.close(pidfd)
+        raise
+
+
+def _facts(
+    job: Job,
+    directories: JobDirectories,
+    cgroup: JobCgroup | None,
+    pid: int | None,
+    pidfd: int | None,
+) -> Facts:
     frozen = cgroup is not None and is_to_be_frozen(cgroup)
     damage = None
     record = None
@@ -84,8 +99,6 @@ def examine(job: Job, tree: CgroupTree, directories: JobDirectories) -> Facts:
         damage = f"its exit record cannot be read: {error}"
     except OSError as error:
         if is_passing(error):
-            if pidfd is not None:
-                os.close(pidfd)
             raise
         damage = f"its directory cannot be read: {error}"
     begun_ns = None if pid is None else _begun_ns(pid)

@@ -74,6 +74,8 @@ def unpack(data: bytes) -> dict[str, Any]:
 
 def read(dir_fd: int, name: str, max_bytes: int) -> dict[str, Any]:
     """The fields of the record in a file below `dir_fd`. Raises OSError, RecordError."""
-    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=dir_fd)
+    # O_NONBLOCK: opening a FIFO that lies in its place would wait for a writer.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    fd = os.open(name, flags, dir_fd=dir_fd)
     with open(fd, "rb") as file:
         return unpack(file.read(max_bytes))

@@ -54,7 +54,7 @@ class Restart:
 
     async def reconcile(self) -> None:
         """Settle every job that was under way."""
-        await self._ending.finish_removals()
+        await self._finish_removals()
         unsettled = set()
         for job in self._store.launched():
             try:
@@ -65,6 +65,14 @@ class Restart:
                 text = f"where it is cannot be found out, the next start tries again: {error}"
                 self._problems.add(text, job.id)
         await self._report_strangers(unsettled)
+
+    async def _finish_removals(self) -> None:
+        """What was half removed needs no daemon to wait for it."""
+        try:
+            await self._ending.finish_removals()
+        except (OSError, StoreError, ValueError) as error:
+            text = f"a removal that was under way is finished at the next start: {error}"
+            self._problems.add(text)
 
     async def settle(self, job: Job, *, may_requeue: bool = True) -> None:
         """Find out where a job is that was starting, running or paused, and go on from there."""

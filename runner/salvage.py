@@ -1,15 +1,17 @@
 """Opens the store, whatever the disk has made of it: a damaged one is made anew.
 
 Theory of operation. The new database is made beside the damaged one, of every row that can
-still be read (`runner.salvaged_copy`), and synced. Renamed to `.salvaged` it counts: from
+still be read (`runner.salvaged_copy`), and synced. Renamed to `.salvaged-<time>` it counts: from
 then on, also after a power cut, the damaged files are moved aside and the new one takes
 their place. Nothing is changed before, so a full disk, or a kill, costs nothing but another
-start. Jobs that only their directories know of are `runner.taking_up`'s.
+start. A write-ahead log of which SQLite would read only a part is copied aside first, because
+that is no damage to SQLite, which writes over it. Jobs that only their directories know of are `runner.taking_up`'s.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from contextlib import closing, suppress
@@ -21,7 +23,8 @@ from runner.migrations import migrate
 from runner.salvaged_copy import SCRATCH, copy_readable
 from runner.soundness import damage_of
 from runner.store import Store
-from runner.store_file import described, make_private
+from runner.store_file import RESTART, described, make_private
+from runner.torn_log import damage_of_log
 
 if TYPE_CHECKING:
     from isolation.cgroups.tree import CgroupTree
@@ -33,7 +36,11 @@ _ASIDE: Final = ".damaged-"
 # Made, and not whole yet.
 _NEW: Final = ".new"
 # Whole: it takes the damaged one's place.
-_SALVAGED: Final = ".salvaged"
+_SALVAGED: Final = ".salvaged-"
+# What a part of the log costs.
+_NEWEST: Final = (
+    "the newest changes may be lost, above all jobs that were queued; removed jobs may be back"
+)
 # A disk that goes on lying must not fill itself with copies.
 _MOST_ASIDE: Final = 8
 
@@ -44,12 +51,16 @@ class Salvaged(NamedTuple):
     why: str
     copied: Copied
     aside: str
+    log: str | None
 
     def __str__(self) -> str:
         """For people."""
+        log = (
+            "" if self.log is None else f" Its write-ahead log is damaged ({self.log}): {_NEWEST}."
+        )
         return (
             f"the store was damaged ({self.why}) and was made anew: {self.copied}. Queued jobs "
-            f"that could not be read are lost. The damaged one is kept as {self.aside}"
+            f"that could not be read are lost.{log} The damaged one is kept as {self.aside}"
         )
 
 
@@ -63,8 +74,13 @@ def open_store(
     """
     _forget_attempts(path)
     _finish(path)
+    log = _damage_of_log(path)
     if (why := _damage(path)) is not None:
-        problems.add(str(_make_anew(path, why)))
+        # Which is what was done.
+        why = why.removesuffix(f". {RESTART}")
+        problems.add(str(_make_anew(path, why, log)))
+    elif log is not None:
+        problems.add(_keep_log(path, log))
     for remark in taking_up.take_up(path, directories, tree):
         problems.add(remark.text, remark.job)
     return Store.open(path)
@@ -96,7 +112,39 @@ def _size(path: str) -> int:
     return 0
 
 
-def _make_anew(path: str, why: str) -> Salvaged:
+def _damage_of_log(path: str) -> str | None:
+    try:
+        return damage_of_log(f"{path}-wal")
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+
+
+def _keep_log(path: str, why: str) -> str:
+    """Copy the log aside, have SQLite take what it can, and begin a new one. What to say."""
+    kept = f"{_free_name(path)}-wal"
+    try:
+        shutil.copyfile(f"{path}-wal", kept, follow_symlinks=False)
+        os.chmod(kept, 0o600)
+        _sync(kept)
+        _sync(os.path.dirname(path))
+    except OSError as error:
+        _forget(kept)
+        kept = f"lost: it could not be copied ({error.strerror})"
+    else:
+        kept = f"kept as {kept}"
+    _begin_log(path)
+    _keep_few(path)
+    return f"the store's write-ahead log was damaged ({why}): {_NEWEST}. The damaged one is {kept}"
+
+
+def _begin_log(path: str) -> None:
+    """Otherwise SQLite goes on within the damaged one, and the next start finds it again."""
+    with described(path), closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _make_anew(path: str, why: str, log: str | None) -> Salvaged:
     new = f"{path}{_NEW}"
     make_private(new)
     with described(new), closing(sqlite3.connect(new, isolation_level=None)) as target:
@@ -106,10 +154,12 @@ def _make_anew(path: str, why: str) -> Salvaged:
         migrate(target)
         copied = copy_readable(path, target)
     _sync(new)
-    os.rename(new, f"{path}{_SALVAGED}")
+    # Chosen once, so that files that are moved after a kill get the name of those before it.
+    stamp = _free_name(path).removeprefix(f"{path}{_ASIDE}")
+    os.rename(new, f"{path}{_SALVAGED}{stamp}")
     _sync(os.path.dirname(path))
     aside = _finish(path)
-    return Salvaged(why, copied, aside or path)
+    return Salvaged(why, copied, aside or path, log)
 
 
 # Taking the damaged one's place
@@ -117,19 +167,28 @@ def _make_anew(path: str, why: str) -> Salvaged:
 
 def _finish(path: str) -> str | None:
     """Put a new database in the place of the damaged one. Where that went, if it did."""
-    if not os.path.lexists(f"{path}{_SALVAGED}"):
+    salvaged = _salvaged(path)
+    if salvaged is None:
         return None
-    aside = _free_name(path)
+    aside = f"{path}{_ASIDE}{salvaged.removeprefix(f'{path}{_SALVAGED}')}"
     if not _size(f"{path}-wal"):
         # Reading made it.
         _forget(f"{path}-wal")
     moved = [_move(f"{path}{end}", f"{aside}{end}") for end in ("-wal", "")]
     # An index of the log, which SQLite makes again.
     _forget(f"{path}-shm")
-    os.rename(f"{path}{_SALVAGED}", path)
+    os.rename(salvaged, path)
     _sync(os.path.dirname(path))
     _keep_few(path)
     return aside if any(moved) else None
+
+
+def _salvaged(path: str) -> str | None:
+    """The new database that waits to take its place, if one does."""
+    directory, name = os.path.split(path)
+    prefix = f"{name}{_SALVAGED}"
+    found = sorted(other for other in os.listdir(directory) if other.startswith(prefix))
+    return os.path.join(directory, found[-1]) if found else None
 
 
 def _forget(path: str) -> None:

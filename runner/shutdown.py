@@ -46,6 +46,13 @@ def next_action(config: ShutdownConfig, seen: Seen) -> Action:
     return Action.WAIT if seconds_left(config, seen) > 0 else Action.LEAVE
 
 
+def when_to_ask_again(config: ShutdownConfig) -> str:
+    """What who asks for jobs meanwhile is told: a sentence without its full stop."""
+    waits = config.policy != "leave"
+    how_long = f", and gives jobs that run up to {config.timeout_seconds:g} s" if waits else ""
+    return f"runnerd is ending{how_long}; ask again once it is started again"
+
+
 def seconds_left(config: ShutdownConfig, seen: Seen) -> float:
     """For how long there may be waiting."""
     return max(0.0, config.timeout_seconds - seen.seconds)

@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import Final
 from urllib.parse import quote
 
+from runner import schema
 from runner.lifecycle import State
 from runner.migrations import APPLICATION_ID, SCRIPTS
 from runner.policy import MAX_UID
@@ -106,22 +107,22 @@ def damage_of(path: str) -> str | None:
 
 def _damage(db: sqlite3.Connection) -> str | None:
     version, application = (_number(db, name) for name in ("user_version", "application_id"))
-    schema = _schema(db)
-    if not schema:
+    there = schema.things(db)
+    if not there:
         return "its schema is gone" if version or application else None
-    if application != APPLICATION_ID and "jobs" not in schema:
+    if application != APPLICATION_ID and "jobs" not in there:
         return None
     (answer,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     if answer != "ok":
         return " ".join(str(answer).split())
     if application != APPLICATION_ID or not 0 < version <= _MOST_VERSIONS:
         return "its header is not of runnerd's"
-    return _damage_within(db, schema, version) if version <= len(SCRIPTS) else None
+    return _damage_within(db, version) if version <= len(SCRIPTS) else None
 
 
-def _damage_within(db: sqlite3.Connection, schema: dict[str, str], version: int) -> str | None:
-    if schema != _schema_of(version):
-        return f"its schema is not that of version {version}"
+def _damage_within(db: sqlite3.Connection, version: int) -> str | None:
+    if (table := schema.lacks(db, version)) is not None:
+        return f"its table {table} is not that of version {version}"
     return _bad_row(db)
 
 
@@ -133,7 +134,7 @@ def is_ours(db: sqlite3.Connection) -> bool:
 
 def is_empty(db: sqlite3.Connection) -> bool:
     """Whether there is nothing in it yet."""
-    return not _schema(db)
+    return not schema.things(db)
 
 
 def _bad_row(db: sqlite3.Connection) -> str | None:
@@ -158,22 +159,6 @@ def checks(db: sqlite3.Connection, table: str) -> dict[str, str]:
         for name, check in sound.items()
         if name in there
     }
-
-
-def _schema(db: sqlite3.Connection) -> dict[str, str]:
-    """What there is by name; names of tables are written with quotes or without."""
-    rows = db.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-    found = {name: str(sql).replace('"', "") for name, sql in rows}
-    # Of a start that was killed: `runner.store_file` removes it.
-    found.pop("reserve", None)
-    return found
-
-
-def _schema_of(version: int) -> dict[str, str]:
-    with closing(sqlite3.connect(":memory:")) as db:
-        for script in SCRIPTS[:version]:
-            db.executescript(script)
-        return _schema(db)
 
 
 def _number(db: sqlite3.Connection, pragma: str) -> int:

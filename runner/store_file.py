@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from runner.migrations import SchemaError, migrate
 from runner.rows import DamagedRowError
+from runner.schema import make_indexes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,13 +30,13 @@ _SETTINGS: Final = (
 )
 # Some hundred commits.
 _RESERVE_BYTES: Final = 1024 * 1024
-_RESTART: Final = "Restart runnerd: it makes a new one of what can be read, and keeps this one"
+RESTART: Final = "Restart runnerd: it makes a new one of what can be read, and keeps this one"
 # By the beginning of SQLite's name for the error (sqlite.org/rescode.html).
 _REMEDIES: Final = {
-    "SQLITE_NOTADB": _RESTART,
-    "SQLITE_CORRUPT": _RESTART,
-    "SQLITE_IOERR_READ": _RESTART,
-    "SQLITE_IOERR_SHORT_READ": _RESTART,
+    "SQLITE_NOTADB": RESTART,
+    "SQLITE_CORRUPT": RESTART,
+    "SQLITE_IOERR_READ": RESTART,
+    "SQLITE_IOERR_SHORT_READ": RESTART,
     "SQLITE_BUSY": "Another program has it open and locked; end that one",
     "SQLITE_FULL": "Make room on its file system",
     "SQLITE_READONLY": "Make the file, its directory and its file system writable",
@@ -81,6 +82,8 @@ def set_up(db: sqlite3.Connection, path: str) -> None:
             migrate(db)
         except SchemaError as error:
             raise StoreError(f"{path}: {error}") from None
+        if made := make_indexes(db):
+            _logger.warning("%s: made again, as they were missing: %s", path, ", ".join(made))
     _reserve_room(db, path)
 
 
@@ -92,6 +95,8 @@ def _reserve_room(db: sqlite3.Connection, path: str) -> None:
     writes over from its beginning after a checkpoint (sqlite.org/wal.html).
     """
     try:
+        # Of a start that was killed.
+        db.execute("DROP TABLE IF EXISTS reserve")
         db.execute("CREATE TABLE reserve (room BLOB)")
         db.execute("INSERT INTO reserve VALUES (zeroblob(?))", (_RESERVE_BYTES,))
         db.execute("DROP TABLE reserve")
@@ -134,4 +139,4 @@ def described(path: str) -> Iterator[None]:
 def _kind(name: str, remedies: list[str]) -> type[StoreError]:
     if name.startswith("SQLITE_FULL"):
         return FullStoreError
-    return DamagedStoreError if _RESTART in remedies else StoreError
+    return DamagedStoreError if RESTART in remedies else StoreError

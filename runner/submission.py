@@ -8,6 +8,7 @@ is checked in `runner.surroundings`.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import uuid
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from runner.policy import Peer
     from runner.provisions import Provisioning
 
+# Of a job: itself, its log's, and files of a block each.
+_DIRECTORY_BYTES: Final = 64 * 1024
+_DIRECTORY_FILES: Final = 8
+_ROOM: Final = "remove ended jobs (`runctl prune`), or make room otherwise (`runctl doctor`)"
 _FIELDS: Final = {
     "scratch": "limits.scratch_max_bytes",
     "memory.max": "limits.memory_max_bytes",
@@ -50,7 +55,8 @@ def check_output(asked: int | None, config: Config) -> None:
     if asked is not None and asked > most:
         raise Refusal(
             "invalid-argument", field="limits.output_max_bytes", given=str(asked),
-            allowed=f"at most {most}", detail="logs.max_bytes in the configuration of runnerd",
+            allowed=f"at most {most}",
+            detail="logs.max_bytes in the configuration of runnerd allows no more",
         )  # fmt: skip
 
 
@@ -60,8 +66,27 @@ def check_segment(asked: int | None, config: Config) -> None:
     if asked is not None and asked > most:
         raise Refusal(
             "invalid-argument", field="logs.segment_bytes", given=str(asked),
-            allowed=f"at most {most}", detail="logs.keep_bytes in the configuration of runnerd",
+            allowed=f"at most {most}",
+            detail="logs.keep_bytes in the configuration of runnerd allows no more",
         )  # fmt: skip
+
+
+def check_room(state_dir: str, spec_bytes: int) -> None:
+    """Whether a job's directory can be made now. Raises Refusal.
+
+    It may be full when the job starts; but one that cannot start now is better told so.
+    """
+    try:
+        found = os.statvfs(state_dir)
+    except OSError as error:
+        raise Refusal("store-error", detail=f"{state_dir}: {error.strerror}") from None
+    # Root's reserve counts: it is root who makes the directory.
+    has_room = found.f_bfree * found.f_frsize >= spec_bytes + _DIRECTORY_BYTES
+    # Some file systems count no files: statvfs(3).
+    has_names = not found.f_files or found.f_ffree >= _DIRECTORY_FILES
+    if not (has_room and has_names):
+        lack = "no free space" if not has_room else "no room for more files"
+        raise Refusal("store-error", detail=f"{lack} in {state_dir} for a job's directory; {_ROOM}")
 
 
 def field_of(error: LimitUnavailable) -> str:
@@ -102,13 +127,15 @@ class Submissions:
         )  # fmt: skip
         self._check_enforceable(spec, await self._paths.find_devices(spec))
         await asyncio.to_thread(self._provisions.check, spec)
+        packed = specs.pack(spec)
+        check_room(self._config.state_dir, len(packed))
         return NewJob(
             id=job_id,
             submitted_by_uid=peer.uid,
             uid=account.uid,
             gid=account.gid,
             name=request.name,
-            spec=specs.pack(spec),
+            spec=packed,
             submitted_ns=time.time_ns(),
         )
 

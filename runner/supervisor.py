@@ -29,6 +29,7 @@ from runner.reconcile import boot_id
 from runner.refusal import Refusal
 from runner.restart import Restart
 from runner.running import Running
+from runner.shutdown import when_to_ask_again
 from runner.stopping import Stopping
 from runner.store import StoreError
 from runner.turns import Turns
@@ -119,10 +120,14 @@ class Supervisor:
         return job
 
     def _refuse_unless_open(self) -> None:
-        if self._shutting_down:
-            raise Refusal("shutting-down", detail="runnerd is stopping; try again in a moment")
+        self.refuse_if_ending()
         if self.draining:
             raise Refusal("draining")
+
+    def refuse_if_ending(self) -> None:
+        """Raises Refusal when the daemon was told to end."""
+        if self._shutting_down:
+            raise Refusal("shutting-down", detail=when_to_ask_again(self.config.shutdown))
 
     async def stop(self, job: Job, uid: int, grace_seconds: float) -> State:
         """Ask a job to end; SIGKILL after the grace. The state that it was found in."""

@@ -23,7 +23,7 @@ from runner.policy import MAX_UID
 from runner.records import RecordError
 from runner.rows import NewJob
 from runner.soundness import LARGEST_NUMBER, connect_reading, is_empty, is_ours
-from runner.store_file import described, set_up
+from runner.store_file import FullStoreError, described, set_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +38,8 @@ _logger: Final = logging.getLogger(__name__)
 UNKNOWN_BOOT: Final = "unknown"
 # Of whom nothing is known: administrators alone see it, and it belongs to nobody (65534).
 NO_UID: Final = 0
+# Of many of a kind.
+_MOST_SHOWN: Final = 20
 LOST_UID: Final = 65534
 
 
@@ -68,13 +70,16 @@ class _Found(NamedTuple):
 
 _UNKNOWN_ROW: Final = _Row(LARGEST_NUMBER, None, NO_UID, 0)
 
-_STATES: Final = "SELECT id, state FROM jobs"
+_STATES: Final = "SELECT id, state, started_ns IS NOT NULL FROM jobs"
 _ACTIVE: Final = (
-    "SELECT id, uid, gid, spec FROM jobs INDEXED BY jobs_active CROSS JOIN specs USING (seq)"
-    " WHERE state <> 'ended'"
+    "SELECT id, uid, gid, spec FROM jobs CROSS JOIN specs USING (seq) WHERE state <> 'ended'"
 )
 _REMOVED: Final = "SELECT job_id FROM events WHERE kind = 'remove'"
-_LAST: Final = "SELECT coalesce(max(seq), 0) FROM jobs"
+# Those of removed jobs count too: none is used twice.
+_LAST: Final = """
+SELECT max(coalesce((SELECT max(seq) FROM jobs), 0),
+           coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0))
+"""
 _IS_TAKEN: Final = "SELECT 1 FROM jobs WHERE seq = ?"
 _INSERT: Final = (
     "INSERT INTO jobs (seq, id, submitted_by_uid, uid, gid, name, state, submitted_ns, boot_id)"
@@ -100,11 +105,20 @@ def take_up(path: str, directories: JobDirectories, tree: CgroupTree) -> list[Re
         else:
             # Whoever opens it says what is wrong.
             return []
-    if found.strays or found.begun or found.specs:
+    remarks = [*_strangers(directories), *found.remarks]
+    if not (found.strays or found.begun or found.specs):
+        return remarks
+    try:
         with described(path), closing(sqlite3.connect(path, isolation_level=None)) as db:
             set_up(db, path)
             _write(db, found)
-    return [*_counted(found), *found.remarks]
+    except FullStoreError as error:
+        # Those that were begun must not be run again.
+        if found.begun:
+            raise
+        text = f"what jobs/ knows better than the store is taken up at the next start: {error}"
+        return [Remark(text), *remarks]
+    return [*_counted(found), *remarks]
 
 
 def _look_without_store(directories: JobDirectories) -> _Found:
@@ -117,9 +131,16 @@ def _look_without_store(directories: JobDirectories) -> _Found:
 
 def _look(db: sqlite3.Connection, directories: JobDirectories, tree: CgroupTree) -> _Found:
     found = _Found([], [], {}, [])
-    states = dict(db.execute(_STATES).fetchall())
+    states = {}
+    gone = set()
+    for job_id, state, was_begun in db.execute(_STATES):
+        states[job_id] = state
+        if state == State.ENDED.value and was_begun:
+            gone.add(job_id)
+    gone.difference_update(directories.doomed())
     strays = []
     for job_id in directories.ids():
+        gone.discard(job_id)
         state = states.get(job_id)
         if state is None:
             strays.append(job_id)
@@ -127,22 +148,30 @@ def _look(db: sqlite3.Connection, directories: JobDirectories, tree: CgroupTree)
             found.begun.append(job_id)
             found.remarks.append(Remark("the store held it for queued, and it was begun", job_id))
     if strays:
-        strays = _not_removed(db, strays, directories)
+        strays = _not_removed(db, strays, directories, found.remarks)
         _look_at_strays(strays, directories, found)
+    found.remarks.extend(_gone(sorted(gone)))
     for job_id, uid, gid, spec in db.execute(_ACTIVE):
         _look_at_spec(_new_job(job_id, _UNKNOWN_ROW, uid, gid, spec), directories, found)
     return found
 
 
 def _not_removed(
-    db: sqlite3.Connection, strays: list[str], directories: JobDirectories
+    db: sqlite3.Connection,
+    strays: list[str],
+    directories: JobDirectories,
+    remarks: list[Remark],
 ) -> list[str]:
     """Those that nobody removed: a power cut may bring a directory back, but not its row."""
     removed = {job_id for (job_id,) in db.execute(_REMOVED)}
     for job_id in strays:
         if job_id in removed:
-            # Its removal is finished later in the start.
-            directories.doom(job_id)
+            try:
+                # Its removal is finished later in the start.
+                directories.doom(job_id)
+            except OSError as error:
+                why = f"it was removed and its directory stays: {error.strerror}"
+                remarks.append(Remark(why, job_id))
     return [job_id for job_id in strays if job_id not in removed]
 
 
@@ -225,6 +254,27 @@ def _look_at_spec(job: NewJob, directories: JobDirectories, found: _Found) -> No
         return
     found.specs[job.id] = packed
     found.remarks.append(Remark(f"{damage}; that of its directory is used", job.id))
+
+
+def _strangers(directories: JobDirectories) -> list[Remark]:
+    """What a directory of a job holds is looked at when it is needed; there may be 100,000."""
+    names = directories.strangers()
+    if not names:
+        return []
+    text = "left alone in jobs/, as it is no directory of a job; remove it or move it away"
+    return [Remark(f"{text}: {_listed(names)}")]
+
+
+def _gone(ids: list[str]) -> list[Remark]:
+    if not ids:
+        return []
+    return [Remark(f"ended jobs whose directory is gone, and with it their output: {_listed(ids)}")]
+
+
+def _listed(names: list[str]) -> str:
+    shown = [ascii(name)[1:-1] for name in names[:_MOST_SHOWN]]
+    rest = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")
 
 
 def _counted(found: _Found) -> list[Remark]:

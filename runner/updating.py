@@ -231,11 +231,22 @@ class Updating:
         self, change: Change, cgroup: JobCgroup, undo: AsyncExitStack
     ) -> dict[str, Any]:
         """The limits as the kernel reads them back."""
-        old = job_limits.kernel_limits(change.old, change.old_devices, None)
-        new = job_limits.kernel_limits(change.new, change.new_devices, None)
+        had, wanted = self._monitor_caps(change)
+        old = job_limits.kernel_limits(change.old, change.old_devices, had)
+        new = job_limits.kernel_limits(change.new, change.new_devices, wanted)
         applied = await self._work.blocking(cgroup.update, old, new)
-        undo.push_async_callback(self._quietly, self._work.blocking, cgroup.update, new, old)
+        # A lower cap would have the kernel end a monitor that has used the higher one.
+        back = job_limits.kernel_limits(change.old, change.old_devices, wanted)
+        undo.push_async_callback(self._quietly, self._work.blocking, cgroup.update, new, back)
         return job_limits.shown_limits(change.new, change.new_devices, applied)
+
+    def _monitor_caps(self, change: Change) -> tuple[int | None, int | None]:
+        """Before and after. Never less: what the log has already stays charged to the monitor."""
+        cap = self._hooks.cap_monitor
+        if cap is None:
+            return None, None
+        old, new = cap(change.spec, change.old), cap(change.spec, change.new)
+        return old, max(old, new)
 
     async def _change_network(self, change: Change, undo: AsyncExitStack) -> None:
         if not set(OF_THE_NETWORK) & set(change.names):
@@ -267,12 +278,14 @@ class Updating:
             return
         await self._wait_for_command(change.job, cgroup)
         lifted = old.keys() - new.keys()
-        monitor = change.job.monitor_pid
-        # The monitor has what a job has that asked for nothing.
-        usual = process_limits.limits_of(monitor, lifted) if monitor is not None else {}
+        # The monitor has what a job has that asked for nothing. The kernel says which it is: a
+        # stored pid may be another's.
+        monitors = await self._work.blocking(cgroup.monitor_pids)
+        usual = process_limits.limits_of(monitors[0], lifted) if monitors else {}
         wanted = {**usual, **new}
-        had = await self._work.blocking(process_limits.change, _pids(cgroup), wanted)
-        undo.push_async_callback(self._quietly, self._work.blocking, process_limits.put_back, had)
+        pids, blocking = _pids(cgroup), self._work.blocking
+        had = await blocking(process_limits.change, pids, wanted)
+        undo.push_async_callback(self._quietly, blocking, process_limits.put_back, pids, had)
 
     async def _wait_for_command(self, job: Job, cgroup: JobCgroup) -> None:
         """Until the job's set-up cannot put its first limits over ours. Raises Refusal."""

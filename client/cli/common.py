@@ -15,7 +15,7 @@ import click
 from client.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from client.api import Client
     from client.records import State
@@ -96,10 +96,13 @@ def short(job: str) -> str:
     return printable(job[:SHORT_ID_CHARS])
 
 
-def each(jobs: Iterable[str], act: Callable[[str], None]) -> int:
+def each(
+    jobs: Iterable[str], act: Callable[[str], None], words: Mapping[str, str] | None = None
+) -> int:
     """Do it for every job, also after one was refused; 125 when one was, else 0.
 
-    A refusal is said on stderr; any other error ends the loop.
+    A refusal is said on stderr, in the verb's `words` for fields of the protocol; any other
+    error ends the loop.
     """
     from client.errors import RequestRefused, describe
 
@@ -109,7 +112,7 @@ def each(jobs: Iterable[str], act: Callable[[str], None]) -> int:
             act(job)
         except RequestRefused as error:
             error.job = job
-            say(describe(error))
+            say(describe(error, words))
             status = 125
     return status
 

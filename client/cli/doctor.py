@@ -68,9 +68,11 @@ def _disk(disk: Disk) -> list[str]:
     from client.units import format_size
 
     lines = [f"{format_size(disk['free_bytes'])} of {format_size(disk['size_bytes'])} free"]
-    jobs = f"jobs take {format_size(disk['jobs_bytes'])}"
-    database = disk["store_bytes"]
-    lines.append(jobs if database is None else f"{jobs}, the database {format_size(database)}")
+    jobs, database = format_size(disk["jobs_bytes"]), disk["store_bytes"]
+    # Who is no admin is told only what is their own.
+    yours = f"your jobs take {jobs}"
+    every = f"jobs take {jobs}, the database {format_size(database or 0)}"
+    lines.append(yours if database is None else every)
     users = [each for each in disk["users"] if each["jobs"]]
     for user in users[:_MOST_USERS]:
         count = f"{user['jobs']} job{'' if user['jobs'] == 1 else 's'}"

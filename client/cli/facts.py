@@ -148,8 +148,7 @@ def dropped(result: JobResult) -> str:
     count = result.get("log_dropped_bytes")
     if not count:
         return ""
-    what = "1 byte of its output was" if count == 1 else f"{count} bytes of its output were"
-    return f"{what} dropped for want of room on the disk"
+    return f"{format_size(count)} of its output was dropped for want of room on the disk"
 
 
 # Surroundings
@@ -297,5 +296,5 @@ _FIGURES: Final[tuple[tuple[str, str, Callable[[Any], str]], ...]] = (
     ("io_write_bytes", "written", format_size),
     ("io_pressure_usec", "waited for disks", _microseconds),
     ("log_bytes", "output", format_size),
-    ("log_dropped_bytes", "output dropped, bytes", str),
+    ("log_dropped_bytes", "output dropped", format_size),
 )

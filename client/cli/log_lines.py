@@ -28,13 +28,18 @@ class Line(NamedTuple):
 
 
 def select(
-    items: Sequence[LogChunk | LogGap], begins: Mapping[int, int]
+    items: Sequence[LogChunk | LogGap], begins: Mapping[int, int], since_ns: int = 0
 ) -> list[LogChunk | LogGap]:
-    """Of each stream in `begins` the bytes from that absolute offset on; and all gaps."""
+    """Of each stream in `begins` the bytes from that absolute offset on; and all gaps.
+
+    Without those that were written before `since_ns`, wherever they are.
+    """
     selected: list[LogChunk | LogGap] = []
     for item in items:
         if isinstance(item, LogGap):
             selected.append(item)
+            continue
+        if item.time_ns < since_ns:
             continue
         before = begins.get(item.stream, item.offset + len(item.data)) - item.offset
         if before <= 0:

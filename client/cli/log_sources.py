@@ -6,8 +6,9 @@ followed are `client.cli.log_following`'s; how it looks, `client.cli.log_views`'
 
 from __future__ import annotations
 
+import os
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from client.api import RECONNECT_SECONDS
 from client.cli.common import short
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from client.records import JobStatus
 
     Refused = Callable[[str, RequestRefused], None]
+
+_FAILURE: Final = 125
 
 
 class Wanted(NamedTuple):
@@ -59,6 +62,8 @@ class Log:
         self.job = job
         self.label = ""
         self.last_ns = 0
+        # Where a time lies that is still to come, nobody can say.
+        self._since_ns = wanted.since_ns or 0
         cursor, self._begins = _beginning(client, job, wanted)
         self.shown = cursor
         self.stream = client.logs(
@@ -72,7 +77,7 @@ class Log:
     def batches(self) -> Iterator[Batch]:
         """What was asked for, as it arrives. Raises ClientError."""
         for items in self.stream.batches():
-            yield Batch(select(items, self._begins), self.stream.cursor)
+            yield Batch(select(items, self._begins, self._since_ns), self.stream.cursor)
 
 
 def _beginning(client: Client, job: str, wanted: Wanted) -> tuple[int, dict[int, int]]:
@@ -178,10 +183,17 @@ class Absence:
 
 
 def exit_status(logs: Sequence[Log], say: Callable[[str], None]) -> int:
-    """The first of the jobs' exit statuses that is not 0; 125 for one that has not ended."""
-    first = 0
-    for job in (log.stream.status for log in logs):
-        if job is not None and job["result"] is None:
+    """The first of the jobs' exit statuses that is not 0; 125 for one that has not ended.
+
+    A job that was refused has none. Says what ended a job, unless it ended by itself.
+    """
+    from client.cli.output import unusual_end
+
+    jobs = [job for log in logs if (job := log.stream.status) is not None]
+    for job in jobs:
+        if job["result"] is None:
             say(f"job {short(job['job'])} has not ended; it is {printable(job['state'])}")
-        first = first or (job["result"]["exit_status"] if job and job["result"] else 125)
-    return first
+        elif end := unusual_end(job, os.getuid()):
+            say(end)
+    statuses = [job["result"]["exit_status"] if job["result"] else _FAILURE for job in jobs]
+    return next(filter(None, statuses), 0)

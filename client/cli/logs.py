@@ -13,6 +13,7 @@ import click
 from client.cli import params
 from client.cli.common import jobs_argument, json_option
 from client.cli.sections import all_of
+from client.units import MAX_INTEGER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ OPTIONS: Final = all_of(
         click.option(
             "-n",
             "--lines",
-            type=click.IntRange(min=0),
+            type=click.IntRange(min=0, max=MAX_INTEGER),
             metavar="N",
             help="Begin with the last N lines.",
         ),
@@ -53,7 +54,7 @@ OPTIONS: Final = all_of(
         click.option("--raw", is_flag=True, help="Byte for byte, on a terminal, too."),
         click.option(
             "--cursor",
-            type=click.IntRange(min=0),
+            type=click.IntRange(min=0, max=MAX_INTEGER),
             metavar="N",
             help="Begin at this offset of the whole output, in bytes.",
         ),
@@ -61,7 +62,10 @@ OPTIONS: Final = all_of(
             "--show-cursor", is_flag=True, help="At the end say on stderr where to go on."
         ),
         click.option(
-            "--attempt", type=click.IntRange(min=1), metavar="N", help="Of this attempt of the job."
+            "--attempt",
+            type=click.IntRange(min=1, max=MAX_INTEGER),
+            metavar="N",
+            help="Of this attempt of the job.",
         ),
         click.option("--exit-code", is_flag=True, help="Exit as the job did."),
     )

@@ -20,7 +20,7 @@ from client.cli.facts import (
     surroundings,
 )
 from client.text import command_line, cut, printable, width
-from client.units import format_age, format_duration, format_size
+from client.units import format_age, format_duration, format_size, in_units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,8 +41,8 @@ def last_words(job: JobStatus, uid: int | None = None) -> list[str]:
     if result is None:
         return []
     lines = []
-    if result["reason"] != "exit":
-        lines.append(f"job {short(job['job'])} {how_it_ended(job, uid)}")
+    if end := unusual_end(job, uid):
+        lines.append(end)
     elif result.get("oom_kills"):
         lines.append(f"job {short(job['job'])}: {_memory(job)}")
     if hits := result.get("pids_max_hits"):
@@ -54,6 +54,14 @@ def last_words(job: JobStatus, uid: int | None = None) -> list[str]:
     if result["reason"] != "log-error" and (lost := dropped(result)):
         lines.append(f"job {short(job['job'])}: {lost}")
     return lines
+
+
+def unusual_end(job: JobStatus, uid: int | None = None) -> str:
+    """The end of a job as a sentence, when it did not end by itself; else ""."""
+    result = job["result"]
+    if result is None or result["reason"] == "exit":
+        return ""
+    return f"job {short(job['job'])} {how_it_ended(job, uid)}"
 
 
 def how_it_ended(job: JobStatus, uid: int | None = None) -> str:
@@ -71,7 +79,7 @@ def how_it_ended(job: JobStatus, uid: int | None = None) -> str:
 
 
 def _detail(result: JobResult) -> str:
-    return f": {printable(result['detail'])}" if result.get("detail") else ""
+    return f": {in_units(printable(result['detail']))}" if result.get("detail") else ""
 
 
 def _memory(job: JobStatus) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -12,6 +12,14 @@ from client.cli.common import json_option, open_client, write, write_json
 if TYPE_CHECKING:
     from client.records import Pruned
 
+# The words of this command line for the fields of the protocol.
+_WORDS: Final = {
+    "older_than_seconds": "--older-than",
+    "keep": "--keep",
+    "user": "--user",
+    "everybody": "--all-users",
+}
+
 
 @click.command(name="prune", short_help="Remove ended jobs, all or the older ones.")
 @click.option(
@@ -20,7 +28,9 @@ if TYPE_CHECKING:
     metavar="DURATION",
     help="Only those that ended so long ago, such as 7d.",
 )
-@click.option("--keep", type=params.INTEGER, metavar="N", help="Not the newest N (of each user).")
+@click.option(
+    "--keep", type=click.IntRange(min=0), metavar="N", help="Not the newest N (of each user)."
+)
 @click.option("--user", metavar="NAME", help="Of another user (a name or number); admins only.")
 @click.option("--all-users", is_flag=True, help="Of everybody; admins only.")
 @click.option("--dry-run", is_flag=True, help="Only say how many there are.")
@@ -42,19 +52,29 @@ def command(
     """
     if user is not None and all_users:
         raise click.UsageError("--user and --all-users given; one of them is allowed")
-    with open_client(socket_path) as client:
-        pruned = client.prune(
-            older_than_seconds=older_than,
-            keep=keep,
-            user=_account(user),
-            everybody=all_users,
-            dry_run=dry_run,
-        )
+    asked = {
+        "older_than_seconds": older_than,
+        "keep": keep,
+        "user": _account(user),
+        "everybody": all_users,
+        "dry_run": dry_run,
+    }
+    pruned = _prune(socket_path, asked)
     if as_json:
         write_json(pruned)
     else:
         write(_told(pruned, dry_run=dry_run))
     return 0
+
+
+def _prune(socket_path: str | None, asked: dict[str, Any]) -> Pruned:
+    from client.errors import ClientError, RequestRefused, describe
+
+    with open_client(socket_path) as client:
+        try:
+            return client.prune(**asked)
+        except RequestRefused as error:
+            raise ClientError(describe(error, _WORDS)) from error
 
 
 def _account(user: str | None) -> str | int | None:

@@ -61,7 +61,7 @@ def command(
             else:
                 write(f"{short(job)} {how_it_ended(status)}\n")
 
-        failed = each(jobs, ask)
+        failed = each(jobs, ask, {"grace_seconds": "--grace"})
         return failed if no_wait else max(failed, each(asked, await_end))
 
 

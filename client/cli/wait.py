@@ -38,12 +38,12 @@ def command(
 ) -> int:
     """Wait until every JOB has ended; say how each did.
 
-    Exits with the first exit status that is not 0, as `runctl run` would have; with 125
-    when the time has passed or a job is not known.
+    Exits with the first exit status that is not 0, as `runctl run` would have. A job that has
+    not ended in time counts as 125; one that is refused has none, and makes 125 of 0.
     """
     with open_client(socket_path) as client:
         waiting = _Waiting(client, timeout, as_json=as_json)
-        failed = each(jobs, waiting.wait)
+        failed = each(jobs, waiting.wait, {"timeout_seconds": "--timeout"})
     return next((status for status in waiting.statuses if status), 0) or failed
 
 

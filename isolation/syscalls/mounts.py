@@ -10,7 +10,14 @@ import os
 from enum import IntFlag
 from typing import Final
 
-from isolation.syscalls.common import AT_EMPTY_PATH, by_machine, check, libc, long
+from isolation.syscalls.common import (
+    AT_EMPTY_PATH,
+    by_machine,
+    check,
+    libc,
+    libc_unlocked,
+    long,
+)
 
 _SYS_PIVOT_ROOT: Final = by_machine(x86_64=155, aarch64=41, riscv64=41)
 _SYS_OPEN_TREE: Final = 428
@@ -111,6 +118,11 @@ def mount(
         f"mount({source!r}, {target!r}, {fstype!r}, {flags!r}, {data!r})",
         target,
     )
+
+
+def sync_file_system(fd: int) -> None:
+    """Wait until all that was written to the file system of `fd` is on disk. syncfs(2)."""
+    check(libc_unlocked.syncfs(fd), f"syncfs({fd})")
 
 
 def detach_mount(target: str | bytes) -> None:

@@ -8,6 +8,7 @@ does is `runner.logs.locating`'s, what is asked and answered `runner.server.hand
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,7 @@ class Searches:
         self._waiting: dict[int, deque[_Search]] = {}
         self._now: _Search | None = None
         self._serving: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def find(self, uid: int, path: str, wanted: Wanted) -> Answer:
         """Search the log in the directory `path`, for a user.
@@ -49,6 +51,8 @@ class Searches:
         Cancelled, it ends with its turn. Raises FileNotFoundError when there is no such
         directory, OSError when it cannot be read.
         """
+        if self._is_closed:
+            raise OSError(errno.ESHUTDOWN, "runnerd ends just now")
         mine = _Search(path, wanted)
         self._put(uid, mine, behind=len(self._waiting.get(uid, ())))
         if self._serving is None or self._serving.done():
@@ -62,6 +66,7 @@ class Searches:
 
     def close(self) -> None:
         """Wait for the turn that is taken, and end all searches: they are cancelled."""
+        self._is_closed = True
         if self._serving is not None:
             self._serving.cancel()
         self._pool.shutdown()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from isolation.syscalls.file_systems import sync_file_system
+from isolation.syscalls.mounts import sync_file_system
 from runner.logs.format import (
     INDEX_RECORD,
     MOST_SEGMENTS,
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 # What a try that failed half-way left is taken up by the next one.
-_AGAIN: Final = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_AGAIN: Final = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _SYNC: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _MODE: Final = 0o600
 # A segment that is written no more: the sign that another may follow.
 _FINAL_MODE: Final = 0o400
 # One being written and one before it: else a reader would lose what it is about to read.
 _FEWEST_SEGMENTS: Final = 2
-# What a segment's files are called.
 _NAMES: Final = (log_name, index_name)
 # More than any disk has files.
 _ALL: Final = 2**62
 # Where no number is asked for, segments become twice as large after each so many.
 _SEGMENTS_OF_A_SIZE: Final = MOST_SEGMENTS // 8
+_MOST_DOUBLINGS: Final = 7
 # More unsynced segments than this are synced with all the file system, in one go: one by one,
 # each waits for the journal and the disk's cache, and a job's end for thousands of them.
 _MANY_UNSYNCED: Final = 32
@@ -58,9 +58,8 @@ class SegmentWriter:
       already holds `segment_bytes`, so one is at most an append longer than that.
     - The newest `keep_bytes` always stay, and at most the rest of one segment besides; but
       there are never more than `keep_segments`, the one being written included.
-    - There are never more than MOST_SEGMENTS either. With a `keep_segments` beyond that nothing
-      is removed for it: segments become larger the more there are. Only gaps (skip) count all
-      the same, each of them needs a new segment; so thousands push out the oldest.
+    - There are never more than MOST_SEGMENTS. With a `keep_segments` beyond that segments become
+      larger instead of too many; only gaps (skip), by the thousand, then push out the oldest.
     - The sizes count the index too (24 bytes an append): else a job that writes single bytes
       would take 25 times the disk that it was given. `keep_bytes` counts a segment as what it
       takes on the disk: less once it is compressed, so what stays then may be as much less as
@@ -246,7 +245,9 @@ class SegmentWriter:
         """How long a segment becomes before the next one begins."""
         if self._keep_segments <= MOST_SEGMENTS:
             return self._segment_bytes
-        return self._segment_bytes << len(self._finished) // _SEGMENTS_OF_A_SIZE
+        doublings = len(self._finished) // _SEGMENTS_OF_A_SIZE
+        # The last ones are for gaps alone.
+        return _ALL if doublings >= _MOST_DOUBLINGS else self._segment_bytes << doublings
 
     def _begin_segment(self) -> None:
         # First: readers who find neither the sign nor the next one at once look no further.
@@ -334,10 +335,8 @@ def _sync_file(name: str, dir_fd: int) -> None:
 
 def _unlink(name: str, dir_fd: int) -> None:
     """Absent is well: an earlier try may have removed the one file and failed at the other."""
-    try:
+    with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=dir_fd)
-    except FileNotFoundError:
-        return
 
 
 def _write_at(fd: int, data: bytes | bytearray | memoryview, position: int) -> None:

@@ -19,6 +19,7 @@ from runner.refusal import Refusal, shown
 from runner.server.framing import FrameBuffer
 from runner.server.peers import is_in_a_job, peer_of
 from runner.store import StoreError
+from runner.store_file import DamagedStoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -213,7 +214,10 @@ class Connection(asyncio.Protocol):
         except asyncio.CancelledError:
             self._refuse(request_id, Refusal("cancelled"))
         except StoreError as error:
-            _logger.error("request refused: %s", error)  # noqa: TRY400 - the text says it all
+            if isinstance(error, DamagedStoreError):
+                self._service.problems.add(str(error))
+            else:
+                _logger.error("request refused: %s", error)  # noqa: TRY400 - it says it all
             self._refuse(request_id, Refusal("store-error", detail=str(error)))
         except Exception as error:  # noqa: BLE001 - the client must be answered
             self._own_up(request_id, error)

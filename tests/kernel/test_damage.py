@@ -174,6 +174,54 @@ def test_a_store_that_cannot_be_used_is_kept_and_what_became_of_it_is_said(
     assert own_daemon.runctl("status", job).returncode == 0
 
 
+def test_a_garbled_write_ahead_log_is_kept_and_that_queued_jobs_may_be_lost_is_said(
+    own_daemon: Daemon, gate: str
+) -> None:
+    own_daemon.config.write_text("[jobs]\nmax_running = 1\n")
+    own_daemon.start()
+    with Wire(own_daemon) as alice:
+        running = alice.ok("submit", gated(gate, 30))["job"]
+        alice.ok("submit", submission("echo", "queued"))
+        wait_until(partial(has_written, own_daemon, running))
+    own_daemon.kill()
+    noise(f"{database(own_daemon)}-wal", 0, 40)
+    with open(f"{database(own_daemon)}-wal", "rb") as log:
+        garbled = log.read()
+    own_daemon.start()
+    (said,) = [text for text, _ in problems(own_daemon) if "write-ahead log" in text]
+    assert "above all jobs that were queued" in said
+    kept = said.rpartition(" ")[2]
+    with open(kept, "rb") as file:
+        assert file.read() == garbled
+    with open(gate, "w", encoding="ascii"):
+        pass
+    with Wire(own_daemon) as alice:
+        wait_until(partial(has_ended, alice, running))
+        assert result_of(alice, running)["exit_status"] == 7
+    own_daemon.kill()
+    own_daemon.start()
+    assert not [text for text, _ in problems(own_daemon) if "write-ahead log" in text]
+
+
+def test_an_administrators_index_and_statistics_are_no_damage(own_daemon: Daemon) -> None:
+    own_daemon.start()
+    with Wire(own_daemon) as alice:
+        job = alice.ok("submit", submission("sh", "-c", "exit 3"))["job"]
+        alice.ok("wait", job=job)
+        own_daemon.stop()
+        with _sql(own_daemon) as db:
+            db.execute("CREATE INDEX mine ON jobs (uid)")
+            db.execute("DROP INDEX jobs_named")
+            db.execute("ANALYZE")
+    own_daemon.start()
+    assert problems(own_daemon) == []
+    with Wire(own_daemon) as alice:
+        assert result_of(alice, job)["exit_status"] == 3
+    with _sql(own_daemon) as db:
+        query = "SELECT name FROM sqlite_master WHERE name IN ('mine', 'jobs_named') ORDER BY 1"
+        assert [name for (name,) in db.execute(query)] == ["jobs_named", "mine"]
+
+
 def test_a_page_that_rots_while_the_daemon_runs_costs_single_requests(own_daemon: Daemon) -> None:
     own_daemon.start()
     big = ["x" * 100_000] * 5

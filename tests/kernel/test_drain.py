@@ -320,7 +320,7 @@ def test_when_the_time_has_passed_what_runs_is_left_for_the_next(own_daemon: Dae
         assert follower.stdout is not None
         assert follower.stdout.readline() == b"begun\n"
         own_daemon.stop()
-        assert "1 running jobs go on without me" in own_daemon.log_text()
+        assert "1 job goes on without me" in own_daemon.log_text()
         own_daemon.start()
         open_it()
         assert follower.communicate(timeout=60)[0] == b"done\n"
@@ -348,7 +348,7 @@ def test_stop_stops_every_job_waits_for_it_and_who_waited_has_the_answer(
             own_daemon.stop()
             (answer,) = waiter.last_words()
             assert answer["ok"]["result"]["exit_status"] == 137
-        assert "0 running jobs go on without me" in own_daemon.log_text()
+        assert "stopping; no job runs" in own_daemon.log_text()
         for job in (polite, paused, deaf):
             assert has_ended(own_daemon, job)
         own_daemon.start()
@@ -369,7 +369,7 @@ def test_jobs_that_were_stopped_and_still_run_at_the_end_are_left_and_end_all_th
     with Wire(own_daemon) as alice:
         deaf = begun(own_daemon, alice, submission("sh", "-c", STUBBORN))
     own_daemon.stop()
-    assert "1 running jobs go on without me" in own_daemon.log_text()
+    assert "1 job goes on without me" in own_daemon.log_text()
     assert not has_ended(own_daemon, deaf)
     wait_until(lambda: has_ended(own_daemon, deaf), 20)
     own_daemon.start()
@@ -388,7 +388,7 @@ def test_a_second_signal_leaves_at_once(own_daemon: Daemon, policy: str) -> None
         deaf = begun(own_daemon, alice, submission("sh", "-c", STUBBORN))
     told_to_end(own_daemon)
     own_daemon.stop()
-    assert "1 running jobs go on without me" in own_daemon.log_text()
+    assert "1 job goes on without me" in own_daemon.log_text()
     own_daemon.start()
     with Wire(own_daemon) as alice:
         assert state_of(alice, deaf) == "running"
@@ -471,7 +471,7 @@ def test_a_service_manager_hears_of_start_and_end_and_no_job_does(own_daemon: Da
             begun(own_daemon, alice, submission("sh", "-c", "echo; exec sleep 0.5"))
         own_daemon.stop()
         assert heard.stdout.readline() == (
-            "STOPPING=1|STATUS=ending by policy wait: 1 jobs run|EXTEND_TIMEOUT_USEC=60000000\n"
+            "STOPPING=1|STATUS=ending by policy wait; running: 1 job|EXTEND_TIMEOUT_USEC=60000000\n"
         )
         assert heard.stdout.readline() == "EXTEND_TIMEOUT_USEC=60000000\n"
     finally:

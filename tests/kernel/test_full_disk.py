@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import pytest
 
 from client.logstream import LogGap
+from client.units import format_size
 from tests.kernel import inside
 from tests.kernel.disks import fill_up, make_room, small_disk
 from tests.kernel.harness import wait_until
@@ -164,7 +165,7 @@ def test_a_job_that_may_drop_output_goes_on_and_the_gap_is_exact(
     assert (said.returncode, said.stdout.partition(" ")[2]) == (
         6,
         (
-            f"ended with exit code 6; {LOST} bytes of its output were dropped "
+            f"ended with exit code 6; {format_size(LOST)} of its output was dropped "
             "for want of room on the disk\n"
         ),
     )
@@ -191,7 +192,7 @@ def test_output_that_is_dropped_last_is_a_gap_at_the_end(own_daemon: Daemon) -> 
     assert isinstance(found.items[-1], LogGap)
     assert runner.returncode == 0
     assert stdout == lines(0, BEFORE)
-    assert f"{LOST} bytes of its output were dropped".encode() in stderr
+    assert f"{format_size(LOST)} of its output was dropped".encode() in stderr
 
 
 def test_a_disk_that_is_full_again_and_again_leaves_exact_gaps(own_daemon: Daemon) -> None:

@@ -46,6 +46,8 @@ def _decide(supervisor: Supervisor, peer: Peer, request: messages.Drain) -> None
         raise Refusal("invalid-argument", field="cancel", given="True",
                       allowed="it without stop and timeout_seconds")  # fmt: skip
     else:
+        # Jobs would not be taken, whatever the mark says.
+        supervisor.refuse_if_ending()
         supervisor.take_again(peer.uid)
 
 

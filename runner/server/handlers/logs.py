@@ -91,11 +91,8 @@ class _Sending:
         path = self._supervisor.directories.log_path(self._job_id)
         try:
             reader = LogReader(path)
-        except FileNotFoundError:
-            # It never came to a launch: no output, which is not an error.
-            if self._cursor:
-                raise self._beyond(0) from None
-            return 0
+        except FileNotFoundError as error:
+            return await self._without_a_log(error)
         except OSError as error:
             raise unreadable(error) from error
         with closing(reader), self._watcher.watch(path) as watch:
@@ -107,6 +104,20 @@ class _Sending:
             # a writer that ended by force has left.
             await self._send_what_is_there(reader, is_growing=False)
             await self._send_lost_tail(result)
+        return self._cursor
+
+    async def _without_a_log(self, error: OSError) -> int:
+        """A job that never ran has no output, which is no error; the output of another is lost."""
+        job, result = self._supervisor.store.get(self._job_id), self._result()
+        if job is None:
+            return self._cursor
+        if job.started_ns is not None:
+            self._tell("its log is missing")
+            if result is None:
+                raise unreadable(error) from error
+        if self._cursor > _written_bytes(result):
+            raise self._beyond(_written_bytes(result))
+        await self._send_lost_tail(result)
         return self._cursor
 
     async def _send_what_is_there(self, reader: LogReader, *, is_growing: bool = True) -> None:
@@ -128,6 +139,8 @@ class _Sending:
         await self._stream.ready()
 
     async def _send(self, piece: Chunk | Gap) -> None:
+        if isinstance(piece, Gap) and piece.why == "damaged" and self._damage is None:
+            self._tell(f"{piece.gap_bytes} bytes of its output before byte {piece.offset} are gone")
         await self._stream.send(_event(piece))
         self._cursor = piece.offset + (0 if isinstance(piece, Gap) else len(piece.data))
 

@@ -49,7 +49,7 @@ def refused(field: str, given_: str, allowed: str) -> RequestRefused:
 
 def test_a_size_out_of_bounds_is_shown_in_units() -> None:
     error = refused("limits.memory_max_bytes", "1024", "4194304 to 1125899906842624")
-    said = "1024 bytes given; 4 MiB to 1 PiB allowed"
+    said = "1 KiB given; 4 MiB to 1 PiB allowed"
     assert describe(error) == f"limits.memory_max_bytes: {said}"
     assert describe(error, OPTIONS) == f"--mem: {said}"
     assert str(error) == describe(error)
@@ -88,12 +88,16 @@ def test_a_size_out_of_bounds_is_shown_in_units() -> None:
         ("limits.io[0].read_operations_per_second", "0", "1 to 1000000000",
          "--io-read-iops: 0 a second given; 1 to 1000000000 a second allowed"),
         ("sandbox.keep_changes", "b'/x'", "nothing, unless filesystem is overlay or root",
-         "--keep-changes: '/x' given; allowed: nothing, unless --fs is overlay or root"),
+         "--keep-changes: '/x' given; not allowed, unless --fs is overlay or root"),
         ("limits.rlimits[...][0]", "-1", "0 to 5", "--rlimit: -1 given; 0 to 5 allowed"),
         ("limits.memory_max_bytes", "4194304", "at least 268435456, which it uses now",
-         "--mem: 4194304 bytes given; allowed: at least 256 MiB, which it uses now"),
+         "--mem: 4 MiB given; allowed: at least 256 MiB, which it uses now"),
         ("limits.memory_high_bytes", "67108864", "at most memory_max_bytes, 33554432",
-         ("limits.memory_high_bytes: 67108864 bytes given; at most --mem, 32 MiB allowed")),
+         ("limits.memory_high_bytes: 64 MiB given; at most --mem, 32 MiB allowed")),
+        ("limits.memory_max_bytes", "4194305", "at most 4194304",
+         "--mem: 4194305 bytes given; at most 4 MiB allowed"),
+        ("limits.keep_segments", "3", "nothing, with filesystem overlay, which keeps everything",
+         "limits.keep_segments: 3 given; not allowed with --fs overlay, which keeps everything"),
         ("limits.timeout_seconds", "5", "more than 60.500, the seconds that it has run",
          "--timeout: 5 s given; allowed: more than 1 min, the seconds that it has run"),
         ("sandbox.binds[3].source", "b'/x'", "a path", "--bind: '/x' given; allowed: a path"),
@@ -168,7 +172,7 @@ def test_a_limit_below_the_use_says_what_was_asked_and_what_is_used() -> None:
         "limit-below-use", field="limits.memory_max_bytes", given="4194304",
         detail="it uses 268435456 bytes now",
     )  # fmt: skip
-    said = "--mem: 4194304 bytes given; it uses 268435456 bytes now"
+    said = "--mem: 4 MiB given; it uses 256 MiB now"
     assert describe(error, OPTIONS) == said
 
 

@@ -11,12 +11,17 @@ from hypothesis import strategies as st
 from client.terminal import RESET, Harmless, harmless_line
 
 COLOUR = re.compile(rb"\x1b\[[0-9;:]{0,64}m")
-ACTING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# Of 256 colours or of three parts: their numbers are no settings of their own.
+MANY = re.compile(rb"[345]8(;5;[0-9]*|;2;[0-9]*;[0-9]*;[0-9]*|:[0-9:]*)")
+ACTING = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
 
 # Bytes as they come, and pieces of what matters, so that they meet.
 PIECES = st.binary(max_size=6) | st.sampled_from(
     [
         *(b"\x1b", b"[", b"\x1b[", b"m", b"31", b";", b"\x1b[0m", b"\x1b[38:5:1m", b"9" * 70),
+        *(b":", b"8", b"38", b"5", b"2", b"\x1b[38;5;"),
         *(b"\n", b"\r", b"\x7f", b"\x00", b"\x1b]", b"\xc2", b"\x9b", b"\xff"),
         *(b"\xe2\x80", b"\xae", b"\xf0\x9f\x99\x82", b"\xed\xa0\x80"),
         *(text.encode() for text in ("é", "\u202e", "\u2066")),
@@ -32,6 +37,11 @@ def whole(data: bytes, *, utf8: bool = True) -> bytes:
 
 def check_harmless(shown: bytes) -> None:
     assert not ACTING.search(COLOUR.sub(b"", shown).decode("utf-8"))
+    for colour in COLOUR.findall(shown):
+        settings = MANY.sub(b"", colour[2:-1]).split(b";")
+        numbers = {int(number or 0) for number in settings if b":" not in number}
+        # Hidden text, and fonts.
+        assert not numbers & {8, *range(10, 21)}
 
 
 @given(pieces=CUTS, utf8=st.booleans())
@@ -72,8 +82,15 @@ def test_text_in_any_script_passes(text: str) -> None:
         (b"\x1b[2J\x1b[H", b"^[[2J^[[H"),
         (b"\x1b]0;title\x07", b"^[]0;title^G"),
         (b"\x1b[?1049h", b"^[[?1049h"),
-        (b"\x1b[" + b"1" * 64 + b"m", b"\x1b[" + b"1" * 64 + b"m" + RESET),
-        (b"\x1b[" + b"1" * 65 + b"m", b"^[[" + b"1" * 65 + b"m"),
+        (b"\x1b[" + b"1;" * 32 + b"m", b"\x1b[" + b"1;" * 32 + b"m" + RESET),
+        (b"\x1b[" + b"1;" * 32 + b"1m", b"^[[" + b"1;" * 32 + b"1m"),
+        (b"\x1b[8mhidden\x1b[m", b"^[[8mhidden\x1b[m"),
+        (b"\x1b[1;08mhidden", b"^[[1;08mhidden"),
+        (b"\x1b[38;5;1;8mhidden", b"^[[38;5;1;8mhidden"),
+        (b"\x1b[38;8;5;1m", b"^[[38;8;5;1m"),
+        (b"\x1b[8:1m\x1b[4:8m", b"^[[8:1m^[[4:8m"),
+        (b"\x1b[11m\x1b[264m", b"^[[11m^[[264m"),
+        (b"\x1b[38;5;8;48;2;8;8;8;4:3m\x1b[m", b"\x1b[38;5;8;48;2;8;8;8;4:3m\x1b[m"),
         (b"\x1b[1", b"^[[1"),
         (b"\x1b\x1b[m", b"^[\x1b[m"),
         (b"\0\x08\x0b\x0c\x7f", b"^@^H^K^L^?"),
@@ -83,6 +100,10 @@ def test_text_in_any_script_passes(text: str) -> None:
         (b"\xe2\x80", b"<E2><80>"),
         (b"\xed\xa0\x80", b"<ED><A0><80>"),
         ("abc\u202ecba\u2069".encode(), b"abc<U+202E>cba<U+2069>"),
+        (
+            "a\u061cb\u200ec\u200fd\u2028e\u2029".encode(),
+            b"a<U+061C>b<U+200E>c<U+200F>d<U+2028>e<U+2029>",
+        ),
         ("日本 é".encode(), "日本 é".encode()),
     ],
 )

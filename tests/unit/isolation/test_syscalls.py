@@ -29,6 +29,15 @@ HEADERS = Path("/usr/include")
 PATH_ONLY = os.O_PATH
 
 
+def test_a_file_system_is_synced_and_a_failure_names_the_call(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        mounts.sync_file_system(file.fileno())
+        fd = file.fileno()
+    with pytest.raises(OSError, match="Bad file descriptor") as caught:
+        mounts.sync_file_system(fd)
+    assert caught.value.__notes__ == [f"syncfs({fd})"]
+
+
 @pytest.fixture(autouse=True)
 def no_descriptor_left() -> Iterator[None]:
     before = set(os.listdir("/proc/self/fd"))

@@ -219,6 +219,8 @@ def test_a_log_has_begun_when_its_directory_holds_anything(
     (jobs / JOB / "log" / "00000000000000000000.idx").touch()
     assert directories.has_log(JOB)
     assert directories.log_path(JOB) == str(jobs / JOB / "log")
+    with pytest.raises(ValueError, match="not a job's id"):
+        directories.log_path("../x")
 
 
 def exit_record(job_id: str) -> dict[str, object]:

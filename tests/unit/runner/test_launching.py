@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,6 +41,7 @@ class Cgroup:
         self._host = host
 
     def apply(self, limits: JobLimits) -> AppliedLimits:
+        assert limits.monitor_memory_max_bytes == 7_000_009
         self._host.step("limits")
         return AppliedLimits(**{name: getattr(limits, name) for name in FIELDS})
 
@@ -75,6 +77,10 @@ class Host:
 
     def job(self, _job_id: str) -> Cgroup | None:
         return Cgroup(self) if self.there else None
+
+    def cap(self, spec: dict[str, Any], limits: dict[str, Any]) -> int:
+        assert spec["limits"] == limits
+        return 7_000_000 + limits["timeout_seconds"]
 
     # As the provisions
     async def provide(self, _job_id: str, _spec: Any, opened: Any) -> Provisions:
@@ -120,7 +126,7 @@ def launch(host: Host, job: Job) -> Started:
                 launcher=parts.host,
                 pool=pool,
                 paths=parts.host,
-                monitor_bytes=None,
+                cap_monitor=parts.host.cap,
             )
             return await made.launch(job)
 
@@ -181,6 +187,34 @@ def test_a_launch_that_fails_leaves_nothing_and_says_why(host: Host, job: Job, s
     assert str(error.value)
     assert not host.there
     assert host.steps[-1] == "release"
+
+
+@pytest.mark.parametrize(
+    ("number", "why", "remedy"),
+    [(errno.ENOSPC, "No space left on device", "runctl prune"),
+     (errno.EROFS, "Read-only file system", "writable"),
+     (errno.EPERM, "Operation not permitted", "")],
+)  # fmt: skip
+def test_a_directory_that_cannot_be_made_is_said_in_words(
+    host: Host, job: Job, monkeypatch: pytest.MonkeyPatch, number: int, why: str, remedy: str
+) -> None:
+    def refuse(job_id: str, _spec: bytes) -> None:
+        raise OSError(number, os.strerror(number), job_id)
+
+    monkeypatch.setattr(host.directories, "create", refuse)
+    with pytest.raises(CannotLaunchError) as error:
+        launch(host, job)
+    text = str(error.value)
+    assert text.startswith(f"make its directory in {host.directories.path}: {why}")
+    assert remedy in text
+    assert "Errno" not in text
+    assert job.id not in text
+
+
+def test_another_error_of_the_system_is_said_in_words_too(host: Host, job: Job) -> None:
+    host.fails["launcher"] = OSError(errno.ENOENT, "No such file or directory", "/x")
+    with pytest.raises(CannotLaunchError, match=r"^/x: No such file or directory$"):
+        launch(host, job)
 
 
 def test_what_cannot_be_taken_back_does_not_hide_why_it_failed(host: Host, job: Job) -> None:

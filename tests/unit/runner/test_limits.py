@@ -104,6 +104,12 @@ def test_a_path_on_several_devices_shows_them_all() -> None:
     assert (shown["devices"], shown["read_bytes_per_second"]) == (["8:0", "8:16"], 4096)
 
 
+LOGS = {
+    "segment_bytes": 4096, "keep_bytes": 1_000_000, "keep_segments": 64,
+    "compression": "none", "on_full": "wait",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("fstype", "has_room_for_the_log"),
     [("ext4", False), ("xfs", False), ("btrfs", False), ("tmpfs", True), ("overlay", True),
@@ -113,13 +119,31 @@ def test_a_monitor_has_room_for_a_log_that_lies_in_memory(
     monkeypatch: pytest.MonkeyPatch, fstype: str | None, *, has_room_for_the_log: bool
 ) -> None:
     monkeypatch.setattr(limits, "_file_system", lambda _path: fstype)
-    log = 10 * 2**30
-    cap = limits.monitor_memory_bytes("/state", log)
+    cap = limits.MonitorMemory.below("/state").cap({"logs": LOGS}, {})
+    log = 1_000_000 + 2 * 4096
     assert cap - (log if has_room_for_the_log else 0) == 32 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("asked", "log"),
+    [({}, 1_000_000 + 2 * 4096),
+     ({"output_max_bytes": 40_000_000, "output_policy": "drop-oldest"}, 40_000_000 + 2 * 4096),
+     # All is promised, and each byte may have its record.
+     ({"output_max_bytes": 400_000, "output_policy": "end"}, 25 * 400_000 + 2 * 4096),
+     ({"output_max_bytes": 400_000, "output_policy": "block"}, 25 * 400_000 + 2 * 4096)],
+)  # fmt: skip
+def test_a_monitor_has_room_for_what_its_own_job_may_write(asked: dict[str, Any], log: int) -> None:
+    assert limits.MonitorMemory(True).cap({"logs": LOGS}, asked) == 32 * 2**20 + log  # noqa: FBT003
+
+
+def test_a_job_with_large_segments_gets_room_for_two_more() -> None:
+    logs = {**LOGS, "segment_bytes": 900_000}
+    cap = limits.MonitorMemory(True).cap({"logs": logs}, {})  # noqa: FBT003
+    assert cap == 32 * 2**20 + 1_000_000 + 2 * 900_000
 
 
 def test_the_file_system_of_a_directory_is_looked_up(tmp_path: Path) -> None:
     assert limits._file_system("/proc") == "proc"
     assert limits._file_system(str(tmp_path))
     with pytest.raises(FileNotFoundError):
-        limits.monitor_memory_bytes(str(tmp_path / "gone"), 1)
+        limits.MonitorMemory.below(str(tmp_path / "gone"))

@@ -186,7 +186,7 @@ def test_a_drain_waits_for_what_runs_and_says_what_is_kept(path: Path) -> None:
     assert err.splitlines() == [
         f"runnerd drain: {line}"
         for line in (
-            "no more jobs are taken or started; 2 run, 3 are queued; waiting for those that run",
+            "no more jobs are taken or started; 2 jobs run, 3 are queued; waiting for those that run",
             "drained: no job runs; 3 queued jobs are kept until `runnerd drain --cancel`",
         )
     ]
@@ -230,7 +230,7 @@ def test_cancelling_takes_jobs_again(path: Path) -> None:
     with Wire(path, counts(1, 0, draining=False)) as wire:
         status, _, err = runnerd("drain", "--cancel", "--socket", str(path))
     assert (status, wire.asked) == (0, [{"cancel": True}])
-    assert "jobs are taken and started again; 1 runs, 0 are queued" in err
+    assert "jobs are taken and started again; 1 job runs, none is queued" in err
 
 
 def test_a_restart_of_the_daemon_meanwhile_is_waited_for(path: Path) -> None:

@@ -57,7 +57,7 @@ def test_what_they_had_is_put_back(processes: list[Process]) -> None:
     top = None if hard == resource.RLIM_INFINITY else hard
     old = change(lambda: [p.pid for p in processes], {"core": (0, top)})
     assert {limit(process)[0] for process in processes} == {0}
-    put_back(old)
+    put_back(lambda: [process.pid for process in processes], old)
     assert [limit(process) for process in processes] == before
 
 
@@ -65,7 +65,20 @@ def test_a_process_that_is_gone_is_left_out(processes: list[Process]) -> None:
     processes[0].communicate()
     old = change(lambda: [0, processes[0].pid, processes[1].pid], {"core": lower(processes[1])})
     assert {entry.pid for entry in old} == {processes[1].pid}
-    put_back([entry._replace(pid=processes[0].pid) for entry in old])
+    gone = [entry._replace(pid=processes[0].pid) for entry in old]
+    put_back(lambda: [process.pid for process in processes], gone)
+
+
+def test_a_process_that_is_not_in_the_cgroup_any_more_gets_nothing_back(
+    processes: list[Process],
+) -> None:
+    """Its pid may be another's."""
+    _, hard = limit(processes[0])
+    top = None if hard == resource.RLIM_INFINITY else hard
+    before = limit(processes[1])
+    old = change(lambda: [p.pid for p in processes], {"core": (0, top)})
+    put_back(lambda: [processes[1].pid], old)
+    assert [limit(process)[0] for process in processes] == [0, before[0], 0]
 
 
 def test_a_limit_that_the_kernel_refuses_changes_none(processes: list[Process]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import select
+from typing import TYPE_CHECKING
 
 import msgpack
 import pytest
@@ -10,6 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner import records
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 values = st.recursive(
     st.none()
@@ -100,3 +105,17 @@ def test_text_with_undecodable_bytes_is_packed_as_something_readable() -> None:
     """A detail may name a path that is not UTF-8; the record must not fail for it."""
     fields = records.unpack(records.pack({"detail": "caf\udce9: not found"}))
     assert "not found" in fields["detail"]
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "link"])
+def test_what_is_no_file_is_never_waited_for(tmp_path: Path, kind: str) -> None:
+    if kind == "FIFO":
+        os.mkfifo(tmp_path / "spec")
+    else:
+        (tmp_path / "spec").symlink_to("/etc/passwd")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises((OSError, records.RecordError)):
+            records.read(fd, "spec", 100)
+    finally:
+        os.close(fd)

@@ -27,7 +27,7 @@ from runner.reconcile import boot_id
 from runner.restart import Restart
 from runner.running import Running
 from runner.stopping import Stopping
-from runner.store import Store
+from runner.store import Store, StoreError
 from runner.updating import Updating
 from runner.work import Work
 from tests.unit.runner.test_taking_up import IDS, new_job
@@ -245,3 +245,20 @@ def test_a_strangers_cgroup_with_processes_is_left_alone_and_said(host: Host) ->
     asyncio.run(host.reconcile())
     assert [problem.job for problem in host.problems.all()] == [IDS[0]]
     assert host.removed == [IDS[1]]
+
+
+@pytest.mark.parametrize("error", [StoreError("it is locked"), OSError(5, "Input/output error")])
+def test_a_removal_that_cannot_be_finished_keeps_nobody_from_the_daemon(
+    host: Host, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    host.add(IDS[0])
+    host.path(IDS[0], "exit").write_bytes(exit_record(IDS[0]))
+
+    async def fail(_ending: Ending) -> None:
+        raise error
+
+    monkeypatch.setattr(Ending, "finish_removals", fail)
+    asyncio.run(host.reconcile())
+    assert host.state(IDS[0]) is State.ENDED
+    (problem,) = host.problems.all()
+    assert "finished at the next start" in problem.text

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isolation.cgroups.tree import CgroupTree
-from runner import messages, parsing, salvage, salvaged_rows, soundness, spec
+from runner import messages, parsing, salvage, salvaged_rows, schema, soundness, spec
 from runner.config import Config
 from runner.jobdirs import JobDirectories
 from runner.lifecycle import State
@@ -357,13 +357,15 @@ def test_a_kill_between_two_renames_costs_nothing(host: Host, end: str) -> None:
     with contextlib.closing(host.open()) as store:
         jobs = fill(store, 8)
     # As it is right after the new one was made: the damaged one is there, or half away.
-    host.path.rename(f"{host.path}.salvaged")
+    host.path.rename(f"{host.path}.salvaged-20260102T030405.000006Z")
     (host.state / f"runnerd.sqlite3{end}").write_bytes(b"garbled")
     (host.state / "runnerd.sqlite3.new").write_bytes(b"of an earlier try")
     (host.state / "runnerd.sqlite3.reading-abc").mkdir()
     with contextlib.closing(host.open()) as store:
         assert jobs_of(store) == jobs
     (kept,) = [name for name in host.names() if "damaged" in name]
+    # Those that were moved before the kill have this name.
+    assert kept == f"runnerd.sqlite3.damaged-20260102T030405.000006Z{end}"
     assert (host.state / kept).read_bytes() == b"garbled"
     assert sorted({"runnerd.sqlite3", kept}) == host.names()
 
@@ -410,3 +412,150 @@ def test_rows_that_are_out_of_order_are_an_error_and_not_read_for_ever() -> None
         reader = salvaged_rows.RowReader(db, "specs")
         assert {row.values["seq"] for row in reader.rows()} == {1, 2}
         assert reader.failed < 5
+
+
+def test_a_garbled_log_is_kept_and_what_it_may_have_held_is_said_once(
+    host: Host, filled: tuple[Path, dict[str, Job]]
+) -> None:
+    """To SQLite it is an empty one."""
+    garbled = as_after_a_kill(host, filled, lambda log: b"\1" * 40 + log[40:])
+    with contextlib.closing(host.open()) as store:
+        found = jobs_of(store)
+        store.insert(new_job(10_000))
+    (kept,) = [name for name in host.names() if "damaged" in name]
+    assert kept.endswith("Z-wal")
+    assert (host.state / kept).read_bytes() == garbled
+    assert (host.state / kept).stat().st_mode & 0o777 == 0o600
+    (said,) = host.of_the_store
+    assert "(its header is garbled)" in said
+    assert "above all jobs that were queued" in said
+    assert said.endswith(kept)
+    with contextlib.closing(host.open()) as store:
+        assert len(jobs_of(store)) == len(found) + 1
+    assert host.problems.all() == []
+
+
+def as_after_a_kill(
+    host: Host, filled: tuple[Path, dict[str, Job]], change: Callable[[bytes], bytes]
+) -> bytes:
+    base, _jobs = filled
+    for name in ("runnerd.sqlite3", "runnerd.sqlite3-wal"):
+        shutil.copyfile(base / "killed" / name, host.state / name)
+    log = host.state / "runnerd.sqlite3-wal"
+    log.write_bytes(change(log.read_bytes()))
+    return log.read_bytes()
+
+
+def test_what_precedes_the_garbled_part_of_a_log_is_kept_and_the_rest_is_said(
+    host: Host, filled: tuple[Path, dict[str, Job]]
+) -> None:
+    at = 32 + 40 * 4120 + 2000
+    as_after_a_kill(host, filled, lambda log: log[:at] + b"\1" * 9 + log[at + 9 :])
+    for again in (False, True):
+        with contextlib.closing(host.open()) as store:
+            assert_only_truth(jobs_of(store), filled[1] if not again else jobs_of(store))
+        assert ("transactions cannot be read" in host.said) is not again
+    assert len([name for name in host.names() if "damaged" in name]) == 1
+
+
+@pytest.mark.parametrize("size", ["of a sound log", "of a torn one"])
+def test_a_log_as_a_kill_or_a_power_cut_leaves_it_is_no_damage(
+    host: Host, filled: tuple[Path, dict[str, Job]], size: str
+) -> None:
+    end = None if size == "of a sound log" else -3000
+    as_after_a_kill(host, filled, lambda log: log[:end])
+    host.open().close()
+    assert host.problems.all() == []
+    assert host.names() == ["runnerd.sqlite3"]
+
+
+def test_a_log_that_cannot_be_copied_is_said_and_the_store_opens(
+    host: Host, filled: tuple[Path, dict[str, Job]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_after_a_kill(host, filled, lambda log: b"\1" * 40 + log[40:])
+
+    def full(_old: str, new: str, **_how: bool) -> None:
+        with open(new, "wb"):
+            raise OSError(28, "No space left on device", new)
+
+    monkeypatch.setattr(salvage.shutil, "copyfile", full)
+    host.open().close()
+    assert "could not be copied (No space left on device)" in host.said
+    assert host.names() == ["runnerd.sqlite3"]
+
+
+def test_when_both_files_are_garbled_the_jobs_are_said_to_be_of_an_older_time(
+    host: Host, filled: tuple[Path, dict[str, Job]]
+) -> None:
+    as_after_a_kill(host, filled, lambda log: b"\1" * 40 + log[40:])
+    host.path.write_bytes(
+        b"\1" * 100 + (filled[0] / "state" / "runnerd.sqlite3").read_bytes()[100:]
+    )
+    host.open().close()
+    (said,) = host.of_the_store
+    assert "was made anew: 60 jobs were read" in said
+    assert "the newest changes may be lost" in said
+    assert "Restart runnerd" not in said
+
+
+OWN = {
+    "an index": "CREATE INDEX mine ON jobs (uid)",
+    "a table": "CREATE TABLE mine (a)",
+    "a view": "CREATE VIEW mine AS SELECT id FROM jobs",
+    "statistics": "ANALYZE",
+    "a column": "ALTER TABLE jobs ADD COLUMN mine TEXT",
+}
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_what_an_administrator_adds_is_no_damage(host: Host, kind: str) -> None:
+    with contextlib.closing(host.open()) as store:
+        jobs = fill(store, 8)
+    host.sql(OWN[kind])
+    with contextlib.closing(host.open()) as store:
+        assert jobs_of(store) == jobs
+        store.insert(new_job(99))
+    assert host.problems.all() == []
+
+
+def test_another_text_of_the_same_schema_is_no_damage(host: Host) -> None:
+    host.open().close()
+    with contextlib.closing(sqlite3.connect(host.path, isolation_level=None)) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute(
+            "UPDATE sqlite_master SET sql = replace(replace(sql, '  ', ' '), 'seq ', '[seq] ')"
+            " WHERE type = 'table' AND name = 'jobs'"
+        )
+    host.open().close()
+    assert host.problems.all() == []
+
+
+@pytest.mark.parametrize("other", ["", "CREATE INDEX jobs_active ON jobs (uid)"])
+def test_an_index_of_ours_that_is_missing_is_made_again(host: Host, other: str) -> None:
+    with contextlib.closing(host.open()) as store:
+        jobs = fill(store, 8)
+        before = schema.things(store._db)
+    host.sql("DROP INDEX jobs_ended", "DROP INDEX jobs_active", *filter(None, [other]))
+    with contextlib.closing(host.open()) as store:
+        assert jobs_of(store) == jobs
+        assert schema.things(store._db) == before
+    assert host.problems.all() == []
+
+
+GARBLED = ("'queued'", "disk_bytes", "paused_ns >= 0", "AUTOINCREMENT", "NOT NULL UNIQUE")
+
+
+@pytest.mark.parametrize("text", GARBLED)
+def test_a_table_of_ours_that_says_something_else_is_damage(host: Host, text: str) -> None:
+    with contextlib.closing(host.open()) as store:
+        jobs = fill(store, 8)
+    with contextlib.closing(sqlite3.connect(host.path, isolation_level=None)) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        swapped = {"AUTOINCREMENT": "", "NOT NULL UNIQUE": "UNIQUE"}.get(text, text[:-1] + "x")
+        if text == "'queued'":
+            swapped = "'queuex'"
+        db.execute("UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = 'jobs'",
+                   (text, swapped))  # fmt: skip
+    with contextlib.closing(host.open()) as store:
+        assert len(jobs_of(store)) == len(jobs)
+    assert "the store was damaged" in host.said

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.config import ShutdownConfig
-from runner.shutdown import Action, Seen, next_action, seconds_left
+from runner.shutdown import Action, Seen, next_action, seconds_left, when_to_ask_again
 
 LEAVE = ShutdownConfig(policy="leave", timeout_seconds=10)
 STOP = ShutdownConfig(policy="stop", timeout_seconds=10)
@@ -79,6 +79,14 @@ def test_a_wait_has_an_end(config: ShutdownConfig, seen: Seen) -> None:
         # A little more than that, for what floats lose.
         later = seen._replace(seconds=(seen.seconds + left) * (1 + 1e-9))
         assert next_action(config, later) is Action.LEAVE
+
+
+def test_who_has_to_come_back_is_told_how_long_it_may_take() -> None:
+    asked = when_to_ask_again(ShutdownConfig(policy="leave"))
+    assert asked == "runnerd is ending; ask again once it is started again"
+    for policy in ("stop", "wait"):
+        asked = when_to_ask_again(ShutdownConfig(policy=policy, timeout_seconds=300))
+        assert "gives jobs that run up to 300 s; ask again" in asked
 
 
 @given(config=CONFIGS, seen=SEEN)

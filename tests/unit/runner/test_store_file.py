@@ -205,3 +205,15 @@ def test_a_full_file_is_told_from_every_other_error(path: str) -> None:
             assert not isinstance(caught.value, FullStoreError)
     finally:
         kept.close()
+
+
+def test_what_a_start_that_was_killed_has_left_of_its_room_is_no_obstacle(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "db"
+    Store.open(str(path)).close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE reserve (room BLOB)")
+    with contextlib.closing(Store.open(str(path))) as store:
+        assert store._db.execute("PRAGMA freelist_count").fetchone()[0] * 4096 >= 1024 * 1024
+    assert not caplog.records

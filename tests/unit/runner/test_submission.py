@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from isolation.cgroups.limit_kinds import IoLimit, JobLimits
 from isolation.errors import LimitUnavailable
 from runner.config import Config, LogsConfig
 from runner.refusal import Refusal
-from runner.submission import Submissions, check_segment
+from runner.submission import Submissions, check_room, check_segment
 
 EVERY = JobLimits(
     memory_max_bytes=1,
@@ -56,3 +57,30 @@ def test_a_segment_may_be_as_large_as_what_is_kept_and_no_larger() -> None:
     assert (answer["code"], answer["field"]) == ("invalid-argument", "logs.segment_bytes")
     assert (answer["given"], answer["allowed"]) == ("8193", "at most 8192")
     assert "logs.keep_bytes" in answer["detail"]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "files", "free_files", "lack"),
+    [(100, 0, 0, ""), (100, 1000, 8, ""), (16, 0, 0, "no free space"), (0, 0, 0, "no free space"),
+     (100, 1000, 7, "no room for more files")],
+)  # fmt: skip
+def test_a_job_whose_directory_has_no_room_is_refused_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, blocks: int, files: int, free_files: int, lack: str
+) -> None:
+    found = SimpleNamespace(f_bfree=blocks, f_frsize=4096, f_files=files, f_ffree=free_files)
+    monkeypatch.setattr(os, "statvfs", lambda _path: found)
+    if not lack:
+        check_room("/state", 1000)
+        return
+    with pytest.raises(Refusal) as caught:
+        check_room("/state", 1000)
+    answer = caught.value.to_wire()
+    assert answer["code"] == "store-error"
+    assert answer["detail"].startswith(f"{lack} in /state")
+    assert "runctl prune" in answer["detail"]
+
+
+def test_a_state_directory_that_is_gone_is_said() -> None:
+    with pytest.raises(Refusal) as caught:
+        check_room("/no/such/directory", 1)
+    assert "/no/such/directory: No such file" in caught.value.to_wire()["detail"]

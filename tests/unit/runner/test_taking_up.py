@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from runner import messages, parsing, records, spec, stored, taking_up
 from runner.config import Config
 from runner.lifecycle import State
 from runner.rows import Job, NewJob
+from runner.store_file import FullStoreError
 from runner.taking_up import LOST_UID, UNKNOWN_BOOT
 from runner.users import Account
 from tests.unit.runner.test_salvage import Host
@@ -231,8 +233,95 @@ def test_a_spec_that_is_garbled_in_the_store_is_that_of_the_directory(host: Host
 
 
 def test_what_is_no_job_among_the_directories_is_left_alone(host: Host) -> None:
-    for name in ("lost+found", "x", IDS[0].upper()):
+    for name in ("lost+found", "x\n", IDS[0].upper(), "removed-x", f"removed-{IDS[1]}"):
         (host.state / "jobs" / name).mkdir()
     with contextlib.closing(host.open()) as store:
         assert sum(store.counts().values()) == 0
-    assert host.problems.all() == []
+    (said,) = host.of_the_store
+    assert said.endswith(f"move it away: {IDS[0].upper()}, removed-x, x\\n")
+    assert len(os.listdir(host.state / "jobs")) == 5
+
+
+def test_of_many_strange_things_some_are_named_and_the_rest_counted(host: Host) -> None:
+    for number in range(30):
+        (host.state / "jobs" / f"file-{number:02}").touch()
+    host.open().close()
+    (said,) = host.of_the_store
+    assert said.endswith("file-19 and 10 more")
+
+
+def ended(store: Store, job_id: str) -> None:
+    store.mark_ended(job_id, 9, "exit", b"\x81\xa7version\x01", started_ns=7)
+
+
+def test_an_ended_job_whose_directory_is_gone_is_said_and_one_that_never_began_is_not(
+    host: Host,
+) -> None:
+    with contextlib.closing(host.open()) as store:
+        for job_id in IDS[:4]:
+            launched(host, store, new_job(job_id))
+            ended(store, job_id)
+        store.insert(new_job(IDS[4]))
+        store.mark_ended(IDS[4], 9, "stopped", b"\x81\xa7version\x01")
+    for job_id in IDS[1:3]:
+        shutil.rmtree(host.state / "jobs" / job_id)
+    host.directories.doom(IDS[3])
+    host.open().close()
+    assert [text.rpartition(": ")[2] for text in host.of_the_store] == [", ".join(IDS[1:3])]
+
+
+def test_a_number_of_a_removed_job_is_not_given_to_one_that_is_taken_up(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        launched(host, store, new_job(IDS[0]))
+        launched(host, store, new_job(IDS[1]))
+        ended(store, IDS[1])
+        assert store.delete_ended([IDS[1]], 1, 0) == [IDS[1]]
+        host.directories.doom(IDS[1])
+        host.directories.remove_doomed(IDS[1])
+    rewrite(host, IDS[0], lambda fields: {**fields, "row": None})
+    host.sql("DELETE FROM jobs", "DELETE FROM specs")
+    with contextlib.closing(host.open()) as store:
+        (job,) = store.launched()
+    assert job.seq == 3
+
+
+def test_a_directory_that_cannot_be_taken_out_of_use_does_not_end_the_start(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.closing(host.open()) as store:
+        launched(host, store, new_job(IDS[0]))
+        ended(store, IDS[0])
+        store.delete_ended([IDS[0]], 1, 0)
+    monkeypatch.setattr(host.directories, "doom", lambda _job_id: os.rmdir("/proc"))
+    host.open().close()
+    (problem,) = host.problems.all()
+    assert problem.job == IDS[0]
+    assert "its directory stays: Device or resource busy" in problem.text
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_full_disk_ends_the_start_only_where_a_job_would_be_run_again(
+    host: Host, monkeypatch: pytest.MonkeyPatch, *, begun: bool
+) -> None:
+    with contextlib.closing(host.open()) as store:
+        launched(host, store, new_job(IDS[0]))
+        if begun:
+            launched(host, store, new_job(IDS[1]))
+    host.sql(f"DELETE FROM jobs WHERE id = '{IDS[0]}'", "DELETE FROM specs WHERE seq = 1")
+    if begun:
+        host.sql("UPDATE jobs SET state = 'queued', boot_id = NULL")
+        (host.state / "jobs" / IDS[1] / "log" / "00000000000000000000.log").touch()
+
+    def refuse(_db: object, _found: object) -> None:
+        raise FullStoreError("database or disk is full. Make room")
+
+    with monkeypatch.context() as full:
+        full.setattr(taking_up, "_write", refuse)
+        if begun:
+            with pytest.raises(FullStoreError):
+                host.open()
+        else:
+            host.open().close()
+            assert "taken up at the next start: database or disk is full" in host.said
+    with contextlib.closing(host.open()) as store:
+        assert len(store.launched()) == 1 + begun

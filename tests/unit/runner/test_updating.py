@@ -56,6 +56,9 @@ class Cgroup:
     def exists(self) -> bool:
         return self._host.is_there
 
+    def monitor_pids(self) -> list[int]:
+        return self._host.monitor_pids
+
     def update(self, old: JobLimits, new: JobLimits) -> AppliedLimits:
         self._host.step("cgroups", (old, new))
         return AppliedLimits(**{name: getattr(new, name) for name in FIELDS})
@@ -73,6 +76,7 @@ class Host:
         self.has_file = False
         self.monitor: dict[str, Any] = {}
         self.cgroup = Cgroup(self)
+        self.monitor_pids = [7]
 
     def step(self, name: str, what: Any) -> None:
         error = self.fails.pop(name, None)
@@ -133,11 +137,17 @@ class Host:
             self.store.mark_starting(JOB, 1, "boot")
             self.store.mark_running(JOB, 77, started_ns or time.time_ns(), None)
 
+    def cap_monitor(self, _spec: dict[str, Any], limits: dict[str, Any]) -> int:
+        most: int = limits.get("output_max_bytes", 0)
+        return 1000 + most
+
     def updating(self, *, hooks: bool = True) -> Updating:
         here: Any = self
         acts = Hooks(here.find_devices)
         if hooks:
-            acts = Hooks(here.find_devices, here.set_bandwidth, here.set_scratch)
+            acts = Hooks(
+                here.find_devices, here.set_bandwidth, here.set_scratch, None, here.cap_monitor
+            )
         work = Work(ThreadPoolExecutor(1))
         return Updating(Realm(self.store, here, here, Changes(), work, acts, Problems()))
 
@@ -179,9 +189,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
 
     monkeypatch.setattr(process_limits, "change", change)
     monkeypatch.setattr(process_limits, "are_set_up", lambda _pids: True)
-    monkeypatch.setattr(process_limits, "put_back", lambda old: made.step("put back", old))
+    monkeypatch.setattr(process_limits, "put_back", lambda _pids, old: made.step("put back", old))
     monkeypatch.setattr(
-        process_limits, "limits_of", lambda _pid, names: dict.fromkeys(names, (1, 2))
+        process_limits, "limits_of", lambda pid, names: dict.fromkeys(names, (pid, pid))
     )
     yield made
     made.store.close()
@@ -279,7 +289,7 @@ def test_only_what_differs_is_touched_besides_cgroups_and_monitor(host: Host) ->
 def test_a_resource_limit_that_is_lifted_is_the_monitors(host: Host) -> None:
     host.add(rlimits={"core": [0, 0], "nofile": [8, 9]})
     host.update(rlimits={"nofile": [10, 11]})
-    assert dict(host.steps)["processes"] == {"core": (1, 2), "nofile": [10, 11]}
+    assert dict(host.steps)["processes"] == {"core": (7, 7), "nofile": [10, 11]}
 
 
 @pytest.mark.parametrize("name", ["net_egress_bits_per_second", "scratch_max_bytes"])
@@ -401,3 +411,31 @@ def test_the_clock_of_a_job_stands_still_while_it_is_paused(host: Host) -> None:
     host.store.mark_resumed(JOB, 1051, 0)
     assert elapsed_ns(host.row, 1061) == 60
     assert elapsed_ns(host.row, 0) == 0
+
+
+@pytest.mark.parametrize(("asked", "cap"), [(50_000, 51_000), (5_000, 21_000)])
+def test_a_job_that_may_write_more_has_a_monitor_that_may_hold_more_and_never_less(
+    host: Host, asked: int, cap: int
+) -> None:
+    host.add(output_max_bytes=20_000, output_policy="end")
+    host.update(output_max_bytes=asked)
+    ((old, new),) = [what for name, what in host.steps if name == "cgroups"]
+    assert (old.monitor_memory_max_bytes, new.monitor_memory_max_bytes) == (21_000, cap)
+
+
+def test_a_monitor_that_may_hold_more_still_may_when_the_update_is_taken_back(host: Host) -> None:
+    host.add(output_max_bytes=20_000, output_policy="end")
+    host.fails["monitor"] = OSError(5, "broken")
+    with pytest.raises(Refusal):
+        host.update(output_max_bytes=50_000)
+    caps = [limits.monitor_memory_max_bytes for name, what in host.steps if name == "cgroups"
+            for limits in what]  # fmt: skip
+    assert caps == [21_000, 51_000, 51_000, 51_000]
+
+
+def test_a_lifted_limit_becomes_that_of_the_monitor_that_the_kernel_names(host: Host) -> None:
+    """A stored pid may be another's by now."""
+    host.add(rlimits={"core": [0, 0]})
+    host.monitor_pids = [4242]
+    host.update(rlimits={})
+    assert dict(host.steps)["processes"] == {"core": (4242, 4242)}

@@ -109,7 +109,7 @@ def test_what_a_limit_says_of_the_log_is_said_once() -> None:
 
 def test_dropped_output_is_a_figure_only_where_there_was_some() -> None:
     assert facts.figures({"log_bytes": 5, "log_dropped_bytes": 0}) == ["output 5 B"]
-    assert facts.figures({"log_dropped_bytes": 70_000}) == ["output dropped, bytes 70000"]
+    assert facts.figures({"log_dropped_bytes": 70_000}) == ["output dropped 68.4 KiB"]
 
 
 def test_surroundings_of_an_ordinary_job_are_few_lines(make_job: Job) -> None:

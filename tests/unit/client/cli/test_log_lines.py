@@ -51,6 +51,13 @@ def test_a_line_that_is_too_long_is_several() -> None:
     ]  # fmt: skip
 
 
+def test_what_was_written_before_a_time_is_left_out_wherever_it_is() -> None:
+    gap = LogGap(4, 9, "removed")
+    chunks = [LogChunk(0, OUT, b"abc", 5), LogChunk(3, ERR, b"d", 9), LogChunk(4, OUT, b"e", 7)]
+    assert select([*chunks, gap], {OUT: 0, ERR: 0}, 7) == [chunks[1], chunks[2], gap]
+    assert select([*chunks, gap], {OUT: 0}, 7) == [chunks[2], gap]
+
+
 @given(st.lists(st.tuples(st.sampled_from([OUT, ERR]), TEXT)), st.integers(1, 40))
 def test_lines_are_the_same_however_their_bytes_arrive(
     chunks: list[tuple[int, bytes]], longest: int

@@ -426,11 +426,44 @@ def test_exit_code_is_the_jobs_or_125_when_it_has_not_ended(
     assert runctl("logs", "--exit-code", "bad") == (9, "", "")
     assert runctl("logs", "--exit-code", "good") == (0, "", "")
     assert runctl("logs", "--exit-code", "good", "bad")[0] == 9
+    # As `wait` has it: a job that is refused has no status.
     assert runctl("logs", "--exit-code", "good", "nope")[0] == 125
+    assert runctl("logs", "--exit-code", "nope", "bad")[0] == 9
+    assert runctl("logs", "--exit-code", "-f", "bad", "nope")[0] == 9
     serve(daemon, build=Served(make_job(), []))
     assert runctl("logs", "--exit-code", "build") == (
         125, "", "runctl: job 3f2a81c0 has not ended; it is running\n",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("follow", [[], ["-f"]])
+def test_with_exit_code_an_end_that_is_not_the_jobs_own_is_said(
+    runctl: Runctl, daemon: FakeDaemon, make_job: Job, follow: list[str]
+) -> None:
+    lost = {"reason": "lost", "exit_status": 125, "exit_code": None, "detail": "it was killed"}
+    serve(
+        daemon,
+        build=Served(make_job(result=lost), [output(0, (1, b"out"))]),
+        slow=Served(make_job(job=OTHER_ID, result={"reason": "timeout", "exit_status": 124}), []),
+    )
+    said = "runctl: job 3f2a81c0 was lost: it was killed\n"
+    assert runctl("logs", *follow, "--exit-code", "build") == (125, "out", said)
+    assert runctl("logs", *follow, "build") == (0, "out", "")
+    status, _, err = runctl("logs", *follow, "--exit-code", "slow", "build")
+    assert (status, err) == (124, f"runctl: job 77aa81c0 ended at its time limit\n{said}")
+
+
+@pytest.mark.parametrize("jobs", [["build"], ["build", "nope"]])
+def test_a_follower_from_a_time_to_come_shows_nothing_of_before(
+    runctl: Runctl, daemon: FakeDaemon, make_job: Job, jobs: list[str]
+) -> None:
+    events = [output(9, (1, b"early\n"), (2, b"early\n"), (1, b"late\n"))]
+    serve(daemon, build=Served(make_job(result={}), events))
+    daemon.answer("locate", {"cursor": 9, "stdout": 9, "stderr": 9, "end": 9})
+    since = f"@{NOON // SECOND + 2}"
+    _, out, err = runctl("logs", "-f", "--since", since, *jobs)
+    assert out.endswith("late\n")
+    assert "early" not in out + err
 
 
 # Terminals

@@ -97,8 +97,8 @@ def test_refused_system_calls_are_said_when_they_were_to_be_reported(make_job: J
 @pytest.mark.parametrize(
     ("count", "said"),
     [
-        (70_000, ["70000 bytes of its output were dropped for want of room on the disk"]),
-        (1, ["1 byte of its output was dropped for want of room on the disk"]),
+        (70_000, ["68.4 KiB of its output was dropped for want of room on the disk"]),
+        (1, ["1 B of its output was dropped for want of room on the disk"]),
         (0, []),
         (None, []),
     ],

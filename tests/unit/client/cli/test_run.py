@@ -119,7 +119,7 @@ def test_a_refused_limit_is_named_by_its_option(
     )
     status, out, err = runctl("run", *detach, "--mem", "1K", "x")
     assert (status, out) == (125, "")
-    assert err == "runctl: --mem: 1024 bytes given; 4 MiB to 1 PiB allowed\n"
+    assert err == "runctl: --mem: 1 KiB given; 4 MiB to 1 PiB allowed\n"
 
 
 def test_a_limit_that_cannot_be_enforced_says_the_remedy(

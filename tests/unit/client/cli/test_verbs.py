@@ -184,7 +184,7 @@ def test_wait_says_in_the_same_line_that_output_was_dropped(
         0,
         (
             "3f2a81c0 ended with exit code 0; "
-            "7 bytes of its output were dropped for want of room on the disk\n"
+            "7 B of its output was dropped for want of room on the disk\n"
         ),
     )
     ended = {"reason": "log-error", "exit_status": 125, "detail": "why", "log_dropped_bytes": 7}

@@ -256,3 +256,30 @@ def test_a_clock_that_goes_back_breaks_nothing(log_dir: Path, open_writer: OpenW
         found = _locate(log_dir, since_ns=time_ns, until_ns=time_ns + 20)
         assert found.cursor in borders
         assert found.end in borders
+
+
+def test_a_piece_of_a_search_is_a_bounded_number_of_runs(
+    log_dir: Path, open_writer: OpenWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the runs were that it has met before."""
+    with open_writer(log_dir) as writer:
+        for number in range(60_000):
+            writer.append(1, b"x", number)
+        for number in range(50):
+            writer.append(1, b"long line\n" * 10_000, 60_000 + number)
+    read: list[int] = []
+    real = LogReader.read
+
+    def counted(self: LogReader, *args: Any) -> Any:
+        piece = real(self, *args)
+        read.append(len(getattr(piece, "runs", ())))
+        return piece
+
+    monkeypatch.setattr(LogReader, "read", counted)
+    with LogReader(log_dir) as reader:
+        answers = []
+        for found in search(reader, Wanted(lines=10**9)):
+            assert sum(read) <= 12_000 + 1000
+            read.clear()
+            answers.append(found)
+    assert answers[-1] == Found(0, 0, 5_060_000, 5_060_000)

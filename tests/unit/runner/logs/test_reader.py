@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import random
@@ -200,11 +201,11 @@ class LogMachine(RuleBasedStateMachine):
             segment_bytes=segment_bytes, keep_bytes=keep_bytes, keep_segments=self.keep_segments
         )
 
-    @rule(which=st.integers(0, 2), max_bytes=st.integers(1, 4000))
-    def read_on(self, which: int, max_bytes: int) -> None:
+    @rule(which=st.integers(0, 2), max_bytes=st.integers(1, 4000), is_growing=st.booleans())
+    def read_on(self, which: int, max_bytes: int, is_growing: bool) -> None:  # noqa: FBT001
         """A reader that stays may still hold a removed segment: true bytes or a true gap."""
         cursor = self.cursors[which]
-        part = self.readers[which].read(cursor, max_bytes)
+        part = self.readers[which].read(cursor, max_bytes, is_growing=is_growing)
         if part is None:
             assert cursor == self.model.end
         elif isinstance(part, Gap):
@@ -230,6 +231,10 @@ class LogMachine(RuleBasedStateMachine):
         else:
             assert isinstance(part, Chunk)
             self.model.check(part, cursor, max_bytes)
+
+    @rule(which=st.integers(0, 2))
+    def rest(self, which: int) -> None:
+        self.readers[which].rest()
 
     @rule(which=st.integers(0, 2), data=st.data())
     def jump(self, which: int, data: st.DataObject) -> None:
@@ -585,7 +590,165 @@ def test_a_listing_that_missed_a_segment_makes_no_gap(
         assert reader.read(cursor, 1) == expected
 
 
+# --- the end of a log that grows
+
+
+def test_the_end_of_a_log_that_grows_is_found_without_a_listing(
+    log_dir: Path, open_writer: OpenWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[object] = []
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda fd: listed.append(fd) or listdir(fd))
+    with open_writer(log_dir, segment_bytes=1) as writer, LogReader(log_dir) as reader:
+        writer.append(1, b"abc", 11)
+        assert reader.read(0) is not None
+        listed.clear()
+        for cursor in range(3, 60, 3):
+            for _ in range(3):
+                assert reader.read(cursor, is_growing=True) is None
+            writer.append(1, b"def", 11)
+            found = reader.read(cursor, is_growing=True)
+            assert isinstance(found, Chunk)
+            assert found.offset == cursor
+        assert listed == []
+        # What was dropped is found as well, and what was removed meanwhile.
+        assert reader.read(60, is_growing=True) is None
+        writer.skip(5)
+        assert reader.read(60, is_growing=True) is None
+        writer.append(1, b"ghi", 11)
+        assert reader.read(60, is_growing=True) == Gap(5, 65, "dropped")
+        writer.retain(segment_bytes=1, keep_bytes=1, keep_segments=2)
+        for _ in range(5):
+            writer.append(1, b"jkl", 11)
+        oldest = min(int(name[:20]) for name in listdir(log_dir))
+        assert reader.read(65, is_growing=True) == Gap(oldest - 65, oldest, "removed")
+
+
+def test_an_empty_segment_that_was_given_up_hides_nothing_from_a_log_that_grows(
+    log_dir: Path, open_writer: OpenWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with open_writer(log_dir, segment_bytes=1) as writer, LogReader(log_dir) as reader:
+        writer.append(1, b"abc", 11)
+        writer.append(1, b"def", 11)
+        assert reader.read(3, is_growing=True) is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", full)
+            with pytest.raises(OSError, match="No space"):
+                writer.append(1, b"lost", 11)
+        assert reader.read(6, is_growing=True) is None
+        writer.skip(4)
+        writer.append(1, b"ghi", 11)
+        assert reader.read(6, is_growing=True) == Gap(4, 10, "dropped")
+
+
+def test_a_log_of_an_older_writer_which_gives_no_sign_is_followed_too(
+    log_dir: Path, open_writer: OpenWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fchmod", lambda *_: None)
+    with open_writer(log_dir, segment_bytes=1, keep_segments=3) as writer:
+        writer.append(1, b"abc", 11)
+        with LogReader(log_dir) as reader, LogReader(log_dir) as late:
+            assert reader.read(0) == late.read(0)
+            assert reader.read(3, is_growing=True) is None
+            writer.append(1, b"def", 11)
+            assert reader.read(3, is_growing=True) == Chunk(3, [(1, 3, 11)], b"def")
+            for _ in range(5):
+                writer.append(1, b"ghi", 11)
+            assert late.read(3, is_growing=True) == Gap(9, 12, "removed")
+
+
+def test_what_follows_a_segment_without_the_sign_is_found_once_its_writer_has_ended(
+    log_dir: Path, open_writer: OpenWriter
+) -> None:
+    with open_writer(log_dir, segment_bytes=1) as writer:
+        writer.append(1, b"abc", 11)
+        writer.append(1, b"def", 11)
+        writer.append(1, b"ghi", 11)
+    # A power cut took the second one's data and the sign of the first.
+    for name in (log_name(3), index_name(3)):
+        (log_dir / name).unlink()
+    (log_dir / log_name(0)).chmod(0o600)
+    with LogReader(log_dir) as reader:
+        assert reader.read(0) is not None
+        assert reader.read(3, is_growing=True) is None
+        assert reader.read(3) is not None
+
+
+def test_a_reader_that_rests_keeps_no_output_and_reads_on(
+    log_dir: Path, open_writer: OpenWriter
+) -> None:
+    with open_writer(log_dir, segment_bytes=100_000, compression="zstd") as writer:
+        for number in range(2000):
+            writer.append(1, b"%0100d" % number, number)
+        while writer.work():
+            pass
+    with LogReader(log_dir) as reader:
+        first, cursor = reader.read(0, 1000), 1000
+        assert isinstance(first, Chunk)
+        files = [reader._segment._index, reader._segment._log]
+        assert all(len(file._frame) > 10_000 for file in files)
+        reader.rest()
+        assert [file._frame for file in files] == [b"", b""]
+        while isinstance(part := reader.read(cursor, 1000), Chunk):
+            assert (
+                part.data == b"".join(b"%0100d" % n for n in range(2000))[cursor:][: len(part.data)]
+            )
+            cursor += len(part.data)
+            reader.rest()
+        assert cursor == 200_000
+        assert reader.damage is None
+
+
 # --- why there is a gap
+
+
+def test_a_compressed_segment_is_read_though_torn_plain_files_came_back_beside_it(
+    log_dir: Path, open_writer: OpenWriter, read_all: ReadAll
+) -> None:
+    """Plain files are not synced, and their removal is not either: a power cut may bring both."""
+    with open_writer(log_dir, segment_bytes=1, compression="zstd") as writer:
+        for number in range(3):
+            writer.append(1, b"%d" % number * 10_000, 11)
+        while writer.work():
+            pass
+    assert (log_dir / f"{log_name(10_000)}.zst").exists()
+    for size in (0, 24):
+        for name in (log_name(10_000), index_name(10_000)):
+            (log_dir / name).write_bytes(bytes(size))
+        assert _bytes(read_all(log_dir)) == b"0" * 10_000 + b"1" * 10_000 + b"2" * 10_000
+
+
+@pytest.mark.parametrize("suffix", ["", ".zst"])
+@pytest.mark.parametrize("name", [log_name, index_name])
+def test_what_is_no_file_holds_up_no_reader(
+    log_dir: Path, open_writer: OpenWriter, name: Callable[[int], str], suffix: str
+) -> None:
+    with open_writer(log_dir, segment_bytes=1) as writer:
+        writer.append(1, b"one", 11)
+    for each in (log_name, index_name):
+        (log_dir / each(0)).rename(log_dir / f"{each(0)}{suffix}")
+    (log_dir / f"{name(0)}{suffix}").unlink()
+    os.mkfifo(log_dir / f"{name(0)}{suffix}")
+    with LogReader(log_dir) as reader, pytest.raises(OSError, match="not a regular file"):
+        reader.read(0)
+    with pytest.raises(OSError, match="Not a directory"):
+        (log_dir / "link").symlink_to(log_dir)
+        LogReader(log_dir / "link")
+
+
+def test_a_segment_of_which_a_power_cut_left_nothing_was_not_dropped(
+    log_dir: Path, open_writer: OpenWriter, read_all: ReadAll
+) -> None:
+    with open_writer(log_dir, segment_bytes=1) as writer:
+        for piece in (b"one", b"two", b"three"):
+            writer.append(1, piece, 11)
+    (log_dir / log_name(3)).chmod(0o600)
+    for name in (log_name(3), index_name(3)):
+        os.truncate(log_dir / name, 0)
+    assert read_all(log_dir)[1] == Gap(3, 6, "damaged")
 
 
 def test_what_was_dropped_is_a_gap_that_says_so(
@@ -780,7 +943,7 @@ class PatternReader(threading.Thread):
 
     def _follow(self, reader: LogReader, cursor: int, most: int) -> int:
         for _ in range(most):
-            part = reader.read(cursor, self.max_bytes)
+            part = reader.read(cursor, self.max_bytes, is_growing=True)
             if isinstance(part, Gap):
                 assert part.offset == cursor + part.gap_bytes > cursor
                 self.gaps.append((cursor, part.offset, part.why))

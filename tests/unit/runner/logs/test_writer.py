@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.logs.format import INDEX_RECORD, index_name, log_name
+from runner.logs import writer as writer_module
+from runner.logs.format import INDEX_RECORD, MOST_SEGMENTS, index_name, log_name
 from runner.logs.writer import SegmentWriter
 
 if TYPE_CHECKING:
@@ -328,6 +329,112 @@ def test_closing_says_when_something_could_not_be_put_on_disk_and_still_closes(
         writer.close()
     writer.close()
     os.close(dir_fd)
+
+
+def test_what_can_be_put_on_disk_is_when_something_else_cannot(
+    log_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dir_fd = os.open(log_dir, os.O_RDONLY)
+    writer = SegmentWriter(dir_fd, segment_bytes=1, keep_bytes=10_000)
+    for piece in (b"one", b"two", b"three"):
+        writer.append(1, piece, 11)
+    (log_dir / log_name(0)).unlink()
+    synced: list[str] = []
+    for call in (os.fdatasync, os.fsync):
+        monkeypatch.setattr(
+            os, call.__name__, lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        )
+    with pytest.raises(FileNotFoundError):
+        writer.close()
+    os.close(dir_fd)
+    names = [log_name(6), index_name(6), "", index_name(0), log_name(3), index_name(3)]
+    assert synced == [str(log_dir / name) for name in names]
+
+
+def test_a_log_of_many_segments_is_put_on_disk_in_one_go(
+    log_dir: Path, open_writer: OpenWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setitem(SegmentWriter.__init__.__globals__, "sync_file_system", calls.append)
+    monkeypatch.setattr(os, "fdatasync", calls.append)
+    with open_writer(log_dir, segment_bytes=1) as writer:
+        for _ in range(100):
+            writer.append(1, b"x", 11)
+        assert calls == []
+    assert calls == [writer._dir_fd]
+
+
+def test_segments_become_larger_rather_than_too_many_where_all_is_to_be_kept(
+    log_dir: Path, open_writer: OpenWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SegmentWriter.__init__.__globals__, "MOST_SEGMENTS", 64)
+    monkeypatch.setitem(SegmentWriter.__init__.__globals__, "_SEGMENTS_OF_A_SIZE", 8)
+    with open_writer(log_dir, segment_bytes=1) as writer:
+        for _ in range(4000):
+            writer.append(1, b"x", 11)
+        assert _starts(log_dir)[:3] == [0, 1, 2]
+        assert len(_starts(log_dir)) == 57
+        # Only gaps, which need a new one each, push out the oldest.
+        for _ in range(100):
+            writer.skip(1)
+            writer.append(1, b"x", 11)
+            assert len(_starts(log_dir)) <= 64
+        assert 0 not in _starts(log_dir)
+        assert len(_starts(log_dir)) == 64
+
+
+def test_the_bound_holds_for_the_smallest_segments_and_the_smallest_reads() -> None:
+    """25 times as many as by their output: an index record is 24 bytes."""
+    finished, held, segment = 0, 0, 4096
+    while held < 25 * 2048 * segment:
+        held += segment << finished // writer_module._SEGMENTS_OF_A_SIZE
+        finished += 1
+    assert finished < MOST_SEGMENTS * 7 / 8
+
+
+def test_a_segment_has_the_sign_that_another_may_follow_before_that_is_there(
+    log_dir: Path, open_writer: OpenWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_writer(log_dir, segment_bytes=1) as writer:
+        writer.append(1, b"one", 11)
+        mode = (log_dir / log_name(0)).stat().st_mode
+        assert stat.S_IMODE(mode) == 0o600
+        modes = []
+        create = writer._create
+
+        def seen(start: int) -> tuple[int, int]:
+            modes.append(stat.S_IMODE((log_dir / log_name(0)).stat().st_mode))
+            return create(start)
+
+        monkeypatch.setattr(writer, "_create", seen)
+        writer.append(1, b"two", 11)
+        assert modes == [0o400]
+
+
+def test_what_a_failed_beginning_left_is_taken_up_by_the_next_try(
+    log_dir: Path,
+    open_writer: OpenWriter,
+    monkeypatch: pytest.MonkeyPatch,
+    descriptors_left: Callable[[int], Any],
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with open_writer(log_dir, segment_bytes=1) as writer:
+        writer.append(1, b"one", 11)
+        with monkeypatch.context() as patch, descriptors_left(1):
+            patch.setattr(os, "unlink", failing)
+            with pytest.raises(OSError, match="open files"):
+                writer.append(1, b"two", 11)
+        assert _names(log_dir) == [index_name(0), log_name(0), index_name(3)]
+        writer.append(1, b"two", 11)
+        assert _starts(log_dir) == [0, 3]
+        # But nothing that holds anything.
+        (log_dir / index_name(6)).write_bytes(b"x")
+        with pytest.raises(FileExistsError):
+            writer.append(1, b"three", 11)
+        (log_dir / index_name(6)).unlink()
+        writer.append(1, b"three", 11)
 
 
 # With RLIMIT_FSIZE the kernel writes up to the limit, then says EFBIG: a full disk without a

@@ -12,10 +12,12 @@ import pytest
 
 from client import protocol
 from client.protocol import HEADER, encode_frame
+from runner.problems import Problems
 from runner.refusal import Refusal
 from runner.server import connection as connection_module
 from runner.server.connection import Connection, Stream
 from runner.store import StoreError
+from runner.store_file import DamagedStoreError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -40,6 +42,7 @@ class StubService:
         self.cancelled = 0
         self.held = 0
         self.may_hold = 2**40
+        self.problems = Problems()
 
     def admit(self, connection: Connection, *, is_job: bool) -> None:
         assert not is_job
@@ -422,6 +425,22 @@ def test_a_store_that_fails_is_answered_and_its_own_words_are_logged(
 
     play(scenario)
     assert "/var/lib/x: disk I/O error" in caplog.text
+
+
+def test_a_store_that_is_damaged_while_it_is_used_is_a_problem(play: Play) -> None:
+    async def fail(_args: Message, _stream: Stream) -> Message:
+        raise DamagedStoreError("/var/lib/x: malformed. Restart runnerd")
+
+    async def scenario(world: World) -> None:
+        world.service.handlers["fail"] = fail
+        client = await world.greeted()
+        for number in (2, 3):
+            answer = await client.ask({"id": number, "op": "fail"})
+            assert error_of(answer) == (number, "store-error")
+        (problem,) = world.service.problems.all()
+        assert problem.text == "/var/lib/x: malformed. Restart runnerd"
+
+    play(scenario)
 
 
 # Cancelling

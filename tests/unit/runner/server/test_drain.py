@@ -38,12 +38,17 @@ class Jobs:
         self.store = SimpleNamespace(counts=lambda: {State.QUEUED: 3})
         self.under_way = running
         self.draining = False
+        self.is_ending = False
         self.steps: list[str] = []
         self._obedient = obedient
 
     def drain(self, uid: int) -> None:
         self.steps.append(f"drain {uid}")
         self.draining = True
+
+    def refuse_if_ending(self) -> None:
+        if self.is_ending:
+            raise Refusal("shutting-down")
 
     def take_again(self, uid: int) -> None:
         self.steps.append(f"take again {uid}")
@@ -134,6 +139,16 @@ def test_cancelling_does_not_wait() -> None:
     jobs.draining = True
     assert answer(jobs, cancel=True) == {"draining": False, "running": 2, "queued": 3}
     assert jobs.steps == ["take again 0"]
+
+
+def test_a_daemon_that_ends_does_not_say_that_it_takes_jobs_again() -> None:
+    jobs = Jobs(1)
+    jobs.is_ending = jobs.draining = True
+    with pytest.raises(Refusal) as caught:
+        answer(jobs, cancel=True)
+    assert (caught.value.code, jobs.draining, jobs.steps) == ("shutting-down", True, [])
+    # To drain is as true as ever.
+    assert answer(jobs, jobs.end)["running"] == 0
 
 
 @pytest.mark.parametrize("more", [{"stop": True}, {"timeout_seconds": 1}])

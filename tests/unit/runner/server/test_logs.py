@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
+import shutil
 import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -18,7 +20,7 @@ from runner.logs.searches import Searches
 from runner.logs.tail import LogWatcher
 from runner.logs.writer import SegmentWriter
 from runner.policy import Peer
-from runner.problems import Problems
+from runner.problems import Problem, Problems
 from runner.refusal import Refusal
 from runner.server.connection import Connection, Stream
 from runner.server.handlers.locate import locate
@@ -36,6 +38,22 @@ PEER = Peer(uid=1000, gid=1000, groups=frozenset(), pid=1)
 SECOND = 10**9
 
 
+class Socket:
+    """As a stream sees a connection."""
+
+    def __init__(self, send_event: object, log: Fixture) -> None:
+        self.send_event = send_event
+        self._log = log
+
+    @property
+    def is_writable(self) -> bool:
+        return self._log.is_writable
+
+    async def writable(self) -> None:
+        if not self.is_writable:
+            await asyncio.Event().wait()
+
+
 class Fixture:
     """A job whose log the test writes, and the daemon around it as the handlers see it."""
 
@@ -45,6 +63,7 @@ class Fixture:
         self.state = State.RUNNING
         self.result: bytes | None = None
         self.problems = Problems()
+        self.is_writable = True
         self.waiting: list[asyncio.Future[None]] = []
         self.sent: list[dict[str, Any]] = []
         self.streams: list[Stream] = []
@@ -56,7 +75,9 @@ class Fixture:
         os.close(self._dir_fd)
 
     def job(self) -> Any:
-        return SimpleNamespace(id=JOB, state=self.state, result=self.result, spec=b"torn")
+        return SimpleNamespace(
+            id=JOB, state=self.state, result=self.result, spec=b"torn", started_ns=1
+        )
 
     def end(self, **result: Any) -> None:
         """The job ends; whoever waits for that is told."""
@@ -109,7 +130,7 @@ class Fixture:
         async def send_event(_id: int, _seq: int, event: dict[str, Any]) -> None:
             self.sent.append(event)
 
-        connection = SimpleNamespace(send_event=send_event, is_writable=True)
+        connection = Socket(send_event, self)
         self.streams.append(Stream(cast("Connection", connection), 1))
         return self.streams[-1]
 
@@ -200,6 +221,29 @@ def test_a_tail_that_is_missing_without_having_been_dropped_is_damaged(log: Fixt
     assert log.gaps() == [(3, 6, "damaged")]
 
 
+def test_a_log_that_is_gone_is_a_gap_of_all_that_was_written_and_a_problem(log: Fixture) -> None:
+    log.append(b"abc")
+    log.end()
+    shutil.rmtree(log.path)
+    assert log.logs() == log.logs(cursor=3) == 3
+    assert log.sent == [{"gap_bytes": 3, "offset": 3, "why": "damaged"}]
+    assert Problem("its log is missing", JOB) in log.problems.all()
+    with pytest.raises(Refusal, match="0 to 3"):
+        log.logs(cursor=4)
+
+
+def test_the_log_of_a_running_job_that_is_gone_is_no_empty_output(log: Fixture) -> None:
+    shutil.rmtree(log.path)
+    with pytest.raises(Refusal, match="cannot be read"):
+        log.logs()
+
+
+def test_output_that_is_missing_is_a_problem_of_the_job(log: Fixture) -> None:
+    log.end(log_bytes=7, log_dropped_bytes=0)
+    log.logs()
+    assert log.problems.all() == [Problem("7 bytes of its output before byte 7 are gone", JOB)]
+
+
 def test_a_follower_is_sent_everything_and_the_gap_at_the_end(log: Fixture) -> None:
     log.append(b"one")
 
@@ -282,6 +326,57 @@ def test_nothing_is_read_that_may_not_be_sent(
     log.run(scenario)
 
 
+@pytest.mark.parametrize("in_the_way", ["credit", "socket"])
+def test_who_waits_to_be_read_holds_no_output(
+    log: Fixture, monkeypatch: pytest.MonkeyPatch, in_the_way: str
+) -> None:
+    for number in range(9):
+        log.append(b"x" * 50, number)
+    asked: list[str] = []
+    read, rest = LogReader.read, LogReader.rest
+    monkeypatch.setattr(
+        LogReader,
+        "read",
+        lambda self, *args, **how: asked.append("read") or read(self, *args, **how),
+    )
+    monkeypatch.setattr(LogReader, "rest", lambda self: asked.append("rest") or rest(self))
+
+    async def scenario(service: Service) -> None:
+        stream = log.stream()
+        request = messages.Logs(JOB, credit=1 if in_the_way == "credit" else 9)
+        work = asyncio.ensure_future(logs(service, PEER, request, stream))
+        if in_the_way == "socket":
+            log.is_writable = False
+        await log.idle()
+        assert asked == (["read", "rest"] if in_the_way == "credit" else ["rest"])
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+
+    log.run(scenario)
+
+
+def test_what_a_power_cut_ate_between_two_segments_was_not_dropped(
+    log: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append(b"x" * 90)
+    log.writer.skip(5)
+    log.append(b"y")
+    # While it runs there was no power cut.
+    log.logs()
+    log.end(log_dropped_bytes=5)
+    log.logs()
+    log.end(log_dropped_bytes=0)
+    log.logs()
+    log.end(reason="lost", log_bytes=None, log_dropped_bytes=None)
+    log.logs()
+    for on_full in ("wait", "drop"):
+        monkeypatch.setattr(stored, "spec", lambda _job, how=on_full: {"logs": {"on_full": how}})
+        log.logs()
+    whys = ["dropped", "dropped", "damaged", "damaged", "damaged", "dropped"]
+    assert log.gaps() == [(5, 95, why) for why in whys]
+
+
 def test_damage_is_told_once_with_the_job(log: Fixture) -> None:
     for number in range(8):
         log.append(b"x" * 50, number)
@@ -313,6 +408,23 @@ def test_a_log_that_cannot_be_read_is_refused_with_the_reason(log: Fixture) -> N
         refusal = refusal_of(call)
         assert refusal["code"] == "store-error"
         assert "the job's log cannot be read" in refusal["detail"]
+
+
+def test_a_search_for_which_there_is_no_descriptor_is_refused_with_the_reason(
+    log: Fixture,
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def scenario(service: Service) -> dict[str, Any]:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+        try:
+            return await locate(service, PEER, messages.Locate(JOB), log.stream())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    refusal = refusal_of(lambda: log.run(scenario))
+    assert refusal["code"] == "store-error"
+    assert "the job's log cannot be read" in refusal["detail"]
 
 
 def test_lines_and_times_are_located(log: Fixture) -> None:
