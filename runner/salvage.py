@@ -4,8 +4,9 @@ Theory of operation. The new database is made beside the damaged one, of every r
 still be read (`runner.salvaged_copy`), and synced. Renamed to `.salvaged-<time>` it counts: from
 then on, also after a power cut, the damaged files are moved aside and the new one takes
 their place. Nothing is changed before, so a full disk, or a kill, costs nothing but another
-start. A write-ahead log of which SQLite would read only a part is copied aside first, because
-that is no damage to SQLite, which writes over it. Jobs that only their directories know of are `runner.taking_up`'s.
+start. A write-ahead log of which SQLite would read only a part is copied aside first,
+because that is no damage to SQLite, which writes over it. Jobs that only their directories
+know of are `runner.taking_up`'s.
 """
 
 from __future__ import annotations

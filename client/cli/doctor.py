@@ -139,10 +139,11 @@ def _enforced(features: list[Feature]) -> str:
 
 def _feature(feature: Feature, wide: int) -> str:
     from client.text import printable
+    from client.units import in_units
 
     lines = [f"{printable(feature['name']):<{wide}}  {printable(feature['status'])}\n"]
     for label in ("why", "remedy"):
         text = feature.get(label)
         if text:
-            lines.append(f"{'':<{wide}}  {label}: {printable(text)}\n")
+            lines.append(f"{'':<{wide}}  {label}: {in_units(printable(text))}\n")
     return "".join(lines)

@@ -192,7 +192,7 @@ def _room(host: Host) -> Feature:
         free = status.f_bavail * status.f_frsize
         why = None
         if free < _LEAST_ROOM:
-            why = f"{free // 2**20} MiB are free below {host.state_dir}"
+            why = f"{free} bytes are free below {host.state_dir}"
     return enforced_unless("state-dir-room", why, "remove ended jobs, or make room otherwise")
 
 

@@ -193,11 +193,8 @@ def test_a_garbled_write_ahead_log_is_kept_and_that_queued_jobs_may_be_lost_is_s
     kept = said.rpartition(" ")[2]
     with open(kept, "rb") as file:
         assert file.read() == garbled
-    with open(gate, "w", encoding="ascii"):
-        pass
-    with Wire(own_daemon) as alice:
-        wait_until(partial(has_ended, alice, running))
-        assert result_of(alice, running)["exit_status"] == 7
+    _write(b"", gate)
+    assert result_of(own_daemon, running)["exit_code"] == 7
     own_daemon.kill()
     own_daemon.start()
     assert not [text for text, _ in problems(own_daemon) if "write-ahead log" in text]
@@ -215,8 +212,7 @@ def test_an_administrators_index_and_statistics_are_no_damage(own_daemon: Daemon
             db.execute("ANALYZE")
     own_daemon.start()
     assert problems(own_daemon) == []
-    with Wire(own_daemon) as alice:
-        assert result_of(alice, job)["exit_status"] == 3
+    assert result_of(own_daemon, job)["exit_code"] == 3
     with _sql(own_daemon) as db:
         query = "SELECT name FROM sqlite_master WHERE name IN ('mine', 'jobs_named') ORDER BY 1"
         assert [name for (name,) in db.execute(query)] == ["jobs_named", "mine"]

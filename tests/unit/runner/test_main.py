@@ -186,7 +186,10 @@ def test_a_drain_waits_for_what_runs_and_says_what_is_kept(path: Path) -> None:
     assert err.splitlines() == [
         f"runnerd drain: {line}"
         for line in (
-            "no more jobs are taken or started; 2 jobs run, 3 are queued; waiting for those that run",
+            (
+                "no more jobs are taken or started; 2 jobs run, 3 are queued; "
+                "waiting for those that run"
+            ),
             "drained: no job runs; 3 queued jobs are kept until `runnerd drain --cancel`",
         )
     ]

@@ -76,7 +76,7 @@ def test_a_state_directory_without_room_is_said_to_have_none(
     monkeypatch.setattr(probing, "_LEAST_ROOM", 2**62)
     feature = finding(host, "state-dir-room")
     assert feature.status == "unavailable"
-    assert "MiB are free" in str(feature.why)
+    assert "bytes are free" in str(feature.why)
     missing = finding(host._replace(state_dir="/nowhere"), "state-dir-room")
     assert missing.why == "/nowhere: No such file or directory"
 
