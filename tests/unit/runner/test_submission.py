@@ -67,7 +67,8 @@ def test_a_segment_may_be_as_large_as_what_is_kept_and_no_larger() -> None:
 def test_a_job_whose_directory_has_no_room_is_refused_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch, blocks: int, files: int, free_files: int, lack: str
 ) -> None:
-    found = SimpleNamespace(f_bfree=blocks, f_frsize=4096, f_files=files, f_ffree=free_files)
+    found = SimpleNamespace(f_blocks=10**6, f_bfree=4096 + blocks, f_bavail=0, f_frsize=4096,
+                            f_files=files, f_ffree=free_files)  # fmt: skip
     monkeypatch.setattr(os, "statvfs", lambda _path: found)
     if not lack:
         check_room("/state", 1000)
