@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import pytest
 
 from client.logstream import LogGap
-from client.units import format_size
+from client.units import format_size, in_units
 from tests.kernel import inside
 from tests.kernel.disks import fill_up, make_room, small_disk
 from tests.kernel.harness import wait_until
@@ -265,7 +265,7 @@ def test_a_job_whose_log_must_be_whole_is_ended_with_a_log_error(
     assert (found.result["exit_code"], found.result["signal"]) == (code, number)
     why = f"its output could not be stored: No space left on device; {dropped} bytes were dropped"
     assert found.result["detail"] == why
-    assert (said.returncode, said.stdout.partition(" ")[2]) == (125, f"ended: {why}\n")
+    assert (said.returncode, said.stdout.partition(" ")[2]) == (125, f"ended: {in_units(why)}\n")
 
 
 def test_who_stopped_a_job_first_stays_the_reason_when_its_disk_is_full(
