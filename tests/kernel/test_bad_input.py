@@ -591,7 +591,7 @@ def test_an_argument_of_10_mb_is_refused_by_the_library_and_dropped_by_the_daemo
 
 RUNCTL_REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "12Q": (["run", "--mem", "12Q", "--", "true"], ["--mem", "12Q", "256M"]),
-    "1K": (["run", "--mem", "1K", "--", "true"], ["--mem", "1024", "4 MiB"]),
+    "1K": (["run", "--mem", "1K", "--", "true"], ["--mem", "1 KiB", "4 MiB"]),
     "no CPU": (["run", "--cpus", "0", "--", "true"], ["--cpus", "0"]),
     "negative timeout": (["run", "--timeout", "-5", "--", "true"], ["--timeout", "-5"]),
     "negative pids": (["run", "--pids", "-1", "--", "true"], ["--pids", "-1", "1 to 4194304"]),
