@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -484,18 +485,26 @@ class Screen:
 
     def read_until(self, *texts: bytes) -> None:
         while not all(text in self.shown for text in texts):
-            self.shown += os.read(self._master, 65536)
+            self.shown += self._read()
 
     def end(self) -> tuple[int, bytes]:
         """The exit status, and what is on the terminal, with its newlines as they were."""
         try:
-            while data := os.read(self._master, 65536):
+            while data := self._read():
                 self.shown += data
         except OSError:
             # EIO: nobody has the other side open any more.
             pass
         os.close(self._master)
         return self.process.wait(20), self.shown.replace(b"\r\n", b"\n")
+
+    def _read(self) -> bytes:
+        ready, _, _ = select.select([self._master], [], [], 20)
+        if not ready:
+            self.process.kill()
+            self.process.wait(20)
+            pytest.fail(f"nothing comes any more after {self.shown!r}")
+        return os.read(self._master, 65536)
 
 
 def test_on_a_terminal_nothing_acts_on_it_but_colours(daemon: FakeDaemon, make_job: Job) -> None:
