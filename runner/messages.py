@@ -18,6 +18,30 @@ from runner.message_logs import LogsRequest
 from runner.message_sandbox import NetRequest, SandboxRequest
 from runner.refusal import shown
 
+_Number = Annotated[int, Meta(ge=0, le=2**32 - 2)]
+_User = (
+    Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=256,
+            description="a user's name, or a number from 0 to 4294967294",
+        ),
+    ]
+    | _Number
+)
+_Group = (
+    Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=256,
+            description="a group's name, or a number from 0 to 4294967294",
+        ),
+    ]
+    | _Number
+)
+
 
 class Hello(Closed, frozen=True):
     """The first request of a connection."""
@@ -39,30 +63,8 @@ class Submit(Closed, frozen=True):
         | None
     ) = None
     net: NetRequest = NetRequest()
-    user: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                max_length=256,
-                description="a user's name, or a number from 0 to 4294967294",
-            ),
-        ]
-        | Annotated[int, Meta(ge=0, le=2**32 - 2)]
-        | None
-    ) = None
-    group: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                max_length=256,
-                description="a group's name, or a number from 0 to 4294967294",
-            ),
-        ]
-        | Annotated[int, Meta(ge=0, le=2**32 - 2)]
-        | None
-    ) = None
+    user: _User | None = None
+    group: _Group | None = None
     limits: LimitsRequest = LimitsRequest()
     logs: LogsRequest = LogsRequest()
     sandbox: SandboxRequest = SandboxRequest()
@@ -163,18 +165,7 @@ class Prune(Closed, frozen=True):
 
     older_than_seconds: Annotated[float, Meta(ge=0, le=315_360_000)] | None = None
     keep: Annotated[int, Meta(ge=0, le=2**53)] | None = None
-    user: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                max_length=256,
-                description="a user's name, or a number from 0 to 4294967294",
-            ),
-        ]
-        | Annotated[int, Meta(ge=0, le=2**32 - 2)]
-        | None
-    ) = None
+    user: _User | None = None
     everybody: bool = False
     dry_run: bool = False
 
