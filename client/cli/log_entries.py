@@ -8,6 +8,7 @@ view, and what they have in common, is `client.cli.log_views`'s; what a line is,
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -42,17 +43,17 @@ class Entry(NamedTuple):
 class EntryView(View):
     """One that shows items, so that those of several logs can be merged."""
 
+    @abstractmethod
     def take(self, log: Log, items: Sequence[LogChunk | LogGap]) -> Iterator[Entry]:
         """What there is to show for them now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rest(self, log: Log) -> Iterator[Entry]:
         """What was kept back of a log that is at its end."""
-        raise NotImplementedError
 
+    @abstractmethod
     def show(self, entries: Iterable[Entry]) -> None:
         """Show them, in this order."""
-        raise NotImplementedError
 
     def write(self, log: Log, items: Sequence[LogChunk | LogGap]) -> None:
         """Show what was read together of one log."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -40,7 +41,7 @@ class Look(NamedTuple):
     pattern: re.Pattern[bytes] | None
 
 
-class View:
+class View(ABC):
     """What the three have in common. As a context manager it leaves the terminal as it was."""
 
     def __init__(self, look: Look) -> None:
@@ -64,9 +65,9 @@ class View:
         with suppress(OSError, ClientError):
             self.finish()
 
+    @abstractmethod
     def write(self, log: Log, items: Sequence[LogChunk | LogGap]) -> None:
         """Show what was read together of one log."""
-        raise NotImplementedError
 
     def end(self, log: Log) -> None:
         """Show what was kept back of a log that is at its end."""
