@@ -11,9 +11,13 @@ from hypothesis import settings
 settings.register_profile("unit", deadline=None, database=None, print_blob=True)
 settings.load_profile("unit")
 
-# A shell starts what it runs in the background with these ignored, and who inherits that keeps
-# it: Ctrl-C would not be tested. A handler of ours is the default again after execve(2).
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+# A shell starts what it runs in the background with the first two ignored, nohup(1) ignores the
+# third, and who inherits that keeps it: their tests would test nothing. What has a handler here is
+# the default again after execve(2).
+for _number, _usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
