@@ -19,6 +19,7 @@ _logger: Final = logging.getLogger(__name__)
 
 NAME: Final = "cgroup-root"
 _MAX_BYTES: Final = 4096
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def choose(state_dir: str, configured: str | None, *, needs_limits: bool) -> tuple[str, str]:
@@ -47,7 +48,7 @@ def keep(state_dir: str, root: str) -> None:
         return
     path = os.path.join(state_dir, NAME)
     try:
-        with open(f"{path}.new", "wb") as file:
+        with open(os.open(f"{path}.new", _CREATE, 0o600), "wb") as file:
             file.write(os.fsencode(root))
         os.replace(f"{path}.new", path)
     except OSError as error:

@@ -6,9 +6,11 @@ import grp
 import os
 import re
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -184,14 +186,16 @@ def test_a_file_in_the_place_of_the_state_directory_is_refused(own_daemon: Daemo
         os.unlink(own_daemon.state_dir)
 
 
-def test_a_store_that_is_no_database_is_refused_with_the_remedy(own_daemon: Daemon) -> None:
+def test_a_sound_database_of_another_program_is_refused_and_kept(own_daemon: Daemon) -> None:
     os.makedirs(own_daemon.state_dir)
     path = f"{own_daemon.state_dir}/runnerd.sqlite3"
-    with open(path, "wb") as file:
-        file.write(b"no database" * 1000)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE accounts (name TEXT)")
     line = refused(own_daemon)
     assert path in line
-    assert "Move it aside" in line
+    assert "another program" in line
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("accounts",)]
 
 
 def test_wrong_options_are_refused_by_name(own_daemon: Daemon) -> None:

@@ -626,7 +626,10 @@ def test_a_job_directory_that_is_gone_costs_the_job_its_log_and_nothing_else(
         alice.ok("wait", job=job)
         subprocess.run(["rm", "-rf", f"{own_daemon.state_dir}/jobs/{job}"], check=True)
         assert alice.ok("status", job=job)["result"]["exit_code"] == 0
-        assert output_of(alice, job) == b""
+        alice.send({"id": 3, "op": "logs", "args": {"job": job}})
+        gap = {"gap_bytes": 2, "offset": 2, "why": "damaged"}
+        assert (alice.receive() or {})["event"] == gap
+        assert "ok" in (alice.receive() or {})
         alice.ok("remove", job=job)
 
 
