@@ -21,7 +21,7 @@ _LAST_PID: Final = "/proc/sys/kernel/ns_last_pid"
 _INNOCENTS: Final = 24
 _PREPARED_NETWORKS: Final = 2
 _SECONDS: Final = 15.0
-_IN_STATE_DIR: Final = re.compile(r"lock|jobs|runnerd\.sqlite3(-wal|-shm)?")
+_IN_STATE_DIR: Final = re.compile(r"lock|cgroup-root(\.new)?|jobs|runnerd\.sqlite3(-wal|-shm)?")
 _IN_JOB: Final = re.compile(r"spec|control|limits|exit|log|lost\+found")
 # What a monitor that was killed, or a power cut, could not finish.
 _IN_LOST_JOB: Final = re.compile(r"exit\.tmp|limits\.tmp|update")
