@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from client.connection import Connection
-from client.errors import RequestRefused
+from client.errors import ConnectionLost, RequestRefused
 
 if TYPE_CHECKING:
     from client import protocol
@@ -31,7 +31,12 @@ class Pool:
             if connection.is_idle():
                 return connection
             connection.close()
-        connection = Connection(self._path)
+        try:
+            connection = Connection(self._path)
+        except ConnectionLost:
+            # Somebody was there, and went in the middle of the greeting: a restart.
+            self.reached = True
+            raise
         self.reached = True
         return connection
 

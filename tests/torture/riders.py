@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Refused, and surely not accepted.
 _NOT_NOW: Final = ("shutting-down", "draining", "store-error", "too-many-jobs", "not-permitted")
-_AWAY: Final = b"runnerd is not running"
+_AWAY: Final = (b"runnerd is not running", b"the connection")
 _AFTER_REFUSAL_SECONDS: Final = 0.2
 _LEAVE_CHANCE: Final = 0.05
 _MOST_LEAVES: Final = 6
@@ -154,7 +154,7 @@ class Rider(threading.Thread):
                 if status == -signal.SIGKILL:
                     session.counts.add("resumes")
                 # Nobody there at the first try is a mistake to report, so it begins anew.
-                elif status == 0 or _AWAY not in pathlib.Path(f"{path}-said").read_bytes():
+                elif status == 0 or not _was_away(pathlib.Path(f"{path}-said").read_bytes()):
                     break
         data, text = read_and_remove(path), read_and_remove(f"{path}-said")
         if status != 0:
@@ -213,3 +213,7 @@ def _sandbox(plan: JobPlan, share: str) -> Iterator[tuple[str, Any]]:
         yield "filesystem", "readonly"
     elif plan.surroundings == "denials":
         yield "report_denied", True
+
+
+def _was_away(said: bytes) -> bool:
+    return any(text in said for text in _AWAY)

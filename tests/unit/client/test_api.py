@@ -174,6 +174,16 @@ def test_a_submission_whose_answer_is_lost_is_not_sent_again(daemon: FakeDaemon)
     assert len(daemon.args("submit")) == 1
 
 
+def test_waiting_that_begins_in_the_very_moment_of_a_restart_is_borne(
+    daemon: FakeDaemon, make_job: Job
+) -> None:
+    greet, tries = daemon.handlers["hello"], iter(range(3))
+    daemon.handlers["hello"] = lambda s, r: s.close() if next(tries) < 1 else greet(s, r)
+    daemon.answer("wait", make_job())
+    with Client(daemon.path) as client:
+        assert client.wait(JOB_ID)["job"] == JOB_ID
+
+
 def test_waiting_goes_on_after_a_restart_for_the_same_job(
     daemon: FakeDaemon, make_job: Job
 ) -> None:
