@@ -291,13 +291,19 @@ class Client:
         return cast("Doctor", self._request("doctor", {}))
 
     def drain(
-        self, *, timeout_seconds: float | None = None, stop: bool = False, cancel: bool = False
+        self,
+        *,
+        timeout_seconds: float | None = None,
+        stop: bool = False,
+        cancel: bool = False,
+        begin: bool = True,
     ) -> Drained:
         """Take and start no more jobs. Answered when none runs, or the time has passed.
 
         It stays so, over restarts of the daemon too, until `cancel`, which takes jobs again;
         whoever waits then is answered. `stop`: jobs that run at the end of the time, without
-        one at once, are stopped with their grace and waited for. For admins alone. Like `wait`
+        one at once, are stopped with their grace and waited for. Without `begin` nothing is begun:
+        it waits for as long as somebody has the daemon drained. For admins alone. Like `wait`
         it outlives a restart.
         """
         if cancel:
@@ -306,19 +312,21 @@ class Client:
         patience = self._patience(self.reconnect_seconds)
         while True:
             try:
-                return self._drain_once(end, patience, stop=stop)
+                return self._drain_once(end, patience, stop=stop, begin=begin)
             except ClientError as error:
                 if not is_away(error) or not self._pool.reached:
                     raise
                 patience.wait(error, math.inf if end is None or stop else end)
 
-    def _drain_once(self, end: float | None, patience: Patience, *, stop: bool) -> Drained:
+    def _drain_once(
+        self, end: float | None, patience: Patience, *, stop: bool, begin: bool
+    ) -> Drained:
         connection = self._pool.take()
         patience.connected()
         left = None if end is None else max(end - time.monotonic(), 0)
         # How long a stop takes is the jobs' to say: their grace is the daemon's setting.
         bound = None if left is None or stop else left + ANSWER_SECONDS
-        args = {"timeout_seconds": left, "stop": stop}
+        args = {"timeout_seconds": left, "stop": stop, "begin": begin}
         return _drained(self._pool.request(connection, "drain", args, bound))
 
     def _request(

@@ -42,7 +42,8 @@ def drain(socket_path: str, timeout_seconds: float | None, stop: bool) -> int:  
         is_draining = now["draining"]
         if now["running"] and is_draining and (stop or timeout_seconds != 0):
             _say(f"no more jobs are taken or started; {_jobs(now)}; {_plan(timeout_seconds, stop)}")
-            now = client.drain(timeout_seconds=timeout_seconds, stop=stop)
+            # It was begun by the question before: who cancelled since then has the last word.
+            now = client.drain(timeout_seconds=timeout_seconds, stop=stop, begin=False)
         return _told(now)
 
     try:

@@ -173,12 +173,14 @@ class Prune(Closed, frozen=True):
 class Drain(Closed, frozen=True):
     """Take and start no more jobs, and answer when none runs or the time has passed.
 
-    `stop`: those that run then are stopped. `cancel`: take jobs again instead.
+    `stop`: those that run then are stopped. `cancel`: take jobs again instead. Without `begin`:
+    only wait, for as long as the daemon is being drained.
     """
 
     timeout_seconds: Annotated[float, Meta(ge=0, le=315_360_000)] | None = None
     stop: bool = False
     cancel: bool = False
+    begin: bool = True
 
 
 class Update(Closed, frozen=True):

@@ -41,10 +41,11 @@ async def drain(
 
 def _decide(supervisor: Supervisor, peer: Peer, request: messages.Drain) -> None:
     if not request.cancel:
-        supervisor.drain(peer.uid)
-    elif request.stop or request.timeout_seconds is not None:
+        if request.begin:
+            supervisor.drain(peer.uid)
+    elif request.stop or request.timeout_seconds is not None or not request.begin:
         raise Refusal("invalid-argument", field="cancel", given="True",
-                      allowed="it without stop and timeout_seconds")  # fmt: skip
+                      allowed="it without stop, timeout_seconds and begin")  # fmt: skip
     else:
         # Jobs would not be taken, whatever the mark says.
         supervisor.refuse_if_ending()

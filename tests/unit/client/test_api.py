@@ -235,11 +235,11 @@ def test_a_drain_asks_for_what_was_asked_and_tells_what_there_is(daemon: FakeDae
     daemon.answer("drain", counts(2))
     with Client(daemon.path) as client:
         assert client.drain(timeout_seconds=0) == counts(2)
-        client.drain(stop=True)
+        client.drain(stop=True, begin=False)
         client.drain(cancel=True)
     assert daemon.args("drain") == [
-        {"timeout_seconds": 0, "stop": False},
-        {"timeout_seconds": None, "stop": True},
+        {"timeout_seconds": 0, "stop": False, "begin": True},
+        {"timeout_seconds": None, "stop": True, "begin": False},
         {"cancel": True},
     ]
 

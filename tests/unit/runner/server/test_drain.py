@@ -89,6 +89,12 @@ def test_only_admins_may() -> None:
     assert jobs.steps == []
 
 
+def test_who_only_waits_does_not_begin_again_what_somebody_cancelled() -> None:
+    jobs = Jobs(1)
+    assert not answer(jobs, begin=False)["draining"]
+    assert jobs.steps == []
+
+
 def test_with_nothing_that_runs_the_answer_comes_at_once() -> None:
     assert answer(Jobs(0)) == {"draining": True, "running": 0, "queued": 3}
 
