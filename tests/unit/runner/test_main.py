@@ -197,7 +197,8 @@ def test_a_drain_waits_for_what_runs_and_says_what_is_kept(path: Path) -> None:
     ]
     # Committed first, so that whatever becomes of the wait it is known to hold.
     assert wire.asked == [
-        {"timeout_seconds": 0, "stop": False}, {"timeout_seconds": None, "stop": False},
+        {"timeout_seconds": 0, "stop": False, "begin": True},
+        {"timeout_seconds": None, "stop": False, "begin": False},
     ]  # fmt: skip
 
 
