@@ -32,6 +32,8 @@ class Event(enum.StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     FINISH = "finish"
+    # Another attempt: its own retries, or by hand once it has ended.
+    RETRY = "retry"
 
 
 # The states of a job that has a monitor and may have processes.
@@ -54,6 +56,10 @@ TRANSITIONS: Final = MappingProxyType(
         (State.STARTING, Event.STARTED): State.RUNNING,
         (State.STARTING, Event.REQUEUE): State.QUEUED,
         (State.STARTING, Event.FINISH): State.ENDED,
+        (State.STARTING, Event.RETRY): State.QUEUED,
+        (State.RUNNING, Event.RETRY): State.QUEUED,
+        (State.PAUSED, Event.RETRY): State.QUEUED,
+        (State.ENDED, Event.RETRY): State.QUEUED,
         (State.RUNNING, Event.PAUSE): State.PAUSED,
         (State.RUNNING, Event.FINISH): State.ENDED,
         (State.PAUSED, Event.RESUME): State.RUNNING,

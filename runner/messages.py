@@ -1,7 +1,8 @@
 """The schema of every request: closed, typed, bounded (docs/PROTOCOL.md).
 
-The verbs are here; limits and surroundings in `runner.message_limits` and
-`runner.message_sandbox`, reading them from what the wire brought in `runner.parsing`.
+The verbs are here but for the queue's, which are in `runner.message_queue`; limits and
+surroundings in `runner.message_limits` and `runner.message_sandbox`, reading them from what the
+wire brought in `runner.parsing`.
 Whether a user or a directory exists is asked in `runner.submission`.
 """
 
@@ -9,12 +10,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from client import protocol
 from runner.message_kinds import Closed, JobRef, Name, OsText
 from runner.message_limits import LimitsRequest, LimitsUpdate
 from runner.message_logs import LogsRequest
+from runner.message_queue import (
+    MOST_DEPENDENCIES,
+    AfterRequest,
+    IdempotencyKey,
+    Labels,
+    Priority,
+    ReserveRequest,
+    RetryRequest,
+    Select,
+    UnixTime,
+)
 from runner.message_sandbox import NetRequest, SandboxRequest
 from runner.refusal import shown
 
@@ -68,6 +80,19 @@ class Submit(Closed, frozen=True):
     limits: LimitsRequest = LimitsRequest()
     logs: LogsRequest = LogsRequest()
     sandbox: SandboxRequest = SandboxRequest()
+    queue: Name | None = None
+    priority: Priority = 0
+    labels: Labels = {}
+    after: Annotated[list[AfterRequest], Meta(max_length=MOST_DEPENDENCIES)] = []
+    # Not both of a pair: a time, or so long from now.
+    not_before_ns: UnixTime | None = None
+    delay_seconds: Annotated[float, Meta(ge=0, le=315_360_000)] | None = None
+    deadline_ns: UnixTime | None = None
+    deadline_seconds: Annotated[float, Meta(ge=0.001, le=315_360_000)] | None = None
+    hold: bool = False
+    retry: RetryRequest | None = None
+    reserve: ReserveRequest = ReserveRequest()
+    idempotency_key: IdempotencyKey | None = None
 
     def __repr__(self) -> str:
         """The size of the environment, never what is in it."""
@@ -75,9 +100,10 @@ class Submit(Closed, frozen=True):
 
 
 class List(Closed, frozen=True):
-    """One page of jobs, newest first."""
+    """One page of jobs, newest first: those that have not ended, or as `select` says."""
 
     ended: bool = False
+    select: Select = Select()
     limit: Annotated[int, Meta(ge=1, le=1000)] = 500
     before: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
 
@@ -184,10 +210,11 @@ class Drain(Closed, frozen=True):
 
 
 class Update(Closed, frozen=True):
-    """Change limits of a job that runs or is paused: all of them or none."""
+    """Change limits of a job, and the priority of one that is queued: all of it or none."""
 
     job: JobRef
-    limits: LimitsUpdate
+    limits: LimitsUpdate = LimitsUpdate()
+    priority: Priority | UnsetType = UNSET
 
 
 class Pause(Closed, frozen=True):

@@ -123,7 +123,65 @@ CREATE INDEX jobs_ended_of ON jobs (submitted_by_uid, ended_ns, seq, disk_bytes,
 CREATE INDEX jobs_unmeasured ON jobs (seq) WHERE state = 'ended' AND disk_bytes = 0;
 """
 
-SCRIPTS: Final = (_JOBS_AND_EVENTS, _PAUSES, _ENDED)
+# The queue. Where a job was never moved its rank is NULL, so that no old row is rewritten. What was
+# promised to those of an older version is not known: nothing, as it was.
+_QUEUE: Final = """
+ALTER TABLE jobs ADD COLUMN queue TEXT NOT NULL DEFAULT 'default';
+ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN rank INTEGER;
+ALTER TABLE jobs ADD COLUMN not_before_ns INTEGER;
+ALTER TABLE jobs ADD COLUMN deadline_ns INTEGER;
+ALTER TABLE jobs ADD COLUMN held_by_uid INTEGER;
+ALTER TABLE jobs ADD COLUMN reserved_millicpus INTEGER NOT NULL DEFAULT 0
+    CHECK (reserved_millicpus >= 0);
+ALTER TABLE jobs ADD COLUMN reserved_memory_bytes INTEGER NOT NULL DEFAULT 0
+    CHECK (reserved_memory_bytes >= 0);
+ALTER TABLE jobs ADD COLUMN time_limit_ms INTEGER;
+ALTER TABLE jobs ADD COLUMN attempt INTEGER NOT NULL DEFAULT 1 CHECK (attempt >= 1);
+ALTER TABLE jobs ADD COLUMN first_attempt INTEGER NOT NULL DEFAULT 1 CHECK (first_attempt >= 1);
+ALTER TABLE jobs ADD COLUMN idempotency_key TEXT;
+CREATE UNIQUE INDEX jobs_keyed ON jobs (submitted_by_uid, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+
+CREATE TABLE labels (
+    seq   INTEGER NOT NULL REFERENCES jobs (seq) ON DELETE CASCADE,
+    name  TEXT    NOT NULL,
+    value TEXT    NOT NULL,
+    PRIMARY KEY (seq, name)
+) WITHOUT ROWID;
+CREATE INDEX labels_named ON labels (name, value, seq);
+
+CREATE TABLE dependencies (
+    seq   INTEGER NOT NULL REFERENCES jobs (seq) ON DELETE CASCADE,
+    on_id TEXT    NOT NULL,
+    kind  TEXT    NOT NULL CHECK (kind IN ('ok', 'any', 'fail', 'started')),
+    met   INTEGER NOT NULL DEFAULT 0 CHECK (met IN (0, 1)),
+    PRIMARY KEY (seq, on_id)
+) WITHOUT ROWID;
+CREATE INDEX dependencies_on ON dependencies (on_id);
+
+CREATE TABLE attempts (
+    seq        INTEGER NOT NULL REFERENCES jobs (seq) ON DELETE CASCADE,
+    attempt    INTEGER NOT NULL,
+    started_ns INTEGER,
+    ended_ns   INTEGER NOT NULL,
+    reason     TEXT    NOT NULL,
+    result     BLOB    NOT NULL,
+    limits     BLOB,
+    PRIMARY KEY (seq, attempt)
+) WITHOUT ROWID;
+
+CREATE TABLE queues (
+    name        TEXT PRIMARY KEY,
+    paused      INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
+    max_running INTEGER CHECK (max_running >= 0)
+) WITHOUT ROWID;
+
+ALTER TABLE events ADD COLUMN uid INTEGER;
+CREATE INDEX events_of ON events (uid, seq);
+"""
+
+SCRIPTS: Final = (_JOBS_AND_EVENTS, _PAUSES, _ENDED, _QUEUE)
 
 
 class SchemaError(ValueError):

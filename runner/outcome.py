@@ -21,8 +21,11 @@ STOPPED: Final = "stopped"
 LAUNCH_ERROR: Final = "launch-error"
 LOG_ERROR: Final = "log-error"
 LOST: Final = "lost"
+DEADLINE: Final = "deadline"
+DEPENDENCY: Final = "dependency"
 REASONS: Final = (
     EXIT, SIGNAL, OOM, TIMEOUT, CPU_TIME, OUTPUT_LIMIT, STOPPED, LAUNCH_ERROR, LOG_ERROR, LOST,
+    DEADLINE, DEPENDENCY,
 )  # fmt: skip
 
 # What env(1), timeout(1) and a shell exit with; 125 says that it was not the command.
@@ -39,6 +42,7 @@ _NOT_STORED: Final = "its output could not be stored"
 # What ends a job from outside: the monitor on somebody's behalf (`runner.watchdog`).
 _STATUS: Final = {
     TIMEOUT: STATUS_TIMEOUT,
+    DEADLINE: STATUS_TIMEOUT,
     CPU_TIME: STATUS_TIMEOUT,
     OUTPUT_LIMIT: STATUS_OUTPUT_LIMIT,
     LOG_ERROR: STATUS_OURS,
@@ -145,6 +149,16 @@ def stopped_in_queue(uid: int) -> Outcome:
     """Stopped before it started; as a shell would see a SIGTERM."""
     status = STATUS_SIGNAL_BASE + signal.SIGTERM
     return Outcome(STOPPED, None, None, status, "it had not started", uid)
+
+
+def past_deadline() -> Outcome:
+    """Its deadline passed before it could start."""
+    return Outcome(DEADLINE, None, None, STATUS_TIMEOUT, "it had not started")
+
+
+def unmet(detail: str) -> Outcome:
+    """A job that it was to come after did not become what it had to: it never starts."""
+    return Outcome(DEPENDENCY, None, None, STATUS_OURS, detail)
 
 
 def lost(detail: str) -> Outcome:

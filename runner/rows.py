@@ -23,6 +23,10 @@ _logger: Final = logging.getLogger(__name__)
 
 EventData = dict[str, str | int]
 
+DEFAULT_QUEUE: Final = "default"
+# Between the places of two jobs that were submitted one after the other: room for moves.
+RANK_STEP: Final = 2**20
+
 
 class DamagedRowError(ValueError):
     """A row holds values that were never written. The text names it."""
@@ -38,6 +42,19 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None
     spec: bytes
     submitted_ns: int
+    queue: str = DEFAULT_QUEUE
+    priority: int = 0
+    not_before_ns: int | None = None
+    deadline_ns: int | None = None
+    held_by_uid: int | None = None
+    # What it is promised while it runs, and how long it may run at most.
+    reserved_millicpus: int = 0
+    reserved_memory_bytes: int = 0
+    time_limit_ms: int | None = None
+    idempotency_key: str | None = None
+    labels: dict[str, str] = {}
+    # Ids of jobs, and what has to have become of them (`runner.message_queue.On`).
+    after: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         """Without the spec, which holds the job's environment."""
@@ -54,6 +71,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     is set while it is running or paused only; `ended_ns`, `reason` and `result` once it has
     ended. `paused_since_ns` is set while it is paused, `paused_ns` is how long it was before.
     `disk_bytes` is what the directory of an ended job takes; 0 also until it was measured.
+    `rank` is set once it was moved: until then its place is `seq` * RANK_STEP. `not_before_ns` is
+    also when the next attempt may begin; `attempt` counts from 1, `first_attempt` is the one that
+    the retries of now are counted from.
     """
 
     seq: int
@@ -74,6 +94,18 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     paused_ns: int = 0
     paused_since_ns: int | None = None
     disk_bytes: int = 0
+    queue: str = DEFAULT_QUEUE
+    priority: int = 0
+    rank: int | None = None
+    not_before_ns: int | None = None
+    deadline_ns: int | None = None
+    held_by_uid: int | None = None
+    reserved_millicpus: int = 0
+    reserved_memory_bytes: int = 0
+    time_limit_ms: int | None = None
+    attempt: int = 1
+    first_attempt: int = 1
+    idempotency_key: str | None = None
     spec: bytes
 
     @classmethod
