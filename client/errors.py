@@ -7,6 +7,8 @@ failed, on what, why, and what to do. Nothing here connects or prints.
 from __future__ import annotations
 
 import re
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from client.text import printable
@@ -116,6 +118,11 @@ _PROSE: Final = {
     "too-many-jobs": (
         "too many jobs wait; try again when some have started, or have `jobs.max_queued` raised"
     ),
+    "no-such-queue": "there is no such queue",
+    "quota-exceeded": "your quota has no room for it; `runctl queues` shows it",
+    "key-in-use": (
+        "the key was used for another command; use another one, or remove that job once it ended"
+    ),
     "draining": (
         "runnerd takes no jobs now, for maintenance; try again later, or have an admin end that "
         "with `runnerd drain --cancel`"
@@ -130,6 +137,9 @@ _NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
 _RANGE: Final = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,9})?) to ([0-9]{1,20})")
 _MOST: Final = re.compile(r"^(at most (?:\S+, )?)([0-9]{1,19})$")
 _LEAST: Final = re.compile(r"(at least|more than) ([0-9]{1,19}(?:\.[0-9]{1,9})?)(, .*)")
+_MILLICPUS: Final = re.compile(r"\b([0-9]{1,9}) millicpus\b")
+# Nanoseconds, from 1970 on to as far as a clock of 64 bits goes.
+_TIME: Final = re.compile(r"\b[0-9]{1,19}\b")
 # "[...]" is a key of a map that the daemon does not tell.
 _INDEX: Final = re.compile(r"\[(?:[0-9]+|\.\.\.)\]")
 _LEAST_ID_CHARS: Final = 4
@@ -169,27 +179,32 @@ def describe(error: BaseException, options: Mapping[str, str] | None = None) -> 
 
 def _said(error: RequestRefused, options: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
     """What the line is about, and what it says of it."""
-    reason = _reason(error)
-    if error.code in _ABOUT_A_JOB:
+    name, reason = _option_name(error.field, options), _reason(error)
+    if error.code in _ABOUT_A_JOB and not _is_of_another(error):
         subject = error.job or error.given
         return _value(subject) if subject else "", (reason,)
     if error.code == "job-state":
         state = "" if error.detail or not error.given else f"it is {_value(error.given)}"
-        return printable(error.job or ""), (reason, state)
-    name = _option_name(error.field, options)
+        job = printable(error.job or "")
+        return name if _is_of_another(error) else job, (reason, state)
     return name, (_given(error, options), reason, _allowed(error, options))
+
+
+def _is_of_another(error: RequestRefused) -> bool:
+    """Whether it is about a job that the one asked for was to come after, or be moved before."""
+    return error.field not in {None, "job"}
 
 
 def _reason(error: RequestRefused) -> str:
     """The daemon's own sentence, else ours for the code where the data is not enough."""
     if error.detail:
-        detail = in_units(printable(error.detail))
+        detail = _with_units(printable(error.detail))
         known = error.code in ("unsupported-protocol", "bad-frame", "internal")
         return f"{_PROSE[error.code]} ({detail})" if known else detail
     if error.code == "invalid-argument":
         return "" if error.allowed is not None or error.given is not None else "not valid"
     prose = _PROSE.get(error.code, f"runnerd refused it ({printable(error.code)})")
-    asked = error.job or error.given
+    asked = error.given if _is_of_another(error) else error.job or error.given
     if error.code == "no-such-job" and asked and len(_value(asked)) < _LEAST_ID_CHARS:
         return f"{prose} (of an id give at least {_LEAST_ID_CHARS} characters)"
     return prose
@@ -201,6 +216,8 @@ def _given(error: RequestRefused, options: Mapping[str, str]) -> str:
     text = _like_text(_value(error.given))
     # Of a contradiction the daemon gives the other side: "network none".
     text = _in_words(text, options) if text.startswith("network ") else _figure(error, text)
+    if error.code == "quota-exceeded":
+        text = _with_units(text)
     return f"{text} given"
 
 
@@ -218,6 +235,10 @@ def _allowed(error: RequestRefused, options: Mapping[str, str]) -> str:
     if error.allowed is None:
         return ""
     text = _in_words(_value(error.allowed), options)
+    if _is_time(error):
+        text = _TIME.sub(lambda found: _clock(int(found[0])), text)
+    if error.code == "quota-exceeded":
+        text = _with_units(text)
     if found := _RANGE.fullmatch(text):
         return f"{_bound(error, found[1])} to {_bound(error, found[2])}{_after(error)} allowed"
     if text.startswith("at most "):
@@ -240,10 +261,26 @@ def _is_size(error: RequestRefused) -> bool:
     return error.field is not None and "bytes" in error.field
 
 
+def _is_time(error: RequestRefused) -> bool:
+    return (error.field or "").endswith("_ns")
+
+
+def _clock(time_ns: int) -> str:
+    """A Unix time as the reader's clock shows it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_ns // 10**9))
+
+
+def _with_units(text: str) -> str:
+    """A sentence of the daemon, with its bytes and thousandths of CPUs as they are shown."""
+    return _MILLICPUS.sub(lambda found: f"{format_cpus(int(found[1]))} CPUs", in_units(text))
+
+
 def _figure(error: RequestRefused, given: str) -> str:
     """What was given, in the unit in which the reader gave it."""
     if not _NUMBER.fullmatch(given):
         return given
+    if _is_time(error) and _TIME.fullmatch(given):
+        return _clock(int(given))
     number = float(given)
     if not _is_size(error):
         shown = 0 <= number < _MAX_SHOWN
@@ -257,8 +294,10 @@ def _exact_size(given: str) -> str:
     """A size as every other is shown, unless that would be another."""
     if given.isdecimal() and int(given) >= _KIB:
         text = format_size(int(given))
-        if parse_size(text.replace(" ", "")) == int(given):
-            return text
+        # Rounded it may come to a fraction of a byte.
+        with suppress(ValueError):
+            if parse_size(text.replace(" ", "")) == int(given):
+                return text
     return f"{given} byte{'' if float(given) == 1 else 's'}"
 
 

@@ -1,8 +1,9 @@
 """A job's output as an iterator, with credit, gaps, and resumption after a restart.
 
 The position only moves by what was received, and the daemon is asked again from there: so
-no byte is missed or repeated. Which daemon, and how connections are shared, is
-`client.api`'s; what is done with the bytes, the caller's.
+no byte is missed or repeated. Each attempt of a job has an output of its own; who follows a job
+is given one after the other. Which daemon, and how connections are shared, is `client.api`'s;
+what is done with the bytes, the caller's.
 """
 
 from __future__ import annotations
@@ -59,34 +60,47 @@ class LogGap(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Which job's output, and which part of it; see `client.api.Client.logs`."""
+    """Which job's output, and which part of it; see `client.api.Client.logs`.
+
+    An `attempt` is read alone, unless it `goes_on` with those that come after it.
+    """
 
     job: str
     cursor: int = 0
     follow: bool = False
     until_ns: int | None = None
     attempt: int | None = None
+    goes_on: bool = False
 
     def arguments(self) -> Message:
         """Those of the `logs` request; what was not asked for is left to the daemon."""
         asked = self._asdict()
+        del asked["goes_on"]
         return {key: value for key, value in asked.items() if value is not None}
 
 
 class LogStream:
     """Iterates over LogChunk and LogGap; then `status` is the job as it was at the end.
 
-    `cursor` is where the next item begins: give it to a later `logs` to go on from there.
-    Raises what the connection raises; with a `patience` a daemon that goes away is waited
-    for. Close it (or use it as a context manager) when it is left before its end.
+    `cursor` is where the next item begins, in the output of attempt `attempt`: give both to a
+    later `logs` to go on from there. At the beginning of a later attempt `batches` gives an empty
+    list, with both of them new. Raises what the connection raises; with a `patience` a daemon
+    that goes away is waited for. Close it (or use it as a context manager) when it is left before
+    its end.
     """
 
     def __init__(self, pool: Pool, selection: Selection, patience: Patience | None) -> None:
         self.cursor = selection.cursor
+        self.attempt = selection.attempt or 1
         self.status: JobStatus | None = None
         self._pool = pool
         self._args: Message = {**selection.arguments(), "credit": WINDOW_EVENTS}
         self._position = selection.cursor
+        # Whether it is known which attempt is read; until then the daemon chooses.
+        self._is_known = selection.attempt is not None
+        # With the later attempts: ours to ask for where the daemon was asked for one.
+        self._goes_on = selection.goes_on or (selection.follow and selection.attempt is None)
+        self._later: int | None = None
         self._patience = patience
         self._connection: Connection | None = None
         self._is_cancelled = False
@@ -134,6 +148,8 @@ class LogStream:
 
     def _all(self) -> Generator[list[LogChunk | LogGap], None, None]:
         while self.status is None:
+            if self._later is not None:
+                yield self._begin(self._later)
             try:
                 connection = self._pool.take()
                 if self._patience:
@@ -156,6 +172,9 @@ class LogStream:
             connection.abort()
         try:
             args = {**self._args, "cursor": self._position}
+            if self._is_known:
+                # Not the newest that has begun by now.
+                args["attempt"] = self.attempt
             request = connection.start_stream("logs", args)
             yield from self._events(connection, request)
             reusable = True
@@ -165,6 +184,13 @@ class LogStream:
                 self._pool.give(connection)
             else:
                 connection.close()
+
+    def _begin(self, attempt: int, start: int = 0) -> list[LogChunk | LogGap]:
+        """What comes next is of that attempt, from that offset on."""
+        self._later = None
+        self.attempt, self._is_known = attempt, True
+        self._position = self.cursor = start
+        return []
 
     def _events(self, connection: Connection, request: int) -> Iterator[list[LogChunk | LogGap]]:
         sequence = used = 0
@@ -181,6 +207,8 @@ class LogStream:
         self._end(message["ok"])
 
     def _take(self, event: Any) -> list[LogChunk | LogGap]:  # noqa: ANN401  checked here
+        if isinstance(event, dict) and "attempt" in event:
+            return self._take_attempt(event)
         try:
             batch = _gap(event) if "gap_bytes" in event else _chunks(event)
             start = int(event["offset"])
@@ -192,13 +220,27 @@ class LogStream:
             )
         if self._patience:
             self._patience.progress()
+        self._is_known = True
         self._position = self.cursor = start + len(event.get("data", b""))
         return batch
+
+    def _take_attempt(self, event: Message) -> list[LogChunk | LogGap]:
+        """What comes next is of another attempt: that which the daemon chose, or the next one."""
+        number, start = event["attempt"], event.get("offset", 0)
+        is_new = isinstance(number, int) and number >= self.attempt + self._is_known
+        if not is_new or not isinstance(start, int):
+            raise ProtocolError("runnerd sent an attempt out of order")
+        return self._begin(number, start)
 
     def _end(self, answer: Any) -> None:  # noqa: ANN401  checked here
         if not isinstance(answer, dict) or not isinstance(answer.get("status"), dict):
             raise ProtocolError("runnerd ended the log without the job's status")
-        self.status = cast("JobStatus", answer["status"])
+        status = cast("JobStatus", answer["status"])
+        newest: object = status.get("attempt")
+        if self._goes_on and isinstance(newest, int) and newest > self.attempt:
+            self._later = self.attempt + 1
+        else:
+            self.status = status
 
 
 def _gap(event: Message) -> list[LogChunk | LogGap]:

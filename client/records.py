@@ -1,148 +1,113 @@
 """What the daemon answers, as types: the shapes of docs/PROTOCOL.md, nothing computed.
 
-Text that comes from the operating system is `str`, or `bytes` when it is not UTF-8;
+Those of a submission (`client.options`) and of the queue (`client.queue_records`) are to be had
+here too. Text that comes from the operating system is `str`, or `bytes` when it is not UTF-8;
 `client.protocol.to_text` makes one of both. Times are Unix time in nanoseconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal, NotRequired, TypedDict
 
-Text = str | bytes
-# A mapping's key type is invariant: one of these for each kind of dict that a caller may have.
-Environment = Mapping[str, str] | Mapping[bytes, bytes] | Mapping[Text, Text]
-State = Literal["queued", "starting", "running", "paused", "ended"]
-Reason = Literal[
-    "exit",
-    "signal",
-    "oom",
-    "timeout",
-    "cpu-time",
-    "output-limit",
-    "stopped",
-    "launch-error",
-    "log-error",
-    "lost",
+from client.options import (
+    After,
+    Bind,
+    Environment,
+    IoLimit,
+    Limits,
+    Logs,
+    Net,
+    Network,
+    On,
+    Publish,
+    Reason,
+    Reserve,
+    Retry,
+    RetryRule,
+    Sandbox,
+    Secret,
+    State,
+    Text,
+    Tmpfs,
+)
+from client.queue_records import (
+    Because,
+    Capacity,
+    Cause,
+    Dependency,
+    Event,
+    EventGap,
+    Moved,
+    OwnUse,
+    Promise,
+    Promised,
+    Queue,
+    Queues,
+    QueueSetting,
+    Quota,
+    Retried,
+    Selection,
+    StoppedMany,
+    Submitted,
+)
+
+__all__ = [
+    "After",
+    "AppliedNet",
+    "Attempt",
+    "Because",
+    "Bind",
+    "Capacity",
+    "Cause",
+    "Denied",
+    "Dependency",
+    "Disk",
+    "DiskUse",
+    "Doctor",
+    "Drained",
+    "Environment",
+    "Event",
+    "EventGap",
+    "ExecResult",
+    "Feature",
+    "Hello",
+    "IoLimit",
+    "JobResult",
+    "JobStatus",
+    "JobSummary",
+    "Limits",
+    "Location",
+    "Logs",
+    "Moved",
+    "Net",
+    "Network",
+    "On",
+    "OwnUse",
+    "Problem",
+    "Promise",
+    "Promised",
+    "Pruned",
+    "Publish",
+    "Queue",
+    "QueueSetting",
+    "Queues",
+    "Quota",
+    "Reason",
+    "Reserve",
+    "Retried",
+    "Retry",
+    "RetryRule",
+    "Sandbox",
+    "Secret",
+    "Selection",
+    "State",
+    "StoppedMany",
+    "Submitted",
+    "Text",
+    "Tmpfs",
+    "Usage",
+    "Why",
 ]
-Network = Literal["none", "host", "private"]
-
-
-class IoLimit(TypedDict):
-    """Bytes and operations a second for the disks below `path`; at least one of the four.
-
-    `devices` is only in what the daemon answers: "MAJ:MIN" of each disk that is limited.
-    """
-
-    path: Text
-    read_bytes_per_second: NotRequired[int | None]
-    write_bytes_per_second: NotRequired[int | None]
-    read_operations_per_second: NotRequired[int | None]
-    write_operations_per_second: NotRequired[int | None]
-    devices: NotRequired[list[str]]
-
-
-class Limits(TypedDict, total=False):
-    """Limits of a job; one that is missing does not apply.
-
-    In a submission None is the same as missing; in an update it lifts the limit.
-    `rlimits` maps names such as "nofile" to [soft, hard], None for unlimited.
-    """
-
-    memory_max_bytes: int | None
-    memory_high_bytes: int | None
-    memory_swap_max_bytes: int | None
-    oom_policy: Literal["kill", "continue"] | None
-    cpu_max_millicpus: int | None
-    cpu_weight: int | None
-    cpu_set: str | None
-    cpu_idle: bool | None
-    pids_max: int | None
-    io: list[IoLimit] | None
-    io_weight: int | None
-    rlimits: dict[str, list[int | None]] | None
-    cpu_time_seconds: float | None
-    timeout_seconds: float | None
-    warning_seconds: float | None
-    warning_signal: int | None
-    output_max_bytes: int | None
-    output_policy: Literal["drop-oldest", "block", "end"] | None
-    scratch_max_bytes: int | None
-    net_egress_bits_per_second: int | None
-    net_ingress_bits_per_second: int | None
-
-
-class Logs(TypedDict, total=False):
-    """How a job's log is kept; one that is missing or None is the daemon's default.
-
-    `keep_bytes` is only in what the daemon answers: a job asks for it by `output_max_bytes`.
-    """
-
-    segment_bytes: int | None
-    keep_segments: int | None
-    compression: Literal["none", "zstd"] | None
-    on_full: Literal["wait", "drop", "end"] | None
-    keep_bytes: int
-
-
-class Bind(TypedDict):
-    """A file or directory of the host at `target` of the job's tree."""
-
-    source: Text
-    target: Text
-    read_only: NotRequired[bool]
-
-
-class Tmpfs(TypedDict):
-    """An empty directory in memory."""
-
-    path: Text
-    size_bytes: NotRequired[int | None]
-
-
-class Secret(TypedDict):
-    """A file whose content the job finds as /dev/shm/secrets/NAME."""
-
-    name: str
-    path: Text
-
-
-class Sandbox(TypedDict, total=False):
-    """What a job sees and may do; what is missing or None is the daemon's default."""
-
-    preset: Literal["untrusted"] | None
-    filesystem: Literal["host", "readonly", "overlay", "root"] | None
-    root: Text | None
-    keep_changes: Text | None
-    readable: list[Text]
-    writable: list[Text]
-    binds: list[Bind]
-    tmpfs: list[Tmpfs]
-    hide: list[Text]
-    hostname: str | None
-    userns: bool | None
-    capabilities: list[str]
-    seccomp: Text | None
-    report_denied: bool
-    devices: list[Text]
-    secrets: list[Secret]
-
-
-class Publish(TypedDict):
-    """A port of the host that leads to one of the job's."""
-
-    host_port: int
-    port: int
-    protocol: NotRequired[Literal["tcp", "udp"]]
-    host_address: NotRequired[str | None]
-
-
-class Net(TypedDict, total=False):
-    """A private network; `allow_egress` None allows everything, a list that alone."""
-
-    name: str | None
-    publish: list[Publish]
-    allow_egress: list[str] | None
 
 
 class AppliedNet(Net, total=False):
@@ -230,11 +195,33 @@ class JobSummary(TypedDict):
     started_ns: int | None
     ended_ns: int | None
     result: JobResult | None
+    queue: str
+    priority: int
+    attempt: int
+    labels: dict[str, str]
+    held_by_uid: int | None
+    not_before_ns: int | None
+    deadline_ns: int | None
+    reserve: Promise
+    waits_for: Cause | None
+
+
+class Attempt(TypedDict):
+    """What became of an earlier attempt of a job; `started_ns` is None when it never ran."""
+
+    attempt: int
+    started_ns: int | None
+    ended_ns: int
+    result: JobResult
 
 
 class JobStatus(JobSummary):
     """A job as `status` gives it."""
 
+    retry: Retry | None
+    after: list[Dependency]
+    attempts: list[Attempt]
+    idempotency_key: str | None
     limits: Limits
     logs: Logs
     sandbox: Sandbox
@@ -242,17 +229,34 @@ class JobStatus(JobSummary):
     usage: Usage | None
 
 
+class Why(TypedDict):
+    """What a job waits for, the reason that has to go away first coming first.
+
+    `ahead` jobs come before it; `start_ns` is when it starts at the earliest, where that can be
+    told. Both are None, and `because` is empty, for a job that does not wait. `result` is there
+    once it has ended.
+    """
+
+    job: str
+    state: State
+    because: list[Because]
+    ahead: int | None
+    start_ns: int | None
+    result: JobResult | None
+
+
 class Location(TypedDict):
     """Where in a job's output that which was asked for begins, in absolute offsets.
 
     Read from `cursor`; what stdout has before `stdout`, and stderr before `stderr`, does not
-    belong to it. `end` is where it ends now.
+    belong to it. `end` is where it ends now; all in the output of `attempt`.
     """
 
     cursor: int
     stdout: int
     stderr: int
     end: int
+    attempt: NotRequired[int]
 
 
 class Feature(TypedDict):

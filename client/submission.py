@@ -1,13 +1,14 @@
-"""A `submit`, `exec` or `update` made from what a program or a command line says. No connection.
+"""Requests made from what a program or a command line says: `submit`, `exec`, `update`.
 
-Refuses here, with the daemon's field names, what would otherwise fail as a frame (a 10 MB
-argument) or is wrong whatever the daemon's policy. All other rules are the daemon's alone.
+No connection. Refuses here, with the daemon's field names, what would otherwise fail as a frame
+(a 10 MB argument) or is wrong whatever the daemon's policy. All other rules are the daemon's.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from client import protocol
 from client.environment import clean_environment, own_environment
@@ -16,33 +17,42 @@ from client.framing import invalid, shown
 from client.protocol import to_bytes, to_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+    from typing import Unpack
 
-    from client.records import Environment, Limits, Logs, Net, Sandbox, Text
+    from client.options import (
+        After,
+        Environment,
+        Limits,
+        Options,
+        Sandbox,
+        Text,
+    )
+    from client.queue_records import Selection
 
 
-def build_submission(  # noqa: PLR0913  the fields of the request
-    argv: Sequence[Text],
-    *,
-    cwd: Text | None = None,
-    env: Environment | None = None,
-    name: str | None = None,
-    umask: int | None = None,
-    network: str | None = None,
-    user: str | int | None = None,
-    group: str | int | None = None,
-    limits: Limits | None = None,
-    logs: Logs | None = None,
-    sandbox: Sandbox | None = None,
-    net: Net | None = None,
-) -> protocol.Message:
+_OWN_DEFAULTS: Final = ("cwd", "env", "umask")
+_OPTIONAL: Final = (
+    "name", "network", "user", "group", "limits", "logs", "sandbox", "net", "queue", "priority",
+    "labels", "after", "not_before_ns", "delay_seconds", "deadline_ns", "deadline_seconds", "hold",
+    "retry", "reserve", "idempotency_key",
+)  # fmt: skip
+
+
+def build_submission(argv: Sequence[Text], **options: Unpack[Options]) -> protocol.Message:
     """The `args` of `submit`; None means the caller's own directory, environment and umask.
 
     But with a root file system of its own a job begins at its "/", and with a preset in a
     clean environment: the caller's is not for a stranger's code. Raises RequestRefused
     (`invalid-argument`), ClientError when the caller's directory or umask cannot be told.
     """
-    environment: Mapping[Any, Any] = _default_environment(sandbox, user) if env is None else env
+    asked: Mapping[str, Any] = options
+    if unknown := asked.keys() - {*_OWN_DEFAULTS, *_OPTIONAL}:
+        raise TypeError(f"a submission has no {min(unknown)}")
+    sandbox, cwd, env, umask = (asked.get(name) for name in ("sandbox", *_OWN_DEFAULTS))
+    environment: Mapping[Any, Any] = (
+        _default_environment(sandbox, asked.get("user")) if env is None else env
+    )
     _check_argv(argv)
     _check_env(environment)
     _check_total(argv, environment)
@@ -52,17 +62,25 @@ def build_submission(  # noqa: PLR0913  the fields of the request
         "env": {to_wire(key): to_wire(value) for key, value in environment.items()},
         "umask": current_umask() if umask is None else umask,
     }
-    optional = {
-        "name": name,
-        "network": network,
-        "user": user,
-        "group": group,
-        "limits": limits,
-        "logs": logs,
-        "sandbox": sandbox,
-        "net": net,
-    }
+    optional = {name: asked.get(name) for name in _OPTIONAL}
+    if optional["after"] is not None:
+        optional["after"] = _dependencies(optional["after"])
+    # What is so anyhow is not sent: an older daemon does not know the field.
+    if not optional["hold"]:
+        optional["hold"] = None
     return {**args, **_travelling(optional)}
+
+
+def _dependencies(after: Sequence[After | str]) -> list[After]:
+    if isinstance(after, str):
+        raise invalid("after", shown(after), "a list of jobs, not one text")
+    return [{"job": each} if isinstance(each, str) else each for each in after]
+
+
+def build_selection(select: Selection) -> protocol.Message:
+    """A `select`: what is None is left out, but for a label, of which that means any value."""
+    labels = select.get("labels")
+    return {**_travelling(select), **({} if labels is None else {"labels": dict(labels)})}
 
 
 def build_exec(
@@ -87,11 +105,16 @@ def build_exec(
     return args if cwd is None else {**args, "cwd": to_wire(_checked("cwd", cwd))}
 
 
-def build_update(job: str, limits: Limits) -> protocol.Message:
+def build_update(
+    job: str, limits: Limits | None = None, priority: int | None = None
+) -> protocol.Message:
     """The `args` of `update`: a limit that is None travels as nil, which lifts it."""
     # Of an entry of io, too, what is None does not apply.
-    changes = {key: None if value is None else _sent(value) for key, value in limits.items()}
-    return {"job": job, "limits": changes}
+    changes = {
+        key: None if value is None else _sent(value) for key, value in (limits or {}).items()
+    }
+    args: protocol.Message = {"job": job, "limits": changes}
+    return args if priority is None else {**args, "priority": priority}
 
 
 def _travelling(fields: Mapping[str, Any]) -> protocol.Message:
@@ -105,7 +128,7 @@ def _sent(value: Any) -> Any:  # noqa: ANN401  any field
         return to_wire(value)
     if isinstance(value, list | tuple):
         return [_sent(item) for item in value]
-    return _travelling(value) if isinstance(value, dict) else value
+    return _travelling(value) if isinstance(value, Mapping) else value
 
 
 def _default_directory(sandbox: Sandbox | None) -> Text:

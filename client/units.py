@@ -98,8 +98,11 @@ def parse_bits(text: str) -> int:
     return bits
 
 
-def parse_cpus(text: str) -> int:
-    """Thousandths of a CPU: "1.5" is 1500. Raises ValueError; zero and finer are refused."""
+def parse_cpus(text: str, *, zero: bool = False) -> int:
+    """Thousandths of a CPU: "1.5" is 1500; zero is refused unless `zero` is true.
+
+    Raises ValueError, also for a share that is finer.
+    """
     match = _NUMBER.fullmatch(text.strip())
     fraction = (match[2] or "").rstrip("0") if match else ""
     if match is None or len(fraction) > _MILLI_DIGITS:
@@ -108,7 +111,7 @@ def parse_cpus(text: str) -> int:
             "such as 0.5, 1 or 2.25"
         )
     millicpus = int(f"{match[1]}{fraction:0<{_MILLI_DIGITS}}")
-    if millicpus == 0:
+    if millicpus == 0 and not zero:
         raise ValueError(f"{_shown(text)} given; a number of CPUs from 0.01 is allowed")
     return millicpus
 

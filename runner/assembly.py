@@ -8,6 +8,7 @@ The socket is `runner.listening`'s, the daemon's life `runner.daemon`'s.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from isolation.network.loopback import LoopbackNetworks
 from isolation.network.private import NetworkSettings, PrivateNetworks
 from isolation.user_namespaces import Ranges
 from runner.draining import Draining, Pulse
+from runner.event_stream import Bell
 from runner.execing import Execs
 from runner.hooks import Hooks
 from runner.jobdirs import JobDirectories
@@ -28,7 +30,11 @@ from runner.logs.tail import LogWatcher
 from runner.paths import UserPaths
 from runner.problems import Problems
 from runner.provisions import Provisioning
+from runner.queues import Rules
+from runner.refusal import Refusal
 from runner.salvage import open_store
+from runner.schedules import Schedules
+from runner.server.handlers.submit import accept
 from runner.server.service import Service, group_id
 from runner.submission import Submissions
 from runner.supervisor import Supervisor
@@ -40,6 +46,9 @@ if TYPE_CHECKING:
     from isolation.cgroups.tree import CgroupTree
     from runner.config import Config
     from runner.ground import Ground
+    from runner.messages import Submit
+    from runner.policy import Peer
+    from runner.rows import Job
     from runner.store import Store
 
 _logger: Final = logging.getLogger(__name__)
@@ -58,6 +67,7 @@ class _Parts(NamedTuple):
     paths: UserPaths
     provisions: Provisioning
     problems: Problems
+    rules: Rules
     cap_monitor: Callable[[dict[str, Any], dict[str, Any]], int] | None
 
 
@@ -74,7 +84,11 @@ async def assemble(config: Config, ground: Ground, pulse: Pulse, stack: AsyncExi
     searches = Searches()
     stack.callback(searches.close)
     await _recover(parts, supervisor)
-    return _service(config, parts, supervisor, watcher, searches)
+    service = _service(config, parts, supervisor, watcher, searches)
+    service.schedules = _schedules(service)
+    stack.push_async_callback(service.schedules.close)
+    service.schedules.begin()
+    return service
 
 
 def _parts(config: Config, ground: Ground, stack: AsyncExitStack) -> _Parts:
@@ -98,6 +112,7 @@ def _parts(config: Config, ground: Ground, stack: AsyncExitStack) -> _Parts:
         paths=paths,
         provisions=provisions,
         problems=problems,
+        rules=Rules.of(config),
         cap_monitor=_cap_monitor(config, ground.tree),
     )
 
@@ -137,6 +152,7 @@ def _supervisor(config: Config, parts: _Parts, pulse: Pulse) -> Supervisor:
     provisions = parts.provisions
     return Supervisor(
         config=config,
+        rules=parts.rules,
         store=parts.store,
         directories=parts.directories,
         tree=parts.tree,
@@ -173,7 +189,14 @@ async def _recover(parts: _Parts, supervisor: Supervisor) -> None:
         _logger.warning("draining: no job is taken or started until `runnerd drain --cancel`")
     for remark in await parts.provisions.recover(parts.store.launched()):
         _logger.warning("%s", remark)
-    await supervisor.reconcile()
+    # Of 100,000 queued jobs there are a million objects, and they stay: looking through them for
+    # cycles takes longer than making them, and later would hold up everybody.
+    gc.disable()
+    try:
+        await supervisor.reconcile()
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _service(
@@ -186,11 +209,13 @@ def _service(
     admin_gid = group_id(config.admin_group)
     if admin_gid is None and config.admin_group is not None:
         _logger.warning("there is no group %s: only root acts for others", config.admin_group)
+    bell = Bell()
+    parts.store.on_events = bell.ring
     provisions = parts.provisions
     return Service(
         config,
         supervisor,
-        Submissions(config, admin_gid, parts.tree, parts.paths, provisions),
+        Submissions(config, admin_gid, parts.tree, parts.paths, provisions, parts.rules),
         watcher,
         provisions,
         Execs(parts.store, parts.tree, provisions, parts.launcher),
@@ -198,4 +223,23 @@ def _service(
         problems=parts.problems,
         pruning=supervisor.pruning,
         searches=searches,
+        bell=bell,
     )
+
+
+def _schedules(service: Service) -> Schedules:
+    """Its runs are submitted like anything that a client submits."""
+    supervisor = service.supervisor
+
+    async def submitted(peer: Peer, request: Submit) -> Job:
+        job, _ = await accept(service, peer, request)
+        return job
+
+    def may_run() -> bool:
+        try:
+            supervisor.refuse_if_ending()
+        except Refusal:
+            return False
+        return not supervisor.draining
+
+    return Schedules(supervisor.store, submitted, may_run)

@@ -11,13 +11,23 @@ import difflib
 import os
 import re
 import tomllib
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    NoReturn,
+    TypeVar,
+    get_args,
+    get_type_hints,
+)
 
 import msgspec
 
 from client.protocol import DEFAULT_SOCKET
 from runner.config_kinds import (
     Kind,
+    Named,
     absolute_path,
     addresses,
     capability_names,
@@ -32,6 +42,7 @@ from runner.config_kinds import (
     whole_number,
     yes_or_no,
 )
+from runner.config_queues import QUEUE_NAMES, CapacityConfig, QueueConfig, QuotasConfig
 from runner.message_logs import MOST_SEGMENTS
 from runner.toml_lines import key_lines
 
@@ -86,6 +97,7 @@ class RetentionConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: Annotated[int | None, _DISK] = None
     max_bytes_per_user: Annotated[int | None, _DISK] = None
     max_events: Annotated[int, whole_number(1000)] = 1_000_000
+    max_event_age_seconds: Annotated[float | None, seconds(0, 315_360_000)] = None
 
 
 class ShutdownConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +141,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     admin_group: Annotated[str | None, group_name()] = None
     required_controllers: Annotated[tuple[str, ...], controllers()] = ("cpu", "memory", "pids")
     jobs: JobsConfig = JobsConfig()
+    capacity: CapacityConfig = CapacityConfig()
+    queues: Annotated[dict[str, QueueConfig], QUEUE_NAMES] = {}
+    quotas: QuotasConfig = QuotasConfig()
     logs: LogsConfig = LogsConfig()
     retention: RetentionConfig = RetentionConfig()
     shutdown: ShutdownConfig = ShutdownConfig()
@@ -197,7 +212,7 @@ class _Source:
         checked = {}
         for key, value in values.items():
             if key not in hints:
-                self.fail((*at, key), _unknown(key, at))
+                self.fail((*at, key), _unknown(key, at, struct))
             checked[key] = self._value(hints[key], value, (*at, key))
         return struct(**checked)
 
@@ -208,12 +223,27 @@ class _Source:
         raise ConfigError(f"{self._path}:{line}: {_dotted(key)}: {what}")
 
     def _value(self, hint: Any, value: object, at: tuple[str, ...]) -> object:  # noqa: ANN401
-        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-            if isinstance(value, dict):
-                return self.table(hint, value, at)
+        read = self.table if _is_table(hint) else self._tables if _is_named(hint) else None
+        if read is None:
+            return self._checked(_kind(hint), value, at)
+        if not isinstance(value, dict):
             self.fail(at, f"expected a table, got {shown(value)}")
+        return read(hint, value, at)
+
+    def _tables(self, hint: Any, values: dict[str, Any], at: tuple[str, ...]) -> object:  # noqa: ANN401
+        """Tables of one kind by the names that they were given."""
+        named: Named = hint.__metadata__[0]
+        if len(values) > named.most:
+            self.fail(at, f"expected at most {named.most} tables, got {len(values)}")
+        found = {}
+        for name, value in values.items():
+            self._checked(named.name, name, (*at, name))
+            found[name] = self._value(_item(hint), value, (*at, name))
+        return found
+
+    def _checked(self, kind: Kind, value: object, at: tuple[str, ...]) -> object:
         try:
-            return _kind(hint).check(value)
+            return kind.check(value)
         except ValueError as error:
             self.fail(at, str(error))
 
@@ -256,19 +286,34 @@ def _kind(hint: Any) -> Kind:  # noqa: ANN401
     return kind
 
 
+def _is_table(hint: Any) -> bool:  # noqa: ANN401
+    return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
+
+
+def _is_named(hint: Any) -> bool:  # noqa: ANN401
+    return isinstance(hint.__metadata__[0], Named) if hasattr(hint, "__metadata__") else False
+
+
+def _item(hint: Any) -> Any:  # noqa: ANN401
+    """What each of several named tables is: the values of the dict in Annotated[dict[…], …]."""
+    return get_args(get_args(hint)[0])[1]
+
+
 def _leaves(struct: type[msgspec.Struct], at: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     for key, hint in get_type_hints(struct, include_extras=True).items():
-        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        if _is_table(hint):
             yield from _leaves(hint, (*at, key))
+        elif _is_named(hint):
+            yield from _leaves(_item(hint), (*at, key, "NAME"))
         else:
             yield (*at, key)
 
 
-def _unknown(key: str, at: tuple[str, ...]) -> str:
+def _unknown(key: str, at: tuple[str, ...], struct: type[msgspec.Struct]) -> str:
     """What to say of a key that there is none of: the nearest, in its own table if possible."""
-    leaves = list(_leaves(Config, ()))
-    here = {path[len(at)]: _dotted(path[: len(at) + 1]) for path in leaves if path[: len(at)] == at}
-    anywhere = {path[-1]: _dotted(path) for path in leaves}
+    here = {path[0]: _dotted((*at, path[0])) for path in _leaves(struct, ())}
+    # Of several the first counts.
+    anywhere = {path[-1]: _dotted(path) for path in reversed(list(_leaves(Config, ())))}
     for names in (here, anywhere):
         if near := difflib.get_close_matches(key, names, 1):
             return f"unknown key; did you mean {names[near[0]]}?"

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from client.protocol import MAX_NAME_CHARS, NAME_PATTERN
 from isolation.capabilities import CAPABILITIES
+from runner.policy import MAX_UID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +34,9 @@ _SIZE: Final = re.compile(r"([0-9]{1,15})([KMGT]?)", re.ASCII | re.IGNORECASE)
 _UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 # useradd(8), "CAVEATS"; a name that begins with a digit could be meant as a number.
 _GROUP: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", re.ASCII)
+# As directories of a network give them too, with a realm; digits alone are a number.
+_USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,255}\$?", re.ASCII)
+_NAME: Final = re.compile(NAME_PATTERN, re.ASCII)
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -46,6 +51,13 @@ class Kind(msgspec.Struct, frozen=True):
         if checked is None:
             raise ValueError(f"expected {self.expected}, got {shown(value)}")
         return checked
+
+
+class Named(msgspec.Struct, frozen=True):
+    """A table of tables of one kind, with names that the administrator gives them."""
+
+    name: Kind
+    most: int
 
 
 def shown(value: object) -> str:
@@ -82,6 +94,14 @@ def seconds(low: float, high: float) -> Kind:
     )
 
 
+def cpus(low: float, high: float) -> Kind:
+    """A number of CPUs, with decimals if need be."""
+    return Kind(
+        f"a number of CPUs from {low} to {high}",
+        lambda value: _within(_number(value), low, high),
+    )
+
+
 def yes_or_no() -> Kind:
     """A switch."""
     return Kind("true or false", lambda value: value if isinstance(value, bool) else None)
@@ -109,6 +129,25 @@ def socket_path() -> Kind:
 def group_name() -> Kind:
     """The name of a group of users."""
     return Kind("the name of a group", lambda value: _matching(_GROUP, value))
+
+
+def queue_name() -> Kind:
+    """The name of a queue, which is one as of a job."""
+    return Kind(
+        f"a name of at most {MAX_NAME_CHARS} letters, digits, '.', '_' and '-', the first a letter "
+        "or digit",
+        lambda value: _matching(_NAME, value) if _is_short(value) else None,
+    )
+
+
+def user_name() -> Kind:
+    """The name of a user, or its number as text."""
+    return Kind("the name or number of a user", _user)
+
+
+def users_and_groups() -> Kind:
+    """A list of users, and of groups with @ before their names."""
+    return Kind('a list of users and groups such as ["alice", "@staff"]', _users_and_groups)
 
 
 def controllers() -> Kind:
@@ -157,6 +196,22 @@ def _addresses(value: object) -> tuple[str, ...] | None:
         return tuple(str(ipaddress.IPv4Address(text)) for text in value if isinstance(text, str))
     except ValueError:
         return None
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_NAME_CHARS
+
+
+def _user(value: object) -> str | None:
+    name = _matching(_USER, value)
+    return None if name is None or (name.isdecimal() and int(name) > MAX_UID) else name
+
+
+def _users_and_groups(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list):
+        return None
+    fine = all(isinstance(name, str) and _user(name.removeprefix("@")) for name in value)
+    return tuple(value) if fine else None
 
 
 def _whole(value: object) -> int | None:

@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from runner import attemptdirs
 from runner.message_logs import MOST_SEGMENTS
 
 if TYPE_CHECKING:
@@ -79,6 +80,17 @@ def tree_bytes(path: str, most: int = MOST_ENTRIES) -> int:
     return total
 
 
+def job_bytes(path: str) -> int:
+    """What a job's directory takes, each of its attempts as much as a job may have.
+
+    0 when it is not there. Raises OSError.
+    """
+    attempts = 1
+    with suppress(FileNotFoundError), _opened(path) as fd:
+        attempts += len(attemptdirs.later(fd))
+    return tree_bytes(path, attempts * MOST_ENTRIES)
+
+
 def store_bytes(path: str) -> int:
     """What the store's files take. Raises OSError."""
     total = 0
@@ -132,7 +144,7 @@ class RunningSizes:
 
     def _size(self, job_id: str) -> int:
         with suppress(OSError):
-            return tree_bytes(os.path.join(self._directories, job_id))
+            return job_bytes(os.path.join(self._directories, job_id))
         return 0
 
 

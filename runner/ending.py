@@ -1,7 +1,8 @@
-"""The end of jobs: records read, cgroups removed, results committed; and their removal.
+"""The end of attempts and of jobs: records read, cgroups removed, results committed; and removal.
 
-In what order a job gets here is `runner.supervisor`'s, why it ended `runner.outcome`'s, which
-ended jobs nobody needs to keep `runner.pruning`'s.
+In what order a job gets here is `runner.supervisor`'s, why it ended `runner.outcome`'s, whether
+another attempt follows `runner.retrying`'s, which ended jobs nobody needs to keep
+`runner.pruning`'s.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from isolation.errors import CgroupError
-from runner import outcome, records, stored
-from runner.disk_usage import tree_bytes
+from runner import outcome, records, retrying, stored
+from runner.disk_usage import job_bytes
 from runner.lifecycle import State
+from runner.pausing import not_now, state_of
 from runner.refusal import Refusal
 from runner.store_file import FullStoreError
 from runner.usage import read_usage
@@ -32,23 +34,38 @@ _logger: Final = logging.getLogger(__name__)
 
 
 class Ending:
-    """The ends of one daemon's jobs. `on_end` is called after each."""
+    """The ends of one daemon's jobs.
 
-    def __init__(self, realm: Realm, on_end: Callable[[], None]) -> None:
+    `on_end` is called when one has ended for good, `on_again` when one is queued for another
+    attempt. `most_memory` says what may be reserved for a user's job in an attempt that is given
+    more, in bytes; None: as much as it is limited to.
+    """
+
+    def __init__(
+        self,
+        realm: Realm,
+        on_end: Callable[[Job], None],
+        on_again: Callable[[Job], None],
+        most_memory: Callable[[int], int | None] | None = None,
+    ) -> None:
         self._store, self._directories, self._tree = realm.store, realm.directories, realm.tree
         self._changes = realm.changes
         self._work = realm.work
         self._hooks = realm.hooks
         self._problems = realm.problems
         self._on_end = on_end
+        self._on_again = on_again
+        self._most_memory = most_memory
         # Removed jobs whose directories are being removed, and are not known to be gone.
         self._removing: set[str] = set()
         self._left: set[str] = set()
 
     async def finish(self, job_id: str) -> None:
         """The monitor is gone: its record says how the job ended, or the job is lost."""
+        job = self._store.get(job_id)
+        attempt = None if job is None else job.attempt
         try:
-            record = await self._work.patiently(self._final_record, job_id)
+            record = await self._work.patiently(self._final_record, job_id, attempt)
             why = "its monitor ended without a record"
         except (records.RecordError, OSError) as error:
             record, why = None, f"its exit record cannot be read: {error}"
@@ -66,9 +83,9 @@ class Ending:
         _logger.error("job %s is lost: %s", job_id, why)
         await self._work.surely(lambda: self.end(job_id, outcome.lost(why), usage))
 
-    def _final_record(self, job_id: str) -> dict[str, Any] | None:
+    def _final_record(self, job_id: str, attempt: int | None) -> dict[str, Any] | None:
         """How a job ended, and what its directory takes, which nobody writes to any more."""
-        record = self._directories.read_exit(job_id)
+        record = self._directories.read_exit(job_id, attempt)
         return None if record is None else {**record, "disk_bytes": self.disk_bytes(job_id)}
 
     async def _end_recorded(self, job_id: str, record: dict[str, Any]) -> None:
@@ -78,25 +95,103 @@ class Ending:
         await self._work.surely(lambda: self.end(job_id, verdict, rest))
 
     def end(self, job_id: str, verdict: Outcome, facts: dict[str, Any]) -> None:
-        """Commit the end, tell whoever waits, and start what now has room.
+        """Commit the end of an attempt, and tell whoever waits. Another may follow; else the job's.
 
         `facts` are fields of the result and of the job; without `disk_bytes` among them its
         directory is measured afterwards.
         """
+        # The monitor's own time, so that whoever finds its record decides the same.
+        ended_ns = facts.get("ended_ns") or time.time_ns()
         result = {**{name: facts.get(name) for name in stored.RESULT_FIELDS}, **verdict._asdict()}
-        self._store.mark_ended(
-            job_id,
-            facts.get("ended_ns") or time.time_ns(),
-            verdict.reason,
-            records.pack(result),
-            started_ns=facts.get("started_ns"),
-            disk_bytes=facts.get("disk_bytes", 0),
-        )
+        about: dict[str, Any] = {
+            "ended_ns": ended_ns,
+            "reason": verdict.reason,
+            "result": records.pack(result),
+            "started_ns": facts.get("started_ns"),
+        }
+        changes = self._next_attempt(job_id, verdict, ended_ns)
+        if changes is not None:
+            status = verdict.exit_status
+            _logger.info("job %s failed: %s, status %d", job_id, verdict.reason, status)
+            self._have_retried(job_id, {**about, **changes})
+            return
+        job = self._store.mark_ended(job_id, **about, disk_bytes=facts.get("disk_bytes", 0))
         _logger.info("job %s ended: %s, status %d", job_id, verdict.reason, verdict.exit_status)
         if "disk_bytes" not in facts:
             self._work.spawn(self._measure(job_id))
         self._changes.announce(job_id)
-        self._on_end()
+        self._on_end(job)
+
+    # Another attempt
+
+    def _next_attempt(self, job_id: str, verdict: Outcome, ended_ns: int) -> dict[str, Any] | None:
+        """What changes of the job's row for another attempt; None: there is none."""
+        job = self._store.get(job_id) if retrying.is_failure(verdict) else None
+        if job is None or job.state in {State.QUEUED, State.ENDED}:
+            return None
+        try:
+            spec = stored.spec(job)
+        except records.RecordError:
+            return None
+        if spec["retry"] is None or self._is_unwanted(job):
+            return None
+        earlier = [
+            each.reason
+            for each in self._store.attempts(job_id)
+            if each.attempt >= job.first_attempt
+        ]
+        again = retrying.next_attempt(
+            spec["retry"], job.attempt - job.first_attempt + 1, earlier, verdict, spec["limits"],
+            ended_ns, deadline_ns=spec["deadline_ns"],
+        )  # fmt: skip
+        if again is None:
+            return None
+        return {"not_before_ns": again.not_before_ns, **self._changed(job, spec, again.limits)}
+
+    def _is_unwanted(self, job: Job) -> bool:
+        """Whether somebody asked for the job's end, though it ended by itself."""
+        try:
+            return self._directories.is_stop_asked(job.id, job.attempt)
+        except OSError as error:
+            text = f"whether its stop was asked cannot be found out, so it is not retried: {error}"
+            self._problems.add(text, job.id)
+            return True
+
+    def _changed(self, job: Job, spec: dict[str, Any], limits: dict[str, Any]) -> dict[str, Any]:
+        """The columns that other limits change: what follows a limit goes with it."""
+        if limits == spec["limits"]:
+            return {}
+        most = None if self._most_memory is None else self._most_memory(job.submitted_by_uid)
+        more = retrying.with_its_limits(
+            job.reserved_memory_bytes, job.time_limit_ms, spec["limits"], limits, most
+        )
+        return {"spec": stored.pack_spec({**spec, "limits": limits}), **more}
+
+    def _have_retried(self, job_id: str, values: dict[str, Any]) -> Job:
+        job = self._store.mark_retried(job_id, time.time_ns(), **values)
+        _logger.info("job %s is queued again, for attempt %d", job_id, job.attempt)
+        self._changes.announce(job_id)
+        self._on_again(job)
+        return job
+
+    def again(self, job: Job, uid: int) -> Job:
+        """Queue a job that has ended once more, because somebody asks. The job then.
+
+        A deadline that has passed counts no more. Raises Refusal for a job in another state and
+        for one whose spec is damaged, StoreError.
+        """
+        now = self._store.get(job.id)
+        if now is None or now.state is not State.ENDED:
+            raise not_now(now, f"{state_of(now)}; only a job that has ended can be tried again")
+        try:
+            spec = stored.spec(now)
+        except records.RecordError as error:
+            raise not_now(now, f"its record is damaged: {error}") from None
+        changes: dict[str, Any] = {}
+        if spec["deadline_ns"] is not None and spec["deadline_ns"] <= time.time_ns():
+            packed = stored.pack_spec({**spec, "deadline_ns": None})
+            changes = {"deadline_ns": None, "spec": packed}
+        return self._have_retried(now.id, {"by_uid": uid, **changes})
 
     async def _measure(self, job_id: str) -> None:
         size = await self._work.blocking(self.disk_bytes, job_id)
@@ -107,7 +202,7 @@ class Ending:
     def disk_bytes(self, job_id: str) -> int:
         """What a job's directory takes; 0 when that cannot be found out: the next start tries."""
         try:
-            return tree_bytes(os.path.join(self._directories.path, job_id))
+            return job_bytes(os.path.join(self._directories.path, job_id))
         except OSError as error:
             _logger.warning("job %s: its directory cannot be measured: %s", job_id, error)
             return 0
@@ -153,9 +248,11 @@ class Ending:
 
     async def remove(self, job: Job, uid: int) -> None:
         """Forget an ended job and its output. Raises Refusal for another, and StoreError."""
-        if job.state is not State.ENDED:
+        # It may have been queued again since it was read.
+        state = (self._store.get(job.id) or job).state
+        if state is not State.ENDED:
             raise Refusal(
-                "job-active", given=job.id[:8], detail=f"it is {job.state.value}; stop it first"
+                "job-active", given=job.id[:8], detail=f"it is {state.value}; stop it first"
             )
         try:
             self._directories.doom(job.id)
@@ -171,7 +268,13 @@ class Ending:
 
         Raises StoreError: then some may have lost their output, and can be removed again.
         """
-        return await self._forget([job_id for job_id in ids if self._doomed(job_id)], uid)
+        ended = [job_id for job_id in ids if self._has_ended(job_id)]
+        return await self._forget([job_id for job_id in ended if self._doomed(job_id)], uid)
+
+    def _has_ended(self, job_id: str) -> bool:
+        """Whether it is still so: a job may be queued again at any moment but this."""
+        job = self._store.get(job_id)
+        return job is None or job.state is State.ENDED
 
     async def finish_removals(self) -> None:
         """After a restart: remove what was being removed."""

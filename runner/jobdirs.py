@@ -1,25 +1,30 @@
 """The directories of jobs below the state directory: made, read and removed by descriptor.
 
-    jobs/<id>/{spec, control, limits, update, exit, log/}
+    jobs/<id>/{spec, control, limits, update, stop, exit, log/}   attempt 1
+    jobs/<id>/attempt-<N>/{the same}                              attempt N, from 2 on
 
-The contents' formats are `runner.records` and `runner.logs`.
+Nothing is ever renamed. A method that takes an `attempt` looks at that one; None is the newest
+that is there. The contents' formats are `runner.records` and `runner.logs`.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import stat
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from runner import records, stored
+from runner import attemptdirs, records, stored
 from runner.files import read_bounded, remove_tree
 from runner.logs.format import LOG_SUFFIX, log_name, parse_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_logger: Final = logging.getLogger(__name__)
 
 JOBS: Final = "jobs"
 # What a spec in a directory says beyond the store's: the first id of the job's user namespace,
@@ -28,7 +33,6 @@ BASE: Final = "base"
 ROW: Final = "row"
 # A directory of a job that is being removed, under a name that no job has.
 _DOOMED: Final = "removed-"
-_OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _BLANK: Final = bytes(records.EXIT_BYTES)
 
@@ -52,20 +56,20 @@ class JobDirectories:
     def __init__(self, state_dir: str) -> None:
         self.path = os.path.join(state_dir, JOBS)
         os.makedirs(self.path, 0o700, exist_ok=True)
-        self._fd = os.open(self.path, _OPEN)
+        self._fd = os.open(self.path, attemptdirs.OPEN)
 
     def close(self) -> None:
         """Close the one descriptor that is kept."""
         os.close(self._fd)
 
-    def create(self, job_id: str, spec: bytes) -> JobFiles:
-        """Make a job's directory afresh. What an earlier launch of it left is removed."""
+    def create(self, job_id: str, spec: bytes, attempt: int = 1) -> JobFiles:
+        """Make an attempt's directory afresh. What an earlier launch of it left is removed.
+
+        Earlier attempts stay as they are.
+        """
         _check(job_id)
-        if self._exists(job_id):
-            remove_tree(self._fd, job_id)
         with ExitStack() as opened:
-            os.mkdir(job_id, 0o700, dir_fd=self._fd)
-            job_dir = os.open(job_id, _OPEN, dir_fd=self._fd)
+            job_dir = attemptdirs.made_afresh(self._fd, job_id, attempt)
             opened.callback(os.close, job_dir)
             os.mkdir(records.LOG_DIRECTORY, 0o700, dir_fd=job_dir)
             os.mkfifo(records.CONTROL, 0o600, dir_fd=job_dir)
@@ -74,11 +78,22 @@ class JobDirectories:
             for name, data in ((records.SPEC, spec), (records.EXIT_TEMPORARY, _BLANK)):
                 with open(os.open(name, flags, 0o600, dir_fd=job_dir), "wb") as file:
                     file.write(data)
-            log_dir = os.open(records.LOG_DIRECTORY, _OPEN, dir_fd=job_dir)
+            log_dir = os.open(records.LOG_DIRECTORY, attemptdirs.OPEN, dir_fd=job_dir)
             opened.callback(os.close, log_dir)
             files = JobFiles(job_dir, log_dir, self._open_control(job_dir))
             opened.pop_all()
             return files
+
+    def attempts(self, job_id: str) -> list[int]:
+        """The attempts from 2 on that have a directory, in order. Raises OSError."""
+        _check(job_id)
+        with suppress(FileNotFoundError), self._opened(job_id, 1) as job_dir:
+            return attemptdirs.later(job_dir)
+        return []
+
+    def newest_attempt(self, job_id: str) -> int:
+        """The newest attempt that has a directory; 1 when there is none. Raises OSError."""
+        return max(self.attempts(job_id), default=1)
 
     def ids(self) -> list[str]:
         """The jobs that have something here, be it a directory or not."""
@@ -89,24 +104,26 @@ class JobDirectories:
         with os.scandir(self._fd) as entries:
             return sorted(entry.name for entry in entries if _is_strange(entry))
 
-    def log_path(self, job_id: str) -> str:
-        """Where a job's log is, whether or not it has begun."""
+    def log_path(self, job_id: str, attempt: int | None = None) -> str:
+        """Where an attempt's log is, whether or not it has begun. Raises OSError for None."""
         _check(job_id)
-        return os.path.join(self.path, job_id, records.LOG_DIRECTORY)
+        which = self.newest_attempt(job_id) if attempt is None else attempt
+        within = attemptdirs.path_within(which)
+        return os.path.join(self.path, job_id, within, records.LOG_DIRECTORY)
 
-    def has_log(self, job_id: str) -> bool:
-        """Whether a monitor began the job: the job may have run."""
+    def has_log(self, job_id: str, attempt: int | None = None) -> bool:
+        """Whether a monitor began the attempt: it may have run."""
         try:
-            with self._opened(job_id) as job_dir, _opened_log(job_dir) as log_dir:
+            with self._opened(job_id, attempt) as job_dir, _opened_log(job_dir) as log_dir:
                 return bool(os.listdir(log_dir))
         except FileNotFoundError:
             return False
 
-    def output_bytes(self, job_id: str) -> int:
-        """How much output a job has written so far: where its newest segment ends."""
+    def output_bytes(self, job_id: str, attempt: int | None = None) -> int:
+        """How much output an attempt has written so far: where its newest segment ends."""
         with (
             suppress(FileNotFoundError),
-            self._opened(job_id) as job_dir,
+            self._opened(job_id, attempt) as job_dir,
             _opened_log(job_dir) as log_dir,
         ):
             parsed = [name for name in map(parse_name, os.listdir(log_dir)) if name is not None]
@@ -116,28 +133,28 @@ class JobDirectories:
                 return start + found.st_size
         return 0
 
-    def has_exit(self, job_id: str) -> bool:
+    def has_exit(self, job_id: str, attempt: int | None = None) -> bool:
         """Whether there is something in the place of the exit record."""
-        return self._has(job_id, records.EXIT)
+        return self._has(job_id, records.EXIT, attempt)
 
-    def read_exit(self, job_id: str) -> dict[str, Any] | None:
+    def read_exit(self, job_id: str, attempt: int | None = None) -> dict[str, Any] | None:
         """The exit record; None when there is none. Raises RecordError for a garbled one."""
         try:
-            with self._opened(job_id) as job_dir:
+            with self._opened(job_id, attempt) as job_dir:
                 data = read_bounded(job_dir, records.EXIT, records.MAX_EXIT_BYTES)
         except FileNotFoundError:
             return None
         return stored.exit_record(data, job_id)
 
-    def read_spec(self, job_id: str) -> dict[str, Any]:
+    def read_spec(self, job_id: str, attempt: int | None = None) -> dict[str, Any]:
         """The spec as it was launched, unchecked. Raises OSError, RecordError."""
-        with self._opened(job_id) as job_dir:
+        with self._opened(job_id, attempt) as job_dir:
             return records.unpack(read_bounded(job_dir, records.SPEC, records.MAX_SPEC_BYTES))
 
-    def read_limits(self, job_id: str) -> dict[str, Any] | None:
+    def read_limits(self, job_id: str, attempt: int | None = None) -> dict[str, Any] | None:
         """The limits that apply where they were changed. Raises OSError, RecordError."""
         try:
-            with self._opened(job_id) as job_dir:
+            with self._opened(job_id, attempt) as job_dir:
                 data = read_bounded(job_dir, records.LIMITS, records.MAX_LIMITS_BYTES)
         except FileNotFoundError:
             return None
@@ -152,10 +169,29 @@ class JobDirectories:
         return base if isinstance(base, int) and base > 0 else None
 
     def send_stop(self, job_id: str, uid: int, grace_seconds: float) -> None:
-        """Tell the job's monitor to end it. Raises OSError when the job has no directory."""
+        """Tell the job's monitor to end it, and leave a mark that it was asked to.
+
+        A job may end by itself just then, or lose its monitor: the mark says also after a crash
+        that nobody wants it to be tried again. Raises OSError when the job has no directory.
+        """
+        self._mark_stop(job_id)
         # Full: as many requests wait already, and one is enough.
         with suppress(BlockingIOError):
             self.send(job_id, records.CONTROL_STOP, uid, round(grace_seconds * 1000))
+
+    def _mark_stop(self, job_id: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with self._opened(job_id) as job_dir:
+            try:
+                os.close(os.open(records.STOP, flags, 0o600, dir_fd=job_dir))
+                os.fsync(job_dir)
+            except OSError as error:
+                # The disk is full: its end matters more than what may come after it.
+                _logger.error("job %s: its stop leaves no mark: %s", job_id, error)  # noqa: TRY400
+
+    def is_stop_asked(self, job_id: str, attempt: int | None = None) -> bool:
+        """Whether somebody asked for the end of an attempt. Raises OSError."""
+        return self._has(job_id, records.STOP, attempt)
 
     def send(self, job_id: str, kind: int, uid: int = 0, grace_ms: int = 0) -> None:
         """Give the job's monitor a control record (`runner.records`).
@@ -222,7 +258,7 @@ class JobDirectories:
             return
         except OSError:
             # Something has that name already.
-            if not self._exists(doomed):
+            if not attemptdirs.is_there(self._fd, doomed):
                 raise
             remove_tree(self._fd, doomed)
             os.rename(job_id, doomed, src_dir_fd=self._fd, dst_dir_fd=self._fd)
@@ -238,26 +274,20 @@ class JobDirectories:
             remove_tree(self._fd, _DOOMED + job_id)
 
     @contextmanager
-    def _opened(self, job_id: str) -> Iterator[int]:
+    def _opened(self, job_id: str, attempt: int | None = None) -> Iterator[int]:
+        """The directory of an attempt: the newest's, unless it is named."""
         _check(job_id)
-        job_dir = os.open(job_id, _OPEN, dir_fd=self._fd)
+        job_dir = attemptdirs.opened(self._fd, job_id, attempt)
         try:
             yield job_dir
         finally:
             os.close(job_dir)
 
-    def _has(self, job_id: str, name: str) -> bool:
-        with suppress(FileNotFoundError), self._opened(job_id) as job_dir:
+    def _has(self, job_id: str, name: str, attempt: int | None = None) -> bool:
+        with suppress(FileNotFoundError), self._opened(job_id, attempt) as job_dir:
             os.stat(name, dir_fd=job_dir, follow_symlinks=False)
             return True
         return False
-
-    def _exists(self, name: str) -> bool:
-        try:
-            os.stat(name, dir_fd=self._fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return True
 
     @staticmethod
     def _open_control(job_dir: int) -> int:
@@ -274,7 +304,7 @@ class JobDirectories:
 
 @contextmanager
 def _opened_log(job_dir: int) -> Iterator[int]:
-    log_dir = os.open(records.LOG_DIRECTORY, _OPEN, dir_fd=job_dir)
+    log_dir = os.open(records.LOG_DIRECTORY, attemptdirs.OPEN, dir_fd=job_dir)
     try:
         yield log_dir
     finally:

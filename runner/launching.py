@@ -24,7 +24,7 @@ from runner.refusal import Refusal
 from runner.taking_up import row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from concurrent.futures import Executor
 
     from isolation.cgroups.tree import CgroupTree
@@ -79,8 +79,8 @@ class Launching:
         self._paths = paths
         self._cap_monitor = cap_monitor
 
-    async def launch(self, job: Job) -> Started:
-        """Start a job. Raises CannotLaunchError, or LauncherGoneError when that is not known."""
+    async def launch(self, job: Job, labels: Mapping[str, str] | None = None) -> Started:
+        """Start the attempt of a job that its row says. Raises CannotLaunchError, or LauncherGoneError when that is not known."""
         loop = asyncio.get_running_loop()
         try:
             spec = stored.spec(job)
@@ -88,7 +88,7 @@ class Launching:
             with ExitStack() as opened:
                 provided = await self._provisions.provide(job.id, spec, opened)
                 handles, shown = await loop.run_in_executor(
-                    self._pool, self._make, job, spec, devices, provided, opened
+                    self._pool, self._make, job, labels or {}, spec, devices, provided, opened
                 )
                 monitor = await self._launcher.launch(job.id, handles, provided.given)
         # CgroupError and NetworkError are OSErrors; a damaged spec is a ValueError.
@@ -116,9 +116,9 @@ class Launching:
             # Why the launch failed matters more; a restart removes what stays.
             _logger.error("job %s: its cgroup stays behind: %s", job_id, error)  # noqa: TRY400
 
-    def _make_directory(self, job_id: str, spec: bytes) -> JobFiles:
+    def _make_directory(self, job: Job, spec: bytes) -> JobFiles:
         try:
-            return self._directories.create(job_id, spec)
+            return self._directories.create(job.id, spec, job.attempt)
         except OSError as error:
             why = f"make its directory in {self._directories.path}: {error.strerror or error}"
             remedy = _REMEDIES.get(error.errno or 0)
@@ -127,14 +127,20 @@ class Launching:
     def _make(
         self,
         job: Job,
+        labels: Mapping[str, str],
         spec: dict[str, Any],
         devices: dict[bytes, tuple[str, ...]],
         provided: Provisions,
         opened: ExitStack,
     ) -> tuple[Handles, dict[str, Any]]:
         """Directory, cgroups and limits, and the descriptors of them all."""
-        more = {BASE: provided.base, ROW: row_of(job)}
-        files = self._make_directory(job.id, stored.pack_spec({**spec, **more}))
+        fields = {
+            **spec,
+            BASE: provided.base,
+            ROW: row_of(job, labels),
+            "env": {**spec["env"], **_told(job)},
+        }
+        files = self._make_directory(job, stored.pack_spec(fields))
         opened.callback(files.close)
         cgroup = self._tree.create_job(job.id)
         cap = None if self._cap_monitor is None else self._cap_monitor(spec, spec["limits"])
@@ -154,6 +160,11 @@ class Launching:
             **provided.handles,
         )
         return handles, job_limits.shown_limits(spec["limits"], devices, applied)
+
+
+def _told(job: Job) -> dict[bytes, bytes]:
+    """What a job finds in its environment of itself, over what its submitter had there."""
+    return {b"RUNNERD_JOB": job.id.encode(), b"RUNNERD_ATTEMPT": b"%d" % job.attempt}
 
 
 def _why(error: Exception) -> str:

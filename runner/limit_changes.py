@@ -5,7 +5,7 @@ Carrying it out is `runner.updating`'s, the bounds of each value `runner.message
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import UNSET
 
@@ -13,12 +13,15 @@ from runner import spec as specs
 from runner.message_checks import check_limits, invalid
 from runner.message_kinds import OsText
 from runner.message_limits import IoRequest, LimitsRequest
+from runner.queues import promised
 from runner.refusal import Refusal
+from runner.scheduling.kinds import Needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from runner.message_limits import LimitsUpdate
+    from runner.scheduling.kinds import Quota
 
 OF_THE_NETWORK = ("net_egress_bits_per_second", "net_ingress_bits_per_second")
 
@@ -103,3 +106,48 @@ def refuse_without_network(network: str, limits: Mapping[str, Any]) -> None:
     for name in OF_THE_NETWORK:
         if network != "private" and limits.get(name) is not None:
             raise invalid(f"limits.{name}", str(limits[name]), f"nothing: its network is {network}")
+
+
+def promise(
+    present: Needs, old: Mapping[str, Any], new: Mapping[str, Any], capacity: Needs
+) -> Needs:
+    """What a job is promised when its limits change: as before, unless that followed from them."""
+    was, will = promised(old, capacity), promised(new, capacity)
+    return Needs(
+        *(
+            after if had == before else had
+            for had, before, after in zip(present, was, will, strict=True)
+        )
+    )
+
+
+# By what is lacking: the limit that the promise follows, which of the needs, and its unit.
+_OF_NEEDS: Final = {
+    "cpus": ("limits.cpu_max_millicpus", 0, "millicpus"),
+    "memory": ("limits.memory_max_bytes", 1, "bytes"),
+}
+
+
+def beyond_quota(lack: str, wanted: Needs, others: Needs, quota: Quota) -> Refusal:
+    """The refusal of a promise that its user's quota does not allow.
+
+    `lack` is quota-cpus or quota-memory; `others` is what the user's other running jobs have.
+    """
+    field, index, unit = _OF_NEEDS[lack.removeprefix("quota-")]
+    most = (quota.max_millicpus, quota.max_memory_bytes)[index]
+    detail = (
+        f"its user's other running jobs are promised {others[index]} {unit}; nothing was changed"
+    )
+    return Refusal("quota-exceeded", field=field, given=str(wanted[index]),
+                   allowed=f"{most} {unit} in all", detail=detail)  # fmt: skip
+
+
+def beyond_capacity(lack: str | None, wanted: Needs, others: Needs, capacity: Needs) -> Refusal:
+    """The refusal of a promise for which there is no room beside those of the jobs that run."""
+    field, index, unit = _OF_NEEDS["cpus" if lack == "cpus" else "memory"]
+    free = max(0, capacity[index] - others[index])
+    detail = (
+        f"it would be promised {wanted[index]} {unit}, and {free} {unit} of {capacity[index]} "
+        f"{unit} are not promised to other jobs that run; nothing was changed"
+    )
+    return Refusal("limit-unavailable", field=field, given=str(wanted[index]), detail=detail)

@@ -1,7 +1,8 @@
 """What belongs together in a request, and what the kernel would refuse later anyway.
 
 Pure: contradictions (`network none` with a published port), bounds over several fields,
-texts that execve(2) and paths cannot take. Raises Refusal with the field named.
+texts that execve(2) and paths cannot take. Raises Refusal with the field named. What is asked
+of the queue is looked at in `runner.message_queue_checks`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import UNSET
 
 from client import protocol
-from runner.message_limits import RLIMIT_NAMES, LimitsRequest, LimitsUpdate
+from runner.message_limits import RLIMIT_NAMES, LimitsRequest
 from runner.messages import Exec, Submit, Update
 from runner.presets import with_preset
 from runner.refusal import Refusal, shown
@@ -38,7 +39,7 @@ def check(message: Closed) -> None:
     elif isinstance(message, Exec):
         _check_text(message)
     elif isinstance(message, Update):
-        _check_update(message.limits)
+        _check_update(message)
 
 
 def invalid(field: str, given: str, allowed: str) -> Refusal:
@@ -147,15 +148,17 @@ def _check_cpu_set(text: str | None) -> None:
             raise invalid("limits.cpu_set", shown(text), "ranges from low to high, such as 0-3,8")
 
 
-def _check_update(update: LimitsUpdate) -> None:
+def _check_update(message: Update) -> None:
     """Its own values only; with what the job has, they are looked at by `runner.limit_changes`."""
+    update = message.limits
     given = {
         name: value
         for name in update.__struct_fields__
         if (value := getattr(update, name)) is not None and value is not UNSET
     }
-    if all(getattr(update, name) is UNSET for name in update.__struct_fields__):
-        raise invalid("limits", "nothing", "at least one limit to change")
+    nothing = all(getattr(update, name) is UNSET for name in update.__struct_fields__)
+    if nothing and message.priority is UNSET:
+        raise invalid("limits", "nothing", "at least one limit to change, or a priority")
     _check_io(given.get("io", []))
     _check_rlimits(given.get("rlimits", {}))
     _check_cpu_set(given.get("cpu_set"))

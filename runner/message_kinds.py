@@ -35,6 +35,8 @@ JobRef = Annotated[
         description="an id, 4 or more characters of one, or a name, at most 64 characters",
     ),
 ]
+# Of a user or a group. The one above is -1 to the kernel, which means "leave it as it is".
+Number = Annotated[int, Meta(ge=0, le=2**32 - 2)]
 Name = Annotated[
     str,
     Meta(
@@ -44,3 +46,14 @@ Name = Annotated[
         description="at most 64 letters, digits, '.', '_' and '-', the first a letter or digit",
     ),
 ]
+User = (
+    Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=256,
+            description="a user's name, or a number from 0 to 4294967294",
+        ),
+    ]
+    | Number
+)

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from runner.message_kinds import PIB, Closed, JobRef, Name
+from runner.message_kinds import PIB, Closed, JobRef, Name, User
 
 LOWEST_PRIORITY: Final = -1000
 HIGHEST_PRIORITY: Final = 1000
@@ -36,7 +36,11 @@ LabelValue = Annotated[
         description="at most 256 printable ASCII characters",
     ),
 ]
-Labels = Annotated[dict[LabelName, LabelValue], Meta(max_length=MOST_LABELS)]
+_LABELS: Final = (
+    f"at most {MOST_LABELS} labels; a name has at most 64 letters, digits, '.', '_', '-' and '/', "
+    "the first no sign, a value at most 256 printable ASCII characters"
+)
+Labels = Annotated[dict[LabelName, LabelValue], Meta(max_length=MOST_LABELS, description=_LABELS)]
 IdempotencyKey = Annotated[
     str,
     Meta(
@@ -64,6 +68,15 @@ RetryReason = Annotated[
         "or lost"
     ),
 ]  # fmt: skip
+_NamePattern = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=64,
+        pattern=r"\A[ -~]*\Z",
+        description="a shell pattern of at most 64 printable ASCII characters",
+    ),
+]
 JobState = Annotated[
     Literal["queued", "starting", "running", "paused", "ended"],
     Meta(description="queued, starting, running, paused or ended"),
@@ -120,9 +133,11 @@ class Select(Closed, frozen=True):
     """
 
     queue: Name | None = None
-    user: Annotated[str, Meta(min_length=1, max_length=256)] | int | None = None
-    name: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[ -~]*\Z")] | None = None
-    labels: Annotated[dict[LabelName, LabelValue | None], Meta(max_length=MOST_LABELS)] = {}
+    user: User | None = None
+    name: _NamePattern | None = None
+    labels: Annotated[
+        dict[LabelName, LabelValue | None], Meta(max_length=MOST_LABELS, description=_LABELS)
+    ] = {}
     states: Annotated[list[JobState], Meta(min_length=1, max_length=5)] | None = None
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from client import protocol
-from runner.message_kinds import Closed, JobRef, Name, OsText
+from runner.message_kinds import Closed, JobRef, Name, Number, OsText, User
 from runner.message_limits import LimitsRequest, LimitsUpdate
 from runner.message_logs import LogsRequest
 from runner.message_queue import (
@@ -30,18 +30,6 @@ from runner.message_queue import (
 from runner.message_sandbox import NetRequest, SandboxRequest
 from runner.refusal import shown
 
-_Number = Annotated[int, Meta(ge=0, le=2**32 - 2)]
-_User = (
-    Annotated[
-        str,
-        Meta(
-            min_length=1,
-            max_length=256,
-            description="a user's name, or a number from 0 to 4294967294",
-        ),
-    ]
-    | _Number
-)
 _Group = (
     Annotated[
         str,
@@ -51,7 +39,7 @@ _Group = (
             description="a group's name, or a number from 0 to 4294967294",
         ),
     ]
-    | _Number
+    | Number
 )
 
 
@@ -75,7 +63,7 @@ class Submit(Closed, frozen=True):
         | None
     ) = None
     net: NetRequest = NetRequest()
-    user: _User | None = None
+    user: User | None = None
     group: _Group | None = None
     limits: LimitsRequest = LimitsRequest()
     logs: LogsRequest = LogsRequest()
@@ -191,7 +179,7 @@ class Prune(Closed, frozen=True):
 
     older_than_seconds: Annotated[float, Meta(ge=0, le=315_360_000)] | None = None
     keep: Annotated[int, Meta(ge=0, le=2**53)] | None = None
-    user: _User | None = None
+    user: User | None = None
     everybody: bool = False
     dry_run: bool = False
 

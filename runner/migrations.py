@@ -124,7 +124,9 @@ CREATE INDEX jobs_unmeasured ON jobs (seq) WHERE state = 'ended' AND disk_bytes 
 """
 
 # The queue. Where a job was never moved its rank is NULL, so that no old row is rewritten. What was
-# promised to those of an older version is not known: nothing, as it was.
+# promised to those of an older version is not known: nothing, as it was; nor who sees their events:
+# administrators alone. `dependencies` counts the rows of that table: a job is not to run because
+# the disk has lost what it waits for.
 _QUEUE: Final = """
 ALTER TABLE jobs ADD COLUMN queue TEXT NOT NULL DEFAULT 'default';
 ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
@@ -138,8 +140,10 @@ ALTER TABLE jobs ADD COLUMN reserved_memory_bytes INTEGER NOT NULL DEFAULT 0
     CHECK (reserved_memory_bytes >= 0);
 ALTER TABLE jobs ADD COLUMN time_limit_ms INTEGER;
 ALTER TABLE jobs ADD COLUMN attempt INTEGER NOT NULL DEFAULT 1 CHECK (attempt >= 1);
-ALTER TABLE jobs ADD COLUMN first_attempt INTEGER NOT NULL DEFAULT 1 CHECK (first_attempt >= 1);
+ALTER TABLE jobs ADD COLUMN first_attempt INTEGER NOT NULL DEFAULT 1
+    CHECK (first_attempt BETWEEN 1 AND attempt);
 ALTER TABLE jobs ADD COLUMN idempotency_key TEXT;
+ALTER TABLE jobs ADD COLUMN dependencies INTEGER NOT NULL DEFAULT 0 CHECK (dependencies >= 0);
 CREATE UNIQUE INDEX jobs_keyed ON jobs (submitted_by_uid, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 
@@ -149,7 +153,8 @@ CREATE TABLE labels (
     value TEXT    NOT NULL,
     PRIMARY KEY (seq, name)
 ) WITHOUT ROWID;
-CREATE INDEX labels_named ON labels (name, value, seq);
+CREATE INDEX labels_valued ON labels (name, value, seq);
+CREATE INDEX labels_named ON labels (name, seq);
 
 CREATE TABLE dependencies (
     seq   INTEGER NOT NULL REFERENCES jobs (seq) ON DELETE CASCADE,
@@ -179,9 +184,41 @@ CREATE TABLE queues (
 
 ALTER TABLE events ADD COLUMN uid INTEGER;
 CREATE INDEX events_of ON events (uid, seq);
+CREATE INDEX events_about ON events (job_id, seq);
 """
 
-SCRIPTS: Final = (_JOBS_AND_EVENTS, _PAUSES, _ENDED, _QUEUE)
+# A template may be a megabyte, and a schedule's row is written at each run. A name is one
+# schedule's of its user.
+_SCHEDULES: Final = """
+CREATE TABLE schedules (
+    seq              INTEGER PRIMARY KEY AUTOINCREMENT,
+    id               TEXT    NOT NULL UNIQUE,
+    submitted_by_uid INTEGER NOT NULL,
+    name             TEXT,
+    every            TEXT    NOT NULL,
+    zone             TEXT,
+    missed           TEXT    NOT NULL CHECK (missed IN ('skip', 'once', 'all')),
+    overlap          TEXT    NOT NULL CHECK (overlap IN ('allow', 'skip')),
+    paused           INTEGER NOT NULL CHECK (paused IN (0, 1)),
+    created_ns       INTEGER NOT NULL,
+    handled_ns       INTEGER NOT NULL,
+    last_job         TEXT,
+    last_ns          INTEGER,
+    last_error       TEXT,
+    runs             INTEGER NOT NULL DEFAULT 0 CHECK (runs >= 0),
+    failed           INTEGER NOT NULL DEFAULT 0 CHECK (failed >= 0),
+    skipped          INTEGER NOT NULL DEFAULT 0 CHECK (skipped >= 0)
+);
+CREATE UNIQUE INDEX schedules_named ON schedules (submitted_by_uid, name) WHERE name IS NOT NULL;
+CREATE INDEX schedules_of ON schedules (submitted_by_uid, seq);
+
+CREATE TABLE schedule_templates (
+    seq      INTEGER PRIMARY KEY REFERENCES schedules (seq) ON DELETE CASCADE,
+    template BLOB NOT NULL
+);
+"""
+
+SCRIPTS: Final = (_JOBS_AND_EVENTS, _PAUSES, _ENDED, _QUEUE, _SCHEDULES)
 
 
 class SchemaError(ValueError):

@@ -52,8 +52,8 @@ _STATUS: Final = {
 class Facts(NamedTuple):
     """What the monitor saw. `wait_status` as of wait(2), None when nothing was ever forked.
 
-    `cause` is STOPPED, TIMEOUT, CPU_TIME, OUTPUT_LIMIT or LOG_ERROR when the monitor ended the
-    job for it; `excess` says that there was more output than was allowed to be kept;
+    `cause` is STOPPED, TIMEOUT, DEADLINE, CPU_TIME, OUTPUT_LIMIT or LOG_ERROR when the monitor
+    ended the job for it; `excess` says that there was more output than was allowed to be kept;
     `log_errno` why output could not be stored, `dropped_bytes` how much was not.
     """
 

@@ -1,7 +1,8 @@
 """From what the wire brought to a request, or to a refusal that names the field.
 
 Reads nothing but its argument. The schema is `runner.messages`; what belongs together and
-cannot be said in a schema is looked at in `runner.message_checks`.
+cannot be said in a schema is looked at in `runner.message_checks` and
+`runner.message_queue_checks`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ import msgspec
 from msgspec import Meta
 
 from client import protocol
-from runner import message_limits, message_logs, message_sandbox
+from runner import (
+    message_limits,
+    message_logs,
+    message_queue,
+    message_queue_checks,
+    message_sandbox,
+)
 from runner.message_checks import check, invalid
 from runner.message_kinds import Closed, OsText
 from runner.messages import Exec, Submit, Update
@@ -34,12 +41,18 @@ _INNER: Final[dict[str, type[Closed]]] = {
     "secrets": message_sandbox.SecretRequest,
     "net": message_sandbox.NetRequest,
     "publish": message_sandbox.PublishRequest,
+    "after": message_queue.AfterRequest,
+    "retry": message_queue.RetryRequest,
+    "rules": message_queue.RetryRule,
+    "reserve": message_queue.ReserveRequest,
+    "select": message_queue.Select,
 }
 _AT: Final = re.compile(r" - at `(key` in `)?\$\.?(?P<path>[^`]*)`$")
 # Matched first and whole, because the name is the client's and may look like a path.
 _UNKNOWN: Final = re.compile(
     r"Object contains unknown field `(?P<name>.*?)`"
-    r"(?: - at `\$\.(?P<path>(?:limits|logs|sandbox|net)(?:\.[a-z_]+\[[0-9]+\])?)`)?",
+    r"(?: - at `\$\.(?P<path>(?:limits|logs|sandbox|net|retry|reserve|select|after\[[0-9]+\])"
+    r"(?:\.[a-z_]+\[[0-9]+\])?)`)?",
     re.DOTALL,
 )
 _MISSING: Final = re.compile(r"Object missing required field `(?P<name>.*)`$", re.DOTALL)
@@ -55,6 +68,7 @@ def parse(kind: type[_M], args: dict[str, Any]) -> _M:
     except msgspec.ValidationError as error:
         raise _refusal(str(error), args, kind) from None
     check(message)
+    message_queue_checks.check(message)
     return message
 
 

@@ -30,10 +30,10 @@ _FIRST_LOOK_SECONDS: Final = 0.001
 _LONGEST_LOOK_SECONDS: Final = 0.05
 
 
-def not_now(job: Job | None, detail: str) -> Refusal:
+def not_now(job: Job | None, detail: str, field: str = "job") -> Refusal:
     """The refusal of what a job's state does not allow."""
     state = "removed" if job is None else job.state.value
-    return Refusal("job-state", field="job", given=state, detail=detail)
+    return Refusal("job-state", field=field, given=state, detail=detail)
 
 
 def state_of(job: Job | None) -> str:

@@ -38,6 +38,13 @@ class Peer(msgspec.Struct, frozen=True):
     pid: int
 
 
+class Members(msgspec.Struct, frozen=True):
+    """Users, and groups whose members are meant as well: by their numbers."""
+
+    uids: frozenset[int]
+    gids: frozenset[int]
+
+
 class Decision(msgspec.Struct, frozen=True):
     """Whether something is allowed, and why: a sentence for the peer."""
 
@@ -130,6 +137,34 @@ def may_publish(peer: Peer, port: int, admin_gid: int | None) -> Decision:
     return Decision(
         allowed=False,
         why=f"only root and the admin group may publish ports below {FIRST_ORDINARY_PORT}",
+    )
+
+
+def may_use_queue(
+    peer: Peer, name: str, members: Members | None, admin_gid: int | None
+) -> Decision:
+    """Whether the peer may put jobs into a queue. `members` None: everybody may."""
+    if members is None or is_admin(peer, admin_gid):
+        return Decision(allowed=True, why="the queue is open to the peer")
+    if peer.uid in members.uids or not members.gids.isdisjoint({peer.gid, *peer.groups}):
+        return Decision(allowed=True, why="the configuration names the peer")
+    return Decision(
+        allowed=False,
+        why=f"queues.{name}.allow in the configuration of runnerd does not name you or a group "
+        "of yours",
+    )
+
+
+def may_have_priority(
+    peer: Peer, queue: str, priority: int, most: int, admin_gid: int | None
+) -> Decision:
+    """Whether a job of the peer may have that priority in a queue; a lower one always may."""
+    if priority <= most or is_admin(peer, admin_gid):
+        return Decision(allowed=True, why="the queue allows it")
+    return Decision(
+        allowed=False,
+        why=f"queues.{queue}.max_priority in the configuration of runnerd allows members at most "
+        f"{most}",
     )
 
 

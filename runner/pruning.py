@@ -39,6 +39,7 @@ BATCH: Final = 16
 _MEASURED: Final = 32
 _PAGE: Final = 100
 _EVENTS: Final = 200
+_SECOND_NS: Final = 1_000_000_000
 # What an answer names.
 MOST_NAMED: Final = 1000
 # Batches come one after the other, whoever asks: they share threads with the launches.
@@ -191,9 +192,11 @@ class Pruning:
         _logger.warning("ended jobs are removed from now on, the oldest first: %s", why)
 
     async def _trim_events(self) -> None:
+        age = self._config.max_event_age_seconds
+        before_ns = None if age is None else time.time_ns() - round(age * _SECOND_NS)
         are_more = True
         while are_more:
-            are_more = self._store.trim_events(self._config.max_events, _EVENTS)
+            are_more = self._store.trim_events(self._config.max_events, _EVENTS, before_ns)
             await asyncio.sleep(0)
 
     def _decide(self) -> list[EndedJob]:

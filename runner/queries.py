@@ -2,26 +2,33 @@
 
 Each listing names the index that serves it (INDEXED BY): the planner has no statistics to
 choose by, and a query that needed a scan should fail in a test, not slow down a daemon
-with a million jobs. The schema is `runner.migrations`', running these `runner.store`'s.
+with a million jobs. Pages of jobs are `runner.selecting`'s; the schema is `runner.migrations`',
+running these `runner.store`'s.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from runner.lifecycle import Event
 from runner.rows import Job
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+# The fields of Job, in their order.
+FIELDS: Final = ", ".join(
+    f"specs.{name}" if name == "spec" else f"jobs.{name}" for name in Job.__struct_fields__
+)
+
 
 def _select(index: str, where: str) -> str:
     """A query for whole jobs, in the order of Job's fields, through one index."""
-    fields = ", ".join(
-        f"specs.{name}" if name == "spec" else f"jobs.{name}" for name in Job.__struct_fields__
-    )
     through = f"INDEXED BY {index}" if index else ""
     # CROSS JOIN keeps the order of the tables, so specs are looked up one by one. What is
     # put together here is text of this module; values are always bound.
-    return f"SELECT {fields} FROM jobs {through} CROSS JOIN specs USING (seq) WHERE {where}"  # noqa: S608
+    return f"SELECT {FIELDS} FROM jobs {through} CROSS JOIN specs USING (seq) WHERE {where}"  # noqa: S608
 
 
 def _ended(index: str, of: str) -> str:
@@ -37,10 +44,6 @@ def _ended(index: str, of: str) -> str:
 MAX_INTEGER: Final = 2**63 - 1
 
 BY_ID: Final = _select("", "jobs.id = :id")
-QUEUED: Final = _select(
-    "jobs_active",
-    "jobs.state <> 'ended' AND jobs.state = 'queued' ORDER BY jobs.seq LIMIT :limit",
-)
 LAUNCHED: Final = _select(
     "jobs_active",
     "jobs.state <> 'ended' AND jobs.state IN ('starting', 'running', 'paused') ORDER BY jobs.seq",
@@ -57,16 +60,9 @@ NEWEST_NAMED_OF: Final = _select(
     "jobs.submitted_by_uid = :uid AND jobs.name = :name ORDER BY jobs.seq DESC LIMIT 1",
 )
 
-_OLDER: Final = "jobs.seq < :before ORDER BY jobs.seq DESC LIMIT :limit"
-# By (of one submitter, ended ones too).
-PAGES: Final = {
-    (False, True): _select("", _OLDER),
-    (False, False): _select("jobs_active", f"jobs.state <> 'ended' AND {_OLDER}"),
-    (True, True): _select("jobs_of", f"jobs.submitted_by_uid = :uid AND {_OLDER}"),
-    (True, False): _select(
-        "jobs_active_of", f"jobs.state <> 'ended' AND jobs.submitted_by_uid = :uid AND {_OLDER}"
-    ),
-}
+BY_KEY: Final = _select(
+    "jobs_keyed", "jobs.submitted_by_uid = :uid AND jobs.idempotency_key = :key"
+)
 
 ENDED: Final = _ended("jobs_ended", "")
 ENDED_OF: Final = _ended("jobs_ended_of", "submitted_by_uid = :uid AND ")
@@ -79,32 +75,106 @@ COUNT_ENDED: Final = (
     " WHERE state = 'ended' GROUP BY submitted_by_uid"
 )
 
-STATE: Final = "SELECT state FROM jobs WHERE id = :id"
+# In the order of what `runner.store_queue` makes of a row.
+WAITING: Final = (
+    "SELECT id, submitted_by_uid, queue, priority, rank, seq, reserved_millicpus,"
+    " reserved_memory_bytes, not_before_ns, deadline_ns, held_by_uid, time_limit_ms FROM jobs"
+    " INDEXED BY jobs_active WHERE state <> 'ended' AND state = 'queued' ORDER BY seq"
+)
+# What queued jobs wait for.
+AFTER: Final = (
+    "SELECT jobs.id, dependencies.on_id, dependencies.kind FROM jobs INDEXED BY jobs_active"
+    " CROSS JOIN dependencies USING (seq) WHERE jobs.state <> 'ended' AND jobs.state = 'queued'"
+    " AND jobs.dependencies > 0 AND dependencies.met = 0 ORDER BY jobs.seq"
+)
+DEPENDENCIES: Final = (
+    "SELECT dependencies.on_id, dependencies.kind, dependencies.met FROM jobs"
+    " CROSS JOIN dependencies USING (seq) WHERE jobs.id = :id"
+)
+DEPENDENTS: Final = (
+    "SELECT jobs.id, dependencies.kind FROM dependencies INDEXED BY dependencies_on"
+    " CROSS JOIN jobs USING (seq) WHERE dependencies.on_id = :on_id AND dependencies.met = 0"
+    " AND jobs.state = 'queued' ORDER BY dependencies.seq"
+)
+HAS_UNMET: Final = (
+    "SELECT 1 FROM dependencies INDEXED BY dependencies_on"
+    " WHERE on_id = :on_id AND kind = :kind AND met = 0 LIMIT 1"
+)
+FATE: Final = "SELECT state, started_ns, reason, result FROM jobs WHERE id = :id"
+LABELS: Final = (
+    "SELECT labels.name, labels.value FROM jobs CROSS JOIN labels USING (seq) WHERE jobs.id = :id"
+)
+ATTEMPTS: Final = (
+    "SELECT attempts.attempt, attempts.started_ns, attempts.ended_ns, attempts.reason,"
+    " attempts.result, attempts.limits FROM jobs CROSS JOIN attempts USING (seq)"
+    " WHERE jobs.id = :id ORDER BY attempts.attempt"
+)
+# There are as many as were ever set.
+QUEUE_STATES: Final = "SELECT name, paused, max_running FROM queues"
+
+STATE: Final = "SELECT state, submitted_by_uid FROM jobs WHERE id = :id"
 ENDED_STATE: Final = "SELECT state, submitted_by_uid, disk_bytes FROM jobs WHERE id = :id"
 COUNT: Final = "SELECT count(*) FROM jobs"
 COUNT_ACTIVE: Final = (
-    "SELECT state, count(*) FROM jobs INDEXED BY jobs_active WHERE state <> 'ended' GROUP BY state"
+    "SELECT state, submitted_by_uid, count(*) FROM jobs INDEXED BY jobs_active"
+    " WHERE state <> 'ended' GROUP BY state, submitted_by_uid"
 )
-EVENTS: Final = (
-    "SELECT seq, job_id, time_ns, kind, data FROM events WHERE seq > :seq ORDER BY seq LIMIT :limit"
+_EVENT: Final = "SELECT seq, job_id, time_ns, kind, data FROM events"
+_LATER: Final = "seq > :seq ORDER BY seq LIMIT :limit"
+EVENTS: Final = f"{_EVENT} WHERE {_LATER}"
+EVENTS_OF: Final = f"{_EVENT} INDEXED BY events_of WHERE uid = :uid AND {_LATER}"
+EVENTS_ABOUT: Final = (
+    f"{_EVENT} INDEXED BY events_about"
+    f" WHERE job_id = :job_id AND (:uid IS NULL OR uid = :uid) AND {_LATER}"
 )
 
+_NEW: Final = (
+    "id", "submitted_by_uid", "uid", "gid", "name", "submitted_ns", "queue", "priority",
+    "not_before_ns", "deadline_ns", "held_by_uid", "reserved_millicpus", "reserved_memory_bytes",
+    "time_limit_ms", "idempotency_key", "dependencies",
+)  # fmt: skip
 INSERT: Final = (
-    "INSERT INTO jobs (id, submitted_by_uid, uid, gid, name, state, submitted_ns)"
-    " VALUES (:id, :submitted_by_uid, :uid, :gid, :name, 'queued', :submitted_ns)"
+    f"INSERT INTO jobs (state, {', '.join(_NEW)})"  # noqa: S608 - names of this module
+    f" VALUES ('queued', {', '.join(f':{name}' for name in _NEW)})"
+)
+INSERT_LABEL: Final = "INSERT INTO labels (seq, name, value) VALUES (?, ?, ?)"
+INSERT_DEPENDENCY: Final = "INSERT INTO dependencies (seq, on_id, kind) VALUES (?, ?, ?)"
+# What is there already is of a job that has ended.
+INSERT_ATTEMPT: Final = (
+    "INSERT INTO attempts (seq, attempt, started_ns, ended_ns, reason, result, limits)"
+    " SELECT seq, attempt, coalesce(started_ns, :started_ns), coalesce(ended_ns, :ended_ns),"
+    " coalesce(reason, :reason), coalesce(result, :result), limits FROM jobs WHERE id = :id"
 )
 INSERT_SPEC: Final = "INSERT INTO specs (seq, spec) VALUES (:seq, :spec)"
 INSERT_EVENT: Final = (
-    "INSERT INTO events (job_id, time_ns, kind, data) VALUES (:job_id, :time_ns, :kind, :data)"
+    "INSERT INTO events (job_id, time_ns, kind, data, uid)"
+    " VALUES (:job_id, :time_ns, :kind, :data, :uid)"
 )
 UPDATE_LIMITS: Final = "UPDATE jobs SET limits = :limits WHERE id = :id"
 UPDATE_SPEC: Final = (
     "UPDATE specs SET spec = :spec WHERE seq = (SELECT seq FROM jobs WHERE id = :id)"
 )
+MEET: Final = (
+    "UPDATE dependencies SET met = 1"
+    " WHERE seq = (SELECT seq FROM jobs WHERE id = :id) AND on_id = :on_id"
+)
+MEET_ON: Final = (
+    "UPDATE dependencies INDEXED BY dependencies_on SET met = 1"
+    " WHERE on_id = :on_id AND kind = :kind AND met = 0"
+)
+SET_QUEUE: Final = (
+    "INSERT INTO queues (name, paused, max_running) VALUES (:name, :paused, :max_running)"
+    " ON CONFLICT (name) DO UPDATE SET paused = :paused, max_running = :max_running"
+)
 DELETE: Final = "DELETE FROM jobs WHERE id = :id"
 MEASURE: Final = "UPDATE jobs SET disk_bytes = :bytes WHERE id = :id"
 OLDEST_EVENT: Final = "SELECT seq FROM events ORDER BY seq LIMIT 1"
-NEWEST_EVENT: Final = "SELECT seq FROM events ORDER BY seq DESC LIMIT 1"
+LAST_EVENT: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
+# Of the oldest so many: the first that is young enough to stay.
+FIRST_YOUNG_EVENT: Final = (
+    "SELECT seq FROM (SELECT seq, time_ns FROM events ORDER BY seq LIMIT :limit)"
+    " WHERE time_ns >= :before_ns LIMIT 1"
+)
 DELETE_EVENTS: Final = "DELETE FROM events WHERE seq < :before"
 
 UPDATES: Final = {
@@ -129,4 +199,25 @@ UPDATES: Final = {
         " disk_bytes = :disk_bytes"
         " WHERE id = :id"
     ),
+    Event.RETRY: (
+        "UPDATE jobs SET state = :state, attempt = attempt + 1,"
+        " first_attempt = CASE WHEN :by_hand THEN attempt + 1 ELSE first_attempt END,"
+        " not_before_ns = :not_before_ns, held_by_uid = NULL, started_ns = NULL, limits = NULL,"
+        " monitor_pid = NULL, paused_ns = 0, paused_since_ns = NULL, ended_ns = NULL,"
+        " reason = NULL, result = NULL, disk_bytes = 0"
+        " WHERE id = :id"
+    ),
 }
+
+_SETTABLE: Final = frozenset({
+    "queue", "priority", "rank", "held_by_uid", "reserved_millicpus", "reserved_memory_bytes",
+    "time_limit_ms", "deadline_ns",
+})  # fmt: skip
+
+
+def set_columns(names: Collection[str]) -> str:
+    """To change these columns of one job. Raises ValueError for another than there is."""
+    if not names or not _SETTABLE.issuperset(names):
+        raise ValueError(f"no columns to be set: {', '.join(names)}")
+    changes = ", ".join(f"{name} = :{name}" for name in names)
+    return f"UPDATE jobs SET {changes} WHERE id = :id"  # noqa: S608 - names of this module

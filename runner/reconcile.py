@@ -93,8 +93,9 @@ def _facts(
     record = None
     has_log = False
     try:
-        record = directories.read_exit(job.id)
-        has_log = directories.has_log(job.id)
+        # Of this attempt: what an earlier one left says nothing of it.
+        record = directories.read_exit(job.id, job.attempt)
+        has_log = directories.has_log(job.id, job.attempt)
     except RecordError as error:
         damage = f"its exit record cannot be read: {error}"
     except OSError as error:

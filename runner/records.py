@@ -23,6 +23,8 @@ LIMITS: Final = "limits"
 LIMITS_TEMPORARY: Final = "limits.tmp"
 # There while an update is under way: what it changes to (`runner.updating`).
 INTENT: Final = "update"
+# There once somebody asked for the end of a job that ran: it gets no other attempt.
+STOP: Final = "stop"
 LOG_DIRECTORY: Final = "log"
 
 MAX_SPEC_BYTES: Final = 8 * 1024 * 1024

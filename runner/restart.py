@@ -30,7 +30,7 @@ _logger: Final = logging.getLogger(__name__)
 
 
 class Restart:
-    """Settles jobs. `on_room` is called when one is queued again."""
+    """Settles jobs. `on_again` is called when one is queued again because it never ran."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Restart:
         pausing: Pausing,
         updating: Updating,
         running: Running,
-        on_room: Callable[[], None],
+        on_again: Callable[[Job], None],
         problems: Problems,
     ) -> None:
         self._store, self._directories, self._tree = realm.store, realm.directories, realm.tree
@@ -49,7 +49,7 @@ class Restart:
         self._pausing = pausing
         self._updating = updating
         self._running = running
-        self._on_room = on_room
+        self._on_again = on_again
         self._problems = problems
 
     async def reconcile(self) -> None:
@@ -92,9 +92,12 @@ class Restart:
         else:
             await self._ending.clean_up(job.id)
             now = time.time_ns()
-            await self._work.surely(lambda: self._store.mark_requeued(job.id, now, "it never ran"))
-            self._changes.announce(job.id)
-            self._on_room()
+            await self._work.surely(lambda: self._requeue(job.id, now))
+
+    def _requeue(self, job_id: str, now_ns: int) -> None:
+        job = self._store.mark_requeued(job_id, now_ns, "it never ran")
+        self._changes.announce(job_id)
+        self._on_again(job)
 
     async def _adopt(self, job: Job, facts: Facts) -> None:
         assert facts.pidfd is not None  # noqa: S101 - what the verdict says

@@ -7,18 +7,21 @@ be done with a job is `runner.lifecycle`'s to say, how it is kept `runner.store`
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypedDict, TypeVar
 
 import msgspec
 
 from runner.lifecycle import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from runner.scheduling.kinds import Met
 
     # A row of sqlite3 has no static type.
     Row = tuple[Any, ...]
 
+T = TypeVar("T")
 _logger: Final = logging.getLogger(__name__)
 
 EventData = dict[str, str | int]
@@ -135,6 +138,82 @@ class EndedJob(NamedTuple):
     bytes: int
 
 
+class Fate(NamedTuple):
+    """What has become of a job so far; as `Job`, without what it is."""
+
+    state: State
+    started_ns: int | None
+    reason: str | None
+    result: bytes | None
+
+
+class StoredDependency(NamedTuple):
+    """A job that another comes after, what has to become of it, and whether it has."""
+
+    on_id: str
+    kind: Met
+    met: bool
+
+
+class Attempt(NamedTuple):
+    """An attempt that is over and was followed by another. `started_ns` None: it never ran."""
+
+    attempt: int
+    started_ns: int | None
+    ended_ns: int
+    reason: str
+    result: bytes
+    limits: bytes | None
+
+
+class QueueState(NamedTuple):
+    """What an admin has set; `max_running` None is as the configuration says."""
+
+    paused: bool
+    max_running: int | None
+
+
+class Selection(NamedTuple):
+    """Which jobs are meant: all that is given holds. `uid` is who submitted them.
+
+    `name` is a shell pattern (fnmatch(3): *, ?, [] and [!]); a label with None as its value has
+    any. `states` None is for whoever asks to say.
+    """
+
+    queue: str | None = None
+    uid: int | None = None
+    name: str | None = None
+    labels: tuple[tuple[str, str | None], ...] = ()
+    states: tuple[State, ...] | None = None
+
+
+class QueuedColumns(TypedDict, total=False):
+    """What may be changed of a queued job: what is given."""
+
+    queue: str
+    priority: int
+    rank: int | None
+    held_by_uid: int | None
+
+
+class LimitColumns(TypedDict, total=False):
+    """What goes with other limits: what is given."""
+
+    reserved_millicpus: int
+    reserved_memory_bytes: int
+    time_limit_ms: int | None
+    priority: int
+
+
+class RetryColumns(TypedDict, total=False):
+    """What another attempt has that the one before had not: what is given."""
+
+    reserved_millicpus: int
+    reserved_memory_bytes: int
+    time_limit_ms: int | None
+    deadline_ns: int | None
+
+
 class Total(NamedTuple):
     """How many jobs, and what they take on the disk."""
 
@@ -149,10 +228,11 @@ class Total(NamedTuple):
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     """Something that happened to a job, which may have been removed since.
 
-    `kind` is `submit`, `update`, `remove` or a `runner.lifecycle.Event`; `data` is a map, empty
-    for most: `submitted_by_uid` and `uid` of a submission, `monitor_pid`, `why` of a requeue,
-    `by_uid` of a pause, a resume or an update with `changed` (names of limits), `reason` of
-    an end, `removed_by_uid`.
+    `kind` is `submit`, `update`, `hold`, `release`, `move`, `priority`, `remove` or a
+    `runner.lifecycle.Event`; `data` is a map, empty for most: `submitted_by_uid` and `uid` of a
+    submission, `monitor_pid`, `why` of a requeue, `by_uid` of what somebody asked for, with
+    `changed` (names of limits) of an update, `queue` or `priority` where they changed, `reason` of
+    an end, `attempt` (the new one) and `reason` (of the one before) of a retry, `removed_by_uid`.
     """
 
     seq: int
@@ -163,10 +243,17 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        """The event of a row that has the fields in their order here, its data encoded."""
+        """The event of a row that has the fields in their order here, its data encoded.
+
+        Raises DamagedRowError.
+        """
         seq, job_id, time_ns, kind, data = row
-        about = {} if data is None else msgspec.msgpack.decode(data, type=EventData)
-        return cls(seq=seq, job_id=job_id, time_ns=time_ns, kind=kind, data=about)
+        try:
+            about = {} if data is None else msgspec.msgpack.decode(data, type=EventData)
+            fields = {"seq": seq, "job_id": job_id, "time_ns": time_ns, "kind": kind, "data": about}
+            return msgspec.convert(fields, cls)
+        except (msgspec.MsgspecError, TypeError) as error:
+            raise DamagedRowError(f"row {seq!a} of the events is damaged: {error}") from None
 
 
 def state_of(value: str) -> State:
@@ -179,9 +266,18 @@ def state_of(value: str) -> State:
 
 def sound_jobs(rows: Iterable[Row]) -> Iterator[Job]:
     """The jobs of rows. A row that is damaged hides itself, not the others of its list."""
+    return _sound(Job.from_row, rows)
+
+
+def sound_events(rows: Iterable[Row]) -> Iterator[StoredEvent]:
+    """The same of events."""
+    return _sound(StoredEvent.from_row, rows)
+
+
+def _sound(made_of: Callable[[Row], T], rows: Iterable[Row]) -> Iterator[T]:
     for row in rows:
         try:
-            yield Job.from_row(row)
+            yield made_of(row)
         except DamagedRowError as error:
             # The next start looks after it: `runner.salvage`.
             _logger.error("%s", error)  # noqa: TRY400 - the text says it

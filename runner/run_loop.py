@@ -72,6 +72,7 @@ class RunLoop:
             spec["stop_grace_seconds"],
             # Those that there are, on line or not: a bound on how fast CPU time can pass.
             os.sysconf("SC_NPROCESSORS_CONF"),
+            has_deadline=spec.get("deadline_ns") is not None,
         )
 
     def run(self) -> Outcome:
@@ -182,6 +183,9 @@ class RunLoop:
         self._act(self._watchdog.on_time(now))
         if self._watchdog.wants_cpu(now):
             self._act(self._watchdog.on_cpu(now, cpu_seconds(self._handles.payload_cgroup)))
+        if self._watchdog.wants_wall_clock(now):
+            remaining = (self._spec["deadline_ns"] - time.time_ns()) / 1e9
+            self._act(self._watchdog.on_wall_clock(now, remaining))
         if self._pump.excess:
             self._act(self._watchdog.on_excess(now))
         if self._pump.lost_errno:

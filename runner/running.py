@@ -19,11 +19,14 @@ _logger: Final = logging.getLogger(__name__)
 
 
 class Running:
-    """Who is watched. `on_end` gets the id of a job whose monitor is gone."""
+    """Who is watched. `on_begin` gets the id of a job that runs now, `on_end` once it is gone."""
 
-    def __init__(self, realm: Realm, on_end: Callable[[str], None]) -> None:
+    def __init__(
+        self, realm: Realm, on_end: Callable[[str], None], on_begin: Callable[[str], None]
+    ) -> None:
         self._realm = realm
         self._on_end = on_end
+        self._on_begin = on_begin
         self._pidfds: dict[str, int] = {}
 
     def __contains__(self, job_id: object) -> bool:
@@ -46,6 +49,7 @@ class Running:
         await self._realm.work.surely(lambda: store.mark_running(job_id, pid, began, limits))
         _logger.info("job %s running, monitor pid %d", job_id, pid)
         self.watch(job_id, pidfd)
+        self._on_begin(job_id)
         self._realm.changes.announce(job_id)
 
     def watch(self, job_id: str, pidfd: int) -> None:

@@ -12,7 +12,7 @@ import sqlite3
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from runner.soundness import LARGEST_NUMBER, checks
+from runner.soundness import ATTACHED, LARGEST_NUMBER, checks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,8 @@ _MOST_FAILURES: Final = 4000
 _FIRST_FAILURES: Final = 200
 # The last number at most, where neither the table nor SQLite's count of it can be read.
 _LIKELY: Final = 10_000_000
+# Rows of one number: labels, attempts. Of most tables one.
+_MOST_OF_ONE: Final = 100_000
 _SMALLEST: Final = -(2**63) + 1
 
 
@@ -33,7 +35,7 @@ class ReadRow(NamedTuple):
 
 
 class RowReader:
-    """The rows of one table. `failed` counts the numbers that could not be read."""
+    """The rows of one table with numbers. `failed` counts those that could not be read."""
 
     def __init__(self, db: sqlite3.Connection, table: str) -> None:
         """Raises sqlite3.Error when the table itself is gone."""
@@ -41,6 +43,7 @@ class RowReader:
         self._table = table
         sound = checks(db, table)
         self._names = tuple(sound)
+        self._most_of_one = _MOST_OF_ONE if table in ATTACHED else 1
         if "seq" not in sound:
             raise sqlite3.DatabaseError(f"there is no table {table}")
         columns = ", ".join((*self._names, *sound.values()))
@@ -70,8 +73,11 @@ class RowReader:
         try:
             (number,) = self._db.execute(query).fetchone()
         except sqlite3.Error:
-            return 1 if which == "min" else given_away(self._db, self._table) or _LIKELY
-        return max(int(number), _SMALLEST)
+            number = None
+        if isinstance(number, int):
+            return max(number, _SMALLEST)
+        counted = "jobs" if self._table in ATTACHED else self._table
+        return 1 if which == "min" else given_away(self._db, counted) or _LIKELY
 
     def _leave(self, low: int, high: int) -> None:
         """The numbers above `low` up to `high` are still to be read."""
@@ -101,20 +107,33 @@ class RowReader:
         self._leave(middle, high)
 
     def _query(self, order: str, low: int, high: int) -> Iterator[tuple[int, ReadRow]]:
-        last = low if order == "ASC" else high + 1
+        last, count = (low if order == "ASC" else high + 1), 0
         for row in self._db.execute(self._select + order, (low, high)):
             number = row[0]
+            count = count + 1 if number == last else 1
             # Pages that point at each other in a circle would be read for ever.
-            if not (last < number <= high if order == "ASC" else low < number < last):
+            is_next = number >= last if order == "ASC" else number <= last
+            if not (low < number <= high and is_next and count <= self._most_of_one):
                 raise sqlite3.DatabaseError("rows out of order")
             last = number
-            yield number, self._told_apart(row)
+            yield number, _told_apart(self._names, row)
 
-    def _told_apart(self, row: tuple[Any, ...]) -> ReadRow:
-        count = len(self._names)
-        values = dict(zip(self._names, row[:count], strict=True))
-        unsound = (n for n, good in zip(self._names, row[count:], strict=True) if not good)
-        return ReadRow(values, frozenset(unsound))
+
+def few_rows(db: sqlite3.Connection, table: str) -> list[ReadRow]:
+    """The rows of a small table without numbers, all or none; raises sqlite3.Error."""
+    sound = checks(db, table)
+    if not sound:
+        return []
+    columns = ", ".join((*sound, *sound.values()))
+    rows = db.execute(f"SELECT {columns} FROM {table}").fetchall()  # noqa: S608
+    return [_told_apart(tuple(sound), row) for row in rows]
+
+
+def _told_apart(names: tuple[str, ...], row: tuple[Any, ...]) -> ReadRow:
+    count = len(names)
+    values = dict(zip(names, row[:count], strict=True))
+    unsound = (name for name, good in zip(names, row[count:], strict=True) if not good)
+    return ReadRow(values, frozenset(unsound))
 
 
 def given_away(db: sqlite3.Connection, table: str) -> int:

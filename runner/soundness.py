@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from runner import schema
 from runner.lifecycle import State
+from runner.message_queue import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from runner.migrations import APPLICATION_ID, SCRIPTS
 from runner.policy import MAX_UID
 from runner.store_file import DamagedStoreError, described, readable
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 TABLES: Final = ("jobs", "specs", "events")
+# What hangs on a job: rows by its number, some to each.
+ATTACHED: Final = ("labels", "dependencies", "attempts")
+QUEUES: Final = "queues"
+# Schedules, and what they run: rows by their own numbers.
+SCHEDULES: Final = ("schedules", "schedule_templates")
 # Far more versions than there will be: what is beyond them is no version.
 _MOST_VERSIONS: Final = 10_000
 # No row of ours is as long; a garbled one may claim to be of any length.
@@ -35,6 +44,15 @@ _IS_COUNT: Final = "typeof({0}) = 'integer' AND {0} >= 0"
 # A clock may have been set to anything.
 _IS_TIME: Final = "typeof({0}) = 'integer'"
 _IS_TEXT: Final = "typeof({0}) = 'text' AND {0} NOT GLOB '*[^ -~]*'"
+# Of a queue; of a label with more signs.
+_IS_NAME: Final = (
+    "typeof({0}) = 'text' AND {0} GLOB '[A-Za-z0-9]*' AND {0} NOT GLOB '*[^A-Za-z0-9.%s_-]*'"
+)
+_IS_FLAG: Final = "typeof({0}) = 'integer' AND {0} IN (0, 1)"
+_IS_NUMBER: Final = "typeof({0}) = 'integer' AND {0} >= 1"
+_IS_PRIORITY: Final = (
+    f"typeof({{0}}) = 'integer' AND {{0}} BETWEEN {LOWEST_PRIORITY} AND {HIGHEST_PRIORITY}"
+)
 _IS_BLOB: Final = "typeof({0}) = 'blob'"
 _OR_NONE: Final = "{{0}} IS NULL OR ({})"
 
@@ -59,6 +77,19 @@ _SOUND: Final = {
         "paused_ns": _IS_COUNT,
         "paused_since_ns": _OR_NONE.format(_IS_TIME),
         "disk_bytes": _IS_COUNT,
+        "queue": _IS_NAME % "",
+        "priority": _IS_PRIORITY,
+        "rank": _OR_NONE.format(_IS_TIME),
+        "not_before_ns": _OR_NONE.format(_IS_TIME),
+        "deadline_ns": _OR_NONE.format(_IS_TIME),
+        "held_by_uid": _OR_NONE.format(_IS_UID),
+        "reserved_millicpus": _IS_COUNT,
+        "reserved_memory_bytes": _IS_COUNT,
+        "time_limit_ms": _OR_NONE.format(_IS_COUNT),
+        "attempt": _IS_NUMBER,
+        "first_attempt": _IS_NUMBER,
+        "idempotency_key": _OR_NONE.format(_IS_TEXT),
+        "dependencies": _IS_COUNT,
     },
     "specs": {"seq": "1", "spec": _IS_BLOB},
     "events": {
@@ -67,7 +98,45 @@ _SOUND: Final = {
         "time_ns": _IS_TIME,
         "kind": _IS_TEXT,
         "data": _OR_NONE.format(_IS_BLOB),
+        "uid": _OR_NONE.format(_IS_UID),
     },
+    "labels": {"seq": _IS_NUMBER, "name": _IS_NAME % "/", "value": _IS_TEXT},
+    "dependencies": {
+        "seq": _IS_NUMBER,
+        "on_id": _IS_ID,
+        "kind": "typeof({0}) = 'text' AND {0} IN ('ok', 'any', 'fail', 'started')",
+        "met": _IS_FLAG,
+    },
+    "attempts": {
+        "seq": _IS_NUMBER,
+        "attempt": _IS_NUMBER,
+        "started_ns": _OR_NONE.format(_IS_TIME),
+        "ended_ns": _IS_TIME,
+        "reason": _IS_TEXT,
+        "result": _IS_BLOB,
+        "limits": _OR_NONE.format(_IS_BLOB),
+    },
+    QUEUES: {"name": _IS_NAME % "", "paused": _IS_FLAG, "max_running": _OR_NONE.format(_IS_COUNT)},
+    "schedules": {
+        "seq": _IS_NUMBER,
+        "id": _IS_ID,
+        "submitted_by_uid": _IS_UID,
+        "name": _OR_NONE.format(_IS_NAME % ""),
+        "every": _IS_TEXT,
+        "zone": _OR_NONE.format(_IS_TEXT),
+        "missed": "typeof({0}) = 'text' AND {0} IN ('skip', 'once', 'all')",
+        "overlap": "typeof({0}) = 'text' AND {0} IN ('allow', 'skip')",
+        "paused": _IS_FLAG,
+        "created_ns": _IS_TIME,
+        "handled_ns": _IS_TIME,
+        "last_job": _OR_NONE.format(_IS_ID),
+        "last_ns": _OR_NONE.format(_IS_TIME),
+        "last_error": _OR_NONE.format(_IS_TEXT),
+        "runs": _IS_COUNT,
+        "failed": _IS_COUNT,
+        "skipped": _IS_COUNT,
+    },
+    "schedule_templates": {"seq": _IS_NUMBER, "template": _IS_BLOB},
 }
 
 # What the schema demands of a whole row. SQLite checks it only where it may write (it reads
@@ -81,7 +150,15 @@ _CONSISTENT: Final = (
     "(state NOT IN ('running', 'paused') OR started_ns IS NOT NULL)",
     "(state NOT IN ('queued', 'starting') OR (started_ns IS NULL AND limits IS NULL))",
 )
-_CONSISTENT_PAUSE: Final = "(state = 'paused') = (paused_since_ns IS NOT NULL)"
+# The same of columns that an older version lacks. A job that waits must not have lost what for.
+_CONSISTENT_SINCE: Final = {
+    "paused_since_ns": "(state = 'paused') = (paused_since_ns IS NOT NULL)",
+    "first_attempt": "first_attempt <= attempt",
+    "dependencies": (
+        "(state NOT IN ('queued', 'starting') OR jobs.dependencies ="
+        " (SELECT count(*) FROM dependencies WHERE dependencies.seq = jobs.seq))"
+    ),
+}
 
 
 def connect_reading(path: str) -> sqlite3.Connection:
@@ -96,7 +173,7 @@ def damage_of(path: str) -> str | None:
     """Why the store's file cannot be used as it is, in words; None for a sound one.
 
     None also for one that is empty, another program's or a newer runnerd's. Reads all of it:
-    1.2 s for 100,000 jobs. Raises StoreError where that cannot be found out.
+    1.5 s for 100,000 jobs. Raises StoreError where that cannot be found out.
     """
     try:
         with described(path), closing(connect_reading(path)) as db:
@@ -123,7 +200,7 @@ def _damage(db: sqlite3.Connection) -> str | None:
 def _damage_within(db: sqlite3.Connection, version: int) -> str | None:
     if (table := schema.lacks(db, version)) is not None:
         return f"its table {table} is not that of version {version}"
-    return _bad_row(db)
+    return _bad_job(db) or _bad_attached(db)
 
 
 def is_ours(db: sqlite3.Connection) -> bool:
@@ -137,17 +214,33 @@ def is_empty(db: sqlite3.Connection) -> bool:
     return not schema.things(db)
 
 
-def _bad_row(db: sqlite3.Connection) -> str | None:
+def _bad_job(db: sqlite3.Connection) -> str | None:
     sound = checks(db, "jobs")
-    pause = (_CONSISTENT_PAUSE,) if "paused_since_ns" in sound else ()
-    rules = (*sound.values(), *_CONSISTENT, *pause)
-    wrong = " OR ".join(f"NOT ({rule})" for rule in rules)
+    since = (rule for name, rule in _CONSISTENT_SINCE.items() if name in sound)
+    rules = (*sound.values(), *_CONSISTENT, *since)
     query = (
         "SELECT jobs.seq FROM jobs NOT INDEXED LEFT JOIN specs USING (seq)"  # noqa: S608
-        f" WHERE {wrong} OR typeof(specs.spec) <> 'blob' LIMIT 1"
+        f" WHERE {_broken(rules)} OR typeof(specs.spec) <> 'blob' LIMIT 1"
     )
     row = db.execute(query).fetchone()
     return None if row is None else f"row {row[0]} of jobs holds values that were never written"
+
+
+def _bad_attached(db: sqlite3.Connection) -> str | None:
+    for table in (*ATTACHED, QUEUES, *SCHEDULES):
+        sound = checks(db, table)
+        # The first column is whose row it is.
+        query = (
+            f"SELECT {next(iter(sound), '')} FROM {table} WHERE {_broken(sound.values())} LIMIT 1"  # noqa: S608
+        )
+        row = db.execute(query).fetchone() if sound else None
+        if row is not None:
+            return f"a row of {table} ({row[0]!a}) holds values that were never written"
+    return None
+
+
+def _broken(rules: Iterable[str]) -> str:
+    return " OR ".join(f"NOT ({rule})" for rule in rules)
 
 
 def checks(db: sqlite3.Connection, table: str) -> dict[str, str]:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import structs
+
 from isolation.files.covers import SECRETS
 from runner import records
+from runner.message_queue_checks import USUAL_REASONS
 from runner.presets import with_preset
 
 if TYPE_CHECKING:
     from runner.config import Config
     from runner.message_limits import IoRequest, LimitsRequest
     from runner.message_logs import LogsRequest
+    from runner.message_queue import RetryRequest
     from runner.message_sandbox import NetRequest, SandboxRequest
     from runner.messages import Submit
     from runner.users import Account
@@ -24,8 +28,19 @@ DEFAULT_SECCOMP: Final = b"default"
 DEFAULT_HOSTNAME: Final = "job-{}"
 
 
-def build(job_id: str, request: Submit, account: Account, config: Config) -> dict[str, Any]:
-    """The spec of an accepted job. Text is bytes in it, as the kernel will see it."""
+def build(
+    job_id: str,
+    request: Submit,
+    account: Account,
+    config: Config,
+    *,
+    deadline_ns: int | None = None,
+) -> dict[str, Any]:
+    """The spec of an accepted job. Text is bytes in it, as the kernel will see it.
+
+    Unix time of the deadline, which a request may give as a span. Where a job waits, and with
+    which priority, may change and stands in its row alone.
+    """
     request = with_preset(request)
     return {
         "job": job_id,
@@ -43,6 +58,17 @@ def build(job_id: str, request: Submit, account: Account, config: Config) -> dic
         "sandbox": sandbox(job_id, request.sandbox),
         "stop_grace_seconds": config.jobs.stop_grace_seconds,
         "logs": logs(request.logs, config),
+        "retry": None if request.retry is None else retry(request.retry),
+        "deadline_ns": deadline_ns,
+    }
+
+
+def retry(request: RetryRequest) -> dict[str, Any]:
+    """How a job is tried again, complete; no `backoff_max_seconds`: the wait has no bound."""
+    return {
+        **structs.asdict(request),
+        "on": list(request.on or USUAL_REASONS),
+        "rules": [structs.asdict(rule) for rule in request.rules],
     }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 
 from runner import records
+from runner.message_queue import RetryReason  # noqa: TC001 - msgspec looks it up
 from runner.outcome import LOST, REASONS, STATUS_OURS
 from runner.policy import MAX_UID
 from runner.records import MAX_DENIED, RecordError
@@ -25,6 +26,7 @@ _Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_UID)]
 _Size = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 _Number = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=2**32)]
+_Factor = Annotated[float, msgspec.Meta(ge=1, le=2**32)]
 
 
 class _Sandbox(msgspec.Struct, frozen=True):
@@ -67,6 +69,27 @@ class _Logs(msgspec.Struct, frozen=True):
     on_full: Literal["wait", "drop", "end"]
 
 
+class _RetryRule(msgspec.Struct, frozen=True):
+    """What changes after an end for a reason, in a spec: `runner.spec.retry`."""
+
+    reason: RetryReason
+    limit: _Count | None
+    memory_factor: _Factor | None
+    memory_max_bytes: _Count | None
+    timeout_factor: _Factor | None
+    timeout_max_seconds: _Seconds | None
+
+
+class _Retry(msgspec.Struct, frozen=True):
+    """How a job is tried again, in a spec: `runner.spec.retry`."""
+
+    limit: _Count
+    backoff_seconds: _Seconds
+    backoff_max_seconds: _Seconds | None
+    on: list[RetryReason]
+    rules: list[_RetryRule]
+
+
 class _Spec(msgspec.Struct, frozen=True):
     """A spec: `runner.spec`."""
 
@@ -86,6 +109,8 @@ class _Spec(msgspec.Struct, frozen=True):
     # Jobs that an older runnerd accepted have none of these.
     net: _Net = _Net()
     sandbox: _Sandbox = _Sandbox()
+    retry: _Retry | None = None
+    deadline_ns: _Count | None = None
 
 
 class _Result(msgspec.Struct, frozen=True):
@@ -187,6 +212,8 @@ def spec(job: Job | NewJob) -> dict[str, Any]:
         fields["limits"].setdefault("timeout_seconds", fields.pop("timeout_seconds"))
     for name, defaults in unsaid().items():
         fields[name] = {**defaults, **fields.get(name, {})}
+    for name in ("retry", "deadline_ns"):
+        fields.setdefault(name, None)
     return fields
 
 

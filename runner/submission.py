@@ -2,7 +2,7 @@
 
 What only this host can know is asked here: does the user exist, may it enter the directory,
 which device is below a path, can the limit be enforced. What the job is to see and may do
-is checked in `runner.surroundings`.
+is checked in `runner.surroundings`, what it asks of the queue in `runner.submission_queue`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,24 @@ from typing import TYPE_CHECKING, Any, Final
 from isolation.errors import LimitUnavailable
 from runner import limits as job_limits
 from runner import spec as specs
-from runner import surroundings
+from runner import submission_queue, surroundings
+from runner.queues import time_limit_ms
 from runner.refusal import Refusal
 from runner.rows import NewJob
 from runner.users import account_for, with_group
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from isolation.cgroups.tree import CgroupTree
     from runner.config import Config
     from runner.messages import Submit
     from runner.paths import UserPaths
     from runner.policy import Peer
     from runner.provisions import Provisioning
+    from runner.queues import Rules
+    from runner.rows import Job
+    from runner.users import Account
 
 # Of a job: itself, its log's, and files of a block each.
 _DIRECTORY_BYTES: Final = 64 * 1024
@@ -107,21 +113,65 @@ class Submissions:
         tree: CgroupTree,
         paths: UserPaths,
         provisions: Provisioning,
+        rules: Rules,
     ) -> None:
         self._config = config
         self._admin_gid = admin_gid
         self._tree = tree
         self._paths = paths
         self._provisions = provisions
+        self.rules = rules
 
-    async def prepare(self, request: Submit, peer: Peer) -> NewJob:
-        """The job that a request asks for. Raises Refusal."""
+    async def prepare(self, request: Submit, peer: Peer, find: Callable[[str], Job]) -> NewJob:
+        """The job that a request asks for. Raises Refusal.
+
+        `find` gives the job that the peer means and may control; it is asked last, after
+        everything that has to be waited for.
+        """
         account = account_for(peer, request.user, self._admin_gid)
         account = with_group(account, request.group, peer, self._admin_gid)
-        job_id = str(uuid.uuid4())
+        queue = submission_queue.queue_for(self.rules, peer, request.queue)
+        submission_queue.check_priority(self.rules, peer, queue, request.priority)
+        now_ns = time.time_ns()
+        times = submission_queue.times(request, now_ns)
+        spec = self._spec(request, account, times.deadline_ns)
+        needs = submission_queue.needs(request.reserve, spec["limits"], self.rules, peer.uid)
+        await self._check_host(spec, peer, account)
+        packed = specs.pack(spec)
+        check_room(self._config.state_dir, len(packed))
+        return NewJob(
+            id=spec["job"],
+            submitted_by_uid=peer.uid,
+            uid=account.uid,
+            gid=account.gid,
+            name=request.name,
+            spec=packed,
+            submitted_ns=now_ns,
+            queue=queue,
+            priority=request.priority,
+            not_before_ns=times.not_before_ns,
+            deadline_ns=times.deadline_ns,
+            held_by_uid=peer.uid if request.hold else None,
+            reserved_millicpus=needs.millicpus,
+            reserved_memory_bytes=needs.memory_bytes,
+            time_limit_ms=time_limit_ms(spec),
+            idempotency_key=request.idempotency_key,
+            labels=dict(request.labels),
+            after=submission_queue.dependencies(request.after, find),
+        )
+
+    def _spec(self, request: Submit, account: Account, deadline_ns: int | None) -> dict[str, Any]:
+        """The spec, within what the configuration allows. Raises Refusal."""
         check_output(request.limits.output_max_bytes, self._config)
         check_segment(request.logs.segment_bytes, self._config)
-        spec = specs.build(job_id, request, account, self._config)
+        spec = specs.build(
+            str(uuid.uuid4()), request, account, self._config, deadline_ns=deadline_ns
+        )
+        submission_queue.check_growth(request.retry, spec["limits"])
+        return spec
+
+    async def _check_host(self, spec: dict[str, Any], peer: Peer, account: Account) -> None:
+        """Whether this host can run it; fills in what only the host knows. Raises Refusal."""
         if spec["sandbox"]["root"] is None:
             await self._paths.check_cwd(account, spec["cwd"])
         spec["sandbox"] = await surroundings.check(
@@ -130,17 +180,6 @@ class Submissions:
         )  # fmt: skip
         self._check_enforceable(spec, await self._paths.find_devices(spec))
         await asyncio.to_thread(self._provisions.check, spec)
-        packed = specs.pack(spec)
-        check_room(self._config.state_dir, len(packed))
-        return NewJob(
-            id=job_id,
-            submitted_by_uid=peer.uid,
-            uid=account.uid,
-            gid=account.gid,
-            name=request.name,
-            spec=packed,
-            submitted_ns=time.time_ns(),
-        )
 
     def _check_enforceable(
         self, spec: dict[str, Any], devices: dict[bytes, tuple[str, ...]]

@@ -1,20 +1,18 @@
-"""Moves jobs through their lives: admission, launch, watching. The shell of the daemon.
+"""Moves jobs through their lives: submission, launch, watching. The shell of the daemon.
 
-In the event loop's thread. What may happen is decided by `lifecycle` and `admission`; every
-change is committed by the store before anybody hears of it. Ends are `runner.ending`'s, a
-restart `runner.restart`'s, pauses and changed limits `runner.pausing`'s and
+In the event loop's thread. What may happen is decided by `lifecycle`; every change is committed
+by the store before anybody hears of it. Which job starts is `runner.queueing`'s, ends are
+`runner.ending`'s, a restart `runner.restart`'s, pauses and changed limits `runner.pausing`'s and
 `runner.updating`'s. Who may ask for what was decided before a call gets here.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from runner import outcome
-from runner.admission import admit
 from runner.changes import Changes
 from runner.disk_usage import RunningSizes
 from runner.ending import Ending
@@ -24,20 +22,22 @@ from runner.launching import CannotLaunchError
 from runner.lifecycle import GOING, State
 from runner.pausing import Pausing
 from runner.pruning import Pruning
+from runner.queue_requests import QueueRequests
+from runner.queueing import Queueing
 from runner.realm import Realm
-from runner.reconcile import boot_id
 from runner.refusal import Refusal
 from runner.restart import Restart
 from runner.running import Running
 from runner.shutdown import when_to_ask_again
 from runner.stopping import Stopping
 from runner.store import StoreError
+from runner.submission_queue import check_queued
 from runner.turns import Turns
 from runner.updating import Updating
-from runner.work import RETRY_SECONDS, Work
+from runner.work import Work
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Sequence
     from concurrent.futures import Executor
 
     from isolation.cgroups.tree import CgroupTree
@@ -47,10 +47,15 @@ if TYPE_CHECKING:
     from runner.launching import Launching
     from runner.message_limits import LimitsUpdate
     from runner.problems import Problems
+    from runner.queues import Rules
     from runner.rows import Job, NewJob
+    from runner.scheduling.kinds import Cause
     from runner.store import Store
 
 _logger: Final = logging.getLogger(__name__)
+
+# One stop of many at a time: no job has this id.
+_MANY: Final = "many"
 
 
 class Supervisor:
@@ -60,6 +65,7 @@ class Supervisor:
         self,
         *,
         config: Config,
+        rules: Rules,
         store: Store,
         directories: JobDirectories,
         tree: CgroupTree,
@@ -79,50 +85,75 @@ class Supervisor:
         self.pulse = pulse
         self._draining = draining
         self._launching = launching
+        self._rules = rules
         self._work = Work(pool)
         realm = Realm(
             store, directories, tree, self.changes, self._work, hooks or Hooks(), problems
         )
         self._turns = Turns()
-        self._running = Running(realm, self._on_monitor_end)
+        self.queueing = Queueing(
+            realm, rules,
+            launch=lambda job: self._work.spawn(self._launch(job)),
+            may_start=self._may_start,
+            on_end=self._on_any_end,
+        )  # fmt: skip
+        self.queue = QueueRequests(realm, self.queueing, rules)
+        self._running = Running(realm, self._on_monitor_end, self.queueing.began)
         self._stopping = Stopping(self._work.loop, directories, tree, self._running)
-        self._ending = Ending(realm, self._on_end)
+        self._ending = Ending(realm, self._on_end, self._on_again, self.queueing.most_memory)
         self.pruning = Pruning(realm, self._ending, config.retention)
         self.sizes = RunningSizes(directories.path)
         self._pausing = Pausing(realm, self._stopping)
-        self._updating = Updating(realm)
+        self._updating = Updating(realm, self.queueing)
         self._restart = Restart(
             realm,
             ending=self._ending,
             pausing=self._pausing,
             updating=self._updating,
             running=self._running,
-            on_room=self._on_room,
+            on_again=self._on_again,
             problems=problems,
         )
         # Told to end: what runs is watched on for as long as the policy says.
         self._shutting_down = False
         # Until it is known what runs, nothing is started.
         self._reconciling = True
-        self._again: asyncio.TimerHandle | None = None
 
     # Requests
 
     def submit(self, new: NewJob) -> Job:
-        """Commit a job as queued; it starts as soon as there is room. Raises Refusal."""
-        self._refuse_unless_open()
-        limit = self.config.jobs.max_queued
-        if self.store.counts()[State.QUEUED] >= limit:
-            raise Refusal("too-many-jobs", allowed=f"{limit} queued jobs")
+        """Commit a job as queued; it starts when its turn comes. Raises Refusal."""
+        self._refuse_unless_open(new.submitted_by_uid)
         job = self.store.insert(new)
         _logger.info("job %s submitted by uid %d", job.id, job.submitted_by_uid)
-        self._admit()
+        self.queueing.waits(job)
         return job
 
-    def _refuse_unless_open(self) -> None:
+    async def retry(self, job: Job, uid: int) -> Job:
+        """Queue a job that has ended for another attempt. The job then. Raises Refusal."""
+        return await self._turns.take(job.id, partial(self._retry, job, uid))
+
+    async def _retry(self, job: Job, uid: int) -> Job:
+        self._refuse_unless_open(job.submitted_by_uid)
+        return self._ending.again(job, uid)
+
+    def _refuse_unless_open(self, uid: int) -> None:
+        """Whether another job of the user may be queued. Raises Refusal."""
         self.refuse_if_ending()
         if self.draining:
             raise Refusal("draining")
+        limit = self.config.jobs.max_queued
+        if self.store.counts()[State.QUEUED] >= limit:
+            raise Refusal("too-many-jobs", allowed=f"{limit} queued jobs")
+        check_queued(self._rules.quota_of(uid), self.queued_of(uid))
+
+    def queued_of(self, uid: int) -> int:
+        """How many jobs that a user submitted are queued."""
+        return self.store.queued_of(uid)
+
+    def cause_of(self, job_id: str) -> Cause | None:
+        """The first reason why a queued job waits; None when it starts soon."""
+        return self.queueing.cause(job_id)
 
     def refuse_if_ending(self) -> None:
         """Raises Refusal when the daemon was told to end."""
@@ -168,9 +199,36 @@ class Supervisor:
         """Let a paused job go on. Its state afterwards. Raises Refusal, and it stays paused."""
         return await self._turns.take(job.id, partial(self._pausing.resume, job.id, uid))
 
-    async def update(self, job: Job, uid: int, limits: LimitsUpdate) -> Job:
-        """Change limits of a job, all of these or none. The job then. Raises Refusal."""
-        return await self._turns.take(job.id, partial(self._updating.update, job.id, uid, limits))
+    async def update(
+        self, job: Job, uid: int, limits: LimitsUpdate, priority: int | None = None
+    ) -> Job:
+        """Change limits of a job and its priority, all or nothing. The job then. Raises Refusal."""
+        change = partial(self._updating.update, job.id, uid, limits, priority)
+        return await self._turns.take(job.id, change)
+
+    async def stop_many(
+        self, jobs: Sequence[tuple[str, State]], uid: int, grace_seconds: float
+    ) -> None:
+        """Ask many jobs to end; queued ones end at once. Raises StoreError: some are left then."""
+        await self._turns.take(_MANY, partial(self._stop_each, jobs, uid, grace_seconds))
+
+    async def _stop_each(
+        self, jobs: Sequence[tuple[str, State]], uid: int, grace_seconds: float
+    ) -> None:
+        # Queued ones first, so that the ends of the others start none of them.
+        queued = [job_id for job_id, state in jobs if state is State.QUEUED]
+        gone = await self.queueing.stop(queued, uid)
+        for job_id, _ in jobs:
+            job = None if job_id in gone else self.store.get(job_id)
+            if job is not None:
+                self._work.spawn(self._stop_begun(job, uid, grace_seconds))
+
+    async def _stop_begun(
+        self, job: Job, uid: int, grace_seconds: float, only: frozenset[State] = frozenset(State)
+    ) -> None:
+        begun = await self._begun(job)
+        if begun is not None and begun.state in only:
+            self._stop(begun, uid, grace_seconds)
 
     async def wait_ended(self, job_id: str) -> Job | None:
         """The job once it has ended; None when it was removed meanwhile."""
@@ -217,58 +275,38 @@ class Supervisor:
         self._draining.cancel()
         if was_on:
             _logger.warning("draining cancelled by uid %d: jobs are taken and started again", uid)
-        self._on_room()
+        self.pulse.beat()
+        self.queueing.soon()
 
     def stop_all(self, uid: int) -> None:
         """Ask every job that is under way to end, with its grace; those that wait stay queued."""
+        grace = self.config.jobs.stop_grace_seconds
         for job in self.store.launched():
-            self._work.spawn(self._stop_begun(job, uid))
-
-    async def _stop_begun(self, job: Job, uid: int) -> None:
-        begun = await self._begun(job)
-        if begun is not None and begun.state in GOING:
-            self._stop(begun, uid, self.config.jobs.stop_grace_seconds)
+            self._work.spawn(self._stop_begun(job, uid, grace, GOING))
 
     def shut_down(self) -> None:
         """Take and start no more jobs, because the daemon ends."""
         self._shutting_down = True
-        if self._again is not None:
-            self._again.cancel()
 
     # The life of a job
 
-    def _on_end(self) -> None:
-        """A job has ended: there is room, and one more of which retention may have to think."""
-        self._on_room()
+    def _may_start(self) -> bool:
+        return not (self.draining or self._shutting_down or self._reconciling)
+
+    def _on_end(self, job: Job) -> None:
+        """A job has ended for good: others may start, or never will."""
+        self.queueing.ended(job)
+        self._on_any_end()
+
+    def _on_any_end(self) -> None:
+        """One more that retention has to think of, and that somebody may wait for."""
+        self.pulse.beat()
         self.pruning.soon()
 
-    def _on_room(self) -> None:
-        """A job has ended, or waits again: others may start, and somebody may wait for that."""
+    def _on_again(self, job: Job) -> None:
+        """A job waits again: for another attempt, or because it never ran."""
+        self.queueing.waits(job)
         self.pulse.beat()
-        self._admit()
-
-    def _admit(self) -> None:
-        """Start what may start now; when the store cannot be written, a moment later."""
-        if self.draining or self._shutting_down or self._reconciling:
-            return
-        try:
-            self._admit_now()
-        except StoreError as error:
-            _logger.error("no job can be started: %s", error)  # noqa: TRY400 - the text says it
-            if self._again is None:
-                self._again = self._work.loop.call_later(RETRY_SECONDS, self._admit_again)
-
-    def _admit_again(self) -> None:
-        self._again = None
-        self._admit()
-
-    def _admit_now(self) -> None:
-        # A paused job keeps its place: it may go on at any moment.
-        running = self.under_way
-        free = max(0, self.config.jobs.max_running - running)
-        for job_id in admit(self.store.queued(free), running, self.config.jobs.max_running):
-            job = self.store.mark_starting(job_id, time.time_ns(), boot_id())
-            self._work.spawn(self._launch(job))
 
     async def _launch(self, job: Job) -> None:
         try:
@@ -297,14 +335,16 @@ class Supervisor:
 
     async def reconcile(self) -> None:
         """Find out what became of the jobs that were under way, and go on."""
+        self.queueing.load()
         await self._restart.reconcile()
         self._reconciling = False
-        self._admit()
+        self.queueing.soon()
         self.pruning.begin()
 
     async def close(self) -> None:
         """Start nothing more, let what is under way settle, and let go of every job."""
         self.shut_down()
+        self.queueing.close()
         self._stopping.close()
         await self.pruning.close()
         await self._turns.close()

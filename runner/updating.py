@@ -2,86 +2,69 @@
 
 Theory of operation. What is to be is worked out and checked (`runner.limit_changes`), then
 written down as an intent in the job's directory, then carried out in order: cgroups, network,
-private directories, processes, monitor; then it is committed. A step that fails takes back
-those before it. After a crash in between, the intent says what was under way, and `settle`
-carries it out to its end, or takes it back.
+private directories, processes, monitor (`runner.update_steps`); then it is committed. What the job
+is promised follows its limits, first of all. A step that fails takes back those before it. After a
+crash in between, the intent says what was under way, and `settle` carries it out to its end, or
+takes it back.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from isolation.cgroups.nodes import optional
 from isolation.errors import LimitBelowUse, LimitUnavailable
-from runner import limit_changes, process_limits, records, stored
+from runner import limit_changes, records, stored
 from runner import limits as job_limits
 from runner.lifecycle import GOING, State
-from runner.limit_changes import OF_THE_NETWORK, Used
+from runner.limit_changes import Used
 from runner.paths import UserPaths
 from runner.pausing import not_now, state_of
+from runner.queueing import needs_of
+from runner.queues import time_limit_ms
 from runner.refusal import Refusal
+from runner.scheduling.kinds import Needs
 from runner.store import NotUpdatableError, StoreError
 from runner.submission import field_of
+from runner.update_steps import Change, Steps, quietly
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from isolation.cgroups.tree import JobCgroup
     from runner.hooks import Devices
     from runner.message_limits import LimitsUpdate
+    from runner.queueing import Queueing
     from runner.realm import Realm
-    from runner.rows import Job
+    from runner.rows import EventData, Job, LimitColumns
 
 _logger: Final = logging.getLogger(__name__)
-
-_SCRATCH: Final = "scratch_max_bytes"
-_SET_UP_SECONDS: Final = 5.0
-_LOOK_SECONDS: Final = 0.01
-
-
-class Change(NamedTuple):
-    """One update of one running job: from what to what, on which devices, by whom."""
-
-    job: Job
-    spec: dict[str, Any]
-    new: dict[str, Any]
-    old_devices: Devices
-    new_devices: Devices
-    uid: int
-
-    @property
-    def old(self) -> dict[str, Any]:
-        """The limits that the job has."""
-        limits: dict[str, Any] = self.spec["limits"]
-        return limits
-
-    @property
-    def names(self) -> list[str]:
-        """The limits that differ."""
-        return limit_changes.differing(self.old, self.new)
 
 
 class Updating:
     """The updates of one daemon's jobs. One call for a job at a time (`runner.turns`)."""
 
-    def __init__(self, realm: Realm) -> None:
+    def __init__(self, realm: Realm, queueing: Queueing) -> None:
         self._store, self._directories, self._tree = realm.store, realm.directories, realm.tree
         self._changes = realm.changes
         self._work = realm.work
-        self._hooks = realm.hooks
+        self._queueing = queueing
+        self._steps = Steps(realm)
         self._find_devices = realm.hooks.find_devices or UserPaths().find_devices
 
-    async def update(self, job_id: str, uid: int, update: LimitsUpdate) -> Job:
+    async def update(
+        self, job_id: str, uid: int, update: LimitsUpdate, priority: int | None = None
+    ) -> Job:
         """Change limits of a job that is queued, running or paused. The job then.
 
-        A starting one is waited for. Raises Refusal, StoreError; nothing is changed then.
+        A starting one is waited for; a priority is changed while it is queued alone. Raises
+        Refusal, StoreError; nothing is changed then.
         """
         while True:
             job = await self._updatable(job_id)
+            if priority is not None and job.state is not State.QUEUED:
+                raise not_now(job, f"{state_of(job)}; only a queued job has a priority")
             spec = _spec(job)
             new = limit_changes.merged(spec["limits"], update)
             limit_changes.refuse_without_network(spec["network"], new)
@@ -93,7 +76,9 @@ class Updating:
                     await self._refuse_below_use(change)
                     return await self._carry_out(change)
                 self._require(new, devices)
-                return self._commit(job, {**spec, "limits": new}, None, uid)
+                needs = self._queueing.needs_with(job, spec["limits"], new)
+                change = Change(job, spec, new, {}, devices, uid)
+                return self._commit(change, None, needs, priority)
             except NotUpdatableError:
                 _logger.debug("job %s has begun or ended meanwhile; once more", job_id)
 
@@ -134,7 +119,7 @@ class Updating:
 
     def _tell_again(self, job_id: str, limits: dict[str, Any]) -> None:
         if self._directories.has_limits(job_id):
-            self._tell(job_id, limits)
+            self._steps.tell(job_id, limits)
 
     # Before anything is changed
 
@@ -197,13 +182,13 @@ class Updating:
             async with AsyncExitStack() as undo:
                 undo.push_async_callback(self._forget_intent, job.id)
                 await self._work.blocking(self._directories.write_intent, job.id, intent)
-                shown = await self._change_cgroups(change, cgroup, undo)
-                await self._change_network(change, undo)
-                await self._change_scratch(change, cgroup, undo)
-                await self._change_processes(change, cgroup, undo)
-                await self._change_monitor(change, undo)
-                spec = {**change.spec, "limits": change.new}
-                changed = self._commit(job, spec, records.pack(shown), change.uid)
+                needs = self._promise(change, undo)
+                shown = await self._steps.cgroups(change, cgroup, undo)
+                await self._steps.network(change, undo)
+                await self._steps.scratch(change, cgroup, undo)
+                await self._steps.processes(change, cgroup, undo)
+                await self._steps.monitor(change, undo)
+                changed = self._commit(change, records.pack(shown), needs)
                 undo.pop_all()
         except (LimitUnavailable, LimitBelowUse) as error:
             raise _refusal(error) from None
@@ -218,105 +203,36 @@ class Updating:
         await self._forget_intent(job.id)
         return changed
 
-    def _commit(self, job: Job, spec: dict[str, Any], limits: bytes | None, uid: int) -> Job:
-        names = limit_changes.differing(_spec(job)["limits"], spec["limits"])
-        about: dict[str, str | int] = {"by_uid": uid, "changed": ", ".join(names)}
-        packed = stored.pack_spec(spec)
-        changed = self._store.update(job.id, time.time_ns(), packed, limits, about)
-        _logger.info("job %s: uid %d changed %s", job.id, uid, ", ".join(names) or "nothing")
+    def _commit(
+        self, change: Change, limits: bytes | None, needs: Needs, priority: int | None = None
+    ) -> Job:
+        job, names = change.job, change.names
+        columns: LimitColumns = {
+            "reserved_millicpus": needs.millicpus,
+            "reserved_memory_bytes": needs.memory_bytes,
+            "time_limit_ms": time_limit_ms(change.new_spec),
+        }
+        if priority is not None and priority != job.priority:
+            columns["priority"] = priority
+            names = [*names, "priority"]
+        about: EventData = {"by_uid": change.uid, "changed": ", ".join(names)}
+        packed = stored.pack_spec(change.new_spec)
+        changed = self._store.update(job.id, time.time_ns(), packed, limits, about, **columns)
+        _logger.info("job %s: uid %d changed %s", job.id, change.uid, about["changed"] or "nothing")
+        self._queueing.changed(changed)
         self._changes.announce(job.id)
         return changed
 
-    async def _change_cgroups(
-        self, change: Change, cgroup: JobCgroup, undo: AsyncExitStack
-    ) -> dict[str, Any]:
-        """The limits as the kernel reads them back."""
-        had, wanted = self._monitor_caps(change)
-        old = job_limits.kernel_limits(change.old, change.old_devices, had)
-        new = job_limits.kernel_limits(change.new, change.new_devices, wanted)
-        applied = await self._work.blocking(cgroup.update, old, new)
-        # A lower cap would have the kernel end a monitor that has used the higher one.
-        back = job_limits.kernel_limits(change.old, change.old_devices, wanted)
-        undo.push_async_callback(self._quietly, self._work.blocking, cgroup.update, new, back)
-        return job_limits.shown_limits(change.new, change.new_devices, applied)
-
-    def _monitor_caps(self, change: Change) -> tuple[int | None, int | None]:
-        """Before and after. Never less: what the log has already stays charged to the monitor."""
-        cap = self._hooks.cap_monitor
-        if cap is None:
-            return None, None
-        old, new = cap(change.spec, change.old), cap(change.spec, change.new)
-        return old, max(old, new)
-
-    async def _change_network(self, change: Change, undo: AsyncExitStack) -> None:
-        if not set(OF_THE_NETWORK) & set(change.names):
-            return
-        act, job_id = self._hooks.set_bandwidth, change.job.id
-        if act is None:
-            raise _unchangeable(OF_THE_NETWORK[0])
-        await act(job_id, *(change.new.get(name) for name in OF_THE_NETWORK))
-        old = [change.old.get(name) for name in OF_THE_NETWORK]
-        undo.push_async_callback(self._quietly, act, job_id, *old)
-
-    async def _change_scratch(
-        self, change: Change, cgroup: JobCgroup, undo: AsyncExitStack
-    ) -> None:
-        if _SCRATCH not in change.names:
-            return
-        act, job_id = self._hooks.set_scratch, change.job.id
-        if act is None:
-            raise _unchangeable(_SCRATCH)
-        await self._wait_for_command(change.job, cgroup)
-        await act(job_id, change.new.get(_SCRATCH))
-        undo.push_async_callback(self._quietly, act, job_id, change.old.get(_SCRATCH))
-
-    async def _change_processes(
-        self, change: Change, cgroup: JobCgroup, undo: AsyncExitStack
-    ) -> None:
-        old, new = change.old.get("rlimits", {}), change.new.get("rlimits", {})
-        if old == new:
-            return
-        await self._wait_for_command(change.job, cgroup)
-        lifted = old.keys() - new.keys()
-        # The monitor has what a job has that asked for nothing. The kernel says which it is: a
-        # stored pid may be another's.
-        monitors = await self._work.blocking(cgroup.monitor_pids)
-        usual = process_limits.limits_of(monitors[0], lifted) if monitors else {}
-        wanted = {**usual, **new}
-        pids, blocking = _pids(cgroup), self._work.blocking
-        had = await blocking(process_limits.change, pids, wanted)
-        undo.push_async_callback(self._quietly, blocking, process_limits.put_back, pids, had)
-
-    async def _wait_for_command(self, job: Job, cgroup: JobCgroup) -> None:
-        """Until the job's set-up cannot put its first limits over ours. Raises Refusal."""
-        deadline = time.monotonic() + _SET_UP_SECONDS
-        while not await self._work.blocking(process_limits.are_set_up, _pids(cgroup)):
-            job_now = self._store.get(job.id)
-            if job_now is None or job_now.state not in GOING:
-                raise not_now(job_now, "it has ended meanwhile")
-            if time.monotonic() > deadline:
-                raise not_now(job_now, "it is still being set up; try again")
-            await asyncio.sleep(_LOOK_SECONDS)
-
-    async def _change_monitor(self, change: Change, undo: AsyncExitStack) -> None:
-        job_id = change.job.id
-        undo.push_async_callback(self._quietly, self._work.blocking, self._tell, job_id, change.old)
-        await self._work.blocking(self._tell, job_id, change.new)
-
-    def _tell(self, job_id: str, limits: dict[str, Any]) -> None:
-        self._directories.write_limits(job_id, limits)
-        self._directories.send(job_id, records.CONTROL_UPDATE)
+    def _promise(self, change: Change, undo: AsyncExitStack) -> Needs:
+        """What it is promised from now on; of what is to be less it has more until the end."""
+        job, resize = change.job, self._queueing.resize
+        needs, had = self._queueing.needs_with(job, change.old, change.new), needs_of(job)
+        resize(job, Needs(*map(max, had, needs)))
+        undo.callback(resize, job, had)
+        return needs
 
     async def _forget_intent(self, job_id: str) -> None:
-        await self._quietly(self._work.blocking, self._directories.forget_intent, job_id)
-
-    @staticmethod
-    async def _quietly(function: Callable[..., Awaitable[object]], *args: object) -> None:
-        """Take one step back; when that fails the others are taken all the same."""
-        try:
-            await function(*args)
-        except (OSError, LimitBelowUse, LimitUnavailable) as error:
-            _logger.error("a change of limits cannot be taken back: %s", error)  # noqa: TRY400
+        await quietly(self._work.blocking, self._directories.forget_intent, job_id)
 
 
 def elapsed_ns(job: Job, now_ns: int) -> int:
@@ -332,18 +248,9 @@ def _spec(job: Job) -> dict[str, Any]:
         raise not_now(job, f"its record is damaged: {error}") from None
 
 
-def _pids(cgroup: JobCgroup) -> Callable[[], list[int]]:
-    return lambda: optional(lambda: cgroup.cgroups.payload.core.procs) or []
-
-
 def _refusal(error: LimitUnavailable | LimitBelowUse) -> Refusal:
     if isinstance(error, LimitUnavailable):
         return Refusal("limit-unavailable", field=field_of(error), detail=str(error))
     field = field_of(LimitUnavailable(error.limit, why="", remedy=""))
     unit = "" if error.limit.startswith("pids") else " bytes"
     return limit_changes.below_use(field, str(error.asked), f"it uses {error.used}{unit} now")
-
-
-def _unchangeable(name: str) -> Refusal:
-    detail = "this runnerd cannot change it while the job runs"
-    return Refusal("limit-unavailable", field=f"limits.{name}", detail=detail)

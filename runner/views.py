@@ -12,11 +12,16 @@ from runner import stored
 from runner.records import RecordError
 
 if TYPE_CHECKING:
-    from runner.rows import Job
+    from collections.abc import Iterable, Mapping
+
+    from runner.rows import Attempt, Job, StoredDependency
+    from runner.scheduling.kinds import Cause
 
 
-def summary(job: Job) -> dict[str, Any]:
-    """One line of a list."""
+def summary(
+    job: Job, *, labels: Mapping[str, str] | None = None, waits_for: Cause | None = None
+) -> dict[str, Any]:
+    """One line of a list. `waits_for`: why it is queued still, where that is known."""
     spec = _spec(job)
     return {
         "job": job.id,
@@ -34,16 +39,42 @@ def summary(job: Job) -> dict[str, Any]:
         "started_ns": job.started_ns,
         "ended_ns": job.ended_ns,
         "result": None if job.result is None else _result(job.result),
+        "queue": job.queue,
+        "priority": job.priority,
+        "attempt": job.attempt,
+        "labels": dict(labels or {}),
+        "held_by_uid": job.held_by_uid,
+        "not_before_ns": job.not_before_ns,
+        "deadline_ns": job.deadline_ns,
+        "reserve": {
+            "millicpus": job.reserved_millicpus,
+            "memory_bytes": job.reserved_memory_bytes,
+        },
+        "waits_for": waits_for,
     }
 
 
 def status(
-    job: Job, usage: dict[str, int | None] | None, address: str | None = None
+    job: Job,
+    usage: dict[str, int | None] | None,
+    address: str | None = None,
+    *,
+    labels: Mapping[str, str] | None = None,
+    waits_for: Cause | None = None,
+    after: Iterable[StoredDependency] = (),
+    attempts: Iterable[Attempt] = (),
 ) -> dict[str, Any]:
-    """Everything that the submitter may know of a job. `address`: its own, once it has one."""
+    """Everything that the submitter may know of a job. `address`: its own, once it has one.
+
+    `attempts` are the earlier ones.
+    """
     spec = _spec(job)
     return {
-        **summary(job),
+        **summary(job, labels=labels, waits_for=waits_for),
+        "idempotency_key": job.idempotency_key,
+        "retry": spec["retry"],
+        "after": [{"job": each.on_id, "on": each.kind, "met": each.met} for each in after],
+        "attempts": [_attempt(each) for each in attempts],
         "limits": limits(job),
         "logs": spec["logs"],
         "sandbox": _sandbox(spec["sandbox"]),
@@ -57,7 +88,16 @@ def _spec(job: Job) -> dict[str, Any]:
         return stored.spec(job)
     except RecordError:
         unknown = {"argv": [b"?"], "cwd": b"?", "network": "?", "user": str(job.uid)}
-        return {**unknown, "limits": {}, "logs": {}, **stored.unsaid()}
+        return {**unknown, "limits": {}, "logs": {}, "retry": None, **stored.unsaid()}
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "attempt": attempt.attempt,
+        "started_ns": attempt.started_ns,
+        "ended_ns": attempt.ended_ns,
+        "result": _result(attempt.result),
+    }
 
 
 def _result(data: bytes) -> dict[str, Any]:

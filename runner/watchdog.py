@@ -2,14 +2,15 @@
 
 Time, requests and figures in, actions out; the monitor carries them out. Times are seconds
 of the monotonic clock, given by the caller. The job's own clock, which its timeout counts
-by, stands still while the job is paused.
+by, stands still while the job is paused. Its deadline is the wall clock's, which may be set at
+any moment: so that one is asked for now and then.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from runner.outcome import CPU_TIME, LOG_ERROR, OUTPUT_LIMIT, STOPPED, TIMEOUT
+from runner.outcome import CPU_TIME, DEADLINE, LOG_ERROR, OUTPUT_LIMIT, STOPPED, TIMEOUT
 
 WARN: Final = "warn"
 TERMINATE: Final = "terminate"
@@ -17,6 +18,8 @@ KILL: Final = "kill"
 
 # The CPU time is not looked at more often than this, so it may be passed by as much.
 _SHORTEST_LOOK_SECONDS: Final = 0.01
+# The wall clock is looked at so often where there is a deadline by it.
+_LONGEST_WALL_SECONDS: Final = 1.0
 
 
 class Bounds(NamedTuple):
@@ -35,10 +38,19 @@ class Watchdog:
     """The deadlines of one job: its bounds, and the grace of whoever asked it to end.
 
     `cause` is what ended it first, in the words of `runner.outcome`; None as long as nothing
-    did. `cpus` is how many seconds of CPU time can pass in a second.
+    did. `cpus` is how many seconds of CPU time can pass in a second. `has_deadline`: by the wall
+    clock, for which `on_wall_clock` is called.
     """
 
-    def __init__(self, started: float, bounds: Bounds, grace: float, cpus: int = 1) -> None:
+    def __init__(
+        self,
+        started: float,
+        bounds: Bounds,
+        grace: float,
+        cpus: int = 1,
+        *,
+        has_deadline: bool = False,
+    ) -> None:
         self._started = started
         self._bounds = bounds
         self._grace = grace
@@ -47,6 +59,8 @@ class Watchdog:
         self._paused_before = 0.0
         self._warned = False
         self._look_at = self._next_look(started, 0.0)
+        # None: there is no deadline, or it has passed.
+        self._wall_look_at = started if has_deadline else None
         self._kill_at: float | None = None
         self._killed = False
         self.cause: str | None = None
@@ -89,12 +103,14 @@ class Watchdog:
     # What is due
 
     def deadline(self) -> float | None:
-        """When `on_time` or `on_cpu` must be called next; None when nothing is due by itself."""
-        if self._killed or self._paused_at is not None:
+        """When one of what follows must be called next; None when nothing is due by itself."""
+        if self._killed:
             return None
+        if self._paused_at is not None:
+            return self._wall_look_at
         if self._kill_at is not None:
-            return _earliest(self._kill_at, self._look_at)
-        return _earliest(self._timeout_at(), self._warning_at(), self._look_at)
+            return _earliest(self._kill_at, self._look_at, self._wall_look_at)
+        return _earliest(self._timeout_at(), self._warning_at(), self._look_at, self._wall_look_at)
 
     def on_time(self, now: float) -> str | None:
         """What is due."""
@@ -121,6 +137,22 @@ class Watchdog:
             return None
         self._look_at = None
         return self._end(now, self._grace, CPU_TIME)
+
+    def wants_wall_clock(self, now: float) -> bool:
+        """Whether it is time for `on_wall_clock`."""
+        return not self._killed and self._is_past(now, self._wall_look_at)
+
+    def on_wall_clock(self, now: float, remaining: float) -> str | None:
+        """By the wall clock so many seconds remain until the deadline.
+
+        When none do a paused job goes on, into its grace.
+        """
+        if remaining > 0:
+            self._wall_look_at = now + min(remaining, _LONGEST_WALL_SECONDS)
+            return None
+        self._wall_look_at = None
+        self.on_resume(now)
+        return self._end(now, self._grace, DEADLINE)
 
     def on_excess(self, now: float) -> str | None:
         """There is more output than may be kept: the job is to end, a paused one once it goes on.

@@ -112,7 +112,12 @@ def each(
             act(job)
         except RequestRefused as error:
             error.job = job
-            say(describe(error, words))
+            about = ""
+            if error.code == "not-permitted" and error.field == "job":
+                # What the reader called it says more than the field and the daemon's name for it.
+                error.field = error.given = None
+                about = f"{job}: "
+            say(about + describe(error, words))
             status = 125
     return status
 
@@ -123,8 +128,9 @@ def change_states(
     change: Callable[[Client, str], State],
     *,
     as_json: bool,
+    word: str = "",
 ) -> int:
-    """Pause or resume each job and say what it is now; the exit status."""
+    """Pause, hold or the like each job, and say what it is now, or `word`; the exit status."""
     with open_client(socket_path) as client:
 
         def act(job: str) -> None:
@@ -134,7 +140,7 @@ def change_states(
             if as_json:
                 write_json({"job": full, "state": state}, line=True)
             else:
-                write(f"{short(full)} is {printable(state)}\n")
+                write(f"{short(full)} {word or f'is {printable(state)}'}\n")
 
         return each(jobs, act)
 

@@ -36,6 +36,16 @@ def signal_name(number: int | None) -> str:
         return str(number)
 
 
+def user_name(uid: int) -> str:
+    """A user for people: the name, else the number."""
+    import pwd
+
+    try:
+        return printable(pwd.getpwuid(uid).pw_name)
+    except (KeyError, OverflowError):
+        return f"uid {uid}"
+
+
 # Limits
 
 

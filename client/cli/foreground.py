@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from client.cli.common import open_client, say, short
 from client.cli.copy import Gaps, write_all, write_batch
+from client.cli.news import Attempts, LateStart, existing
 from client.cli.output import last_words
 from client.errors import ClientError, RequestRefused, describe
 from client.patience import is_away
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from client.api import Client
-    from client.records import JobStatus
+    from client.records import JobStatus, Submitted
 
 _FAILURE: Final = 125
 _READER_GONE: Final = 128 + signal.SIGPIPE
@@ -51,7 +52,10 @@ def run_in_foreground(
     control = Control()
     with open_client(socket_path, control.on_away, control.on_back) as client, control:
         try:
-            control.submitted(client, _submit(client, arguments, options))
+            submitted = _submit(client, arguments, options)
+            control.submitted(client, submitted["job"])
+            if submitted["existing"]:
+                say(existing(submitted))
             return _follow(client, control)
         except _Left:
             say(control.farewell())
@@ -62,17 +66,22 @@ def run_in_foreground(
             raise
 
 
-def _submit(client: Client, arguments: Mapping[str, Any], options: Mapping[str, str]) -> str:
+def _submit(client: Client, arguments: Mapping[str, Any], options: Mapping[str, str]) -> Submitted:
     try:
-        return client.submit(**arguments)
+        return client.submit_once(**arguments)
     except RequestRefused as error:
         raise ClientError(describe(error, options)) from error
 
 
 def _follow(client: Client, control: Control) -> int:
     output, gaps = _Output(control), Gaps(say, _GAP_SECONDS)
-    with client.logs(control.job, follow=True) as stream:
+    attempts = Attempts(client, control.job)
+    stream, start = client.logs(control.job, follow=True), LateStart(client, control.job)
+    with stream, start:
         for batch in stream.batches():
+            if batch or stream.attempt > 1:
+                start.has_begun()
+            attempts.notice(stream.attempt, say)
             write_batch(batch, gaps.add, output.write)
             gaps.tick()
     gaps.flush()

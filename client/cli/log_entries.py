@@ -16,7 +16,7 @@ from client.cli.common import write_json
 from client.cli.copy import STDERR_FD
 from client.cli.log_lines import Line, Lines
 from client.cli.log_times import Stamps
-from client.cli.log_views import BOTH, Look, View, is_utf8, put
+from client.cli.log_views import BOTH, Look, View, is_utf8, put, wants_colours
 from client.logstream import LogChunk, LogGap
 from client.protocol import STDERR
 from client.terminal import RESET, harmless_line
@@ -87,9 +87,14 @@ class LineView(EntryView):
             name = f"{log.label:<{columns}} | ".encode()
             colour = b"\x1b[%dm" % _COLOURS[index % len(_COLOURS)]
             for descriptor in BOTH:
-                is_coloured = self._is_terminal[descriptor] and _wants_colours()
+                is_coloured = self._is_terminal[descriptor] and wants_colours()
                 shown = colour + name + RESET if is_coloured else name
                 self._names[log, descriptor] = shown
+
+    def begin(self, log: Log, attempt: int) -> None:
+        """The same, after lines without an end: none goes on in another attempt."""
+        self.show(self.rest(log))
+        super().begin(log, attempt)
 
     def take(self, log: Log, items: Sequence[LogChunk | LogGap]) -> Iterator[Entry]:
         """The lines that are complete and match."""
@@ -128,6 +133,10 @@ class LineView(EntryView):
         with self._lock:
             super().say(text)
 
+    def _mark(self, text: bytes) -> None:
+        with self._lock:
+            super()._mark(text)
+
     def _entries(self, log: Log, lines: Iterable[Line]) -> Iterator[Entry]:
         search = self._pattern.search if self._pattern else None
         for line in lines:
@@ -152,6 +161,11 @@ class JsonView(EntryView):
         super().__init__(look)
         self._named = named
 
+    def begin(self, log: Log, attempt: int) -> None:
+        """An object, too: offsets begin anew."""
+        self._gaps_of(log).flush()
+        write_json(self._job(log) | {"attempt": attempt}, line=True)
+
     def take(self, log: Log, items: Sequence[LogChunk | LogGap]) -> Iterator[Entry]:
         """Every item."""
         for item in items:
@@ -166,8 +180,10 @@ class JsonView(EntryView):
     def show(self, entries: Iterable[Entry]) -> None:
         """Write the objects, each at once."""
         for entry in entries:
-            job = {"job": entry.log.job} if self._named else {}
-            write_json(job | _object(entry), line=True)
+            write_json(self._job(entry.log) | _object(entry), line=True)
+
+    def _job(self, log: Log) -> dict[str, object]:
+        return {"job": log.job} if self._named else {}
 
 
 class _Pending:
@@ -205,7 +221,8 @@ def _object(entry: Entry) -> dict[str, object]:
             "time_ns": item.time_ns,
             **_data(item.data),
         }
-    return {"cursor": entry.log.stream.cursor, "status": entry.log.stream.status}
+    stream = entry.log.stream
+    return {"cursor": stream.cursor, "attempt": stream.attempt, "status": stream.status}
 
 
 def _data(data: bytes) -> Mapping[str, str]:
@@ -220,8 +237,3 @@ def _data(data: bytes) -> Mapping[str, str]:
 
 def _descriptor(stream: int) -> int:
     return STDERR_FD if stream == STDERR else 1
-
-
-def _wants_colours() -> bool:
-    """As no-color.org has it; and a dumb terminal shows no colours."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -43,6 +43,8 @@ def _show_until_one_ends(funnel: _Funnel, view: View, refused: Refused) -> None:
     while True:
         log, news = funnel.get()
         if isinstance(news, Batch):
+            if news.begun is not None:
+                view.begin(log, news.begun)
             view.write(log, news.items)
             log.shown = news.cursor
             continue
@@ -52,7 +54,7 @@ def _show_until_one_ends(funnel: _Funnel, view: View, refused: Refused) -> None:
         elif news is not None:
             raise news
         else:
-            log.shown = log.stream.cursor
+            log.shown = log.place
         return
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from client.api import RECONNECT_SECONDS
 from client.cli.common import short
 from client.cli.log_lines import select
+from client.cursors import Cursor
 from client.errors import RequestRefused
 from client.text import printable
 
@@ -31,10 +32,14 @@ _FAILURE: Final = 125
 
 
 class Wanted(NamedTuple):
-    """Which part of a job's output: see the options of `logs`."""
+    """Which part of a job's output: see the options of `logs`.
+
+    Without an `attempt` the daemon chooses one, and who follows, or goes on from a cursor, is given
+    the later ones, too.
+    """
 
     follow: bool
-    cursor: int
+    cursor: Cursor | None
     lines: int | None
     since_ns: int | None
     until_ns: int | None
@@ -43,17 +48,21 @@ class Wanted(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What was read together and asked for; `cursor` is the absolute offset after it."""
+    """What was read together and asked for; `cursor` is the place after it.
+
+    `begun` is the attempt whose output begins with it, if it is not that of the one before.
+    """
 
     items: list[LogChunk | LogGap]
-    cursor: int
+    cursor: Cursor
+    begun: int | None = None
 
 
 class Log:
     """One job's output, from where it was asked for.
 
-    `asked` is what the reader called the job, `label` what it is called among several. Up to the
-    offset `shown` everything was shown. `last_ns` is the time of its newest byte so far.
+    `asked` is what the reader called the job, `label` what it is called among several. Up to
+    `shown` everything was shown. `last_ns` is the time of its newest byte so far.
     """
 
     def __init__(self, client: Client, asked: str, job: str, wanted: Wanted) -> None:
@@ -64,28 +73,44 @@ class Log:
         self.last_ns = 0
         # Where a time lies that is still to come, nobody can say.
         self._since_ns = wanted.since_ns or 0
-        cursor, self._begins = _beginning(client, job, wanted)
-        self.shown = cursor
+        attempt, offset, self._begins = _beginning(client, job, wanted)
+        self.shown = Cursor(attempt or 1, offset)
         self.stream = client.logs(
             job,
-            cursor=cursor,
+            cursor=offset,
             follow=wanted.follow,
             until_ns=wanted.until_ns,
-            attempt=wanted.attempt,
+            attempt=attempt,
+            goes_on=wanted.attempt is None and (wanted.follow or wanted.cursor is not None),
         )
+
+    @property
+    def place(self) -> Cursor:
+        """Up to where it was read."""
+        return Cursor(self.stream.attempt, self.stream.cursor)
 
     def batches(self) -> Iterator[Batch]:
         """What was asked for, as it arrives. Raises ClientError."""
+        attempt = self.stream.attempt
         for items in self.stream.batches():
-            yield Batch(select(items, self._begins, self._since_ns), self.stream.cursor)
+            begun = None
+            if self.stream.attempt != attempt:
+                begun = attempt = self.stream.attempt
+                # What was found out is about the attempt before.
+                self._begins = dict.fromkeys(self._begins, 0)
+            yield Batch(select(items, self._begins, self._since_ns), self.place, begun)
 
 
-def _beginning(client: Client, job: str, wanted: Wanted) -> tuple[int, dict[int, int]]:
-    """The offset to read from, and the one of each wanted stream's first byte."""
+def _beginning(client: Client, job: str, wanted: Wanted) -> tuple[int | None, int, dict[int, int]]:
+    """The attempt and offset to read from, and the offset of each wanted stream's first byte.
+
+    None: the daemon chooses the attempt.
+    """
     from client.protocol import STDERR, STDOUT
 
     if wanted.lines is None and wanted.since_ns is None:
-        return wanted.cursor, dict.fromkeys(wanted.streams, 0)
+        attempt, offset = wanted.cursor or (wanted.attempt, 0)
+        return attempt, offset, dict.fromkeys(wanted.streams, 0)
     there = client.locate(
         job,
         lines=wanted.lines,
@@ -95,7 +120,8 @@ def _beginning(client: Client, job: str, wanted: Wanted) -> tuple[int, dict[int,
         attempt=wanted.attempt,
     )
     begins = {STDOUT: there["stdout"], STDERR: there["stderr"]}
-    return there["cursor"], {stream: begins[stream] for stream in wanted.streams}
+    attempt = there.get("attempt", wanted.attempt)
+    return attempt, there["cursor"], {stream: begins[stream] for stream in wanted.streams}
 
 
 def open_one(client: Client, job: str, wanted: Wanted) -> Log:
@@ -130,9 +156,11 @@ def open_several(
 def show_one(log: Log, view: View) -> None:
     """Show one log up to its end."""
     for batch in log.batches():
+        if batch.begun is not None:
+            view.begin(log, batch.begun)
         view.write(log, batch.items)
         log.shown = batch.cursor
-    log.shown = log.stream.cursor
+    log.shown = log.place
     view.end(log)
 
 
@@ -155,7 +183,7 @@ def _entries(log: Log, view: EntryView, refused: Refused) -> Iterator[Entry]:
     except RequestRefused as error:
         refused(log.asked, error)
     else:
-        log.shown = log.stream.cursor
+        log.shown = log.place
     yield from view.rest(log)
 
 

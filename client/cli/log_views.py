@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 BOTH: Final = (1, STDERR_FD)
 # How often a follower is told what is missing: removal may go on for as long as the job.
 _GAP_SECONDS: Final = 1.0
+_DIM: Final = b"\x1b[2m"
 
 
 class Look(NamedTuple):
@@ -69,6 +70,13 @@ class View(ABC):
     def write(self, log: Log, items: Sequence[LogChunk | LogGap]) -> None:
         """Show what was read together of one log."""
 
+    def begin(self, log: Log, attempt: int) -> None:
+        """What comes next is the output of another attempt: said to people alone."""
+        self._gaps_of(log).flush()
+        if os.isatty(STDERR_FD):
+            name = f" of {log.label}" if log.label else ""
+            self._mark(f"==> attempt {attempt}{name} <==".encode())
+
     def end(self, log: Log) -> None:
         """Show what was kept back of a log that is at its end."""
         self._gaps_of(log).flush()
@@ -94,6 +102,11 @@ class View(ABC):
         if self._is_within_line:
             self._is_within_line = False
             put(STDERR_FD, b"\n")
+
+    def _mark(self, text: bytes) -> None:
+        """A dim line on the terminal."""
+        self._settle()
+        put(STDERR_FD, (_DIM + text + RESET if wants_colours() else text) + b"\n")
 
     def interrupted(self) -> None:
         """The user pressed Ctrl-C: what follows stands below what the terminal shows of that."""
@@ -155,6 +168,11 @@ def put(descriptor: int, data: bytes) -> None:
     except OSError as error:
         name = "stderr" if descriptor == STDERR_FD else "stdout"
         raise ClientError(f"cannot write to {name}: {error.strerror}") from error
+
+
+def wants_colours() -> bool:
+    """As no-color.org has it; and a dumb terminal shows no colours."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def is_utf8() -> bool:

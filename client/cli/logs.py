@@ -12,6 +12,7 @@ import click
 
 from client.cli import params
 from client.cli.common import jobs_argument, json_option
+from client.cli.quantity import Quantity
 from client.cli.sections import all_of
 from client.units import MAX_INTEGER
 
@@ -21,9 +22,21 @@ if TYPE_CHECKING:
     from client.api import Client
     from client.cli.log_sources import Log, Wanted
     from client.cli.log_views import Look, View
+    from client.cursors import Cursor
     from client.errors import RequestRefused
 
 _FAILURE: Final = 125
+_SHOWN_CHARS: Final = 40
+
+
+def _cursor(text: str) -> Cursor:
+    from client.cursors import parse
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ValueError(f"{text[:_SHOWN_CHARS]!a} given; {error}") from None
+
 
 OPTIONS: Final = all_of(
     (
@@ -54,9 +67,9 @@ OPTIONS: Final = all_of(
         click.option("--raw", is_flag=True, help="Byte for byte, on a terminal, too."),
         click.option(
             "--cursor",
-            type=click.IntRange(min=0, max=MAX_INTEGER),
-            metavar="N",
-            help="Begin at this offset of the whole output, in bytes.",
+            type=Quantity("cursor", _cursor),
+            metavar="[A:]N",
+            help="Begin at this offset of the whole output, in bytes (of attempt A).",
         ),
         click.option(
             "--show-cursor", is_flag=True, help="At the end say on stderr where to go on."
@@ -65,7 +78,7 @@ OPTIONS: Final = all_of(
             "--attempt",
             type=click.IntRange(min=1, max=MAX_INTEGER),
             metavar="N",
-            help="Of this attempt of the job.",
+            help="Of this attempt alone (default: the newest; with -f the later ones, too).",
         ),
         click.option("--exit-code", is_flag=True, help="Exit as the job did."),
     )
@@ -117,7 +130,7 @@ def _refuse_contradictions(options: dict[str, Any], *, several: bool) -> None:
 _EXCLUDED: Final = {
     "--raw": ("--timestamps", "--grep", "--json", "several jobs"),
     "--json": ("--timestamps", "--grep"),
-    "--cursor": ("--lines", "--since", "several jobs"),
+    "--cursor": ("--lines", "--since", "--attempt", "several jobs"),
 }
 
 
@@ -201,7 +214,7 @@ class _Logs:
         chosen = [STDOUT] * options["stdout"] + [STDERR] * options["stderr"]
         return Wanted(
             follow=options["follow"],
-            cursor=options["cursor"] or 0,
+            cursor=options["cursor"],
             lines=options["lines"],
             since_ns=options["since"],
             until_ns=options["until"],

@@ -18,6 +18,7 @@ from client.cli.facts import (
     log_lines,
     signal_name,
     surroundings,
+    user_name,
 )
 from client.text import command_line, cut, printable, width
 from client.units import format_age, format_duration, format_size, in_units
@@ -112,16 +113,7 @@ def _output_limit(limits: Limits) -> str:
 
 def _by(result: JobResult, uid: int | None) -> str:
     who = result.get("stopped_by_uid")
-    return "" if who is None or who == uid else f" by {_user(who)}"
-
-
-def _user(uid: int) -> str:
-    import pwd
-
-    try:
-        return printable(pwd.getpwuid(uid).pw_name)
-    except (KeyError, OverflowError):
-        return f"uid {uid}"
+    return "" if who is None or who == uid else f" by {user_name(who)}"
 
 
 def _refused_forks(limits: Limits, hits: int) -> str:
@@ -147,20 +139,33 @@ _PROSE: Final[Mapping[str, Callable[[JobStatus, JobResult], str]]] = {
     "output-limit": lambda job, _result: f"ended at its output limit{_output_limit(job['limits'])}",
     "launch-error": lambda _job, result: f"could not start{_detail(result)}",
     "log-error": lambda _job, result: f"ended{_detail(result) or ' with a log error'}",
+    "deadline": lambda _job, result: f"ended at its deadline{_detail(result)}",
+    "dependency": lambda _job, result: f"never started{_detail(result)}",
     "lost": lambda _job, result: f"was lost{_detail(result)}",
 }
 
 
-def state_word(job: JobSummary) -> str:
-    """The state in a table: "running", "exit 0", "signal 11", "oom"."""
+def state_word(job: JobSummary, now_ns: int) -> str:
+    """The state in a table: "running", "queued (memory)", "exit 0", "signal 11", "oom"."""
     result = job["result"]
     if result is None:
-        return printable(job["state"])
+        word = _waits_word(job, now_ns)
+        if not word and job.get("attempt", 1) > 1:
+            word = f"attempt {job['attempt']}"
+        return printable(job["state"]) + (f" ({word})" if word else "")
     if result["reason"] == "exit":
         return f"exit {result['exit_code']}"
     if result["reason"] == "signal":
         return f"signal {result['signal']}"
     return printable(result["reason"])
+
+
+def _waits_word(job: JobSummary, now_ns: int) -> str:
+    if job.get("waits_for") is None:
+        return ""
+    from client.cli.waiting import waits_word
+
+    return waits_word(job, now_ns)
 
 
 def age(job: JobSummary, now_ns: int) -> str:
@@ -174,21 +179,37 @@ def age(job: JobSummary, now_ns: int) -> str:
 
 def job_table(jobs: Iterable[JobSummary], now_ns: int, columns: int | None) -> str:
     """A table of jobs with a heading; cut to `columns` when given (a terminal), else whole."""
-    rows = [_job_row(job, now_ns) for job in jobs]
+    listed = list(jobs)
+    cells = [_queue_cells(job) for job in listed]
+    # A column in which every job has the same, which is also what everybody has, says nothing.
+    shown = [i for i, usual in enumerate(("default", "0")) if any(c[i] != usual for c in cells)]
+    heading = ["JOB", "NAME", "USER", *(_QUEUE_HEADING[i] for i in shown)]
+    rows = [
+        _job_row(job, [cell[i] for i in shown], now_ns)
+        for job, cell in zip(listed, cells, strict=True)
+    ]
     if columns is not None:
         rows = [_cut_row(row) for row in rows]
-    return table(("JOB", "NAME", "USER", "STATE", "TIME", "COMMAND"), rows, columns)
+    return table([*heading, "STATE", "TIME", "COMMAND"], rows, columns)
 
 
-def _job_row(job: JobSummary, now_ns: int) -> list[str]:
+_QUEUE_HEADING: Final = ("QUEUE", "PRIO")
+
+
+def _queue_cells(job: JobSummary) -> tuple[str, str]:
+    return printable(job.get("queue", "default")), str(job.get("priority", 0))
+
+
+def _job_row(job: JobSummary, cells: Sequence[str], now_ns: int) -> list[str]:
     name = printable(job["name"] or "-")
     command = command_line(job["argv"])
-    user = printable(job["user"])
-    return [short(job["job"]), name, user, state_word(job), age(job, now_ns), command]
+    state, taken = state_word(job, now_ns), age(job, now_ns)
+    return [short(job["job"]), name, printable(job["user"]), *cells, state, taken, command]
 
 
 def _cut_row(row: list[str]) -> list[str]:
-    return [row[0], cut(row[1], _NAME_COLUMNS), cut(row[2], _USER_COLUMNS), *row[3:]]
+    queue = [cut(cell, _NAME_COLUMNS) for cell in row[3:-3]]
+    return [row[0], cut(row[1], _NAME_COLUMNS), cut(row[2], _USER_COLUMNS), *queue, *row[-3:]]
 
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]], columns: int | None) -> str:
@@ -209,7 +230,11 @@ def _line(row: Sequence[str], widths: Sequence[int], left: int | None) -> str:
 
 def job_record(job: JobStatus) -> str:
     """Everything about a job, a line a fact."""
-    facts = [*_identity(job), *_times(job)]
+    from client.cli.queue_facts import attempts, place
+
+    now_ns = time.time_ns()
+    facts = [*_identity(job), *_times(job), *place(job, now_ns)]
+    facts += attempts(job, now_ns)
     facts += [("limit", text) for text in limit_lines(job["limits"])] or [("limit", "none")]
     facts += [("log", text) for text in log_lines(job.get("logs") or {}, job["limits"])]
     facts += surroundings(job)

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import click
 
 from client import units
+from client.cli.quantity import Quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     _ParamType = click.ParamType[Any]
 else:
     # Generic since click 8.5 only.
@@ -31,23 +30,6 @@ class Lift:
 LIFT: Final = Lift()
 _NONE: Final = "none"
 _SHOWN_CHARS: Final = 80
-
-
-class Quantity(_ParamType):
-    """An option read by a function that raises ValueError."""
-
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401  click's signature
-        """The number; a usage error that says what was given and what is allowed."""
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 class Liftable(_ParamType):
@@ -232,6 +214,7 @@ def _publish(text: str) -> Port:
 SIZE: Final = Quantity("size", units.parse_size)
 BITS: Final = Quantity("rate", units.parse_bits)
 CPUS: Final = Quantity("n", units.parse_cpus)
+CPUS_OR_ZERO: Final = Quantity("n", lambda text: units.parse_cpus(text, zero=True))
 INTEGER: Final = Quantity("n", _integer)
 DURATION: Final = Quantity("duration", units.parse_duration)
 DURATION_OR_ZERO: Final = Quantity("duration", lambda text: units.parse_duration(text, zero=True))

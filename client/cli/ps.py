@@ -1,37 +1,93 @@
-"""`runctl ps`: a table of jobs."""
+"""`runctl ps`: a table of jobs, those that are meant, in the order that was asked for."""
 
 from __future__ import annotations
 
 import sys
 import time
 from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from client.cli import queue_params
 from client.cli.common import json_option, open_client, write, write_json
+from client.cli.quantity import Quantity
+from client.cli.selecting import WORDS, select_options, selection
+
+if TYPE_CHECKING:
+    from client.records import JobSummary, Selection
+
+
+def _order(text: str) -> Any:  # noqa: ANN401  read when it is given
+    from client.cli.ps_order import parse_order
+
+    return parse_order(text)
 
 
 @click.command(name="ps", short_help="List jobs.")
 @click.option("-a", "--all", "ended", is_flag=True, help="Jobs that have ended too.")
 @click.option("-n", "most", type=click.IntRange(min=1), metavar="N", help="The newest N only.")
+@select_options
+@click.option(
+    "--state",
+    "states",
+    type=queue_params.STATE_LIST,
+    multiple=True,
+    metavar="STATE",
+    help="That are queued, starting, running, paused or ended. May be repeated, or a list.",
+)
+@click.option(
+    "--sort",
+    "order",
+    type=Quantity("field[,field...]", _order),
+    metavar="FIELD[,FIELD...]",
+    help="By submitted, started, ended, name, state, priority, queue, user, mem, cpu or time; "
+    "-FIELD: the greatest first.",
+)
 @json_option
 @click.pass_obj
-def command(socket_path: str | None, *, ended: bool, most: int | None, as_json: bool) -> None:
+def command(socket_path: str | None, /, **options: Any) -> None:  # noqa: ANN401  the options above
     """List jobs that wait or run, newest first.
 
-    TIME is how long a job waits, runs, or took. On a terminal COMMAND is cut to its width.
+    TIME is how long a job waits, runs, or took. On a terminal COMMAND is cut to its width. QUEUE
+    and PRIO are shown where they say something. History: `runctl ps -a -n 20`.
     """
-    from client.api import PAGE_JOBS
+    now_ns = time.time_ns()
+    jobs = _jobs(socket_path, options)
+    if options["order"]:
+        from client.cli.ps_order import ordered
 
-    with open_client(socket_path) as client:
-        page = min(most or PAGE_JOBS, PAGE_JOBS)
-        jobs = list(islice(client.jobs(ended=ended, page=page), most))
-    if as_json:
+        jobs = ordered(jobs, options["order"], now_ns)
+    if options["as_json"]:
         write_json(jobs)
         return
     from client.cli.output import job_table
 
-    write(job_table(jobs, time.time_ns(), _columns()))
+    write(job_table(jobs, now_ns, _columns()))
+
+
+def _jobs(socket_path: str | None, options: dict[str, Any]) -> list[JobSummary]:
+    """The newest of those that are meant."""
+    from client.api import PAGE_JOBS
+    from client.errors import ClientError, RequestRefused, describe
+
+    select, most = _selection(options), options["most"]
+    asked: dict[str, Any] = {"select": select} if select else {}
+    page = min(most or PAGE_JOBS, PAGE_JOBS)
+    with open_client(socket_path) as client:
+        try:
+            return list(islice(client.jobs(ended=options["ended"], page=page, **asked), most))
+        except RequestRefused as error:
+            raise ClientError(describe(error, WORDS)) from error
+
+
+def _selection(options: dict[str, Any]) -> Selection:
+    select = selection(options)
+    if options["states"]:
+        states = [state for several in options["states"] for state in several]
+        # Each once: the order of the table is another's.
+        select["states"] = list(dict.fromkeys(states))
+    return select
 
 
 def _columns() -> int | None:

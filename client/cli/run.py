@@ -1,22 +1,26 @@
 """`runctl run`: options to a submission; then the id alone, or `client.cli.foreground`.
 
-The options themselves are in `run_limits`, `run_logs`, `run_sandbox` and `run_net`. What they
-may be is the daemon's to check; here only what cannot be read is refused.
+The options themselves are in `run_queue`, `run_limits`, `run_logs`, `run_sandbox` and `run_net`.
+What they may be is the daemon's to check; here only what cannot be read is refused.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from client.cli import run_limits, run_logs, run_net, run_sandbox
+from client.cli import run_limits, run_logs, run_net, run_queue, run_sandbox
 from client.cli.common import flush, open_client, say, write, write_json
 from client.cli.paths import inside
 from client.cli.sections import SectionedCommand, option
 
+if TYPE_CHECKING:
+    from client.records import Submitted
+
 # The words of this command line for the fields of the protocol.
 OPTIONS: Final = {
+    **run_queue.WORDS,
     **run_limits.WORDS,
     **run_logs.WORDS,
     **run_sandbox.WORDS,
@@ -49,6 +53,7 @@ OPTIONS: Final = {
     is_flag=True,
     help="Not this environment: a PATH, HOME, USER, LOGNAME, SHELL and LANG, and --env.",
 )
+@run_queue.queue_options
 @run_limits.limit_options(run_limits.MEMORY)
 @run_limits.limit_options(run_limits.REST)
 @run_limits.limit_options(run_limits.TIME)
@@ -85,11 +90,16 @@ def _detach(
 
     with open_client(socket_path) as client:
         try:
-            job = client.submit(**arguments)
+            submitted = client.submit_once(**arguments)
         except RequestRefused as error:
             raise ClientError(describe(error, words)) from error
+    job = submitted["job"]
+    if submitted["existing"] and not as_json:
+        from client.cli.news import existing
+
+        say(existing(submitted))
     try:
-        _print_id(job, as_json=as_json)
+        _print_id(submitted, as_json=as_json)
     except BrokenPipeError:
         say(f"job {job} was submitted")
         raise
@@ -99,11 +109,11 @@ def _detach(
     return 0
 
 
-def _print_id(job: str, *, as_json: bool) -> None:
+def _print_id(submitted: Submitted, *, as_json: bool) -> None:
     if as_json:
-        write_json({"job": job})
+        write_json({"job": submitted["job"], "existing": submitted["existing"]})
     else:
-        write(f"{job}\n")
+        write(f"{submitted['job']}\n")
     flush()
 
 
@@ -122,6 +132,7 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
         "logs": run_logs.asked_logs(options),
         "sandbox": run_sandbox.asked_sandbox(options),
         "net": run_net.asked_net(options),
+        **run_queue.asked_queue(options),
     }
 
 

@@ -1,19 +1,17 @@
-"""`runctl stop`: ask jobs to end, and wait until they have."""
+"""`runctl stop`: ask jobs to end, and wait until they have. Many: `client.cli.stop_many`."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from client.cli import params
-from client.cli.common import (
-    each,
-    jobs_argument,
-    json_option,
-    open_client,
-    short,
-    write,
-    write_json,
-)
+from client.cli.common import each, json_option, open_client, short, write, write_json
+from client.cli.selecting import select_options, selection
+
+if TYPE_CHECKING:
+    from client.api import Client
 
 
 @click.command(name="stop", short_help="Stop jobs.")
@@ -25,48 +23,74 @@ from client.cli.common import (
 )
 @click.option("--kill", is_flag=True, help="SIGKILL at once.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until the jobs have ended.")
-@jobs_argument
+@click.option("--all", "everything", is_flag=True, help="All of yours that have not ended.")
+@select_options
+@click.option("--yes", is_flag=True, help="Do not ask whether so many are meant.")
+@click.argument("jobs", metavar="[JOB...]", nargs=-1)
 @json_option
 @click.pass_obj
-def command(
-    socket_path: str | None,
-    *,
-    jobs: tuple[str, ...],
-    grace: float | None,
-    kill: bool,
-    no_wait: bool,
-    as_json: bool,
-) -> int:
+def command(socket_path: str | None, /, *, jobs: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401  the options above
     """Send SIGTERM to every process of each job, after the grace SIGKILL; say how it ended.
 
-    Stopping a job that has ended is no error.
+    A job that is queued ends at once. Stopping a job that has ended is no error. With --all,
+    --queue, --label, --user or --name: every job that all of these are true of (an admin's: of
+    everybody, unless --user is given), once you have said yes to their number.
     """
-    asked: list[str] = []
-    with open_client(socket_path) as client:
+    select = selection(options)
+    if not (select or options["everything"]):
+        if not jobs:
+            raise click.UsageError("which jobs? JOB..., --all, --queue, --label, --user or --name")
+        return _Stopping(options).stop(socket_path, jobs)
+    if jobs:
+        raise click.UsageError("JOB and --all, --queue, --label, --user, --name exclude each other")
+    from client.cli.stop_many import How, stop_many
 
-        def ask(job: str) -> None:
-            # The full id: a name may mean another job by the time we wait for it.
-            full = client.status(job)["job"]
-            state = client.stop(full, grace_seconds=grace, kill=kill)
-            asked.append(full)
-            if no_wait:
-                _report_state(full, state, as_json=as_json)
-
-        def await_end(job: str) -> None:
-            from client.cli.output import how_it_ended
-
-            status = client.wait(job)
-            if as_json:
-                write_json(status, line=True)
-            else:
-                write(f"{short(job)} {how_it_ended(status)}\n")
-
-        failed = each(jobs, ask, {"grace_seconds": "--grace"})
-        return failed if no_wait else max(failed, each(asked, await_end))
+    how = How(
+        grace=options["grace"],
+        kill=options["kill"],
+        wait=not options["no_wait"],
+        yes=options["yes"],
+        as_json=options["as_json"],
+    )
+    return stop_many(socket_path, select, how)
 
 
-def _report_state(job: str, state: str, *, as_json: bool) -> None:
-    if as_json:
-        write_json({"job": job, "state": state}, line=True)
-    else:
-        write(f"{short(job)} {'has ended' if state == 'ended' else 'is asked to stop'}\n")
+class _Stopping:
+    """Stops jobs that were named, one after the other."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._options = options
+        self._as_json = options["as_json"]
+        self._asked: list[str] = []
+
+    def stop(self, socket_path: str | None, jobs: tuple[str, ...]) -> int:
+        """Ask all, then wait for each; the exit status."""
+        with open_client(socket_path) as client:
+            failed = each(jobs, lambda job: self._ask(client, job), {"grace_seconds": "--grace"})
+            if self._options["no_wait"]:
+                return failed
+            return max(failed, each(self._asked, lambda job: self._await_end(client, job)))
+
+    def _ask(self, client: Client, job: str) -> None:
+        # The full id: a name may mean another job by the time we wait for it.
+        full = client.status(job)["job"]
+        grace, kill = self._options["grace"], self._options["kill"]
+        state = client.stop(full, grace_seconds=grace, kill=kill)
+        self._asked.append(full)
+        if self._options["no_wait"]:
+            self._report_state(full, state)
+
+    def _await_end(self, client: Client, job: str) -> None:
+        from client.cli.output import how_it_ended
+
+        status = client.wait(job)
+        if self._as_json:
+            write_json(status, line=True)
+        else:
+            write(f"{short(job)} {how_it_ended(status)}\n")
+
+    def _report_state(self, job: str, state: str) -> None:
+        if self._as_json:
+            write_json({"job": job, "state": state}, line=True)
+        else:
+            write(f"{short(job)} {'has ended' if state == 'ended' else 'is asked to stop'}\n")

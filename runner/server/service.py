@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from client import __version__, protocol
 from runner import views
+from runner.lifecycle import State
 from runner.parsing import parse
 from runner.policy import Peer, is_admin, may_see
 from runner.refusal import Refusal, shown
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from runner import messages
     from runner.config import Config
+    from runner.event_stream import Bell
     from runner.execing import Execs
     from runner.logs.searches import Searches
     from runner.logs.tail import LogWatcher
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from runner.provisions import Provisioning
     from runner.pruning import Pruning
     from runner.rows import Job
+    from runner.schedules import Schedules
     from runner.server.connection import Connection, Stream
     from runner.submission import Submissions
     from runner.supervisor import Supervisor
@@ -38,7 +41,7 @@ MAX_HELD_BYTES: Final = 16 * 1024 * 1024
 # What a client may count on, beyond the first version of the protocol (docs/PROTOCOL.md).
 FEATURES: Final = (
     "logs.follow", "logs.until", "logs.attempt", "locate", "submit.logs", "prune",
-    "drain", "doctor.disk", "retention",
+    "drain", "doctor.disk", "retention", "queue", "retry", "events", "stop_many", "schedules",
 )  # fmt: skip
 
 
@@ -47,6 +50,8 @@ class Service:
 
     name: Final = SERVER_NAME
     kernel: Final = os.uname().release
+    # Put here by `runner.assembly`, because their runs are submitted through the service.
+    schedules: Schedules
 
     def __init__(  # noqa: PLR0913  what the handlers have at hand
         self,
@@ -61,6 +66,7 @@ class Service:
         problems: Problems,
         pruning: Pruning,
         searches: Searches,
+        bell: Bell,
     ) -> None:
         self.config = config
         self.supervisor = supervisor
@@ -72,6 +78,7 @@ class Service:
         self.problems = problems
         self.pruning = pruning
         self.searches = searches
+        self.bell = bell
         self._connections: set[Connection] = set()
         self._by_uid: Counter[int] = Counter()
         # Bytes of frames that are not complete, for each user.
@@ -161,8 +168,21 @@ class Service:
 
     def show(self, job: Job) -> dict[str, Any]:
         """A job as `status` gives it."""
-        address = self.provisions.address_of(job.id)
-        return views.status(job, self.supervisor.usage(job), address)
+        supervisor, store = self.supervisor, self.supervisor.store
+        return views.status(
+            job,
+            supervisor.usage(job),
+            self.provisions.address_of(job.id),
+            labels=store.labels([job.id])[job.id],
+            waits_for=supervisor.cause_of(job.id) if job.state is State.QUEUED else None,
+            after=store.dependencies(job.id),
+            attempts=store.attempts(job.id),
+        )
+
+    def grace(self, asked: float | None, *, kill: bool) -> float:
+        """Seconds between SIGTERM and SIGKILL, where a request asks for a stop."""
+        usual = self.config.jobs.stop_grace_seconds if asked is None else asked
+        return 0.0 if kill else usual
 
     def is_admin(self, peer: Peer) -> bool:
         """Whether the peer acts on everybody's jobs."""
@@ -177,11 +197,12 @@ class Service:
         peer: Peer,
         text: str,
         may: Callable[[Peer, int, int | None], Decision] = may_see,
+        field: str = "job",
     ) -> Job:
         """The one job that a peer means and may do with what `may` (`runner.policy`) decides.
 
-        Raises Refusal: none that it may see, or several; what it may not do is answered as
-        if there were no such job.
+        `field` of the request names it. Raises Refusal: none that it may see, or several; what
+        it may not do is answered as if there were no such job.
         """
         store = self.supervisor.store
         found = store.find(text, self.visible_to(peer))
@@ -189,17 +210,17 @@ class Service:
             # A name: one's own job wins, so that nobody can put another under root's hands.
             found = store.find(text, peer.uid) or found
         if not found:
-            raise Refusal("no-such-job", field="job", given=shown(text))
+            raise Refusal("no-such-job", field=field, given=shown(text))
         if len(found) > 1:
             raise Refusal(
                 "ambiguous-job",
-                field="job",
+                field=field,
                 given=shown(text),
                 candidates=[job.id for job in found],
             )
         (job,) = found
         if not may(peer, job.submitted_by_uid, self.admin_gid):
-            raise Refusal("no-such-job", field="job", given=shown(text))
+            raise Refusal("no-such-job", field=field, given=shown(text))
         return job
 
 

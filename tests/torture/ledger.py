@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Trail:
-    """What happened around one job. Ids and results are as the daemon told them."""
+    """What happened around one job. Ids and results are as the daemon told them.
+
+    `after` are the jobs that it was asked to come after, by number, with what had to become of
+    them; `attempts` the earlier ones, as told with the result. `again`: its retry by hand was
+    asked for, so that a result of before is no result any more.
+    """
 
     number: int
     job: str | None = None
@@ -31,6 +36,9 @@ class Trail:
     disk_full: bool = False
     removing: bool = False
     removed: bool = False
+    after: list[tuple[int, str]] = field(default_factory=list)
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    again: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -70,9 +78,13 @@ class Story:
                 self._mark_open("disk_full")
         elif what == "submit":
             number = line["job_number"]
-            self.trails[number] = Trail(number, disk_full=self._disk_full)
+            after = [(target, on) for target, on in line.get("after", ())]
+            self.trails[number] = Trail(number, disk_full=self._disk_full, after=after)
         else:
-            _apply(self.trails[line["job_number"]], what, line)
+            trail = self.trails[line["job_number"]]
+            _apply(trail, what, line)
+            if what == "again":
+                trail.disk_full |= self._disk_full
 
     def _mark_open(self, name: str) -> None:
         for trail in self.trails.values():
@@ -88,6 +100,9 @@ def _apply(trail: Trail, what: str, line: dict[str, Any]) -> None:
             trail.refused = True
         case "told":
             trail.result = line["result"]
+            trail.attempts = line.get("attempts", [])
+        case "again":
+            trail.again, trail.result = True, None
         case "kill":
             trail.monitor_killed = True
         case "stop":

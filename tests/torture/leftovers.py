@@ -22,7 +22,8 @@ _INNOCENTS: Final = 24
 _PREPARED_NETWORKS: Final = 2
 _SECONDS: Final = 15.0
 _IN_STATE_DIR: Final = re.compile(r"lock|cgroup-root(\.new)?|jobs|runnerd\.sqlite3(-wal|-shm)?")
-_IN_JOB: Final = re.compile(r"spec|control|limits|exit|log|lost\+found")
+_IN_JOB: Final = re.compile(r"spec|control|limits|stop|exit|log|lost\+found")
+_ATTEMPT: Final = re.compile(r"attempt-[0-9]+")
 # What a monitor that was killed, or a power cut, could not finish.
 _IN_LOST_JOB: Final = re.compile(r"exit\.tmp|limits\.tmp|update")
 _IN_LOG: Final = re.compile(r"[0-9]{20}\.(log|idx)(\.zst)?")
@@ -95,13 +96,20 @@ def check_state_dir(victim: Victim, known: set[str]) -> list[str]:
     found += [f"the directory {name} of no job" for name in jobs - known]
     for job in jobs & known:
         directory = f"{victim.state_dir}/jobs/{job}"
-        # No record: it was lost, or never launched.
-        cut_short = not os.path.exists(f"{directory}/exit")
-        found += _strange(directory, _IN_JOB, _IN_LOST_JOB if cut_short else None)
-        if os.path.isdir(f"{directory}/log"):
-            found += _strange(f"{directory}/log", _IN_LOG, _IN_LOST_LOG if cut_short else None)
+        later = [name for name in os.listdir(directory) if _ATTEMPT.fullmatch(name)]
+        for place in (directory, *(f"{directory}/{name}" for name in later)):
+            found += [text for text in _strange_attempt(place) if text.split("/")[-1] not in later]
     cgroups = [name for name in os.listdir(victim.cgroup_root) if name.startswith("job-")]
     return found + [f"the cgroup {name} of no running job" for name in cgroups]
+
+
+def _strange_attempt(directory: str) -> list[str]:
+    # No record: it was lost, or never launched.
+    cut_short = not os.path.exists(f"{directory}/exit")
+    found = _strange(directory, _IN_JOB, _IN_LOST_JOB if cut_short else None)
+    if os.path.isdir(f"{directory}/log"):
+        found += _strange(f"{directory}/log", _IN_LOG, _IN_LOST_LOG if cut_short else None)
+    return found
 
 
 def _strange(directory: str, usual: re.Pattern[str], also: re.Pattern[str] | None) -> list[str]:

@@ -11,10 +11,13 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from tests.torture import programs
+from tests.torture import wishes as queue
 from tests.torture.programs import STDERR, STDOUT, Blob, Both, Numbers, Step, Trickle
+from tests.torture.wishes import Wishes
+from tests.torture.wishes import weighted as _weighted
 
 _KIB: Final = 1024
-USERS: Final = ("alice", "bob", "root")
+USERS: Final = queue.USERS
 
 # How a job is to end.
 EXIT: Final = "exit"
@@ -22,6 +25,7 @@ SIGNAL: Final = "signal"
 TIMEOUT: Final = "timeout"
 STOP: Final = "stop"
 OUTPUT_LIMIT: Final = "output-limit"
+DEADLINE: Final = "deadline"
 
 # What its rider does meanwhile.
 FOLLOW: Final = "follow"
@@ -42,7 +46,8 @@ class JobPlan(NamedTuple):
     """One job. `ending` is one of the words above, `value` its exit code or signal.
 
     `gaps` are the reasons for which output of it may be missing; such a job prints to stdout
-    alone, so that a position in the log is one in what it prints. `deaf` ignores SIGTERM.
+    alone, so that a position in the log is one in what it prints. `deaf` ignores SIGTERM. Of a
+    job with several attempts each says its number first.
     """
 
     number: int
@@ -60,10 +65,17 @@ class JobPlan(NamedTuple):
     gaps: frozenset[str]
     batch: int
     remove: bool
+    wishes: Wishes = Wishes()
 
     def dice(self, purpose: str) -> Random:
         """Dice of this job's own."""
         return Random(f"{self.token}/{purpose}")
+
+    def planned(self, attempt: int) -> tuple[str, int]:
+        """How that attempt is to end, with which exit code or signal."""
+        if attempt > self.wishes.failures:
+            return self.ending, self.value
+        return (EXIT, self.wishes.failure) if self.wishes.failure else (SIGNAL, signal.SIGKILL)
 
 
 def job_plan(seed: int, number: int) -> JobPlan:
@@ -71,7 +83,10 @@ def job_plan(seed: int, number: int) -> JobPlan:
     dice = Random(f"{seed}/job/{number}")
     kind = _weighted(dice, {"plain": 82, "drop": 8, "keep": 6, "cap": 4})
     steps = _steps(dice, one_stream=kind != "plain")
+    block = queue.shape(seed, number)
     ending, value, limits = _ending(dice)
+    if block.is_flow and ending == DEADLINE:
+        ending = EXIT
     logs = _logs(dice, sum(map(len, programs.output(steps, _SIZES).values())))
     gaps: frozenset[str] = frozenset()
     if kind == "drop":
@@ -84,11 +99,19 @@ def job_plan(seed: int, number: int) -> JobPlan:
     elif kind == "cap":
         steps, ending = (Blob(STDOUT, 512, dice.randrange(500), 200),), OUTPUT_LIMIT
         limits = {"output_max_bytes": dice.randint(4 * _KIB, 90 * _KIB), "output_policy": "end"}
+    user = block.user if block.is_flow else _weighted(dice, {"alice": 6, "bob": 3, "root": 1})
+    wanted = queue.wishes(
+        seed, number, user, ends_late=ending == DEADLINE, may_retry=kind == "plain"
+    )
+    if wanted.retry is not None and ending == EXIT:
+        # An end that is not tried again, but by the attempts that fail before.
+        value = 0
     single = all(not isinstance(step, Both) and step.stream == STDOUT for step in steps)
+    care = _care(dice, single=single and not gaps and not wanted.has_attempts)
     return JobPlan(
         number=number,
         token=f"t{seed:x}-{number}",
-        user=_weighted(dice, {"alice": 6, "bob": 3, "root": 1}),
+        user=user,
         steps=steps,
         ending=ending,
         value=value,
@@ -97,10 +120,12 @@ def job_plan(seed: int, number: int) -> JobPlan:
         logs=logs,
         surroundings=_weighted(dice, {"host": 16, "overlay": 1, "readonly": 1, "denials": 1}),
         network=_weighted(dice, {"none": 16, "private": 2, "host": 1}),
-        care=_care(dice, single=single and not gaps),
+        care=LATER if wanted.is_timed else care,
         gaps=gaps,
-        batch=_weighted(dice, {1: 8, 2: 2, 4: 1}),
-        remove=dice.random() < 0.7,
+        batch=_batch(dice, number, is_flow=block.is_flow),
+        # A key is free again when its job is removed.
+        remove=dice.random() < 0.7 and not wanted.twins,
+        wishes=wanted,
     )
 
 
@@ -108,8 +133,11 @@ def job_plan(seed: int, number: int) -> JobPlan:
 _SIZES: Final = bytes(programs.BLOB_BYTES)
 
 
-def _weighted(dice: Random, weights: dict[Any, int]) -> Any:
-    return dice.choices(list(weights), list(weights.values()))[0]
+def _batch(dice: Random, number: int, *, is_flow: bool) -> int:
+    """How many jobs are submitted before the first of them is looked after: a flow as a whole."""
+    most = queue.rest_of_block(number)
+    chosen: int = _weighted(dice, {1: 8, 2: 2, 4: 1})
+    return most if is_flow else min(most, chosen)
 
 
 def _steps(dice: Random, *, one_stream: bool) -> tuple[Step, ...]:
@@ -150,7 +178,7 @@ def _skip(dice: Random, size: int, count: int) -> int:
 
 
 def _ending(dice: Random) -> tuple[str, int, dict[str, Any]]:
-    ending = _weighted(dice, {EXIT: 14, SIGNAL: 3, TIMEOUT: 2, STOP: 2})
+    ending = _weighted(dice, {EXIT: 28, SIGNAL: 6, TIMEOUT: 4, STOP: 4, DEADLINE: 1})
     if ending == TIMEOUT:
         return ending, 0, {"timeout_seconds": round(dice.uniform(0.2, 2.5), 2)}
     # One that must not strike, by whichever clock somebody would count it.
@@ -168,6 +196,7 @@ def _logs(dice: Random, size: int) -> dict[str, Any]:
     chosen = {
         "segment_bytes": segment,
         "compression": _weighted(dice, {None: 2, "zstd": 1, "none": 1}),
+        "on_full": _weighted(dice, {None: 8, "end": 1}),
     }
     return {name: value for name, value in chosen.items() if value is not None}
 
@@ -178,24 +207,32 @@ def _care(dice: Random, *, single: bool) -> str:
 
 
 def command(plan: JobPlan, blob_path: str, starts_path: str) -> list[str]:
-    """What is executed: it says once that it ran, prints, and ends as planned."""
-    lines = [f"echo {plan.token} >>{starts_path} || exit 99"]
+    """What is executed: it says once for each attempt that it ran, prints, and ends as planned."""
+    lines = [f"echo {plan.token} $RUNNERD_ATTEMPT >>{starts_path} || exit 99"]
     if plan.deaf:
         lines.append("trap '' TERM")
+    if plan.wishes.has_attempts:
+        lines.append("echo attempt $RUNNERD_ATTEMPT")
+    if plan.wishes.failures:
+        failure = f"exit {plan.wishes.failure}" if plan.wishes.failure else "kill -9 $$; sleep 60"
+        lines.append(f"if [ $RUNNERD_ATTEMPT -le {plan.wishes.failures} ]; then {failure}; fi")
     lines += [programs.script(step, blob_path) for step in plan.steps]
     match plan.ending:
         case "signal":
             lines.append(f"kill -{plan.value} $$; sleep 60")
-        case "timeout" | "stop" | "output-limit":
-            lines.append("while :; do sleep 0.2; done" if plan.deaf else "exec sleep 1000")
-        case _:
+        case "exit":
             lines.append(f"exit {plan.value}")
+        case _:
+            lines.append("while :; do sleep 0.2; done" if plan.deaf else "exec sleep 1000")
     return ["sh", "-c", "\n".join(lines)]
 
 
-def expected(plan: JobPlan, blob: bytes) -> dict[int, bytes]:
-    """All that the log of the job holds if nothing disturbs it."""
-    streams = programs.output(plan.steps, blob)
+def expected(plan: JobPlan, blob: bytes, attempt: int = 1) -> dict[int, bytes]:
+    """All that the log of that attempt holds if nothing disturbs it."""
+    steps = plan.steps if attempt > plan.wishes.failures else ()
+    streams = programs.output(steps, blob)
+    if plan.wishes.has_attempts:
+        streams[STDOUT] = b"attempt %d\n" % attempt + streams[STDOUT]
     if plan.ending == OUTPUT_LIMIT:
         streams[STDOUT] = streams[STDOUT][: plan.limits["output_max_bytes"]]
     return streams
@@ -211,7 +248,8 @@ class Pace(NamedTuple):
 TROUBLE: Final = (
     Pace("daemon", 7), Pace("launcher", 6), Pace("monitor", 2.5), Pace("freeze", 2),
     Pace("clock", 2.5), Pace("disk", 11), Pace("pause", 1.3), Pace("client", 1.5),
-    Pace("drain", 10),
+    Pace("drain", 10), Pace("move", 0.5), Pace("queue", 2), Pace("repeat", 0.8),
+    Pace("watch", 0.1),
 )  # fmt: skip
 
 

@@ -12,10 +12,16 @@ from tests.torture import plan as plans
 from tests.torture.programs import STDERR, STDOUT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.torture.ledger import Trail
     from tests.torture.plan import JobPlan
 
-_STATUS_OF: Final = {plans.TIMEOUT: 124, plans.OUTPUT_LIMIT: 153}
+_STATUS_OF: Final = {plans.TIMEOUT: 124, plans.OUTPUT_LIMIT: 153, plans.DEADLINE: 124}
+# What may have ended a command before its first line, or instead of it.
+_NOTHING_RAN: Final = ("lost", "stopped", "launch-error", "log-error", "dependency")
+_MAY_NOT_RUN: Final = (plans.TIMEOUT, plans.DEADLINE)
+_MOST_BY_HAND: Final = 5
 _NO_ROOM: Final = ("No space left", "ENOSPC", "disk is full", "database or disk is full")
 # A guest on a busy machine may stand still for seconds, and a monitor may have been stopped.
 _LATEST_TIMEOUT_SECONDS: Final = 60.0
@@ -85,10 +91,11 @@ class LogCheck:
             raise DifferenceError(f"the log has {self.offset} bytes of {total}")
 
 
-def is_complete(plan: JobPlan, result: dict[str, Any]) -> bool:
-    """Whether all that the job was to print must be in its log."""
-    return result["reason"] in ("exit", "signal", "output-limit") and plan.ending not in (
-        plans.TIMEOUT, plans.STOP,
+def is_complete(plan: JobPlan, result: dict[str, Any], attempt: int = 1) -> bool:
+    """Whether all that the attempt was to print must be in its log."""
+    ending, _ = plan.planned(attempt)
+    return result["reason"] in ("exit", "signal", "output-limit") and ending not in (
+        plans.TIMEOUT, plans.STOP, plans.DEADLINE,
     )  # fmt: skip
 
 
@@ -98,10 +105,40 @@ def allowed_gaps(plan: JobPlan, trail: Trail, result: dict[str, Any] | None) -> 
     return plan.gaps | ({"damaged"} if torn else frozenset())
 
 
-def check_result(plan: JobPlan, trail: Trail, result: dict[str, Any]) -> None:
-    """Whether the job may have ended so. Raises DifferenceError."""
+def check_end(
+    plan: JobPlan, trail: Trail, earlier: Sequence[dict[str, Any]], result: dict[str, Any]
+) -> None:
+    """Whether the job may have ended so, after these earlier attempts. Raises DifferenceError."""
+    numbers = [attempt["attempt"] for attempt in earlier]
+    if numbers != list(range(1, len(earlier) + 1)):
+        raise DifferenceError(f"its attempts are {numbers}")
+    if earlier and not plan.wishes.has_attempts:
+        raise DifferenceError(f"it had {len(earlier) + 1} attempts")
+    if plan.wishes.again and len(earlier) > (_MOST_BY_HAND if trail.again else 0):
+        raise DifferenceError(f"it had {len(earlier) + 1} attempts, by hand")
+    for attempt in earlier:
+        _check_earlier(plan, trail, attempt["attempt"], attempt["result"])
+    check_result(plan, trail, result, len(earlier) + 1)
+    may_be_stopped = trail.stopped_by or plan.ending == plans.STOP
+    if plan.wishes.is_retried(len(earlier) + 1, result) and not may_be_stopped:
+        raise DifferenceError(f"attempt {len(earlier) + 1} ended by {result['reason']}: the last")
+
+
+def _check_earlier(plan: JobPlan, trail: Trail, attempt: int, result: dict[str, Any]) -> None:
+    check_result(plan, trail, result, attempt)
+    if not plan.wishes.again and not plan.wishes.is_retried(attempt, result):
+        raise DifferenceError(f"attempt {attempt} ended by {result['reason']}: not the last")
+
+
+def check_result(
+    plan: JobPlan, trail: Trail, result: dict[str, Any], number: int = 1
+) -> None:
+    """Whether the attempt of that number may have ended so. Raises DifferenceError."""
     reason = result["reason"]
     if reason == "lost" and (trail.monitor_killed or trail.power_cut):
+        _same(result, exit_code=None, signal=None, exit_status=125)
+    elif reason == "dependency" and trail.after:
+        # Whether rightly so: when all ends are known, `histories` says it.
         _same(result, exit_code=None, signal=None, exit_status=125)
     elif reason == "stopped" and trail.stopped_by:
         if result["stopped_by_uid"] not in trail.stopped_by:
@@ -109,28 +146,26 @@ def check_result(plan: JobPlan, trail: Trail, result: dict[str, Any]) -> None:
     elif reason in ("launch-error", "log-error") and trail.disk_full and _names_no_room(result):
         _same(result, exit_status=125)
     else:
-        _check_planned(plan, result)
+        _check_planned(plan, result, *plan.planned(number))
 
 
 def _names_no_room(result: dict[str, Any]) -> bool:
     return any(text in (result["detail"] or "") for text in _NO_ROOM)
 
 
-def _check_planned(plan: JobPlan, result: dict[str, Any]) -> None:
-    if result["reason"] != plan.ending:
-        raise DifferenceError(
-            f"ended by {result['reason']} ({result['detail']}), not {plan.ending}"
-        )
-    match plan.ending:
+def _check_planned(plan: JobPlan, result: dict[str, Any], ending: str, value: int) -> None:
+    if result["reason"] != ending:
+        raise DifferenceError(f"ended by {result['reason']} ({result['detail']}), not {ending}")
+    match ending:
         case "exit":
-            _same(result, exit_code=plan.value, signal=None, exit_status=plan.value)
+            _same(result, exit_code=value, signal=None, exit_status=value)
         case "signal":
-            _same(result, exit_code=None, signal=plan.value, exit_status=128 + plan.value)
+            _same(result, exit_code=None, signal=value, exit_status=128 + value)
         case "timeout":
             _same(result, exit_status=124)
             _check_time(plan, result)
         case _:
-            _same(result, exit_status=_STATUS_OF[plan.ending])
+            _same(result, exit_status=_STATUS_OF[ending])
 
 
 def _check_time(plan: JobPlan, result: dict[str, Any]) -> None:
@@ -147,11 +182,18 @@ def _same(result: dict[str, Any], **wanted: int | None) -> None:
             raise DifferenceError(f"{name} is {result[name]}, not {value} ({result['reason']})")
 
 
-def check_starts(plan: JobPlan, result: dict[str, Any] | None, count: int) -> None:
-    """How often the command began: once, or never where nothing of it ran."""
-    if count > 1:
-        raise DifferenceError(f"it ran {count} times")
-    if result is None or result["reason"] in ("lost", "stopped", "launch-error", "log-error"):
+def check_starts(plan: JobPlan, trail: Trail, counts: dict[int, int]) -> None:
+    """How often each attempt's command began: once, or never where nothing of it ran."""
+    often = {attempt: count for attempt, count in counts.items() if count > 1}
+    if often:
+        raise DifferenceError(f"attempts that ran more than once: {often}")
+    if trail.result is None:
         return
-    if count == 0 and plan.ending != plans.TIMEOUT:
-        raise DifferenceError("it ended without having run")
+    results = [*(attempt["result"] for attempt in trail.attempts), trail.result]
+    unknown = counts.keys() - range(1, len(results) + 1)
+    if unknown:
+        raise DifferenceError(f"attempts that nobody told of ran: {unknown}")
+    for attempt, result in enumerate(results, 1):
+        excused = result["reason"] in _NOTHING_RAN or plan.planned(attempt)[0] in _MAY_NOT_RUN
+        if attempt not in counts and not excused:
+            raise DifferenceError(f"attempt {attempt} ended without having run")

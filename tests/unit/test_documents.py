@@ -19,12 +19,23 @@ from client.cli import VERBS
 from client.cli import main as runctl
 from client.cli.run import OPTIONS
 from client.errors import _PROSE
-from runner import config, message_limits, message_logs, message_sandbox, messages, stored
+from client.options import Options
+from runner import (
+    config,
+    message_limits,
+    message_logs,
+    message_queue,
+    message_sandbox,
+    messages,
+    stored,
+)
 from runner.launcher_client import _PATHS
-from runner.lifecycle import TRANSITIONS, State
+from runner.lifecycle import TRANSITIONS, Event, State
 from runner.main import main as runnerd
 from runner.outcome import REASONS
+from runner.scheduling import kinds
 from runner.server.handlers import HANDLERS
+from runner.server.service import FEATURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,15 +208,77 @@ def test_what_is_asked_of_a_log_is_known_to_client_daemon_and_protocol() -> None
         (message_sandbox.SecretRequest, records.Secret, "sandbox"),
         (message_sandbox.NetRequest, records.Net, "net"),
         (message_sandbox.PublishRequest, records.Publish, "net"),
+        (message_queue.RetryRequest, records.Retry, "retry"),
+        (message_queue.RetryRule, records.RetryRule, "retry"),
+        (message_queue.ReserveRequest, records.Reserve, "reserve"),
     ],
 )
-def test_a_part_of_the_surroundings_is_known_to_client_and_protocol(
+def test_a_part_of_a_submission_is_known_to_client_and_protocol(
     asked: type[msgspec.Struct], shown: type, table: str
 ) -> None:
     fields = set(asked.__struct_fields__)
     assert fields == set(shown.__annotations__)
     described = section("docs/PROTOCOL.md", "### submit").partition(f"\n| {table} |")[2]
     assert fields <= set(re.findall(r"`(\w+)`", described.partition("\n\n")[0]))
+
+
+def test_everything_that_a_submission_may_say_is_known_to_client_and_protocol() -> None:
+    fields = set(messages.Submit.__struct_fields__)
+    assert fields == {"argv", *typing.get_type_hints(Options)}
+    assert fields <= set(re.findall(r"`(\w+)`", section("docs/PROTOCOL.md", "### submit")))
+
+
+def test_a_selection_is_known_to_client_and_protocol() -> None:
+    fields = set(message_queue.Select.__struct_fields__)
+    assert fields == set(records.Selection.__annotations__)
+    table = section("docs/PROTOCOL.md", "### list").partition("\n| select |")[2]
+    assert fields == set(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("shown", "heading"),
+    [
+        (records.Submitted, "### submit"),
+        (records.Location, "### locate"),
+        (records.StoppedMany, "### stop_many"),
+        (records.Moved, "### move"),
+        (records.Retried, "### retry"),
+        (records.Why, "### why"),
+        (records.Queues, "### queues"),
+        (records.Queue, "### queues"),
+        (records.Capacity, "### queues"),
+        (records.Promised, "### queues"),
+        (records.OwnUse, "### queues"),
+        (records.Quota, "### queues"),
+        (records.QueueSetting, "### queue"),
+        (records.Event, "### events"),
+        (records.EventGap, "### events"),
+    ],
+)
+def test_the_protocol_shows_every_field_of_an_answer(shown: type, heading: str) -> None:
+    examples = re.findall(r'"(\w+)":', section("docs/PROTOCOL.md", heading))
+    assert set(typing.get_type_hints(shown)) <= set(examples)
+
+
+def test_the_protocol_has_every_cause_and_the_client_knows_it() -> None:
+    rows = section("docs/PROTOCOL.md", "### why").partition("\n| cause |")[2]
+    named = re.findall(r"^\| (.*?) \|", rows, flags=re.MULTILINE)
+    causes = set(re.findall(r"`([a-z-]+)`", " ".join(named)))
+    assert causes == set(typing.get_args(kinds.Cause)) == set(typing.get_args(records.Cause))
+
+
+def test_the_protocol_has_every_kind_of_event() -> None:
+    rows = section("docs/PROTOCOL.md", "### events").partition("\n| kind |")[2]
+    named = re.findall(r"^\| (.*?) \|", rows, flags=re.MULTILINE)
+    assert set(re.findall(r"`([a-z]+)`", " ".join(named))) == {
+        *(event.value for event in Event), "submit", "update", "remove", "hold", "release", "move",
+    }  # fmt: skip
+
+
+def test_the_protocol_has_every_feature_of_the_greeting() -> None:
+    table = section("docs/PROTOCOL.md", "### hello").partition("\n| feature |")[2]
+    named = re.findall(r"^\| (.*?) \|", table, flags=re.MULTILINE)
+    assert set(re.findall(r"`([\w.]+)`", " ".join(named))) == set(FEATURES)
 
 
 def fields_of(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
@@ -250,6 +323,10 @@ def test_runctl_has_no_word_for_a_field_that_does_not_exist() -> None:
         (records.JobResult, "### status", "| result |"),
         (records.Usage, "### status", "| field |"),
         (records.Denied, "### status", "| result |"),
+        (records.Attempt, "### status", "| field |"),
+        (records.Dependency, "### status", "| field |"),
+        (records.Promise, "### status", "| field |"),
+        (records.Because, "### why", "| because |"),
     ],
 )
 def test_the_protocol_has_every_field_of_an_answer(shown: type, heading: str, table: str) -> None:

@@ -8,22 +8,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from runner import messages
+from runner import message_queue, message_schedules, messages
 from runner.server.handlers.doctor import doctor
 from runner.server.handlers.drain import drain
+from runner.server.handlers.events import events
 from runner.server.handlers.exec import execute
+from runner.server.handlers.hold import hold
 from runner.server.handlers.list_jobs import list_jobs
 from runner.server.handlers.locate import locate
 from runner.server.handlers.logs import logs
+from runner.server.handlers.move import move
 from runner.server.handlers.pause import pause
 from runner.server.handlers.prune import prune
+from runner.server.handlers.queue import queue
+from runner.server.handlers.queues import queues
+from runner.server.handlers.release import release
 from runner.server.handlers.remove import remove
 from runner.server.handlers.resume import resume
+from runner.server.handlers.retry import retry
+from runner.server.handlers.schedule import schedule
+from runner.server.handlers.schedule_pause import schedule_pause
+from runner.server.handlers.schedule_remove import schedule_remove
+from runner.server.handlers.schedule_resume import schedule_resume
+from runner.server.handlers.schedule_run import schedule_run
+from runner.server.handlers.schedule_status import schedule_status
+from runner.server.handlers.schedules import schedules
 from runner.server.handlers.status import status
 from runner.server.handlers.stop import stop
+from runner.server.handlers.stop_many import stop_many
 from runner.server.handlers.submit import submit
 from runner.server.handlers.update import update
 from runner.server.handlers.wait import wait
+from runner.server.handlers.why import why
 
 if TYPE_CHECKING:
     from runner.message_kinds import Closed
@@ -31,17 +47,33 @@ if TYPE_CHECKING:
 HANDLERS: Final[dict[str, tuple[type[Closed], Any]]] = {
     "doctor": (messages.Doctor, doctor),
     "drain": (messages.Drain, drain),
+    "events": (message_queue.Events, events),
     "exec": (messages.Exec, execute),
+    "hold": (message_queue.Hold, hold),
     "list": (messages.List, list_jobs),
     "locate": (messages.Locate, locate),
     "logs": (messages.Logs, logs),
+    "move": (message_queue.Move, move),
     "pause": (messages.Pause, pause),
     "prune": (messages.Prune, prune),
+    "queue": (message_queue.SetQueue, queue),
+    "queues": (message_queue.Queues, queues),
+    "release": (message_queue.Release, release),
     "remove": (messages.Remove, remove),
     "resume": (messages.Resume, resume),
+    "retry": (message_queue.Retry, retry),
+    "schedule": (message_schedules.MakeSchedule, schedule),
+    "schedule_pause": (message_schedules.SchedulePause, schedule_pause),
+    "schedule_remove": (message_schedules.ScheduleRemove, schedule_remove),
+    "schedule_resume": (message_schedules.ScheduleResume, schedule_resume),
+    "schedule_run": (message_schedules.ScheduleRun, schedule_run),
+    "schedule_status": (message_schedules.ScheduleStatus, schedule_status),
+    "schedules": (message_schedules.Schedules, schedules),
     "status": (messages.Status, status),
     "stop": (messages.Stop, stop),
+    "stop_many": (message_queue.StopMany, stop_many),
     "submit": (messages.Submit, submit),
     "update": (messages.Update, update),
     "wait": (messages.Wait, wait),
+    "why": (message_queue.Why, why),
 }

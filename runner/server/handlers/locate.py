@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runner.logs.locating import Found, Wanted
-from runner.server.handlers.logs import only_attempt, unreadable
+from runner.server.attempts import chosen, unreadable
 
 if TYPE_CHECKING:
     from runner import messages
@@ -22,16 +22,16 @@ async def locate(
 ) -> dict[str, Any]:
     """Where what is asked for lies. Takes no longer than reading the job's log once."""
     job = service.find_job(peer, request.job)
-    only_attempt(request.attempt)
+    attempt = chosen(service.supervisor, job, request.attempt)
     wanted = Wanted(request.lines, request.since_ns, request.until_ns, request.streams)
-    path = service.supervisor.directories.log_path(job.id)
+    path = service.supervisor.directories.log_path(job.id, attempt)
     try:
         found, damage = await service.searches.find(peer.uid, path, wanted)
     except FileNotFoundError:
         # It never came to a launch.
-        return Found(0, 0, 0, 0)._asdict()
+        return {**Found(0, 0, 0, 0)._asdict(), "attempt": attempt}
     except OSError as error:
         raise unreadable(error) from error
     if damage is not None:
         service.problems.add(damage, job.id)
-    return found._asdict()
+    return {**found._asdict(), "attempt": attempt}

@@ -1,21 +1,22 @@
 """`logs`: a job's output, from a cursor to its end or for as long as it runs.
 
 What is sent is what `runner.logs.reader` finds, event by event, and nothing is read before it
-may be sent. Which lines and times lie where is `runner.server.handlers.locate`'s; streams and
-patterns are picked out by the client.
+may be sent. Each attempt has a log of its own; which one is meant and which comes next is
+`runner.server.attempts`'s, which lines and times lie where `runner.server.handlers.locate`'s.
+Streams and patterns are picked out by the client.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from runner import records, stored
-from runner.lifecycle import State
 from runner.logs.reader import Chunk, CursorError, Gap, LogReader
 from runner.refusal import Refusal
+from runner.server import attempts
+from runner.server.attempts import Fate, unreadable
 
 if TYPE_CHECKING:
     from runner import messages
@@ -25,70 +26,82 @@ if TYPE_CHECKING:
     from runner.server.connection import Stream
     from runner.server.service import Service
 
-# A run is stored some time after its output was read, and that time is its own: how long after
-# `until_ns` a follower waits for it.
-_LATE_NS: Final = 1_000_000_000
-_SECOND_NS: Final = 1_000_000_000
-
 
 async def logs(
     service: Service, peer: Peer, request: messages.Logs, stream: Stream
 ) -> dict[str, Any]:
     """Send the output of a job of the peer, event by event, as far as it grants credit."""
     job = service.find_job(peer, request.job)
-    only_attempt(request.attempt)
+    supervisor = service.supervisor
+    attempt = attempts.chosen(supervisor, job, request.attempt)
     if request.credit:
         stream.grant(request.credit)
-    if request.follow:
-        await _wait_for_start(service, job)
-    cursor = await _Sending(service, job.id, stream, request).to_the_end()
-    now = service.supervisor.store.get(job.id)
+    if request.follow and request.attempt is None:
+        attempt = await attempts.once_any_begun(supervisor, job, request.until_ns)
+    attempt, cursor = await _send_attempts(service, job.id, attempt, stream, request)
+    now = supervisor.store.get(job.id)
     if now is None:
         raise Refusal("no-such-job", field="job", given=job.id, detail="it was removed")
-    return {"cursor": cursor, "status": service.show(now)}
+    return {"cursor": cursor, "attempt": attempt, "status": service.show(now)}
 
 
-def only_attempt(attempt: int | None) -> None:
-    """A job has one attempt. Raises Refusal for another."""
-    if attempt not in (None, 1):
-        raise Refusal("invalid-argument", field="attempt", given=str(attempt), allowed="1")
+async def _send_attempts(
+    service: Service, job_id: str, attempt: int, stream: Stream, request: messages.Logs
+) -> tuple[int, int]:
+    """The attempt that was sent last, and the cursor after it."""
+    supervisor, until_ns = service.supervisor, request.until_ns
+    following: int | None = attempt
+    cursor = request.cursor
+    while following is not None:
+        attempt = following
+        if request.attempt is None and (attempt != 1 or _may_have_more(service, job_id, request)):
+            await stream.ready()
+            await stream.send({"attempt": attempt, "offset": cursor})
+        if request.follow:
+            await attempts.until_begun(supervisor, job_id, attempt, until_ns)
+        sending = _Sending(service, job_id, attempt, stream, request)
+        cursor = await sending.to_the_end(cursor)
+        if sending.is_past or not request.follow or request.attempt is not None:
+            break
+        following = await attempts.following(supervisor, job_id, attempt, until_ns)
+        cursor = cursor if following is None else 0
+    return attempt, cursor
 
 
-def unreadable(error: OSError) -> Refusal:
-    """The disk fails, or the daemon has no descriptor left."""
-    return Refusal("store-error", detail=f"the job's log cannot be read: {error}")
-
-
-async def _wait_for_start(service: Service, job: Job) -> None:
-    """Until there can be a log: it is begun before the job is running."""
-    changes, store = service.supervisor.changes, service.supervisor.store
-    now: Job | None = job
-    while now is not None and now.state in (State.QUEUED, State.STARTING):
-        await changes.next(job.id)
-        now = store.get(job.id)
+def _may_have_more(service: Service, job_id: str, request: messages.Logs) -> bool:
+    """Whether a follower that has to come back must know of the first attempt that it is one."""
+    job = service.supervisor.store.get(job_id) if request.follow else None
+    try:
+        return job is not None and stored.spec(job)["retry"] is not None
+    except records.RecordError:
+        return False
 
 
 class _Sending:
-    """One reader's way through one log."""
+    """One reader's way through the log of one attempt.
+
+    `is_past`: a run after `until_ns` was met.
+    """
 
     def __init__(
-        self, service: Service, job_id: str, stream: Stream, request: messages.Logs
+        self, service: Service, job_id: str, attempt: int, stream: Stream, request: messages.Logs
     ) -> None:
         self._supervisor = service.supervisor
         self._watcher = service.watcher
         self._problems = service.problems
         self._job_id = job_id
+        self._attempt = attempt
         self._stream = stream
         self._follow = request.follow
         self._until_ns = request.until_ns
-        self._cursor = request.cursor
+        self._cursor = 0
         self._damage: str | None = None
-        # A run later than `until_ns` was met.
-        self._is_past = False
+        self.is_past = False
 
-    async def to_the_end(self) -> int:
-        """Send everything. The cursor after it."""
-        path = self._supervisor.directories.log_path(self._job_id)
+    async def to_the_end(self, cursor: int) -> int:
+        """Send everything from a cursor on. The one after it."""
+        self._cursor = cursor
+        path = self._supervisor.directories.log_path(self._job_id, self._attempt)
         try:
             reader = LogReader(path)
         except FileNotFoundError as error:
@@ -108,10 +121,11 @@ class _Sending:
 
     async def _without_a_log(self, error: OSError) -> int:
         """A job that never ran has no output, which is no error; the output of another is lost."""
-        job, result = self._supervisor.store.get(self._job_id), self._result()
-        if job is None:
+        now = self._fate()
+        result = now.result
+        if self._supervisor.store.get(self._job_id) is None:
             return self._cursor
-        if job.started_ns is not None:
+        if now.has_started:
             self._tell("its log is missing")
             if result is None:
                 raise unreadable(error) from error
@@ -122,7 +136,7 @@ class _Sending:
 
     async def _send_what_is_there(self, reader: LogReader, *, is_growing: bool = True) -> None:
         """Send until nothing is left to read."""
-        if self._is_past:
+        if self.is_past:
             return
         await self._ready(reader)
         while (piece := self._read(reader, is_growing=is_growing)) is not None:
@@ -147,11 +161,11 @@ class _Sending:
     async def _send_lost_tail(self, result: dict[str, Any] | None) -> None:
         """A gap up to where an ended job's output ended, when that is not stored."""
         missing = _written_bytes(result) - self._cursor
-        if result is not None and missing > 0 and not self._is_past:
+        if result is not None and missing > 0 and not self.is_past:
             await self._send(self._judged(Gap(missing, self._cursor + missing, "dropped")))
 
     def _read(self, reader: LogReader, *, is_growing: bool) -> Chunk | Gap | None:
-        if self._is_past:
+        if self.is_past:
             return None
         try:
             piece = reader.read(self._cursor, is_growing=is_growing)
@@ -178,10 +192,10 @@ class _Sending:
         A job that runs was never in a power cut. One that has ended says what it dropped; one
         that is lost does not, but where output waits for room none is dropped.
         """
-        job = self._supervisor.store.get(self._job_id)
-        if gap.why != "dropped" or job is None or job.state is not State.ENDED:
+        job, now = self._supervisor.store.get(self._job_id), self._fate()
+        if gap.why != "dropped" or job is None or not now.is_over:
             return gap
-        dropped = (self._result() or {}).get("log_dropped_bytes")
+        dropped = (now.result or {}).get("log_dropped_bytes")
         if dropped is None:
             dropped = _drops_what_finds_no_room(job)
         return gap if dropped else gap._replace(why="damaged")
@@ -193,7 +207,7 @@ class _Sending:
         length = 0
         for number, (_, size, time_ns) in enumerate(piece.runs):
             if time_ns > self._until_ns:
-                self._is_past = True
+                self.is_past = True
                 cut = Chunk(piece.offset, piece.runs[:number], piece.data[:length])
                 return cut if length else None
             length += size
@@ -205,18 +219,17 @@ class _Sending:
         )
 
     def _result(self) -> dict[str, Any] | None:
-        """How the job ended; None when it has not."""
-        job = self._supervisor.store.get(self._job_id)
-        if job is None or job.state is not State.ENDED or job.result is None:
-            return None
-        return stored.result(job.result)
+        """How the attempt ended; None when it has not."""
+        return self._fate().result
+
+    def _fate(self) -> Fate:
+        return attempts.fate(self._supervisor, self._job_id, self._attempt)
 
     async def _more_may_come(self, watch: Watch) -> bool:
-        """Wait for output or for the end of the job. False when it has ended, or time is up."""
-        job = self._supervisor.store.get(self._job_id)
-        if job is None or job.state is State.ENDED or self._is_past:
+        """Wait for output or for the end of the attempt. False: that has come, or time is up."""
+        if self.is_past or self._fate().is_over:
             return False
-        seconds = self._seconds_left()
+        seconds = attempts.seconds_left(self._until_ns)
         if seconds is not None and seconds <= 0:
             return False
         ended = self._supervisor.changes.next(self._job_id)
@@ -230,12 +243,6 @@ class _Sending:
             # A watch that was closed meanwhile says so here.
             grown.result()
         return True
-
-    def _seconds_left(self) -> float | None:
-        """Until nothing can come any more that is wanted; None: no time was named."""
-        if self._until_ns is None:
-            return None
-        return (self._until_ns + _LATE_NS - time.time_ns()) / _SECOND_NS
 
 
 def _drops_what_finds_no_room(job: Job) -> bool:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import pwd
 from typing import TYPE_CHECKING, Any, Final
 
-from runner.policy import MAX_UID
 from runner.refusal import Refusal, shown
 from runner.retention import Selection
-from runner.users import user_name
+from runner.server.whose import require, uid_of
 
 if TYPE_CHECKING:
     from runner import messages
@@ -44,37 +41,8 @@ async def _whose(service: Service, peer: Peer, request: messages.Prune) -> list[
             allowed="one of user and everybody",
         )  # fmt: skip
     if request.everybody:
-        _require(service.is_admin(peer), "everybody")
+        require(service.is_admin(peer), "everybody", "remove")
         return None
-    user = request.user
-    if user is None or str(user) == str(peer.uid):
+    if request.user is None:
         return [peer.uid]
-    # Names may come from far away (nsswitch.conf(5)): not in the loop, and of others only for
-    # who may remove their jobs.
-    if not service.is_admin(peer):
-        _require(user == await asyncio.to_thread(user_name, peer.uid), "user")
-        return [peer.uid]
-    return [await asyncio.to_thread(_uid, user)]
-
-
-def _require(permitted: bool, field: str) -> None:  # noqa: FBT001 - what it is about
-    if not permitted:
-        detail = "only root and the admin group remove jobs of others"
-        raise Refusal("not-permitted", field=field, detail=detail)
-
-
-def _uid(user: str | int) -> int:
-    """A user's number; one that has no account any more may still have jobs."""
-    try:
-        if isinstance(user, str) and not (user.isascii() and user.isdigit()):
-            return pwd.getpwnam(user).pw_uid
-        number = int(user)
-    # ValueError: a NUL, text that no encoding has, thousands of digits.
-    except (KeyError, ValueError):
-        number = -1
-    if not 0 <= number <= MAX_UID:
-        raise Refusal(
-            "invalid-argument", field="user", given=shown(user),
-            allowed=f"a user of this host, or a number from 0 to {MAX_UID}",
-        )  # fmt: skip
-    return number
+    return [await uid_of(service, peer, request.user, "user", "remove")]

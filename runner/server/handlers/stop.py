@@ -18,8 +18,6 @@ async def stop(
 ) -> dict[str, Any]:
     """SIGTERM, and SIGKILL after the grace, to a job of the peer."""
     job = service.find_job(peer, request.job, may_control)
-    grace = request.grace_seconds
-    if grace is None:
-        grace = service.config.jobs.stop_grace_seconds
-    state = await service.supervisor.stop(job, peer.uid, 0 if request.kill else grace)
+    grace = service.grace(request.grace_seconds, kill=request.kill)
+    state = await service.supervisor.stop(job, peer.uid, grace)
     return {"state": state.value}

@@ -1,12 +1,22 @@
-"""`submit`: a job is checked, committed, and only then answered for."""
+"""`submit`: a job is checked, committed, and only then answered for.
+
+The same key from the same user gives the same job, however often and from however many
+clients at once it is asked for.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from runner import submission_queue
+from runner.policy import may_control
 
 if TYPE_CHECKING:
     from runner import messages
     from runner.policy import Peer
+    from runner.queues import UserQuota
+    from runner.rows import Job
     from runner.server.connection import Stream
     from runner.server.service import Service
 
@@ -15,6 +25,40 @@ async def submit(
     service: Service, peer: Peer, request: messages.Submit, _stream: Stream
 ) -> dict[str, Any]:
     """Accept a job, as the peer or as whom the peer may ask for."""
-    new = await service.submissions.prepare(request, peer)
-    job = service.supervisor.submit(new)
-    return {"job": job.id, "state": job.state.value}
+    job, existing = await accept(service, peer, request)
+    return {"job": job.id, "state": job.state.value, "existing": existing}
+
+
+async def accept(service: Service, peer: Peer, request: messages.Submit) -> tuple[Job, bool]:
+    """The job that a request asks for, and whether it was there before. Raises Refusal."""
+    if (found := _found(service, peer, request)) is not None:
+        return found, True
+    quota = service.submissions.rules.quota_of(peer.uid)
+    submission_queue.check_queued(quota, service.supervisor.queued_of(peer.uid))
+    await _check_log_bytes(service, quota, peer.uid)
+    find = partial(service.find_job, peer, may=may_control)
+    new = await service.submissions.prepare(request, peer, find)
+    # From here on nothing is waited for: nobody comes between what is asked and the commit.
+    if (found := _found(service, peer, request)) is not None:
+        return found, True
+    submission_queue.check_queued(quota, service.supervisor.queued_of(peer.uid))
+    return service.supervisor.submit(new), False
+
+
+def _found(service: Service, peer: Peer, request: messages.Submit) -> Job | None:
+    """The job that was submitted with this key before. Raises Refusal: for another command."""
+    if request.idempotency_key is None:
+        return None
+    found = service.supervisor.store.keyed(peer.uid, request.idempotency_key)
+    return None if found is None else submission_queue.same_job(found, request)
+
+
+async def _check_log_bytes(service: Service, quota: UserQuota, uid: int) -> None:
+    """Ended jobs as they were measured then, those under way as they are now. Raises Refusal."""
+    if quota.max_log_bytes is None:
+        return
+    store = service.supervisor.store
+    under_way = [job.id for job in store.launched() if job.submitted_by_uid == uid]
+    sizes = await service.supervisor.sizes.of(under_way)
+    size = store.ended.total(uid).bytes + sum(sizes.values())
+    submission_queue.check_log_bytes(quota, size)

@@ -68,6 +68,22 @@ def test_jobs_are_listed_page_by_page(daemon: FakeDaemon) -> None:
     assert daemon.args("list")[0] == {"ended": True, "limit": 2, "before": None}
 
 
+def test_a_page_without_jobs_is_not_the_end_and_the_selection_goes_with_each(
+    daemon: FakeDaemon,
+) -> None:
+    pages: dict[int | None, dict[str, Any]] = {
+        None: {"jobs": [], "next": 17},
+        17: {"jobs": [{"job": "c"}], "next": None},
+    }
+    daemon.handlers["list"] = lambda s, r: s.ok(r, pages[r["args"]["before"]])
+    with Client(daemon.path) as client:
+        found = client.jobs(select={"queue": "batch", "labels": {"a": None}, "user": None})
+        assert [job["job"] for job in found] == ["c"]
+    assert [args["select"] for args in daemon.args("list")] == [
+        {"queue": "batch", "labels": {"a": None}}
+    ] * 2
+
+
 @pytest.mark.parametrize("answer", [{}, {"jobs": 5}, {"jobs": [], "next": 3}])
 def test_a_list_that_cannot_end_or_begin_is_a_protocol_error(
     daemon: FakeDaemon, answer: dict[str, Any]
@@ -165,6 +181,49 @@ def test_a_restart_between_two_requests_is_not_noticed(daemon: FakeDaemon, make_
         daemon.stop()
         daemon.start()
         assert client.status(JOB_ID)["job"] == JOB_ID
+
+
+def test_a_submission_with_a_key_is_sent_again_until_it_is_answered(daemon: FakeDaemon) -> None:
+    tries = iter(range(3))
+
+    def submit(session: Session, request: dict[str, Any]) -> None:
+        number = next(tries)
+        if number == 0:
+            session.close()
+        elif number == 1:
+            session.refuse(request, "shutting-down")
+        else:
+            session.ok(request, {"job": JOB_ID, "state": "running", "existing": True})
+
+    daemon.handlers["submit"] = submit
+    with Client(daemon.path) as client:
+        found = client.submit_once(["x"], env={}, idempotency_key="k")
+    assert found == {"job": JOB_ID, "state": "running", "existing": True}
+    assert [args["idempotency_key"] for args in daemon.args("submit")] == ["k"] * 3
+
+
+def test_a_submission_with_a_key_gives_up_when_the_time_is_over(daemon: FakeDaemon) -> None:
+    daemon.handlers["submit"] = lambda session, _request: session.close()
+    with Client(daemon.path, reconnect_seconds=0.1) as client:
+        with pytest.raises(ConnectionLost, match="submit it again with the same key"):
+            client.submit(["x"], env={}, idempotency_key="k")
+        assert len(daemon.args("submit")) > 1
+        # It went for good after the submission was sent.
+        daemon.stop()
+        with pytest.raises(ConnectionLost, match="may have been accepted"):
+            client.submit(["x"], env={}, idempotency_key="k")
+
+
+def test_a_submission_with_a_key_to_nobody_was_not_accepted(tmp_path: Path) -> None:
+    with pytest.raises(DaemonUnavailable):
+        Client(str(tmp_path / "none")).submit(["x"], env={}, idempotency_key="k")
+
+
+def test_a_refusal_of_a_submission_with_a_key_is_no_absence(daemon: FakeDaemon) -> None:
+    daemon.refuse("submit", "key-in-use", field="idempotency_key")
+    with Client(daemon.path) as client, pytest.raises(RequestRefused, match="another command"):
+        client.submit(["x"], env={}, idempotency_key="k")
+    assert len(daemon.args("submit")) == 1
 
 
 def test_a_submission_whose_answer_is_lost_is_not_sent_again(daemon: FakeDaemon) -> None:

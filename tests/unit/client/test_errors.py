@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,6 +122,59 @@ def test_a_wrong_field_says_what_was_given_and_what_is_allowed(
     field: str, given_: str, allowed: str, text: str
 ) -> None:
     assert describe(refused(field, given_, allowed), OPTIONS) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (RequestRefused("no-such-queue", field="queue", given="'gpu'", allowed="batch, default"),
+         "--queue: 'gpu' given; there is no such queue; allowed: batch, default"),
+        (RequestRefused("quota-exceeded", given="101 queued jobs", allowed="at most 100"),
+         ("101 queued jobs given; your quota has no room for it; `runctl queues` shows it; "
+         "at most 100 allowed")),
+        (RequestRefused("quota-exceeded", given="12345678 bytes of output",
+                        allowed="less than 10485760 bytes", detail="quotas.max_log_bytes says so"),
+         "11.8 MiB of output given; quotas.max_log_bytes says so; allowed: less than 10 MiB"),
+        (RequestRefused("quota-exceeded", field="limits.cpu_max_millicpus", given="2500",
+                        allowed="4000 millicpus in all", detail="others have 2000 millicpus"),
+         "--cpus: 2.5 CPUs given; others have 2 CPUs; allowed: 4 CPUs in all"),
+        (RequestRefused("quota-exceeded", field="reserve.memory_bytes", given="12345678",
+                        allowed="at most 10485760"),
+         ("reserve.memory_bytes: 11.8 MiB given; your quota has no room for it; `runctl queues` "
+         "shows it; at most 10 MiB allowed")),
+        (RequestRefused("key-in-use", field="idempotency_key", given="'nightly'"),
+         ("--key: 'nightly' given; the key was used for another command; use another one, or "
+          "remove that job once it ended")),
+        (RequestRefused("invalid-argument", field="delay_seconds", given="30.0",
+                        allowed="nothing, with not_before_ns"),
+         "delay_seconds: 30 s given; not allowed with --at"),
+        (RequestRefused("no-such-job", field="after[1].job", given="'3f2a'"),
+         "--after: '3f2a' given; no job of yours matches; `runctl ps --all` lists them"),
+        (RequestRefused("ambiguous-job", field="before", given="'3f2a'", candidates=["a", "b"]),
+         "before: '3f2a' given; several jobs match; give more of the id: a, b"),
+        (RequestRefused("job-state", field="before", given="running", detail="it is running"),
+         "before: it is running"),
+    ],
+)  # fmt: skip
+def test_what_the_queue_refuses_is_said_with_its_figures_in_units(
+    error: RequestRefused, text: str
+) -> None:
+    options = {"queue": "--queue", "idempotency_key": "--key", "not_before_ns": "--at"}
+    options["after.job"] = "--after"
+    assert describe(error, {**OPTIONS, **options}) == text
+
+
+def test_a_time_is_shown_by_the_readers_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC-2")
+    time.tzset()
+    try:
+        error = refused("not_before_ns", "1700000000000000000", "a time from 1763810000000000000")
+        said = "2023-11-15 00:13:20 given; allowed: a time from 2025-11-22 13:13:20"
+        assert describe(error, {"not_before_ns": "--at"}) == f"--at: {said}"
+        assert "-5 given" in describe(refused("deadline_ns", "-5", "0 to 9223372036854775807"))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize(

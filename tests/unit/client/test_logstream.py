@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from client.api import Client
 from client.errors import ConnectionLost, ProtocolError, RequestRefused
-from client.logstream import WINDOW_EVENTS, LogChunk, LogGap, LogStream, _chunks
+from client.logstream import WINDOW_EVENTS, LogChunk, LogGap, LogStream, Selection, _chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.unit.client.conftest import FakeDaemon, Session
 
@@ -220,6 +220,133 @@ def test_a_refusal_ends_following(daemon: FakeDaemon) -> None:
     daemon.refuse("logs", "no-such-job")
     with Client(daemon.path) as client, pytest.raises(RequestRefused):
         list(client.logs(JOB_ID, follow=True))
+
+
+# --- attempts ---
+
+
+class Attempts:
+    """A daemon with a job of several attempts, which may go away after each event."""
+
+    def __init__(self, daemon: FakeDaemon, make_job: Job, texts: list[bytes]) -> None:
+        self.texts = texts
+        self.make_job = make_job
+        # After how many events the connection breaks, for one connection after the other.
+        self.breaks: list[int] = []
+        self.newest = len(texts)
+        daemon.handlers["logs"] = self.logs
+
+    def logs(self, session: Session, request: dict[str, Any]) -> None:
+        args = request["args"]
+        left = self.breaks.pop(0) if self.breaks else 10**9
+        for seq, event in enumerate(self.events(args), 1):
+            if left < seq:
+                session.close()
+                return
+            session.event(request, seq, event)
+        alone = args.get("attempt")
+        last = alone or self.newest
+        status = self.make_job(result={}, attempt=self.newest)
+        cursor = len(self.texts[last - 1])
+        session.ok(request, {"cursor": cursor, "attempt": last, "status": status})
+
+    def events(self, args: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        alone = args.get("attempt")
+        if alone is None:
+            numbers = range(1 if args["follow"] else self.newest, self.newest + 1)
+        else:
+            numbers = range(alone, alone + 1)
+        start = args["cursor"]
+        for number in numbers:
+            if alone is None:
+                yield {"attempt": number, "offset": start}
+            for offset in range(start, len(self.texts[number - 1])):
+                yield output(offset, (1, self.texts[number - 1][offset : offset + 1]))
+            start = 0
+
+
+def read_attempts(stream: LogStream) -> dict[int, bytes]:
+    """The output by attempts; a batch without output says that another has begun."""
+    found: dict[int, bytes] = {}
+    for batch in stream.batches():
+        if not batch:
+            assert stream.attempt not in found
+            found[stream.attempt] = b""
+        for item in batch:
+            assert isinstance(item, LogChunk)
+            assert item.offset == len(found.setdefault(stream.attempt, b""))
+            found[stream.attempt] += item.data
+            assert stream.cursor == len(found[stream.attempt])
+    return found
+
+
+def test_who_follows_is_told_at_each_attempt_which_it_is(daemon: FakeDaemon, make_job: Job) -> None:
+    texts = [b"one", b"", b"three"]
+    Attempts(daemon, make_job, texts)
+    with Client(daemon.path) as client, client.logs(JOB_ID, follow=True) as stream:
+        assert stream.attempt == 1
+        assert read_attempts(stream) == {1: b"one", 2: b"", 3: b"three"}
+        assert (stream.attempt, stream.cursor) == (3, 5)
+        assert stream.status is not None
+    assert len(daemon.args("logs")) == 1
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_over_restarts_no_byte_of_any_attempt_is_missed_or_repeated(
+    daemon: FakeDaemon, make_job: Job, step: int
+) -> None:
+    texts = [b"first", b"", b"the third", b"4"]
+    made = Attempts(daemon, make_job, texts)
+    # Never before it is known which attempt is read: then it is asked for anew.
+    made.breaks = [step] * 40
+    with Client(daemon.path) as client, client.logs(JOB_ID, follow=True) as stream:
+        assert read_attempts(stream) == dict(enumerate(texts, 1))
+    assert {args.get("attempt") for args in daemon.args("logs")} == {None, 1, 2, 3, 4}
+
+
+def test_before_anything_came_the_daemon_is_asked_anew_which_attempt(
+    daemon: FakeDaemon, make_job: Job
+) -> None:
+    made = Attempts(daemon, make_job, [b"one"])
+    made.breaks = [0, 1]
+    with Client(daemon.path) as client, client.logs(JOB_ID, follow=True) as stream:
+        assert read_attempts(stream) == {1: b"one"}
+    assert [args.get("attempt") for args in daemon.args("logs")] == [None, None, 1]
+
+
+def test_without_following_it_is_the_newest_with_its_number(
+    daemon: FakeDaemon, make_job: Job
+) -> None:
+    Attempts(daemon, make_job, [b"one", b"two"])
+    with Client(daemon.path) as client, client.logs(JOB_ID) as stream:
+        assert [item.data for item in stream if isinstance(item, LogChunk)] == [b"t", b"w", b"o"]
+        assert (stream.attempt, stream.cursor) == (2, 3)
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_an_attempt_is_read_alone_unless_it_is_to_go_on(
+    daemon: FakeDaemon, make_job: Job, *, follow: bool
+) -> None:
+    Attempts(daemon, make_job, [b"one", b"two", b"three"])
+    with Client(daemon.path) as client:
+        pool = client._pool
+        alone = LogStream(pool, Selection(JOB_ID, 0, follow, None, 2), None)
+        assert read_attempts(alone) == {2: b"two"}
+        on = LogStream(pool, Selection(JOB_ID, 3, follow, None, 1, goes_on=True), None)
+        assert read_attempts(on) == {2: b"two", 3: b"three"}
+        assert on.status is not None
+    assert all("goes_on" not in args for args in daemon.args("logs"))
+
+
+@pytest.mark.parametrize(
+    "event", [{"attempt": 1}, {"attempt": "2"}, {"attempt": 0}, {"attempt": 3, "offset": "x"}]
+)
+def test_an_attempt_that_does_not_follow_is_a_protocol_error(
+    daemon: FakeDaemon, event: dict[str, Any]
+) -> None:
+    serve(daemon, [{"attempt": 2}, event], {})
+    with Client(daemon.path) as client, pytest.raises(ProtocolError):
+        list(client.logs(JOB_ID))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,13 @@ import pytest
 from client import protocol
 from client.environment import own_environment
 from client.errors import ClientError, RequestRefused
-from client.submission import build_submission, build_update, current_directory, current_umask
+from client.submission import (
+    build_selection,
+    build_submission,
+    build_update,
+    current_directory,
+    current_umask,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -219,3 +225,61 @@ def test_a_removed_current_directory_is_named_as_the_problem(
     gone.rmdir()
     with pytest.raises(ClientError, match="current directory"):
         current_directory()
+
+
+def test_what_is_asked_of_the_queue_travels_as_it_was_given() -> None:
+    args = build_submission(
+        ["x"],
+        env={},
+        queue="batch",
+        priority=-5,
+        labels={"team": "a"},
+        after=["3f2a81c0", {"job": "build", "on": "any"}],
+        delay_seconds=60.5,
+        deadline_ns=2**62,
+        hold=True,
+        retry={"limit": 3, "on": ["oom"], "rules": [{"reason": "oom", "memory_factor": 1.5}]},
+        reserve={"millicpus": 500, "memory_bytes": None},
+        idempotency_key="k",
+    )
+    assert {key: args[key] for key in args.keys() - {"argv", "cwd", "env", "umask"}} == {
+        "queue": "batch",
+        "priority": -5,
+        "labels": {"team": "a"},
+        "after": [{"job": "3f2a81c0"}, {"job": "build", "on": "any"}],
+        "delay_seconds": 60.5,
+        "deadline_ns": 2**62,
+        "hold": True,
+        "retry": {"limit": 3, "on": ["oom"], "rules": [{"reason": "oom", "memory_factor": 1.5}]},
+        "reserve": {"millicpus": 500},
+        "idempotency_key": "k",
+    }
+
+
+def test_what_is_not_asked_of_the_queue_is_not_sent_to_a_daemon_that_may_not_know_it() -> None:
+    args = build_submission(["x"], env={}, queue=None, priority=None, hold=False, after=None)
+    assert set(args) == {"argv", "cwd", "env", "umask"}
+
+
+def test_an_option_that_there_is_not_is_an_error_of_the_program() -> None:
+    with pytest.raises(TypeError, match="a submission has no qeue"):
+        build_submission(["x"], qeue="batch")  # type: ignore[call-arg]
+
+
+def test_jobs_to_come_after_are_a_list() -> None:
+    with pytest.raises(RequestRefused) as caught:
+        build_submission(["x"], env={}, after="3f2a81c0")
+    assert caught.value.field == "after"
+
+
+def test_a_selection_keeps_the_label_of_which_any_value_is_meant() -> None:
+    assert build_selection({"queue": None, "user": 0, "labels": {"a": None, "b": ""}}) == {
+        "user": 0,
+        "labels": {"a": None, "b": ""},
+    }
+    assert build_selection({"labels": None, "states": ["ended"]}) == {"states": ["ended"]}
+
+
+def test_an_update_of_the_priority_alone_changes_no_limit() -> None:
+    assert build_update("b", priority=0) == {"job": "b", "limits": {}, "priority": 0}
+    assert build_update("b", {"pids_max": None}) == {"job": "b", "limits": {"pids_max": None}}

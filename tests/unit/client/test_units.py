@@ -225,3 +225,12 @@ def test_a_shown_duration_below_an_hour_reads_as_itself(seconds: int) -> None:
 def test_a_duration_is_shown_in_two_units(seconds: float, text: str, short: str) -> None:
     assert units.format_duration(seconds) == text
     assert units.format_age(seconds) == short
+
+
+def test_no_cpu_at_all_is_a_share_only_where_that_is_asked_for() -> None:
+    assert units.parse_cpus("0", zero=True) == 0
+    assert units.parse_cpus("0.5", zero=True) == 500
+    with pytest.raises(ValueError, match=r"from 0\.01"):
+        units.parse_cpus("0")
+    with pytest.raises(ValueError, match="given"):
+        units.parse_cpus("-1", zero=True)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from runner.rows import Job
+
 SECOND = 10**9
 
 
@@ -40,13 +42,15 @@ class Bench:
         realm = Realm(
             self.store, self.directories, tree, self.changes, self.work, Hooks(), self.problems
         )
-        # How many have ended.
+        # How many have ended, and the attempts that were asked for.
         self.ends = 0
-        self.ending = Ending(realm, self._on_end)
+        self.again: list[Job] = []
+        self.ending = Ending(realm, self._on_end, self.again.append, lambda _uid: self.most_memory)
+        self.most_memory: int | None = None
         self.pruning = Pruning(realm, self.ending, config)
         self._made = 0
 
-    def _on_end(self) -> None:
+    def _on_end(self, _job: Job) -> None:
         self.ends += 1
         self.pruning.soon()
 

@@ -23,6 +23,7 @@ from runner.config import (
     SandboxConfig,
     load,
 )
+from runner.config_queues import QueueConfig, QuotaConfig, QuotasConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -349,6 +350,25 @@ def test_any_text_is_a_configuration_or_a_clear_refusal(
     assert re.match(r"Config\(|config\.toml:\d+: ", outcome)
 
 
+PIECES = [
+    "[queues.a]", "[queues]", "[quotas]", "[quotas.users.b]", "[capacity]", "[[queues.a]]",
+    "queues", ".", "a", "b", " = ", "1", '"x y"', '["alice"]', "{", "}", "\n", "\n",
+    "priority = 3", "users", "max_running = 2", "allow = []", "cpus = 1.5", "#",
+]  # fmt: skip
+
+
+@given(pieces=st.lists(st.sampled_from(PIECES), max_size=12))
+def test_any_tables_with_names_are_a_configuration_or_a_clear_refusal(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[str]
+) -> None:
+    base = tmp_path_factory.mktemp("tables")
+    try:
+        outcome = repr(loaded(base, "".join(pieces)))
+    except ConfigError as error:
+        outcome = str(error).removeprefix(f"{base}/")
+    assert re.match(r"Config\(|config\.toml:\d+: ", outcome)
+
+
 @given(number=st.integers(4, 2**20), unit=st.sampled_from(["M", "m", "G"]))
 def test_sizes_as_text_and_as_numbers_mean_the_same(
     tmp_path_factory: pytest.TempPathFactory, number: int, unit: str
@@ -379,24 +399,29 @@ def test_a_wrong_option_is_refused_by_its_name() -> None:
 
 
 def keys(table: msgspec.Struct) -> Iterator[str]:
-    """Every key, in the order in which they are declared."""
-    for name, value in msgspec.structs.asdict(table).items():
-        yield from keys(value) if isinstance(value, msgspec.Struct) else [name]
+    """Every key that has a name, in the order in which they are declared."""
+    for key, value in msgspec.structs.asdict(table).items():
+        if isinstance(value, msgspec.Struct):
+            yield from keys(value)
+        elif not isinstance(value, dict):
+            yield key
 
 
 def test_the_example_is_the_defaults_and_names_every_key() -> None:
     path = ROOT / "examples" / "config.toml"
     assert load(str(path)) == Config()
     text = path.read_text("utf-8")
-    for key in keys(Config()):
+    for key in (*keys(Config()), *keys(QueueConfig())):
         assert re.search(rf"^(# )?{key} = ", text, re.MULTILINE), key
 
 
 def test_what_the_example_has_in_comments_is_valid_too(tmp_path: pathlib.Path) -> None:
     text = (ROOT / "examples" / "config.toml").read_text("utf-8")
-    config = loaded(tmp_path, re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE))
+    config = loaded(tmp_path, re.sub(r"^# (?=\w+ = |\[)", "", text, flags=re.MULTILINE))
     assert config.admin_group == "runnerd-admin"
     assert config.jobs.default_memory_max == 2048 * MIB
+    assert config.queues["batch"].allow == ("alice", "@staff")
+    assert config.quotas.users["alice"].max_running == 128
 
 
 def test_the_manual_has_every_key_with_its_default() -> None:
@@ -407,7 +432,7 @@ def test_the_manual_has_every_key_with_its_default() -> None:
         part = re.split(r"^## ", text.partition(f"\n## {name}\n")[2], flags=re.MULTILINE)[0]
         documented = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|", part, re.MULTILINE)
         values = {key: value for key, value in msgspec.structs.asdict(table).items()
-                  if not isinstance(value, msgspec.Struct)}  # fmt: skip
+                  if not isinstance(value, msgspec.Struct | dict)}  # fmt: skip
         assert [key for key, _ in documented] == list(values), name
         for key, default in documented:
             written = msgspec.json.encode(values[key]).decode().replace('","', '", "')
@@ -420,3 +445,123 @@ def tables(config: Config) -> Iterator[tuple[str, msgspec.Struct]]:
     for name, value in msgspec.structs.asdict(config).items():
         if isinstance(value, msgspec.Struct):
             yield f"[{name}]", value
+    yield "[queues.NAME]", QueueConfig()
+
+
+def test_a_quota_of_one_user_has_the_keys_of_everybodys() -> None:
+    assert {*keys(QuotaConfig())} == {*keys(QuotasConfig())}
+
+
+# Tables that the administrator names
+
+
+def test_queues_are_tables_with_names_of_their_own(tmp_path: pathlib.Path) -> None:
+    text = """
+        [queues.default]
+        max_running = 0
+        [queues."night.2"]
+        priority = -1000
+        allow = ["alice", "@staff", "1000", "@0", "a@b.example", "box$"]
+        max_priority = 1000
+        [queues]
+        empty = {}
+    """
+    assert loaded(tmp_path, text).queues == {
+        "default": QueueConfig(max_running=0),
+        "night.2": QueueConfig(
+            priority=-1000,
+            allow=("alice", "@staff", "1000", "@0", "a@b.example", "box$"),
+            max_priority=1000,
+        ),
+        "empty": QueueConfig(),
+    }
+
+
+def test_quotas_are_everybodys_and_those_of_single_users(tmp_path: pathlib.Path) -> None:
+    text = """
+        [quotas]
+        max_queued = 0
+        max_cpus = 0.5
+        [quotas.users.alice]
+        max_memory = "4G"
+        max_log_bytes = 4096
+        [quotas.users.1001]
+        max_running = 1
+    """
+    assert loaded(tmp_path, text).quotas == QuotasConfig(
+        max_queued=0,
+        max_cpus=0.5,
+        users={
+            "alice": QuotaConfig(max_memory=2**32, max_log_bytes=4096),
+            "1001": QuotaConfig(max_running=1),
+        },
+    )
+
+
+def test_so_many_queues_there_may_be_and_no_more(tmp_path: pathlib.Path) -> None:
+    assert len(loaded(tmp_path, "\n".join(f"[queues.q{n}]" for n in range(256))).queues) == 256
+    assert refusal(tmp_path, "\n".join(f"[queues.q{n}]" for n in range(257))) == (
+        "config.toml:1: queues: expected at most 256 tables, got 257"
+    )
+
+
+NAME = (
+    "expected a name of at most 64 letters, digits, '.', '_' and '-', the first a letter or digit"
+)
+WHO = 'expected a list of users and groups such as ["alice", "@staff"]'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("queues = 3", "1: queues: expected a table, got 3"),
+        ("[queues]\na = 3", "2: queues.a: expected a table, got 3"),
+        ("[[queues.a]]\npriority = 3", '1: queues.a: expected a table, got [{"priority": 3}]'),
+        ('[queues]\n"a b" = {}', f'2: queues."a b": {NAME}, got "a b"'),
+        ('\n[queues."-x"]\npriority = 1', f'2: queues.-x: {NAME}, got "-x"'),
+        ('[queues.""]', f'1: queues."": {NAME}, got ""'),
+        (f"[queues.{'x' * 65}]", f'1: queues.{"x" * 65}: {NAME}, got "{"x" * 58}…'),
+        (
+            "[queues.a]\npriority = 1001",
+            "2: queues.a.priority: expected a whole number from -1000 to 1000, got 1001",
+        ),
+        (
+            "[queues.a]\n\nmax_runing = 1",
+            "3: queues.a.max_runing: unknown key; did you mean queues.a.max_running?",
+        ),
+        (
+            "[queues.a]\nx = 1",
+            "2: queues.a.x: unknown key; known here: priority, max_running, allow, max_priority",
+        ),
+        ('[queues.a]\nallow = "alice"', f'2: queues.a.allow: {WHO}, got "alice"'),
+        ('[queues.a]\nallow = ["@"]', f'2: queues.a.allow: {WHO}, got ["@"]'),
+        ('[queues.a]\nallow = ["-x"]', f'2: queues.a.allow: {WHO}, got ["-x"]'),
+        ('[queues.a]\nallow = ["4294967295"]', f'2: queues.a.allow: {WHO}, got ["4294967295"]'),
+        ("[quotas.users]\na = 1", "2: quotas.users.a: expected a table, got 1"),
+        (
+            "[quotas.users.'a b']",
+            '1: quotas.users."a b": expected the name or number of a user, got "a b"',
+        ),
+        (
+            "[quotas.users.a]\nmax_cpu = 1",
+            "2: quotas.users.a.max_cpu: unknown key; did you mean quotas.users.a.max_cpus?",
+        ),
+        (
+            "[quotas]\nmax_cpus = 0",
+            "2: quotas.max_cpus: expected a number of CPUs from 0.01 to 1024, got 0",
+        ),
+        (
+            "[capacity]\ncpus = nan",
+            "2: capacity.cpus: expected a number of CPUs from 0.01 to 1024, got NaN",
+        ),
+        (
+            "[quotas]\nmax_running = 0",
+            "2: quotas.max_running: expected a whole number of at least 1, got 0",
+        ),
+        ("queue = 1", "1: queue: unknown key; did you mean queues?"),
+    ],
+)
+def test_a_wrong_table_with_a_name_is_refused_with_line_and_key(
+    tmp_path: pathlib.Path, text: str, message: str
+) -> None:
+    assert refusal(tmp_path, text) == f"config.toml:{message}"

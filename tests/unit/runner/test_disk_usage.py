@@ -91,7 +91,7 @@ def count_measures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         measured.append(os.path.basename(path))
         return tree_bytes(path)
 
-    monkeypatch.setattr(disk_usage, "tree_bytes", counted)
+    monkeypatch.setattr(disk_usage, "job_bytes", counted)
     return measured
 
 
@@ -148,7 +148,7 @@ def test_who_goes_away_leaves_one_thread_at_work_and_not_one_each(
         at_once[0] -= 1
         return 7
 
-    monkeypatch.setattr(disk_usage, "tree_bytes", slow)
+    monkeypatch.setattr(disk_usage, "job_bytes", slow)
 
     async def scenario() -> None:
         sizes = RunningSizes(str(tmp_path))

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from isolation.cgroups.limit_kinds import AppliedLimits, JobLimits
@@ -24,6 +25,7 @@ from runner.provisions import Provisions
 from runner.refusal import Refusal
 from runner.rows import Job
 from runner.store import Store
+from runner.taking_up import row_of
 from tests.unit.runner.test_taking_up import IDS, new_job
 
 if TYPE_CHECKING:
@@ -115,7 +117,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
     assert set(os.listdir("/proc/self/fd")) <= before
 
 
-def launch(host: Host, job: Job) -> Started:
+def launch(host: Host, job: Job, labels: dict[str, str] | None = None) -> Started:
     async def once() -> Started:
         with ThreadPoolExecutor(1) as pool:
             parts: Any = SimpleNamespace(host=host)
@@ -128,7 +130,7 @@ def launch(host: Host, job: Job) -> Started:
                 paths=parts.host,
                 cap_monitor=parts.host.cap,
             )
-            return await made.launch(job)
+            return await made.launch(job, labels)
 
     return asyncio.run(once())
 
@@ -159,14 +161,27 @@ def test_a_launch_gives_the_monitor_and_the_limits_as_they_were_read_back(
 
 
 def test_the_directory_says_what_a_lost_row_said(host: Host, job: Job) -> None:
-    launch(host, job)
+    launch(host, job, {"team": "blue"})
     fields = host.directories.read_spec(job.id)
-    assert fields["row"] == {
-        "seq": job.seq, "name": "of-alice", "submitted_by_uid": 1000, "submitted_ns": 55,
-    }  # fmt: skip
+    assert fields["row"] == {**row_of(job), "labels": {"team": "blue"}}
+    assert {"seq": job.seq, "submitted_ns": 55}.items() <= fields["row"].items()
     assert host.directories.read_base(job.id) == 700_000
     assert (fields["argv"], fields["uid"]) == ([b"echo"], 1001)
     assert fields["limits"]["timeout_seconds"] == 9
+
+
+def test_a_job_finds_its_id_and_its_attempt_over_what_it_was_given(host: Host, job: Job) -> None:
+    fields = stored.spec(job)
+    # As of a job that submits another.
+    fields["env"] = {b"RUNNERD_ATTEMPT": b"7", b"RUNNERD_JOB": b"another", b"A": b"b"}
+    job = msgspec.structs.replace(job, spec=stored.pack_spec(fields))
+    launch(host, job)
+    launch(host, msgspec.structs.replace(job, attempt=3))
+    for attempt in (1, 3):
+        assert host.directories.read_spec(job.id, attempt)["env"] == {
+            b"A": b"b", b"RUNNERD_JOB": job.id.encode(), b"RUNNERD_ATTEMPT": b"%d" % attempt,
+        }  # fmt: skip
+    assert host.directories.attempts(job.id) == [3]
 
 
 FAILURES: dict[str, Exception] = {
@@ -198,7 +213,7 @@ def test_a_launch_that_fails_leaves_nothing_and_says_why(host: Host, job: Job, s
 def test_a_directory_that_cannot_be_made_is_said_in_words(
     host: Host, job: Job, monkeypatch: pytest.MonkeyPatch, number: int, why: str, remedy: str
 ) -> None:
-    def refuse(job_id: str, _spec: bytes) -> None:
+    def refuse(job_id: str, _spec: bytes, _attempt: int) -> None:
         raise OSError(number, os.strerror(number), job_id)
 
     monkeypatch.setattr(host.directories, "create", refuse)

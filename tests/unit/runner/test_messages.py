@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client import protocol
-from runner import messages
+from runner import message_queue, messages
 from runner.message_kinds import Closed, OsText
 from runner.message_limits import IoRequest, LimitsRequest
 from runner.parsing import parse
@@ -20,6 +20,9 @@ JOB = {"argv": ["true"], "cwd": "/"}
 KINDS: list[type[Closed]] = [
     messages.Hello, messages.Submit, messages.List, messages.Status, messages.Logs, messages.Stop,
     messages.Wait, messages.Remove, messages.Doctor, messages.Credit, messages.Cancel,
+    messages.Update, message_queue.Hold, message_queue.Release, message_queue.Move,
+    message_queue.Retry, message_queue.Why, message_queue.Events, message_queue.Queues,
+    message_queue.SetQueue, message_queue.StopMany,
 ]  # fmt: skip
 
 
@@ -125,12 +128,49 @@ def test_the_longest_texts_and_lists_are_taken() -> None:
     parse(messages.Submit, {**JOB, "limits": {"io": io}})
 
 
+def test_a_job_that_asks_the_queue_for_nothing_waits_in_the_usual_place() -> None:
+    submit = parse(messages.Submit, {**JOB})
+    assert (submit.queue, submit.priority, submit.labels, submit.after) == (None, 0, {}, [])
+    assert (submit.retry, submit.hold, submit.idempotency_key) == (None, False, None)
+    assert submit.reserve == message_queue.ReserveRequest()
+    times = (submit.not_before_ns, submit.delay_seconds, submit.deadline_ns,
+             submit.deadline_seconds)  # fmt: skip
+    assert times == (None,) * 4
+
+
+def test_what_a_job_may_ask_of_the_queue_is_taken_up_to_the_bounds() -> None:
+    labels = {f"a/b.c-d_{n}": "~" * 256 for n in range(32)}
+    after = [{"job": f"job{n}", "on": "started"} for n in range(256)]
+    reasons = REASONS.replace(" or ", ", ").split(", ")
+    rule = {"limit": 100, "memory_factor": 1000, "memory_max_bytes": 2**50, "timeout_factor": 1,
+            "timeout_max_seconds": 0.001}  # fmt: skip
+    submit = parse(messages.Submit, {
+        **JOB, "queue": "x" * 64, "priority": -1000, "labels": labels, "after": after,
+        "not_before_ns": 2**63 - 1, "deadline_seconds": 315_360_000, "hold": True,
+        "retry": {"limit": 100, "backoff_seconds": 0, "backoff_max_seconds": 315_360_000,
+                  "on": reasons, "rules": [{"reason": reason, **rule} for reason in reasons]},
+        "reserve": {"millicpus": 1_024_000, "memory_bytes": 2**50},
+        "idempotency_key": "!" * 128,
+    })  # fmt: skip
+    assert submit.labels == labels
+    assert submit.after[255] == message_queue.AfterRequest(job="job255", on="started")
+    assert submit.retry is not None
+    assert [each.reason for each in submit.retry.rules] == reasons
+    assert submit.reserve.memory_bytes == 2**50
+
+
 # What is refused
 
 NO_RATE = "a rate: bytes or operations a second, read or write"
 FIELDS = {
     kind: ", ".join(kind.__struct_fields__) for kind in (messages.Submit, LimitsRequest, IoRequest)
 }
+NAME = "at most 64 letters, digits, '.', '_' and '-', the first a letter or digit"
+REASONS = "exit, signal, oom, timeout, cpu-time, output-limit, launch-error, log-error or lost"
+LABELS = (
+    "at most 32 labels; a name has at most 64 letters, digits, '.', '_', '-' and '/', the first "
+    "no sign, a value at most 256 printable ASCII characters"
+)
 TOO_LONG = protocol.MAX_ARGUMENT_BYTES + 1
 REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
     # request, field, given, allowed
@@ -165,6 +205,35 @@ REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
         {"bogus": 1}, "bogus", "an unknown field",
         f"one of: {FIELDS[messages.Submit]}",
     ),
+    ({"after": [{"job": "a"}, {"job": "b", "o": 1}]}, "after[1].o", "an unknown field",
+     "one of: job, on"),
+    ({"after": [{}]}, "after[0].job", "nothing", "it is required"),
+    ({"after": [{"job": "a", "on": "late"}]}, "after[0].on", "'late'", "ok, any, fail or started"),
+    ({"after": [{"job": "a"}] * 257}, "after", f"{[{'job': 'a'}] * 257}"[:80] + "…",
+     "array of length <= 256"),
+    ({"reserve": {"cpus": 1}}, "reserve.cpus", "an unknown field",
+     "one of: millicpus, memory_bytes"),
+    ({"reserve": {"millicpus": -1}}, "reserve.millicpus", "-1", "0 to 1024000"),
+    ({"retry": {}}, "retry.limit", "nothing", "it is required"),
+    ({"retry": {"limit": 0}}, "retry.limit", "0", "1 to 100"),
+    ({"retry": {"limit": 1, "rules": [{"reason": "oom", "x": 1}]}}, "retry.rules[0].x",
+     "an unknown field", f"one of: {', '.join(message_queue.RetryRule.__struct_fields__)}"),
+    ({"retry": {"limit": 1, "rules": [{"reason": "oom", "limit": 101}]}}, "retry.rules[0].limit",
+     "101", "0 to 100"),
+    ({"retry": {"limit": 1, "on": ["stopped"]}}, "retry.on[0]", "'stopped'", REASONS),
+    ({"retry": {"limit": 1, "backoff_seconds": -1}}, "retry.backoff_seconds", "-1",
+     "0 to 315360000"),
+    ({"priority": 1001}, "priority", "1001", "-1000 to 1000"),
+    ({"priority": True}, "priority", "True", "-1000 to 1000"),
+    ({"labels": {"a b": ""}}, "labels", "{'a b': ''}", LABELS),
+    ({"labels": {"a": "\n"}}, "labels[...]", "{'a': '\\n'}", LABELS),
+    ({"labels": {f"l{n}": "" for n in range(33)}}, "labels",
+     f"{ {f'l{n}': '' for n in range(33)} }"[:80] + "…", LABELS),
+    ({"not_before_ns": -1}, "not_before_ns", "-1", "0 to 9223372036854775807"),
+    ({"deadline_seconds": 0}, "deadline_seconds", "0", "0.001 to 315360000"),
+    ({"idempotency_key": "a b"}, "idempotency_key", "'a b'",
+     "1 to 128 printable ASCII characters without spaces"),
+    ({"hold": 1}, "hold", "1", "bool, got int"),
     (
         {"limits": {"bogus": 1}}, "limits.bogus", "an unknown field",
         f"one of: {FIELDS[LimitsRequest]}",
@@ -248,6 +317,38 @@ def test_a_name_in_the_environment_that_is_no_text_is_refused(key: object) -> No
         (messages.Stop, {"job": "a", "grace_seconds": -1}, "grace_seconds", "0 to 3600"),
         (messages.Wait, {"job": "a", "timeout_seconds": -1}, "timeout_seconds", "0 to 315360000"),
         (messages.Credit, {"events": 0}, "events", "1 to 1024"),
+        (message_queue.Events, {"since": -1}, "since", "0 to 9223372036854775807"),
+        (message_queue.SetQueue, {"name": "-"}, "name", NAME),
+        (
+            message_queue.SetQueue,
+            {"name": "q", "max_running": -1},
+            "max_running",
+            "0 to 2147483648",
+        ),
+        (message_queue.StopMany, {}, "select", "it is required"),
+        (message_queue.StopMany, {"select": {"x": 1}}, "select.x", None),
+        (message_queue.StopMany, {"select": {}, "expect": -1}, "expect", "0 to 9007199254740992"),
+        (
+            messages.List,
+            {"select": {"states": ["done"]}},
+            "select.states[0]",
+            "queued, starting, running, paused or ended",
+        ),
+        (messages.List, {"select": {"states": []}}, "select.states", None),
+        (
+            messages.List,
+            {"select": {"name": "\x1b"}},
+            "select.name",
+            "a shell pattern of at most 64 printable ASCII characters",
+        ),
+        (messages.List, {"select": {"labels": {"": None}}}, "select.labels", LABELS),
+        (
+            messages.List,
+            {"select": {"user": 2**32 - 1}},
+            "select.user",
+            "a user's name, or a number from 0 to 4294967294",
+        ),
+        (messages.Update, {"job": "a", "priority": -1001}, "priority", "-1000 to 1000"),
         (messages.Credit, {"events": 1025}, "events", "1 to 1024"),
         (messages.Hello, {"protocol": "1"}, "protocol", None),
         (messages.Hello, {"protocol": 1, "client": "x" * 129}, "client", None),
@@ -287,6 +388,10 @@ def test_a_field_whose_name_imitates_a_place_is_still_only_an_unknown_field(name
     assert refusal.fields["given"] == "an unknown field"
 
 
+INNER: list[type[Closed]] = [
+    LimitsRequest, IoRequest, message_queue.AfterRequest, message_queue.RetryRequest,
+    message_queue.RetryRule, message_queue.ReserveRequest, message_queue.Select,
+]  # fmt: skip
 scalars = (
     st.none()
     | st.booleans()
@@ -294,7 +399,7 @@ scalars = (
     | st.floats()
     | st.text(max_size=8)
     | st.binary(max_size=8)
-    | st.sampled_from([*CRAFTED, "/", "none", "host", "\0", "a=b"])
+    | st.sampled_from([*CRAFTED, "/", "none", "host", "\0", "a=b", "ok", "oom", "exit", "queued"])
 )
 anything = st.recursive(
     scalars,
@@ -302,11 +407,55 @@ anything = st.recursive(
     max_leaves=8,
 )
 field_names = st.sampled_from(
-    sorted({name for kind in (*KINDS, LimitsRequest, IoRequest)
-            for name in kind.__struct_fields__})
+    sorted({name for kind in (*KINDS, *INNER) for name in kind.__struct_fields__})
 )  # fmt: skip
+inner_names = st.sampled_from(sorted({name for kind in INNER for name in kind.__struct_fields__}))
+part = st.dictionaries(inner_names, anything, max_size=4)
+rules = st.lists(
+    st.builds(
+        lambda reason, more: {"reason": reason, **more},
+        st.sampled_from(["oom", "exit", "lost", "stopped"]) | anything,
+        st.dictionaries(
+            st.sampled_from(message_queue.RetryRule.__struct_fields__),
+            st.none() | st.integers(0, 2**23) | anything,
+            max_size=3,
+        ),
+    ),
+    max_size=3,
+)
+numbers = st.none() | st.integers(-1, 2**62) | st.floats()
+# What the queue is asked for, mostly right as well.
+queueing = st.fixed_dictionaries(
+    {},
+    optional={
+        "after": st.lists(
+            st.fixed_dictionaries({"job": st.text(min_size=1, max_size=3)}) | part, max_size=3
+        ),
+        "retry": st.builds(
+            lambda limit, rules, more: {"limit": limit, "rules": rules, **more},
+            st.integers(0, 101),
+            rules,
+            part,
+        ),
+        "reserve": part,
+        "select": part,
+        "labels": st.dictionaries(st.text(max_size=3), st.text(max_size=3) | scalars, max_size=3),
+        "not_before_ns": numbers,
+        "delay_seconds": numbers,
+        "deadline_ns": numbers,
+        "deadline_seconds": numbers,
+        "job": st.just("abcd"),
+        "before": st.just("abce"),
+        "top": st.booleans(),
+        "queue": st.just("q"),
+        "paused": st.booleans(),
+        "name": st.just("q"),
+    },
+)
 # Mostly right, so that the checks behind the first one are reached too.
 requests = st.one_of(
+    queueing,
+    st.builds(lambda queue: {**JOB, **queue}, queueing),
     st.dictionaries(field_names | st.sampled_from(CRAFTED) | st.text(max_size=4), anything),
     st.builds(
         lambda more, limits, io: {**JOB, "limits": {**limits, "io": io}, **more},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,13 @@ import pytest
 
 from runner import migrations
 from runner.migrations import APPLICATION_ID, SCRIPTS, SchemaError, migrate
+from runner.rows import RANK_STEP
+from runner.scheduling.kinds import Waiting
+from runner.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -73,6 +78,10 @@ def test_a_newer_database_is_refused(db: sqlite3.Connection) -> None:
         migrate(db)
 
 
+# A job of an older version: in the queue "default", with no promise, no times, one attempt.
+QUEUED_AS_BEFORE = ("default", 0, None, None, None, None, 0, 0, None, 1, 1, None, 0)
+
+
 def version_1(db: sqlite3.Connection) -> None:
     """As the first release left it, with a job in each state and one that was removed."""
     db.execute("PRAGMA foreign_keys = ON")
@@ -107,7 +116,7 @@ def test_a_database_of_version_1_keeps_every_row_and_what_hangs_on_it(
     old_indexes = db.execute(indexes).fetchall()
     migrate(db)
     after = db.execute("SELECT * FROM jobs ORDER BY seq").fetchall()
-    assert after == [(*row, 0, None, 0) for row in before]
+    assert after == [(*row, 0, None, 0, *QUEUED_AS_BEFORE) for row in before]
     assert db.execute("SELECT seq, spec FROM specs ORDER BY seq").fetchall() == [
         (number, bytes([number])) for number in range(1, 5)
     ]
@@ -182,6 +191,65 @@ def test_a_spec_without_its_job_stops_a_migration_and_nothing_is_changed(
         migrate(db)
     assert value(db, "PRAGMA user_version") == 1
     assert not db.in_transaction
+
+
+def test_a_database_of_version_3_keeps_every_row_and_its_jobs_wait_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "db"
+    old = sqlite3.connect(path, isolation_level=None)
+    version_1(old)
+    with monkeypatch.context() as before_the_queue:
+        before_the_queue.setattr(migrations, "SCRIPTS", SCRIPTS[:3])
+        migrate(old)
+    old.execute("UPDATE jobs SET state = 'paused', paused_since_ns = 9 WHERE id = 'job-3'")
+    tables = ("jobs", "specs", "events", "sqlite_sequence")
+    before = {table: old.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
+    old.close()
+    with contextlib.closing(Store.open(str(path))) as store:
+        db = store._db
+        assert value(db, "PRAGMA user_version") == len(SCRIPTS)
+        after = {table: db.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
+        assert after["jobs"] == [(*row, *QUEUED_AS_BEFORE) for row in before["jobs"]]
+        # Of whom those events are is not known: administrators see them.
+        assert after["events"] == [(*row, None) for row in before["events"]]
+        assert store.events_since(0, 100, uid=1) == []
+        assert after["specs"] == before["specs"]
+        assert after["sqlite_sequence"] == before["sqlite_sequence"]
+        (waiting,) = store.waiting()
+        assert waiting == Waiting("job-1", 1, "default", 0, RANK_STEP)
+        assert store.queued_of(1) == 1
+        assert [job.state.value for job in store.launched()] == ["starting", "paused"]
+        assert store.labels(["job-1"]) == {"job-1": {}}
+        assert store.queue_states() == {}
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_what_hangs_on_a_job_goes_with_it(db: sqlite3.Connection) -> None:
+    version_1(db)
+    migrate(db)
+    db.execute("INSERT INTO labels VALUES (3, 'a', 'b')")
+    db.execute("INSERT INTO dependencies VALUES (3, 'job-1', 'ok', 0)")
+    db.execute("INSERT INTO attempts VALUES (3, 1, NULL, 5, 'lost', x'00', NULL)")
+    db.execute("DELETE FROM jobs WHERE seq = 3")
+    for table in ("labels", "dependencies", "attempts"):
+        assert value(db, f"SELECT count(*) FROM {table}") == 0
+    with pytest.raises(sqlite3.IntegrityError):
+        db.execute("INSERT INTO labels VALUES (3, 'a', 'b')")
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["attempt = 0", "first_attempt = 0", "first_attempt = 2", "reserved_millicpus = -1",
+     "reserved_memory_bytes = -1", "queue = NULL", "priority = NULL", "dependencies = -1"],
+)  # fmt: skip
+def test_the_queue_s_columns_refuse_what_makes_no_sense(
+    db: sqlite3.Connection, change: str
+) -> None:
+    version_1(db)
+    migrate(db)
+    with pytest.raises(sqlite3.IntegrityError):
+        db.execute(f"UPDATE jobs SET {change} WHERE id = 'job-1'")
 
 
 @pytest.mark.parametrize(

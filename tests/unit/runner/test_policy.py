@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.policy import MAX_UID, Decision, Peer, is_admin, may_control, may_run_as, may_see
+from runner.policy import (
+    MAX_UID,
+    Decision,
+    Members,
+    Peer,
+    is_admin,
+    may_control,
+    may_have_priority,
+    may_run_as,
+    may_see,
+    may_use_queue,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,3 +106,37 @@ def test_a_number_that_the_kernel_takes_for_no_change_is_nobodys_uid(number: int
 def test_a_decision_is_as_true_as_what_it_allows() -> None:
     assert Decision(allowed=True, why="")
     assert not Decision(allowed=False, why="because")
+
+
+MEMBERS = Members(frozenset({1000}), frozenset({50}))
+
+
+def test_a_queue_without_a_list_is_open_to_everybody() -> None:
+    assert may_use_queue(peer(4000), "q", None, ADMIN_GID)
+    assert not may_use_queue(peer(4000), "q", Members(frozenset(), frozenset()), ADMIN_GID)
+
+
+@pytest.mark.parametrize(
+    "someone",
+    [peer(1000), peer(4000, gid=50), peer(4000, groups=frozenset({49, 50})), ADMIN, ROOT],
+)
+def test_who_is_named_may_use_a_queue_and_so_may_admins(someone: Peer) -> None:
+    assert may_use_queue(someone, "q", MEMBERS, ADMIN_GID)
+
+
+def test_others_may_not_and_are_told_which_key_says_so() -> None:
+    refused = may_use_queue(peer(50, gid=1000, groups=frozenset({1000})), "gpu", MEMBERS, ADMIN_GID)
+    assert not refused
+    assert "queues.gpu.allow" in refused.why
+    assert not may_use_queue(peer(4000, groups=frozenset({ADMIN_GID})), "q", MEMBERS, None)
+
+
+@given(priority=st.integers(-1000, 1000), most=st.integers(-1000, 1000))
+def test_a_member_may_have_any_priority_up_to_the_queues_and_none_above(
+    priority: int, most: int
+) -> None:
+    decision = may_have_priority(peer(), "q", priority, most, ADMIN_GID)
+    assert bool(decision) == (priority <= most)
+    assert decision or ("queues.q.max_priority" in decision.why and str(most) in decision.why)
+    assert may_have_priority(ROOT, "q", priority, most, None)
+    assert may_have_priority(ADMIN, "q", priority, most, ADMIN_GID)

@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sqlite3
 
 import pytest
 
 from runner import queries
+from runner.lifecycle import State
 from runner.migrations import migrate
+from runner.rows import Selection
+from runner.selecting import Wanted
+
+SOME = Selection(queue="q", name="b*", labels=(("a", None), ("b", "1"), ("c", None)))
+ANY_VALUE = Selection(labels=(("a", None),))
+ENDED = Selection(states=(State.ENDED,))
+
+
+def pages() -> dict[str, str]:
+    """The queries for pages, of some selections, for one submitter and for all."""
+    found = {}
+    for name, selection in {
+        "": Selection(), "SOME ": SOME, "VALUE ": ANY_VALUE, "ENDED ": ENDED,
+        "QUEUE ": Selection(queue="q"),
+    }.items():  # fmt: skip
+        for uid, ended in itertools.product((None, 1), (False, True)):
+            wanted = Wanted(selection, uid, include_ended=ended)
+            key = f"{name}{'OF' if uid else 'ALL'} {'ENDED' if ended else 'ACTIVE'}"
+            found[f"PAGE {key}"] = wanted.page(1, 1, 1).text
+            found[f"WINDOW {key}"] = wanted.window(1, 1).text
+            if not ended and selection != ENDED:
+                found[f"EVERY {key}"] = wanted.every().text
+    return found
 
 
 def plans() -> dict[str, str]:
     every = {name: text for name, text in vars(queries).items() if isinstance(text, str)}
-    every |= {f"PAGES[{key}]": text for key, text in queries.PAGES.items()}
+    every = {name: text for name, text in every.items() if not name.startswith("_")}
+    every |= pages()
     db = sqlite3.connect(":memory:", isolation_level=None)
     migrate(db)
     found = {}
     for name, query in every.items():
-        if query.startswith("SELECT") and "count(*)" not in query:
+        if query.startswith(("SELECT", "UPDATE", "DELETE")) and "count(*)" not in query:
             values = dict.fromkeys(re.findall(r":(\w+)", query), 1)
             rows = db.execute(f"EXPLAIN QUERY PLAN {query}", values).fetchall()
             found[name] = "; ".join(row[3] for row in rows)
@@ -26,16 +52,45 @@ def plans() -> dict[str, str]:
     return found
 
 
+# Read from one end: the first page of all jobs, the oldest events. Of some rows: a subquery's, the
+# counts of numbers. As many as were ever set: queues.
+SCANS = {"OLDEST_EVENT", "FIRST_YOUNG_EVENT", "LAST_EVENT", "QUEUE_STATES"}
+
+
 def test_no_query_walks_a_table_or_sorts_more_than_the_matches_of_a_prefix() -> None:
     found = plans()
-    assert {"BY_ID", "QUEUED", "LAUNCHED", "NEWEST_NAMED_OF", "EVENTS"} <= set(found)
+    assert {"BY_ID", "WAITING", "LAUNCHED", "NEWEST_NAMED_OF", "EVENTS", "MEET_ON"} <= set(found)
     for name, plan in found.items():
-        # The first page of all jobs, and the two ends of the events: read from one end of a table.
-        if name not in {"PAGES[(False, True)]", "OLDEST_EVENT", "NEWEST_EVENT"}:
+        if name not in SCANS:
             assert not re.search(r"SCAN \w+\b(?! USING (COVERING )?INDEX jobs_active\b)", plan), (
-                name
-            )
+                name, plan,
+            )  # fmt: skip
         assert ("TEMP B-TREE" in plan) == (name == "BY_PREFIX"), (name, plan)
+
+
+@pytest.mark.parametrize("kind", ["PAGE", "WINDOW", "EVERY"])
+def test_jobs_with_a_label_are_read_by_the_label(kind: str) -> None:
+    found = plans()
+    # The one with a value comes first.
+    by_value = r"INDEX labels_valued \(name=\? AND value=\?( AND seq>\?)?( AND seq<\?)?\)"
+    assert re.search(by_value, found[f"{kind} SOME OF ACTIVE"])
+    assert "INDEX labels_named (name=?" in found[f"{kind} VALUE ALL ACTIVE"]
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("AFTER", "jobs_active"),
+        ("WAITING", "jobs_active"),
+        ("DEPENDENTS", "dependencies_on (on_id=?)"),
+        ("MEET_ON", "dependencies_on (on_id=?)"),
+        ("EVENTS_OF", "events_of (uid=? AND seq>?)"),
+        ("EVENTS_ABOUT", "events_about (job_id=? AND seq>?)"),
+        ("BY_KEY", "jobs_keyed (submitted_by_uid=? AND idempotency_key=?)"),
+    ],
+)
+def test_what_the_queue_asks_for_has_its_index(name: str, index: str) -> None:
+    assert index in plans()[name]
 
 
 @pytest.mark.parametrize("name", ["ENDED", "ENDED_OF", "UNMEASURED"])
@@ -56,7 +111,7 @@ def test_listing_and_counting_ended_jobs_reads_no_row(name: str) -> None:
 
 def test_every_jobs_page_is_read_from_its_place_and_not_from_the_start() -> None:
     found = plans()
-    pages = [plan for name, plan in found.items() if name.startswith("PAGES")]
-    assert len(pages) == 4
+    pages = [plan for name, plan in found.items() if name.startswith(("PAGE", "WINDOW"))]
+    assert len(pages) == 40
     for plan in pages:
-        assert re.match(r"SEARCH jobs USING .*(seq|rowid)<\?\)", plan), plan
+        assert re.match(r"SEARCH (jobs|lead) USING .*(seq|rowid)<\?\)", plan), plan

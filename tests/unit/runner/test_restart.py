@@ -30,6 +30,7 @@ from runner.stopping import Stopping
 from runner.store import Store, StoreError
 from runner.updating import Updating
 from runner.work import Work
+from tests.unit.runner.test_attempts import retrying_job
 from tests.unit.runner.test_taking_up import IDS, new_job
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Host:
         self.tree = Cgroups(str(base / "cgroup"))
         self.store = Store.open(str(base / "db"))
         self.problems = Problems()
-        self.rooms = 0
+        self.again: list[Job] = []
         self.removed: list[str] = []
 
     async def reconcile(self, act: Callable[[Restart], Any] | None = None) -> None:
@@ -63,17 +64,19 @@ class Host:
             realm = Realm(
                 self.store, self.directories, self.tree, Changes(), work, Hooks(), self.problems
             )
-            running = Running(realm, lambda _job_id: None)
+            running = Running(realm, lambda _job_id: None, lambda _job_id: None)
             stopping = Stopping(work.loop, self.directories, self.tree, running)
-            ending = Ending(realm, self._on_room)
+            ending = Ending(realm, lambda _job: None, self.again.append)
             ending._remove_cgroup = self.removed.append  # type: ignore[assignment, method-assign]
+            # Nothing that is asked of the queue is asked here.
+            queueing: Any = None
             made = Restart(
                 realm,
                 ending=ending,
                 pausing=Pausing(realm, stopping),
-                updating=Updating(realm),
+                updating=Updating(realm, queueing),
                 running=running,
-                on_room=self._on_room,
+                on_again=self.again.append,
                 problems=self.problems,
             )
             try:
@@ -83,15 +86,24 @@ class Host:
                 running.close()
                 await work.close()
 
-    def _on_room(self) -> None:
-        self.rooms += 1
-
     def add(self, job_id: str, state: State = State.RUNNING, boot: str | None = None) -> Job:
         self.store.insert(new_job(job_id))
         job = self.store.mark_starting(job_id, 1, boot or boot_id())
         if state is State.RUNNING:
             job = self.store.mark_running(job_id, 4321, 2, None)
-        self.directories.create(job_id, job.spec).close()
+        self.directories.create(job_id, job.spec, job.attempt).close()
+        return job
+
+    def retry(self, job_id: str, state: State = State.RUNNING) -> Job:
+        """Its first attempt has ended, and the second is under way."""
+        self.path(job_id, "exit").write_bytes(exit_record(job_id))
+        (self.path(job_id, "log") / f"{0:020}.log").touch()
+        self.store.mark_retried(
+            job_id, 3, ended_ns=9, reason="exit", result=b"r", started_ns=2, not_before_ns=None
+        )
+        job = self.store.mark_starting(job_id, 10, boot_id())
+        if state is State.RUNNING:
+            job = self.store.mark_running(job_id, 4321, 11, None)
         return job
 
     def path(self, job_id: str, name: str) -> Path:
@@ -181,7 +193,40 @@ def test_a_job_without_a_trace_is_lost_or_queued_again(host: Host) -> None:
         State.ENDED, State.QUEUED, State.ENDED,
     ]  # fmt: skip
     assert host.result(IDS[0])["reason"] == host.result(IDS[2])["reason"] == "lost"
-    assert host.rooms >= 1
+    assert [job.id for job in host.again] == [IDS[1]]
+
+
+def test_no_trace_of_an_earlier_attempt_counts_for_the_one_that_is_under_way(host: Host) -> None:
+    for job_id, state in zip(IDS, (State.RUNNING, State.STARTING, State.STARTING), strict=False):
+        host.add(job_id)
+        job = host.retry(job_id, state)
+        if job_id != IDS[1]:
+            # The second was not even made.
+            host.directories.create(job_id, job.spec, 2).close()
+    (host.path(IDS[2], "attempt-2/log") / f"{0:020}.log").touch()
+    asyncio.run(host.reconcile())
+    assert [host.state(job_id) for job_id in IDS[:3]] == [
+        State.ENDED, State.QUEUED, State.ENDED,
+    ]  # fmt: skip
+    assert host.result(IDS[0])["reason"] == host.result(IDS[2])["reason"] == "lost"
+
+
+def test_the_record_of_the_attempt_that_is_under_way_counts(host: Host) -> None:
+    host.add(IDS[0])
+    job = host.retry(IDS[0])
+    host.directories.create(IDS[0], job.spec, 2).close()
+    host.path(IDS[0], "attempt-2/exit").write_bytes(exit_record(IDS[0], exit_code=4, exit_status=4))
+    asyncio.run(host.reconcile())
+    assert host.result(IDS[0])["exit_code"] == 4
+
+
+def test_a_lost_attempt_is_queued_for_another_when_that_was_asked(host: Host) -> None:
+    host.store.insert(retrying_job(IDS[0], retry={"limit": 1, "on": ["lost", "exit"]}))
+    job = host.store.mark_starting(IDS[0], 1, boot_id())
+    host.directories.create(IDS[0], job.spec).close()
+    host.store.mark_running(IDS[0], 4321, 2, None)
+    asyncio.run(host.reconcile())
+    assert [(job.id, job.attempt, job.state) for job in host.again] == [(IDS[0], 2, State.QUEUED)]
 
 
 def test_a_job_is_not_queued_again_where_that_may_be_our_own_fault(host: Host) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JOBS = 60
+NEVER = "ffff0000-0000-4000-8000-000000000000"
 ACCOUNT = Account(1000, 1000, (), "alice")
 
 
@@ -72,8 +73,11 @@ def new_job(number: int, size: int = 0) -> NewJob:
     args = {"argv": ["echo", "x" * size], "cwd": "/", "name": f"job-{number}"}
     request = parsing.parse(messages.Submit, args)
     packed = spec.pack(spec.build(job_id, request, ACCOUNT, Config()))
+    after = ((str(uuid.UUID(int=number + 2**100 - 1)), "ok"), (NEVER, "any")) if number % 3 else ()
     return NewJob(id=job_id, submitted_by_uid=1000, uid=1000, gid=1000, name=f"job-{number}",
-                  spec=packed, submitted_ns=number)  # fmt: skip
+                  spec=packed, submitted_ns=number, queue="night", priority=number % 2001 - 1000,
+                  labels={"team": "a", "n": str(number)}, after=after,
+                  idempotency_key=f"key-{number}")  # fmt: skip
 
 
 def fill(store: Store, count: int) -> dict[str, Job]:
@@ -82,9 +86,7 @@ def fill(store: Store, count: int) -> dict[str, Job]:
         job = store.insert(new_job(number, random.Random(number).randrange(9000)))
         if number < count * 3 // 4:
             store.mark_ended(job.id, number, "exit", b"\x81\xa7version\x01")
-    return {job.id: job for job in store.list_jobs(
-        submitted_by_uid=None, include_ended=True, limit=10**6, before=None)[0]
-        } | {job.id: job for job in store.queued()}  # fmt: skip
+    return jobs_of(store)
 
 
 def jobs_of(store: Store) -> dict[str, Job]:
@@ -135,7 +137,7 @@ def test_a_sound_store_is_opened_and_nothing_is_said(host: Host) -> None:
 def test_every_column_of_the_tables_has_a_word_on_what_is_sound(host: Host) -> None:
     host.open().close()
     with contextlib.closing(soundness.connect_reading(str(host.path))) as db:
-        for table in soundness.TABLES:
+        for table in (*soundness.TABLES, *soundness.ATTACHED, soundness.QUEUES):
             columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
             assert list(soundness.checks(db, table)) == columns
 
@@ -225,7 +227,7 @@ def test_random_damage_costs_what_it_hits(
         with contextlib.closing(host.open()) as store:
             found = jobs_of(store)
             store.insert(new_job(10_000))
-            assert store.counts()[State.QUEUED] == len(store.queued())
+            assert store.counts()[State.QUEUED] == len(store.waiting())
         # What SQLite cannot know is a value that is garbled and still one of ours.
         wrong = [job for job_id, job in found.items() if job.state is not State.STARTING
                  and job != jobs.get(job_id)]  # fmt: skip
@@ -291,6 +293,117 @@ def test_a_row_that_cannot_be_true_is_looked_for_and_the_others_are_as_they_were
     assert (job.state, job.seq, job.submitted_ns in {2, 0}) == (State.STARTING, 3, True)
     assert found == {job_id: job for job_id, job in jobs.items() if job_id != bad.id}
     assert "1 of them had garbled values" in host.said
+
+
+MORE_ROWS = {
+    "queue": "UPDATE jobs SET queue = 'a b' WHERE seq = 3",
+    "empty queue": "UPDATE jobs SET queue = '' WHERE seq = 3",
+    "priority": "UPDATE jobs SET priority = 1001 WHERE seq = 3",
+    "priority as text": "UPDATE jobs SET priority = 'high' WHERE seq = 3",
+    "rank": "UPDATE jobs SET rank = 1.5 WHERE seq = 3",
+    "a time": "UPDATE jobs SET not_before_ns = 'now' WHERE seq = 3",
+    "who holds it": "UPDATE jobs SET held_by_uid = -1 WHERE seq = 3",
+    "a promise": "UPDATE jobs SET reserved_millicpus = -1 WHERE seq = 3",
+    "attempt": "UPDATE jobs SET attempt = 0 WHERE seq = 3",
+    "attempts that contradict": "UPDATE jobs SET first_attempt = 2 WHERE seq = 3",
+    "key": "UPDATE jobs SET idempotency_key = x'00' WHERE seq = 3",
+}
+
+
+@pytest.mark.parametrize("kind", MORE_ROWS)
+def test_a_column_of_the_queue_that_cannot_be_true_is_damage(kind: str, host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        jobs = fill(store, 8)
+    host.sql(MORE_ROWS[kind])
+    with contextlib.closing(host.open()) as store:
+        found = jobs_of(store)
+        assert store.counts()[State.STARTING] == 1
+        assert store.keyed(1000, "key-4") == jobs[new_job(4).id]
+    (bad,) = [job for job in found.values() if job.state is State.STARTING]
+    assert bad.seq == 3
+    assert {j: job for j, job in found.items() if job != bad} == {
+        j: job for j, job in jobs.items() if job.seq != 3
+    }
+    assert "row 3 of jobs" in host.said
+
+
+def everything(store: Store) -> list[list[object]]:
+    names = ("labels", "dependencies", "attempts", "queues")
+    return [store._db.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for name in names]
+
+
+def with_all(store: Store) -> None:
+    """Queued jobs of all kinds, attempts, queues."""
+    jobs = fill(store, 8)
+    (first,) = [job for job in jobs.values() if job.seq == 1]
+    store.mark_retried(first.id, 5, by_uid=0)
+    store.mark_starting(first.id, 6, "boot")
+    store.mark_running(first.id, 77, 7, b"limits")
+    store.mark_retried(first.id, 8, ended_ns=8, reason="oom", result=b"why")
+    store.meet_on(NEVER, ["any"])
+    store.set_queue_state("night", paused=True, max_running=3)
+
+
+def test_labels_dependencies_attempts_and_queues_are_copied_with_their_jobs(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        with_all(store)
+        before, jobs, waiting = everything(store), jobs_of(store), store.waiting()
+        events = store.events_since(0, 100, uid=1000)
+    host.sql("UPDATE events SET job_id = 'x' WHERE seq = 9")
+    host.path.write_bytes(bytes(100) + host.path.read_bytes()[100:])
+    with contextlib.closing(host.open()) as store:
+        assert everything(store) == before
+        assert jobs_of(store) == jobs
+        assert store.waiting() == waiting
+        assert store.events_since(0, 100, uid=1000) == [e for e in events if e.seq != 9]
+    assert "8 jobs were read" in host.said
+    assert "queues" not in host.said
+
+
+ATTACHED = {
+    "labels": "UPDATE labels SET value = x'00' WHERE seq = 7 AND name = 'n'",
+    "dependencies": "UPDATE dependencies SET kind = 'never' WHERE seq = 8 AND kind = 'any'",
+    "a lost dependency": "DELETE FROM dependencies WHERE seq = 8 AND kind = 'any'",
+    "attempts": "UPDATE attempts SET result = 'text' WHERE attempt = 1",
+    "queues": "UPDATE queues SET paused = 7",
+}
+
+
+@pytest.mark.parametrize("kind", ATTACHED)
+def test_what_hangs_on_a_job_and_cannot_be_true_is_left_out_and_no_job_runs_without_it(
+    kind: str, host: Host
+) -> None:
+    with contextlib.closing(host.open()) as store:
+        with_all(store)
+        labels, _dependencies, attempts, queues = everything(store)
+        waiting = store.waiting()
+    host.sql(ATTACHED[kind])
+    with contextlib.closing(host.open()) as store:
+        now = everything(store)
+        # A job that lacks what it waits for is looked for, and does not start.
+        lost = [job for job in store.launched() if job.boot_id == "unknown"]
+        assert [job.seq for job in lost] == ([8] if "depend" in kind else [])
+        ids = {job.id for job in lost}
+        assert store.waiting() == [job for job in waiting if job.id not in ids]
+    assert len(labels) - len(now[0]) == (kind == "labels")
+    assert len(attempts) - len(now[2]) == (kind == "attempts")
+    assert now[3] == ([] if kind == "queues" else queues)
+    assert ("what was set of queues is lost" in host.said) == (kind == "queues")
+    assert "the store was damaged" in host.said
+    host.open().close()
+    assert host.of_the_store == []
+
+
+def test_of_two_jobs_with_the_same_key_one_keeps_it(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        fill(store, 8)
+    host.sql("DROP INDEX jobs_keyed",
+             "UPDATE jobs SET idempotency_key = 'key-1', uid = 'x' WHERE seq = 7")  # fmt: skip
+    with contextlib.closing(host.open()) as store:
+        found = store.keyed(1000, "key-1")
+        assert found is not None
+        assert found.seq == 2
+        assert len(jobs_of(store)) == 8
 
 
 @pytest.mark.parametrize("value", ["'../../etc'", "x'00'", "'3F2A0000'", "NULL"])

@@ -75,6 +75,36 @@ def test_a_spec_holds_everything_that_a_monitor_needs() -> None:
             "compression": "zstd",
             "on_full": "end",
         },
+        "retry": None,
+        "deadline_ns": None,
+    }
+
+
+def test_how_a_job_is_tried_again_is_written_down_whole() -> None:
+    assert built(retry={"limit": 2})["retry"] == {
+        "limit": 2,
+        "backoff_seconds": 0.0,
+        "backoff_max_seconds": None,
+        "on": ["exit", "signal", "oom", "timeout", "lost"],
+        "rules": [],
+    }
+    rule = {"reason": "oom", "memory_factor": 1.5}
+    asked = {"limit": 1, "on": ["oom"], "rules": [rule], "backoff_max_seconds": 9}
+    assert built(retry=asked)["retry"] == {
+        "limit": 1,
+        "backoff_seconds": 0.0,
+        "backoff_max_seconds": 9.0,
+        "on": ["oom"],
+        "rules": [
+            {
+                "reason": "oom",
+                "limit": None,
+                "memory_factor": 1.5,
+                "memory_max_bytes": None,
+                "timeout_factor": None,
+                "timeout_max_seconds": None,
+            }
+        ],
     }
 
 

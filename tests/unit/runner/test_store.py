@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.protocol import MAX_NAME_CHARS
-from runner import store
+from runner import store_lists
 from runner.lifecycle import ImpossibleTransition, State
 from runner.store import (
     Job,
@@ -271,10 +271,9 @@ def test_launched_and_queued_are_in_the_order_of_submission(kept: Store) -> None
     kept.mark_starting(ids[3], 2, "boot")
     kept.mark_running(ids[3], 4321, 3, None)
     assert [job.id for job in kept.launched()] == [ids[0], ids[3]]
-    assert [job.id for job in kept.queued()] == [ids[2], ids[4]]
-    assert [job.id for job in kept.queued(limit=1)] == [ids[2]]
+    assert [job.id for job in kept.waiting()] == [ids[2], ids[4]]
     kept.mark_requeued(ids[0], 4)
-    assert [job.id for job in kept.queued()] == [ids[0], ids[2], ids[4]]
+    assert [job.id for job in kept.waiting()] == [ids[0], ids[2], ids[4]]
 
 
 def test_a_repr_shows_no_spec() -> None:
@@ -346,11 +345,11 @@ def test_a_name_is_found_when_only_a_strangers_id_begins_with_it(named: Store) -
 
 
 def test_a_prefix_of_very_many_jobs_gives_a_bounded_answer(kept: Store) -> None:
-    for number in range(store.MAX_MATCHES + 5):
+    for number in range(store_lists.MAX_MATCHES + 5):
         kept.insert(new_job(f"abcd{number:04}-0000-4000-8000-000000000000"))
     found = kept.find("abcd", 1000)
-    assert len(found) == store.MAX_MATCHES
-    assert found[0].seq == store.MAX_MATCHES + 5
+    assert len(found) == store_lists.MAX_MATCHES
+    assert found[0].seq == store_lists.MAX_MATCHES + 5
 
 
 def pages(kept: Store, uid: int | None, *, include_ended: bool, limit: int) -> list[list[int]]:
@@ -380,8 +379,8 @@ def test_pages_are_newest_first_and_the_last_one_says_so(kept: Store) -> None:
 
 
 def test_a_page_ends_before_its_specs_grow_too_large_for_a_frame(kept: Store) -> None:
-    large = bytes(store.PAGE_SPEC_BYTES // 2)
-    for spec in (large, large, large + b"x", bytes(2 * store.PAGE_SPEC_BYTES), b"small"):
+    large = bytes(store_lists.PAGE_SPEC_BYTES // 2)
+    for spec in (large, large, large + b"x", bytes(2 * store_lists.PAGE_SPEC_BYTES), b"small"):
         kept.insert(new_job(spec=spec))
     assert pages(kept, None, include_ended=True, limit=10) == [[5], [4], [3], [2, 1]]
 

@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.lifecycle import TRANSITIONS, Event, ImpossibleTransition, State
-from runner.store import Job, JobActiveError, NewJob, NoSuchJobError, Store
+from runner.rows import RANK_STEP
+from runner.scheduling.kinds import Dependency, Waiting
+from runner.store import Job, JobActiveError, NewJob, NoSuchJobError, NotUpdatableError, Store
 
 if TYPE_CHECKING:
     import pytest
@@ -27,6 +29,9 @@ def pages(kept: Store, uid: int | None, *, include_ended: bool, limit: int) -> l
             return found
 
 
+COMMON = set(NewJob.__struct_fields__) & set(Job.__struct_fields__)
+
+
 class Model:
     """What the store should hold, as plain Python."""
 
@@ -34,6 +39,10 @@ class Model:
         self.jobs: dict[str, Job] = {}
         self.submitted = 0
         self.events: list[tuple[str, str]] = []
+        self.submitters: dict[str, int] = {}
+        self.labels: dict[str, dict[str, str]] = {}
+        self.after: dict[str, list[tuple[str, str]]] = {}
+        self.attempts: dict[str, list[tuple[int, str]]] = {}
 
     def insert(self, new: NewJob) -> None:
         self.submitted += 1
@@ -47,8 +56,10 @@ class Model:
             limits=None,
             reason=None,
             result=None,
-            **msgspec.structs.asdict(new),
+            **{name: getattr(new, name) for name in COMMON},
         )
+        self.labels[new.id], self.after[new.id] = new.labels, list(new.after)
+        self.attempts[new.id], self.submitters[new.id] = [], new.submitted_by_uid
         self.events.append((new.id, "submit"))
 
     def advance(self, job_id: str, event: Event, now: int) -> bool:
@@ -56,6 +67,8 @@ class Model:
         job = self.jobs.get(job_id)
         if job is None or (job.state, event) not in TRANSITIONS:
             return False
+        if event is Event.RETRY:
+            return job.state is not State.ENDED and self.retry(job, by_hand=False)
         changes: dict[str, object] = {"state": TRANSITIONS[job.state, event]}
         if event is Event.LAUNCH:
             changes |= {"boot_id": "boot"}
@@ -71,6 +84,53 @@ class Model:
         self.jobs[job_id] = msgspec.structs.replace(job, **changes)
         self.events.append((job_id, event.value))
         return True
+
+    def retry(self, job: Job, *, by_hand: bool) -> bool:
+        self.attempts[job.id].append((job.attempt, job.reason or "oom"))
+        self.jobs[job.id] = msgspec.structs.replace(
+            job, state=State.QUEUED, attempt=job.attempt + 1,
+            first_attempt=job.attempt + 1 if by_hand else job.first_attempt, held_by_uid=None,
+            started_ns=None, limits=None, monitor_pid=None, paused_ns=0, paused_since_ns=None,
+            ended_ns=None, reason=None, result=None, disk_bytes=0, not_before_ns=None,
+        )  # fmt: skip
+        self.events.append((job.id, "retry"))
+        return True
+
+    def change(self, job_id: str, what: str, now: int) -> bool:
+        """Hold, release, move, run again by hand, stop in the queue, meet."""
+        job = self.jobs.get(job_id)
+        if what == "by hand":
+            is_over = job is not None and job.state is State.ENDED
+            return is_over and job is not None and self.retry(job, by_hand=True)
+        if what == "meet":
+            for after in self.after.values():
+                after[:] = [
+                    (on_id, kind) for on_id, kind in after if (on_id, kind) != (job_id, "ok")
+                ]
+            return True
+        if job is None or job.state is not State.QUEUED:
+            return False
+        changes: dict[str, dict[str, object]] = {
+            "hold": {"held_by_uid": now},
+            "release": {"held_by_uid": None},
+            "move": {"queue": "other", "rank": -now, "priority": now % 3},
+            "finish": {"state": State.ENDED, "ended_ns": now, "reason": "stopped", "result": b"q"},
+        }
+        self.jobs[job_id] = msgspec.structs.replace(job, **changes[what])
+        self.events.append((job_id, what))
+        return True
+
+    def waiting(self) -> list[Waiting]:
+        return [
+            Waiting(
+                job.id, job.submitted_by_uid, job.queue, job.priority,
+                job.seq * RANK_STEP if job.rank is None else job.rank,
+                is_held=job.held_by_uid is not None,
+                after=tuple(Dependency(*after) for after in sorted(self.after[job.id])),  # type: ignore[arg-type]
+            )
+            for job in sorted(self.jobs.values(), key=lambda job: job.seq)
+            if job.state is State.QUEUED
+        ]  # fmt: skip
 
     def remove(self, job_id: str) -> bool:
         if job_id not in self.jobs or self.jobs[job_id].state is not State.ENDED:
@@ -96,6 +156,8 @@ def apply(kept: Store, job_id: str, event: Event | None, now: int) -> bool:
                 kept.mark_resumed(job_id, now, 0)
             case Event.FINISH:
                 kept.mark_ended(job_id, now, "exit", b"r")
+            case Event.RETRY:
+                kept.mark_retried(job_id, now, ended_ns=now, reason="oom", result=b"r")
             case None:
                 kept.delete(job_id, now, 0)
     except (ImpossibleTransition, NoSuchJobError, JobActiveError):
@@ -103,10 +165,31 @@ def apply(kept: Store, job_id: str, event: Event | None, now: int) -> bool:
     return True
 
 
+def apply_change(kept: Store, job_id: str, what: str, now: int) -> bool:
+    try:
+        match what:
+            case "hold":
+                kept.change_queued(job_id, now, "hold", 0, held_by_uid=now)
+            case "release":
+                kept.change_queued(job_id, now, "release", 0, held_by_uid=None)
+            case "move":
+                kept.change_queued(
+                    job_id, now, "move", 0, queue="other", rank=-now, priority=now % 3
+                )
+            case "finish":
+                return kept.end_queued([(job_id, "stopped", b"q")], now) == [job_id]
+            case "meet":
+                kept.meet_on(job_id, ["ok"])
+            case "by hand":
+                kept.mark_retried(job_id, now, by_uid=0)
+    except (ImpossibleTransition, NoSuchJobError, NotUpdatableError):
+        return False
+    return True
+
+
 def assert_equal(kept: Store, model: Model) -> None:
     newest_first = sorted(model.jobs.values(), key=lambda job: -job.seq)
     active = [job for job in reversed(newest_first) if job.state is not State.ENDED]
-    assert kept.queued() == [job for job in active if job.state is State.QUEUED]
     assert kept.launched() == [job for job in active if job.state is not State.QUEUED]
     assert kept.counts() == {
         state: sum(job.state is state for job in newest_first) for state in State
@@ -121,23 +204,46 @@ def assert_equal(kept: Store, model: Model) -> None:
             ]
         by_name = [job for job in own if job.name == "n"]
         assert kept.find("n", uid) == by_name[:1]
-    assert [(event.job_id, event.kind) for event in kept.events_since(0, 1000)] == model.events
+        events = [(event.job_id, event.kind) for event in kept.events_since(0, 1000, uid)]
+        # Also of those that were removed.
+        assert events == [e for e in model.events if uid in {None, model.submitters[e[0]]}]
+    assert kept.waiting() == model.waiting()
+    assert kept.labels(model.jobs) == {job_id: model.labels[job_id] for job_id in model.jobs}
+    for job in newest_first:
+        assert [kept.queued_of(job.submitted_by_uid), job] == [
+            sum(waiting.uid == job.submitted_by_uid for waiting in model.waiting()),
+            kept.keyed(job.submitted_by_uid, job.idempotency_key or ""),
+        ]
+        earlier = [(attempt.attempt, attempt.reason) for attempt in kept.attempts(job.id)]
+        assert earlier == model.attempts[job.id]
+        assert kept.ended.total(job.submitted_by_uid).jobs == sum(
+            other.state is State.ENDED and other.submitted_by_uid == job.submitted_by_uid
+            for other in newest_first
+        )
 
 
 IDS = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(6)]
+CHANGES = ["hold", "release", "move", "finish", "meet", "by hand"]
+WHATS = ["insert", "insert", "reopen", None, *Event, *Event, *(f"!{what}" for what in CHANGES)]
 steps = st.lists(
-    st.tuples(st.sampled_from(["insert", "reopen", None, *Event, *Event]), st.sampled_from(IDS)),
+    st.tuples(st.sampled_from(WHATS), st.sampled_from(IDS)),
     max_size=40,
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def opened(path: str) -> Store:
+    kept = Store.open(path)
+    kept._db.execute("PRAGMA synchronous = OFF")
+    return kept
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=steps)
 def test_any_walk_over_the_store_ends_as_the_model_says(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str | None, str]]
 ) -> None:
     path = str(tmp_path_factory.mktemp("walk") / "db")
-    kept, model = Store.open(path), Model()
+    kept, model = opened(path), Model()
     seen: set[str] = set()
     for now, (what, job_id) in enumerate(steps, start=1):
         if what == "insert":
@@ -152,12 +258,18 @@ def test_any_walk_over_the_store_ends_as_the_model_says(
                     name=name,
                     spec=bytes(now),
                     submitted_ns=now,
+                    idempotency_key=f"key-{job_id}",
+                    labels={"a": str(now % 2)} if now % 3 else {},
+                    after=tuple((other, "ok") for other in sorted(seen - {job_id})[:2]),
                 )
                 kept.insert(new)
                 model.insert(new)
         elif what == "reopen":
             kept.close()
-            kept = Store.open(path)
+            kept = opened(path)
+        elif what is not None and what.startswith("!"):
+            expected = model.change(job_id, what[1:], now)
+            assert apply_change(kept, job_id, what[1:], now) == expected
         else:
             event = None if what is None else Event(what)
             expected = model.advance(job_id, event, now) if event else model.remove(job_id)

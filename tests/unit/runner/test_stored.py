@@ -65,6 +65,57 @@ def test_a_spec_of_an_older_runnerd_has_surroundings_as_they_were(field: str) ->
     assert set(stored.unsaid()[field]) == set(a_spec()[field])
 
 
+LATER = {"retry", "deadline_ns"}
+
+
+@pytest.mark.parametrize("field", sorted(LATER))
+def test_a_spec_of_an_older_runnerd_is_tried_once_and_has_no_deadline(field: str) -> None:
+    fields = a_spec()
+    del fields[field]
+    assert stored.spec(row(records.pack(fields)))[field] is None
+
+
+def a_retry() -> dict[str, Any]:
+    rule = {"reason": "oom", "memory_factor": 1.5, "memory_max_bytes": 2**40}
+    args = {
+        "argv": ["a"], "cwd": "/", "limits": {"memory_max_bytes": 2**30},
+        "retry": {"limit": 3, "backoff_seconds": 5, "backoff_max_seconds": 300, "rules": [rule]},
+    }  # fmt: skip
+    request = parsing.parse(messages.Submit, args)
+    return spec.build(JOB, request, Account(1, 2, (3,), "x"), Config(), deadline_ns=7)
+
+
+def test_how_a_job_is_tried_again_is_read_as_it_was_written() -> None:
+    read = stored.spec(row(spec.pack(a_retry())))
+    assert read == {"version": 1, **a_retry()}
+    assert read["deadline_ns"] == 7
+    assert stored.pack_spec(read) == spec.pack(a_retry())
+
+
+RULE = a_retry()["retry"]["rules"][0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"limit": -1}, {"limit": None}, {"backoff_seconds": "5"}, {"backoff_seconds": -1.0},
+     {"on": ["boredom"]}, {"on": None}, {"rules": [{"reason": "oom"}]}, {"rules": [3]},
+     {"rules": [{**RULE, "memory_factor": 0.5}]}, {"rules": [{**RULE, "reason": "stopped"}]},
+     {"rules": [{**RULE, "memory_max_bytes": -1}]}],
+)  # fmt: skip
+def test_a_spec_that_is_tried_again_in_no_known_way_is_damaged(changes: dict[str, Any]) -> None:
+    fields = a_retry()
+    with pytest.raises(RecordError, match="retry"):
+        stored.spec(row(records.pack({**fields, "retry": {**fields["retry"], **changes}})))
+
+
+@pytest.mark.parametrize("name", sorted(a_retry()["retry"]))
+def test_of_a_retry_nothing_may_be_missing(name: str) -> None:
+    fields = a_retry()
+    del fields["retry"][name]
+    with pytest.raises(RecordError, match=name):
+        stored.spec(row(records.pack(fields)))
+
+
 OLD_SIZES = {"log_segment_bytes": 65536, "log_keep_bytes": 2**20}
 
 
@@ -115,7 +166,7 @@ def test_a_spec_that_was_read_can_be_written_again() -> None:
     assert stored.pack_spec(stored.spec(row(spec.pack(a_spec())))) == spec.pack(a_spec())
 
 
-@pytest.mark.parametrize("field", sorted(set(a_spec()) - NEWER))
+@pytest.mark.parametrize("field", sorted(set(a_spec()) - NEWER - LATER))
 def test_a_spec_without_one_of_its_fields_is_damaged(field: str) -> None:
     fields = a_spec()
     del fields[field]
@@ -191,7 +242,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
     max_leaves=5,
 )  # fmt: skip
-whole = {"spec": a_spec(), "exit": EXIT, "result": RESULT, "limits": {"pids_max": 1, "io": []}}
+whole = {"spec": a_retry(), "exit": EXIT, "result": RESULT, "limits": {"pids_max": 1, "io": []}}
 
 
 @given(data=st.data())

@@ -1,18 +1,27 @@
-"""A limit that this host cannot enforce is refused by the field that asked for it."""
+"""A submission becomes a job that is complete, or is refused by the field that is wrong."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from isolation.cgroups.limit_checks import needed
 from isolation.cgroups.limit_kinds import IoLimit, JobLimits
 from isolation.errors import LimitUnavailable
-from runner.config import Config, LogsConfig
+from runner import messages, records
+from runner.config import Config, JobsConfig, LogsConfig
+from runner.parsing import parse
+from runner.policy import Peer
+from runner.queues import Rules, UserQuota
 from runner.refusal import Refusal
+from runner.rows import NewJob
+from runner.scheduling.kinds import Capacity, Needs, Queue, Quota
 from runner.submission import Submissions, check_room, check_segment
 
 EVERY = JobLimits(
@@ -37,7 +46,7 @@ def test_the_refusal_of_a_limit_names_the_field_of_the_request(limit: str) -> No
 
     tree: Any = SimpleNamespace(require=refuse)
     nothing: Any = None
-    submissions = Submissions(Config(), None, tree, nothing, nothing)
+    submissions = Submissions(Config(), None, tree, nothing, nothing, nothing)
     with pytest.raises(Refusal) as caught:
         submissions._check_enforceable({"limits": {}}, {})
     answer = caught.value.to_wire()
@@ -85,3 +94,125 @@ def test_a_state_directory_that_is_gone_is_said() -> None:
     with pytest.raises(Refusal) as caught:
         check_room("/no/such/directory", 1)
     assert "/no/such/directory: No such file" in caught.value.to_wire()["detail"]
+
+
+# From a request to a job
+
+
+class Ground:
+    """A host on which everything works; it says in which order it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def submissions(self, rules: Rules, **config: Any) -> Submissions:
+        paths: Any = SimpleNamespace(
+            check_cwd=self._awaited("check_cwd", None),
+            check_all=self._awaited("check_all", None),
+            find_devices=self._awaited("devices", {}),
+        )
+        tree: Any = SimpleNamespace(require=lambda _limits: self.asked.append("require"))
+        provisions: Any = SimpleNamespace(check=lambda _spec: self.asked.append("check"))
+        whole = Config(state_dir="/", **config)
+        return Submissions(whole, None, tree, paths, provisions, rules)
+
+    def _awaited(self, name: str, answer: Any) -> Any:
+        async def ask(*_args: Any) -> Any:
+            self.asked.append(name)
+            return answer
+
+        return ask
+
+    def find(self, ref: str) -> Any:
+        self.asked.append(f"find {ref}")
+        return SimpleNamespace(id=f"id of {ref}")
+
+
+RULES = Rules(
+    Capacity(4, Needs(2000, 2**33)),
+    [Queue("night")],
+    max_priorities={"night": 5},
+    quota=UserQuota(Quota(None, None, 2**32)),
+)
+PEER = Peer(uid=os.getuid() or 65_534, gid=os.getgid(), groups=frozenset(), pid=1)
+
+
+def prepared(ground: Ground, **fields: Any) -> NewJob:
+    request = parse(messages.Submit, {"argv": ["true"], "cwd": "/", **fields})
+    submissions = ground.submissions(RULES)
+    return asyncio.run(submissions.prepare(request, PEER, ground.find))
+
+
+def test_a_job_that_asks_for_nothing_has_nothing_special_in_its_row() -> None:
+    job = prepared(Ground())
+    spec = records.unpack(job.spec)
+    assert (job.id, job.submitted_by_uid, job.uid) == (spec["job"], PEER.uid, PEER.uid)
+    assert msgspec.structs.replace(job, id="", spec=b"", submitted_ns=0) == NewJob(
+        id="", submitted_by_uid=PEER.uid, uid=PEER.uid, gid=PEER.gid, name=None, spec=b"",
+        submitted_ns=0,
+    )  # fmt: skip
+
+
+def test_a_job_has_all_that_was_asked_of_the_queue_in_its_row() -> None:
+    ground = Ground()
+    begun = time.time_ns()
+    job = prepared(
+        ground, name="n", queue="night", priority=5, labels={"a": "b"}, delay_seconds=60,
+        deadline_seconds=120, hold=True, reserve={"millicpus": 1500}, idempotency_key="k",
+        limits={"memory_max_bytes": 2**32, "timeout_seconds": 2},
+        after=[{"job": "x"}, {"job": "y", "on": "fail"}], retry={"limit": 3},
+    )  # fmt: skip
+    assert (job.queue, job.priority, job.labels) == ("night", 5, {"a": "b"})
+    assert job.held_by_uid == PEER.uid
+    assert (job.reserved_millicpus, job.reserved_memory_bytes) == (1500, 2**32)
+    assert job.time_limit_ms == 12_000
+    assert job.idempotency_key == "k"
+    assert job.after == (("id of x", "ok"), ("id of y", "fail"))
+    assert job.not_before_ns == job.submitted_ns + 60 * 10**9
+    assert job.deadline_ns == job.submitted_ns + 120 * 10**9
+    assert begun <= job.submitted_ns <= time.time_ns()
+    spec = records.unpack(job.spec)
+    assert (spec["deadline_ns"], spec["retry"]["limit"]) == (job.deadline_ns, 3)
+
+
+def test_other_jobs_are_looked_for_after_all_that_has_to_be_waited_for() -> None:
+    ground = Ground()
+    prepared(ground, after=[{"job": "x"}])
+    assert ground.asked[-1] == "find x"
+    assert set(ground.asked) == {"check_cwd", "check_all", "devices", "require", "check", "find x"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "field"),
+    [
+        ({"queue": "day"}, "no-such-queue", "queue"),
+        ({"queue": "night", "priority": 6}, "not-permitted", "priority"),
+        ({"priority": 1}, "not-permitted", "priority"),
+        ({"not_before_ns": 5}, "invalid-argument", "not_before_ns"),
+        ({"deadline_ns": 5}, "invalid-argument", "deadline_ns"),
+        ({"delay_seconds": 5, "deadline_seconds": 5}, "invalid-argument", "delay_seconds"),
+        ({"reserve": {"millicpus": 2001}}, "invalid-argument", "reserve.millicpus"),
+        ({"reserve": {"memory_bytes": 2**33}}, "quota-exceeded", "reserve.memory_bytes"),
+        (
+            {"retry": {"limit": 1, "rules": [{"reason": "oom", "memory_factor": 2}]}},
+            "invalid-argument", "retry.rules[0].memory_factor",
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_queue_cannot_give_is_refused_before_the_host_is_asked(
+    asked: dict[str, Any], code: str, field: str
+) -> None:
+    ground = Ground()
+    with pytest.raises(Refusal) as caught:
+        prepared(ground, **asked)
+    assert (caught.value.code, caught.value.fields["field"]) == (code, field)
+    assert ground.asked == []
+
+
+def test_a_default_limit_is_promised_and_may_grow() -> None:
+    ground = Ground()
+    rule = {"reason": "oom", "memory_factor": 2}
+    args = {"argv": ["true"], "cwd": "/", "retry": {"limit": 1, "rules": [rule]}}
+    submissions = ground.submissions(RULES, jobs=JobsConfig(default_memory_max=2**30))
+    prepare = submissions.prepare(parse(messages.Submit, args), PEER, ground.find)
+    assert asyncio.run(prepare).reserved_memory_bytes == 2**30

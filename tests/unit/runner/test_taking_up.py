@@ -8,12 +8,14 @@ import shutil
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from runner import messages, parsing, records, spec, stored, taking_up
 from runner.config import Config
 from runner.lifecycle import State
 from runner.rows import Job, NewJob
+from runner.store import Store
 from runner.store_file import FullStoreError
 from runner.taking_up import LOST_UID, UNKNOWN_BOOT
 from runner.users import Account
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from runner.store import Store
 
 IDS = [f"3f2a0000-0000-4000-8000-00000000000{number}" for number in range(8)]
 
@@ -46,10 +47,25 @@ def new_job(job_id: str, *, submitted_ns: int = 5, **limits: Any) -> NewJob:
 def launched(host: Host, store: Store, new: NewJob) -> Job:
     """A job as it is in the middle of its launch."""
     store.insert(new)
-    job = store.mark_starting(new.id, 6, "boot")
-    fields = {**stored.spec(job), "base": 700_000, "row": taking_up.row_of(job)}
-    host.directories.create(job.id, stored.pack_spec(fields)).close()
+    return launched_again(host, store, new.id)
+
+
+def launched_again(host: Host, store: Store, job_id: str) -> Job:
+    job = store.mark_starting(job_id, 6, "boot")
+    row = taking_up.row_of(job, store.labels([job_id])[job_id])
+    fields = {**stored.spec(job), "base": 700_000, "row": row}
+    host.directories.create(job.id, stored.pack_spec(fields), job.attempt).close()
     return job
+
+
+def second_attempt(host: Host, store: Store, new: NewJob) -> Job:
+    """A job whose first attempt ran and ended, and which was launched once more."""
+    job = launched(host, store, new)
+    (host.state / "jobs" / job.id / "exit").write_bytes(b"")
+    (host.state / "jobs" / job.id / "log" / f"{0:020}.log").touch()
+    store.mark_running(job.id, 77, 7, None)
+    store.mark_retried(job.id, 9, ended_ns=8, reason="oom", result=b"why")
+    return launched_again(host, store, job.id)
 
 
 def forget_the_store(host: Host) -> None:
@@ -74,6 +90,127 @@ def test_a_job_that_only_its_directory_knows_gets_its_row_again(host: Host) -> N
     assert next_seq == job.seq + 1
     assert "1 job was not in the store" in host.said
     assert "jobs that were queued are lost" in host.said
+
+
+def test_what_the_queue_knew_of_a_job_comes_back_with_it(host: Host) -> None:
+    more = {
+        "queue": "night", "priority": -7, "deadline_ns": 2**60, "reserved_millicpus": 5,
+        "reserved_memory_bytes": 2**40, "time_limit_ms": 9, "idempotency_key": "only-once",
+        "labels": {"a/b": "", "c": "d e"},
+    }  # fmt: skip
+    with contextlib.closing(host.open()) as store:
+        new = msgspec.structs.replace(new_job(IDS[1]), **more)
+        job = second_attempt(host, store, new)
+    forget_the_store(host)
+    with contextlib.closing(host.open()) as store:
+        (found,) = store.launched()
+        assert found == msgspec.structs.replace(job, boot_id=UNKNOWN_BOOT)
+        assert found.attempt == 2
+        assert store.labels([job.id]) == {job.id: more["labels"]}
+        # The same request gets the same job.
+        assert store.keyed(1000, "only-once") == found
+
+
+def test_of_two_jobs_with_one_key_the_one_in_the_store_keeps_it(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        launched(host, store, msgspec.structs.replace(new_job(IDS[1]), idempotency_key="k"))
+    host.sql("DELETE FROM jobs", "DELETE FROM specs")
+    with contextlib.closing(Store.open(str(host.path))) as store:
+        other = store.insert(msgspec.structs.replace(new_job(IDS[2]), idempotency_key="k"))
+    with contextlib.closing(host.open()) as store:
+        assert store.keyed(1000, "k") == other
+        found = store.get(IDS[1])
+    assert found is not None
+    assert (found.state, found.idempotency_key) == (State.STARTING, None)
+
+
+def test_an_attempt_without_a_spec_is_none_and_the_one_before_is_taken_up(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        job = second_attempt(host, store, new_job(IDS[1]))
+    (host.state / "jobs" / job.id / "attempt-2" / "spec").unlink()
+    forget_the_store(host)
+    with contextlib.closing(host.open()) as store:
+        (found,) = store.launched()
+    assert (found.attempt, found.submitted_by_uid) == (1, 1000)
+
+
+def go_back(host: Host, job: Job, state: str) -> None:
+    """The row of before the second attempt was launched, or before there was one."""
+    if state == "queued":
+        host.sql(f"UPDATE jobs SET state = 'queued' WHERE id = '{job.id}'")
+        return
+    values = {
+        "running": "started_ns = 7, monitor_pid = 77",
+        "ended": "started_ns = 7, ended_ns = 8, reason = 'oom', result = x'00'",
+    }[state]
+    host.sql(f"UPDATE jobs SET state = '{state}', attempt = 1, {values} WHERE id = '{job.id}'",
+             "DELETE FROM attempts")  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+@pytest.mark.parametrize("sign", ["log", "exit"])
+def test_a_row_that_is_behind_its_attempts_gets_the_newest_that_was_begun(
+    host: Host, state: str, sign: str
+) -> None:
+    with contextlib.closing(host.open()) as store:
+        job = second_attempt(host, store, new_job(IDS[1]))
+    go_back(host, job, state)
+    home = host.state / "jobs" / job.id / "attempt-2"
+    (home / "log" / "x" if sign == "log" else home / "exit").write_bytes(b"")
+    with contextlib.closing(host.open()) as store:
+        (found,) = store.launched()
+    assert found == msgspec.structs.replace(job, boot_id=UNKNOWN_BOOT)
+    assert "it was begun (attempt 2)" in host.said
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_an_attempt_that_was_not_begun_is_still_to_come(host: Host, state: str) -> None:
+    with contextlib.closing(host.open()) as store:
+        job = second_attempt(host, store, new_job(IDS[1]))
+    go_back(host, job, state)
+    with contextlib.closing(host.open()) as store:
+        found = store.get(job.id)
+    assert found is not None
+    assert (found.state.value, found.attempt) == (state, 2 if state == "queued" else 1)
+    assert host.problems.all() == []
+
+
+def monitor(host: Host, job_id: str) -> None:
+    cgroup = f"{host.tree.root}/job-{job_id}/monitor"
+    os.makedirs(cgroup)
+    with open(f"{cgroup}/cgroup.procs", "w", encoding="ascii") as file:
+        file.write("77\n")
+
+
+def test_a_job_that_was_run_again_by_hand_and_still_goes_has_not_ended(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        job = second_attempt(host, store, new_job(IDS[1]))
+    go_back(host, job, "ended")
+    monitor(host, job.id)
+    with contextlib.closing(host.open()) as store:
+        (found,) = store.launched()
+        assert [(known.attempt, known.reason) for known in store.attempts(job.id)] == [(1, "oom")]
+        assert store.ended.total().jobs == 0
+    assert (found.state, found.attempt, found.ended_ns) == (State.STARTING, 2, None)
+
+
+def test_the_last_monitor_of_the_attempt_before_does_not_begin_the_next(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        job = launched(host, store, new_job(IDS[1]))
+        store.mark_running(job.id, 77, 7, None)
+        store.mark_retried(job.id, 9, ended_ns=8, reason="oom", result=b"why")
+    monitor(host, job.id)
+    with contextlib.closing(host.open()) as store:
+        assert [waiting.id for waiting in store.waiting()] == [job.id]
+
+
+def test_an_ended_job_without_a_monitor_stays_ended(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        job = second_attempt(host, store, new_job(IDS[1]))
+    go_back(host, job, "ended")
+    os.makedirs(f"{host.tree.root}/job-{job.id}/monitor")
+    with contextlib.closing(host.open()) as store:
+        assert store.launched() == []
 
 
 def test_nothing_is_said_when_all_is_well(host: Host) -> None:
@@ -212,7 +349,7 @@ def test_a_job_that_was_not_begun_stays_queued(host: Host) -> None:
         job = launched(host, store, new_job(IDS[1]))
     set_back(host, job.id)
     with contextlib.closing(host.open()) as store:
-        assert [queued.id for queued in store.queued()] == [job.id]
+        assert [queued.id for queued in store.waiting()] == [job.id]
     assert host.problems.all() == []
 
 
@@ -312,11 +449,11 @@ def test_a_full_disk_ends_the_start_only_where_a_job_would_be_run_again(
         host.sql("UPDATE jobs SET state = 'queued', boot_id = NULL")
         (host.state / "jobs" / IDS[1] / "log" / "00000000000000000000.log").touch()
 
-    def refuse(_db: object, _found: object) -> None:
+    def refuse(*_what: object) -> None:
         raise FullStoreError("database or disk is full. Make room")
 
     with monkeypatch.context() as full:
-        full.setattr(taking_up, "_write", refuse)
+        full.setattr(taking_up, "write", refuse)
         if begun:
             with pytest.raises(FullStoreError):
                 host.open()

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from isolation.cgroups.limit_kinds import AppliedLimits, JobLimits
@@ -17,9 +18,12 @@ from runner.config import Config
 from runner.hooks import Hooks
 from runner.lifecycle import State
 from runner.problems import Problems
+from runner.queueing import Queueing
+from runner.queues import Rules, UserQuota
 from runner.realm import Realm
 from runner.refusal import Refusal
 from runner.rows import Job, NewJob
+from runner.scheduling.kinds import Capacity, Needs, Quota
 from runner.store import Store, StoreError
 from runner.updating import Updating, elapsed_ns
 from runner.users import Account
@@ -29,6 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+MIB = 2**20
+# 4 CPUs and 100 MiB, of which one user may be promised 64.
+RULES = Rules(
+    Capacity(9, Needs(4000, 100 * MIB)), quota=UserQuota(Quota(max_memory_bytes=64 * MIB))
+)
 JOB = "3f2a0000-0000-4000-8000-000000000001"
 FIELDS = JobLimits.__dataclass_fields__
 
@@ -130,9 +139,16 @@ class Host:
 
     # The test's side
     def add(
-        self, *, running: bool = True, started_ns: int = 0, network: str = "none", **limits: Any
+        self,
+        *,
+        running: bool = True,
+        started_ns: int = 0,
+        network: str = "none",
+        reserved: int = 0,
+        **limits: Any,
     ) -> None:
-        self.store.insert(new_job(packed(network, **limits)))
+        new = new_job(packed(network, **limits))
+        self.store.insert(msgspec.structs.replace(new, reserved_memory_bytes=reserved))
         if running:
             self.store.mark_starting(JOB, 1, "boot")
             self.store.mark_running(JOB, 77, started_ns or time.time_ns(), None)
@@ -149,13 +165,19 @@ class Host:
                 here.find_devices, here.set_bandwidth, here.set_scratch, None, here.cap_monitor
             )
         work = Work(ThreadPoolExecutor(1))
-        return Updating(Realm(self.store, here, here, Changes(), work, acts, Problems()))
+        realm = Realm(self.store, here, here, Changes(), work, acts, Problems())
+        self.queueing = Queueing(
+            realm, RULES, launch=lambda _job: None, may_start=lambda: False, on_end=lambda: None
+        )
+        self.queueing.load()
+        return Updating(realm, self.queueing)
 
-    def update(self, *, hooks: bool = True, **limits: Any) -> Job:
-        request = parsing.parse(messages.Update, {"job": "abcd", "limits": limits})
+    def update(self, *, hooks: bool = True, priority: int | None = None, **limits: Any) -> Job:
+        asked = {} if priority is None else {"priority": priority}
+        request = parsing.parse(messages.Update, {"job": "abcd", "limits": limits, **asked})
 
         async def scenario() -> Job:
-            return await self.updating(hooks=hooks).update(JOB, 7, request.limits)
+            return await self.updating(hooks=hooks).update(JOB, 7, request.limits, priority)
 
         return asyncio.run(scenario())
 
@@ -257,7 +279,7 @@ def test_what_cannot_be_committed_is_taken_back(
 ) -> None:
     host.add(pids_max=5)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **_columns: object) -> None:
         raise StoreError("full")
 
     monkeypatch.setattr(host.store, "update", full)
@@ -439,3 +461,85 @@ def test_a_lifted_limit_becomes_that_of_the_monitor_that_the_kernel_names(host: 
     host.monitor_pids = [4242]
     host.update(rlimits={})
     assert dict(host.steps)["processes"] == {"core": (4242, 4242)}
+
+
+# What it is promised
+
+
+def test_a_promise_follows_the_limit_of_a_running_job(host: Host) -> None:
+    host.add(memory_max_bytes=32 * MIB, reserved=32 * MIB, timeout_seconds=50)
+    changed = host.update(memory_max_bytes=48 * MIB, timeout_seconds=100)
+    assert changed.reserved_memory_bytes == 48 * MIB
+    assert changed.time_limit_ms == 110_000
+    assert host.queueing.scheduler.promised() == Needs(0, 48 * MIB)
+    going = host.queueing.scheduler.going(JOB)
+    assert going is not None
+    assert going.time_limit_ms == 110_000
+
+
+def test_a_reservation_of_its_own_stays_whatever_the_limit(host: Host) -> None:
+    host.add(memory_max_bytes=32 * MIB, reserved=8 * MIB)
+    assert host.update(memory_max_bytes=48 * MIB).reserved_memory_bytes == 8 * MIB
+
+
+def test_a_promise_that_finds_no_room_is_refused_and_nothing_is_changed(host: Host) -> None:
+    host.add(memory_max_bytes=32 * MIB, reserved=32 * MIB)
+    other = "3f2a0000-0000-4000-8000-000000000002"
+    new = msgspec.structs.replace(new_job(b""), id=other, submitted_by_uid=0)
+    host.store.insert(msgspec.structs.replace(new, reserved_memory_bytes=60 * MIB))
+    host.store.mark_starting(other, 1, "boot")
+    with pytest.raises(Refusal) as caught:
+        host.update(memory_max_bytes=48 * MIB)
+    error = caught.value.to_wire()
+    assert (error["code"], error["field"]) == ("limit-unavailable", "limits.memory_max_bytes")
+    assert str(40 * MIB) in error["detail"]
+    assert [name for name, _ in host.steps] == ["intent"]
+    assert (host.intent, host.row.reserved_memory_bytes) == (None, 32 * MIB)
+
+
+def test_a_promise_beyond_the_users_quota_is_refused(host: Host) -> None:
+    host.add(running=False, memory_max_bytes=32 * MIB, reserved=32 * MIB)
+    with pytest.raises(Refusal) as caught:
+        host.update(memory_max_bytes=65 * MIB)
+    assert caught.value.code == "quota-exceeded"
+    assert host.row.reserved_memory_bytes == 32 * MIB
+
+
+def test_an_update_that_fails_gives_the_promise_back(host: Host) -> None:
+    host.add(memory_max_bytes=32 * MIB, reserved=32 * MIB)
+    host.fails["cgroups"] = OSError(5, "broken")
+    with pytest.raises(Refusal):
+        host.update(memory_max_bytes=48 * MIB)
+    assert host.queueing.scheduler.promised() == Needs(0, 32 * MIB)
+
+
+def test_what_is_promised_less_is_free_only_when_all_is_done(host: Host) -> None:
+    host.add(memory_max_bytes=48 * MIB, reserved=48 * MIB)
+    host.fails["monitor"] = OSError(5, "broken")
+    with pytest.raises(Refusal):
+        host.update(memory_max_bytes=32 * MIB)
+    assert host.queueing.scheduler.promised() == Needs(0, 48 * MIB)
+    assert host.update(memory_max_bytes=32 * MIB).reserved_memory_bytes == 32 * MIB
+    assert host.queueing.scheduler.promised() == Needs(0, 32 * MIB)
+
+
+def test_the_priority_of_a_queued_job_is_changed_with_its_limits_or_without(host: Host) -> None:
+    host.add(running=False)
+    changed = host.update(priority=-3, pids_max=9)
+    assert (changed.priority, stored.spec(changed)["limits"]["pids_max"]) == (-3, 9)
+    assert host.update(priority=-7).priority == -7
+    waiting = host.queueing.scheduler.get(JOB)
+    assert waiting is not None
+    assert waiting.priority == -7
+    events = [event.data for event in host.store.events_since(0, 9) if event.kind == "update"]
+    assert events == [
+        {"by_uid": 7, "changed": "pids_max, priority"}, {"by_uid": 7, "changed": "priority"},
+    ]  # fmt: skip
+
+
+def test_a_job_that_runs_has_no_priority_to_change(host: Host) -> None:
+    host.add()
+    with pytest.raises(Refusal) as caught:
+        host.update(priority=-3, pids_max=9)
+    assert caught.value.to_wire()["code"] == "job-state"
+    assert host.steps == []

@@ -10,13 +10,14 @@ from client import protocol
 from runner import messages, parsing, records, spec, stored, views
 from runner.config import Config
 from runner.lifecycle import State
-from runner.rows import Job
+from runner.rows import Attempt, Job, StoredDependency
 from runner.users import Account
 
 JOB = "3f2a0000-0000-4000-8000-000000000001"
 SUMMARY = {
     "job", "name", "state", "uid", "gid", "user", "submitted_by_uid", "argv", "cwd", "network",
-    "pid", "submitted_ns", "started_ns", "ended_ns", "result",
+    "pid", "submitted_ns", "started_ns", "ended_ns", "result", "queue", "priority", "attempt",
+    "labels", "held_by_uid", "not_before_ns", "deadline_ns", "reserve", "waits_for",
 }  # fmt: skip
 
 
@@ -46,12 +47,59 @@ def test_a_summary_has_the_fields_of_the_protocol() -> None:
 
 def test_a_status_has_limits_and_usage_besides() -> None:
     shown = views.status(job(), {"pids": 3})
-    assert set(shown) == SUMMARY | {"limits", "logs", "sandbox", "net", "usage"}
+    assert set(shown) == SUMMARY | {
+        "limits", "logs", "sandbox", "net", "usage", "retry", "after", "attempts",
+        "idempotency_key",
+    }  # fmt: skip
     assert shown["usage"] == {"pids": 3}
     assert shown["logs"] == {
         "segment_bytes": 2**24, "keep_bytes": 2**30, "keep_segments": 1024,
         "compression": "none", "on_full": "wait",
     }  # fmt: skip
+
+
+def test_a_summary_says_where_a_job_waits_and_for_what() -> None:
+    row = job(
+        state=State.QUEUED, queue="night", priority=-3, attempt=2, held_by_uid=0, not_before_ns=7,
+        deadline_ns=8, reserved_millicpus=1500, reserved_memory_bytes=2**30,
+    )  # fmt: skip
+    shown = views.summary(row, labels={"team": "a"}, waits_for="held")
+    assert {name: shown[name] for name in shown if name in SUMMARY_OF_THE_QUEUE} == {
+        "queue": "night", "priority": -3, "attempt": 2, "labels": {"team": "a"},
+        "held_by_uid": 0, "not_before_ns": 7, "deadline_ns": 8,
+        "reserve": {"millicpus": 1500, "memory_bytes": 2**30}, "waits_for": "held",
+    }  # fmt: skip
+    plain = views.summary(job())
+    assert (plain["queue"], plain["labels"], plain["waits_for"]) == ("default", {}, None)
+
+
+SUMMARY_OF_THE_QUEUE = {
+    "queue", "priority", "attempt", "labels", "held_by_uid", "not_before_ns", "deadline_ns",
+    "reserve", "waits_for",
+}  # fmt: skip
+
+
+def test_a_status_says_what_it_comes_after_and_what_became_of_earlier_attempts() -> None:
+    result = {**dict.fromkeys(stored.RESULT_FIELDS), "reason": "exit", "exit_status": 3}
+    retry = {"limit": 2, "rules": [{"reason": "oom", "limit": 1}]}
+    shown = views.status(
+        job(spec=packed_spec(retry=retry), idempotency_key="k"),
+        None,
+        labels={"a": ""},
+        after=[StoredDependency("other", "fail", met=True)],
+        attempts=[
+            Attempt(1, 5, 6, "exit", records.pack(result), None),
+            Attempt(2, None, 7, "lost", b"garbled", None),
+        ],
+    )
+    assert shown["after"] == [{"job": "other", "on": "fail", "met": True}]
+    first, second = shown["attempts"]
+    assert first == {"attempt": 1, "started_ns": 5, "ended_ns": 6, "result": result}
+    assert (second["started_ns"], second["result"]["reason"]) == (None, "lost")
+    assert (shown["labels"], shown["idempotency_key"]) == ({"a": ""}, "k")
+    assert shown["retry"]["limit"] == 2
+    assert shown["retry"]["rules"][0]["reason"] == "oom"
+    protocol.encode_frame(shown)
 
 
 @pytest.mark.parametrize("state", list(State))

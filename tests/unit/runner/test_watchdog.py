@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.outcome import CPU_TIME, LOG_ERROR, OUTPUT_LIMIT, STOPPED, TIMEOUT
+from runner.outcome import CPU_TIME, DEADLINE, LOG_ERROR, OUTPUT_LIMIT, STOPPED, TIMEOUT
 from runner.watchdog import KILL, TERMINATE, WARN, Bounds, Watchdog
 
 
@@ -18,8 +18,10 @@ def watchdog_of(
     warning: float | None = None,
     cpu_time: float | None = None,
     cpus: int = 1,
+    has_deadline: bool = False,
 ) -> Watchdog:
-    return Watchdog(started, Bounds(timeout, warning, cpu_time), grace, cpus)
+    bounds = Bounds(timeout, warning, cpu_time)
+    return Watchdog(started, bounds, grace, cpus, has_deadline=has_deadline)
 
 
 # --- the timeout ---
@@ -51,6 +53,80 @@ def test_a_timeout_without_grace_kills_at_once() -> None:
     assert watchdog.on_time(5.0) == KILL
     assert watchdog.cause == TIMEOUT
     assert watchdog.deadline() is None
+
+
+# --- the deadline, by the wall clock ---
+
+
+def test_without_a_deadline_the_wall_clock_is_never_looked_at() -> None:
+    watchdog = watchdog_of(5.0)
+    assert not watchdog.wants_wall_clock(1e9)
+
+
+def test_the_wall_clock_is_looked_at_once_a_second_at_least_and_at_the_deadline() -> None:
+    watchdog = watchdog_of(started=100.0, has_deadline=True)
+    looks = []
+    now, remaining = 100.0, 2.5
+    while remaining > 0:
+        assert watchdog.deadline() == now
+        assert watchdog.wants_wall_clock(now)
+        assert watchdog.on_wall_clock(now, remaining) is None
+        assert not watchdog.wants_wall_clock(now)
+        due = watchdog.deadline()
+        assert due is not None
+        looks.append(due)
+        remaining -= due - now
+        now = due
+    assert looks == [101.0, 102.0, 102.5]
+    assert watchdog.on_wall_clock(now, remaining) == TERMINATE
+    assert watchdog.cause == DEADLINE
+    assert watchdog.deadline() == now + 10.0
+    assert watchdog.on_time(now + 10.0) == KILL
+    assert not watchdog.wants_wall_clock(1e9)
+
+
+def test_a_clock_that_is_set_counts_and_an_end_that_has_begun_is_not_put_off() -> None:
+    watchdog = watchdog_of(has_deadline=True)
+    assert watchdog.on_wall_clock(0.0, 3600.0) is None
+    assert watchdog.on_wall_clock(1.0, -500.0) == TERMINATE
+    # Set back again.
+    assert not watchdog.wants_wall_clock(1e9)
+    assert watchdog.deadline() == 11.0
+
+
+def test_a_paused_job_goes_on_into_its_grace_at_the_deadline() -> None:
+    watchdog = watchdog_of(has_deadline=True)
+    assert watchdog.on_wall_clock(0.0, 5.0) is None
+    assert watchdog.on_pause(0.5)
+    assert watchdog.deadline() == 1.0
+    assert watchdog.wants_wall_clock(1.0)
+    assert watchdog.on_wall_clock(1.0, 4.0) is None
+    assert watchdog.on_wall_clock(5.0, 0.0) == TERMINATE
+    assert watchdog.paused_seconds(100.0) == 4.5
+    assert not watchdog.on_pause(6.0)
+    assert watchdog.on_time(15.0) == KILL
+
+
+def test_a_deadline_shortens_the_grace_of_a_stop_which_stays_the_cause() -> None:
+    watchdog = watchdog_of(has_deadline=True)
+    assert watchdog.on_stop(0.0, 1000, 3600.0) == TERMINATE
+    assert watchdog.wants_wall_clock(0.0)
+    assert watchdog.on_wall_clock(5.0, 0.0) is None
+    assert (watchdog.cause, watchdog.deadline()) == (STOPPED, 15.0)
+
+
+def test_without_grace_a_deadline_kills_at_once() -> None:
+    watchdog = watchdog_of(grace=0.0, has_deadline=True)
+    assert watchdog.on_wall_clock(0.0, 0.0) == KILL
+    assert watchdog.deadline() is None
+
+
+def test_a_timeout_comes_before_a_deadline_that_is_later() -> None:
+    watchdog = watchdog_of(0.5, has_deadline=True)
+    assert watchdog.on_wall_clock(0.0, 100.0) is None
+    assert watchdog.deadline() == 0.5
+    assert watchdog.on_time(0.5) == TERMINATE
+    assert watchdog.cause == TIMEOUT
 
 
 # --- stops ---

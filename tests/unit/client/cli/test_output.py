@@ -121,7 +121,7 @@ def test_output_that_was_dropped_is_said_also_after_a_plain_exit(
     ],
 )
 def test_a_state_is_a_word_or_two(make_job: Job, changes: dict[str, Any], word: str) -> None:
-    assert output.state_word(make_job(**changes)) == word
+    assert output.state_word(make_job(**changes), 0) == word
 
 
 def test_the_time_is_what_it_waits_runs_or_took(make_job: Job) -> None:

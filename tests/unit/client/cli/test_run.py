@@ -103,7 +103,7 @@ def test_detached_json_is_an_object(daemon: FakeDaemon, runctl: Runctl) -> None:
     daemon.answer("submit", {"job": JOB_ID, "state": "queued"})
     status, out, _ = runctl("run", "-d", "--json", "x")
     assert status == 0
-    assert json.loads(out) == {"job": JOB_ID}
+    assert json.loads(out) == {"job": JOB_ID, "existing": False}
 
 
 @pytest.mark.parametrize("detach", [["-d"], []])

@@ -139,6 +139,18 @@ def test_an_update_of_nothing_is_wrong_usage(runctl: Runctl, daemon: FakeDaemon)
     assert not daemon.args("update")
 
 
+def test_the_priority_alone_can_be_changed(runctl: Runctl, daemon: FakeDaemon) -> None:
+    daemon.answer("update", {"limits": {"pids_max": 5}})
+    assert runctl("update", "build", "--priority", "-3") == (0, "priority -3\nprocesses 5\n", "")
+    assert daemon.args("update") == [{"job": "build", "limits": {}, "priority": -3}]
+    out = runctl("update", "build", "--priority", "0", "--json")[1]
+    assert json.loads(out) == {"limits": {"pids_max": 5}, "priority": 0}
+    daemon.refuse("update", "not-permitted", field="priority", given="5", detail="0 at most")
+    assert runctl("update", "build", "--priority", "5")[2] == (
+        "runctl: --priority: 5 given; 0 at most\n"
+    )
+
+
 def test_a_refused_update_names_the_option_or_the_job(runctl: Runctl, daemon: FakeDaemon) -> None:
     daemon.refuse(
         "update", "limit-below-use", field="limits.pids_max", given="3", detail="it has 7 now"

@@ -76,7 +76,7 @@ class Fixture:
 
     def job(self) -> Any:
         return SimpleNamespace(
-            id=JOB, state=self.state, result=self.result, spec=b"torn", started_ns=1
+            id=JOB, state=self.state, result=self.result, spec=b"torn", started_ns=1, attempt=1
         )
 
     def end(self, **result: Any) -> None:
@@ -148,7 +148,9 @@ class Fixture:
             return self.waiting[-1]
 
         supervisor = SimpleNamespace(
-            directories=SimpleNamespace(log_path=lambda _job: str(self.path)),
+            directories=SimpleNamespace(
+                log_path=lambda _job, _attempt: str(self.path), has_log=lambda _job, _attempt: True
+            ),
             store=SimpleNamespace(get=lambda _job: self.job()),
             changes=SimpleNamespace(next=ended),
         )
@@ -431,20 +433,26 @@ def test_lines_and_times_are_located(log: Fixture) -> None:
     log.append(b"one\ntwo\n", 10)
     log.append(b"err\n", 20, 2)
     log.append(b"three\n", 30)
-    assert log.locate() == {"cursor": 0, "stdout": 0, "stderr": 0, "end": 18}
-    assert log.locate(lines=2) == {"cursor": 8, "stdout": 12, "stderr": 8, "end": 18}
+    assert log.locate() == {"cursor": 0, "stdout": 0, "stderr": 0, "end": 18, "attempt": 1}
+    assert log.locate(lines=2) == {"cursor": 8, "stdout": 12, "stderr": 8, "end": 18, "attempt": 1}
     assert log.locate(lines=2, streams=(1,)) == {
-        "cursor": 4, "stdout": 4, "stderr": 18, "end": 18,
+        "cursor": 4, "stdout": 4, "stderr": 18, "end": 18, "attempt": 1,
     }  # fmt: skip
-    assert log.locate(since_ns=11) == {"cursor": 8, "stdout": 8, "stderr": 8, "end": 18}
+    assert log.locate(since_ns=11) == {
+        "cursor": 8,
+        "stdout": 8,
+        "stderr": 8,
+        "end": 18,
+        "attempt": 1,
+    }
     assert log.locate(until_ns=20, lines=1) == {
-        "cursor": 8, "stdout": 12, "stderr": 8, "end": 12,
+        "cursor": 8, "stdout": 12, "stderr": 8, "end": 12, "attempt": 1,
     }  # fmt: skip
 
 
 def test_a_job_that_never_began_has_nothing_to_locate(log: Fixture) -> None:
     log.path = log.path / "absent"
-    assert log.locate(lines=5) == {"cursor": 0, "stdout": 0, "stderr": 0, "end": 0}
+    assert log.locate(lines=5) == {"cursor": 0, "stdout": 0, "stderr": 0, "end": 0, "attempt": 1}
     log.path = log.path.parent
 
 

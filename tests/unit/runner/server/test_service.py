@@ -55,7 +55,7 @@ def service_on(store: Store | None, config: Config | None = None) -> Service:
     nothing: Any = None
     return Service(
         config or Config(), supervisor, nothing, nothing, nothing, nothing, ADMINS,
-        problems=Problems(), pruning=nothing, searches=nothing,
+        problems=Problems(), pruning=nothing, searches=nothing, bell=nothing,
     )  # fmt: skip
 
 
@@ -323,7 +323,8 @@ def test_every_operation_refuses_a_field_that_it_does_not_know(op: str) -> None:
 def test_the_operations_are_those_of_the_protocol() -> None:
     assert set(HANDLERS) == {
         "submit", "list", "status", "logs", "stop", "wait", "remove", "doctor",
-        "pause", "resume", "update", "exec", "drain", "locate", "prune",
+        "pause", "resume", "update", "exec", "drain", "locate", "prune", "hold", "release", "move",
+        "retry", "why", "events", "queues", "queue", "stop_many",
     }  # fmt: skip
 
 
@@ -345,7 +346,7 @@ class Asked(Exception):  # noqa: N818  it carries an answer
 
 
 class Asking(Service):
-    def find_job(self, _peer: Any, _text: Any, may: Any = may_see) -> Any:
+    def find_job(self, _peer: Any, _text: Any, may: Any = may_see, field: str = "job") -> Any:  # noqa: ARG002
         raise Asked(may)
 
 
@@ -356,20 +357,40 @@ CHANGES = {
     "stop": {},
     "update": {"limits": {"pids_max": 1}},
     "exec": {"argv": ["true"]},
+    "hold": {},
+    "release": {},
+    "move": {"top": True},
+    "retry": {},
 }
 
 
-@pytest.mark.parametrize("op", ["logs", "status", "wait", *CHANGES])
+@pytest.mark.parametrize("op", ["logs", "status", "wait", "why", *CHANGES])
 def test_changing_ending_and_removing_ask_for_more_than_seeing(op: str) -> None:
     nothing: Any = None
     service = Asking(
         Config(), nothing, nothing, nothing, nothing, nothing, ADMINS,
-        problems=nothing, pruning=nothing, searches=nothing,
+        problems=nothing, pruning=nothing, searches=nothing, bell=nothing,
     )  # fmt: skip
     with pytest.raises(Asked) as caught:
         args = {"job": JOB, **CHANGES.get(op, {})}
         asyncio.run(service.handle(ALICE, op, args, NO_STREAM))
     assert caught.value.args == (may_control if op in CHANGES else may_see,)
+
+
+def test_a_refusal_names_the_field_that_the_job_was_in(service: Service) -> None:
+    with pytest.raises(Refusal) as caught:
+        service.find_job(BOB, JOB, may_control, field="before")
+    assert caught.value.fields["field"] == "before"
+
+
+@pytest.mark.parametrize(
+    ("asked", "kill", "grace"),
+    [(None, False, 10), (3.0, False, 3), (3.0, True, 0), (None, True, 0)],
+)
+def test_the_grace_of_a_stop_is_what_was_asked_for_or_the_usual_one(
+    asked: float | None, grace: float, *, kill: bool
+) -> None:
+    assert service_on(None).grace(asked, kill=kill) == grace
 
 
 def test_a_group_is_a_number_and_one_that_there_is_not_is_none() -> None:

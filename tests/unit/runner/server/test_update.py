@@ -13,7 +13,9 @@ from runner import messages, spec, views
 from runner.config import Config, LogsConfig
 from runner.parsing import parse
 from runner.policy import Peer
+from runner.queues import Rules
 from runner.refusal import Refusal
+from runner.scheduling.kinds import Capacity, Needs
 from runner.server.handlers.update import update
 from runner.users import Account
 
@@ -29,11 +31,17 @@ def job_with(logs: dict[str, Any] | None = None, **limits: Any) -> Any:
     request = parse(messages.Submit, args)
     packed = spec.pack(spec.build("id", request, Account(1, 1, (), "x"), Config()))
     state = SimpleNamespace(value="running")
-    return SimpleNamespace(id="id", uid=1, gid=1, spec=packed, state=state)
+    return SimpleNamespace(
+        id="id", uid=1, gid=1, spec=packed, state=state, queue="default", priority=0
+    )
 
 
 def answer(
-    job: Job, limits: dict[str, Any], monkeypatch: pytest.MonkeyPatch, config: Config | None = None
+    job: Job,
+    limits: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    config: Config | None = None,
+    **more: Any,
 ) -> int:
     """How often the supervisor was asked."""
     asked: list[Any] = []
@@ -45,10 +53,11 @@ def answer(
     service: Any = SimpleNamespace(
         config=config or Config(), admin_gid=None, find_job=lambda *_: job,
         supervisor=SimpleNamespace(update=change),
+        submissions=SimpleNamespace(rules=Rules(Capacity(1, Needs()))),
     )  # fmt: skip
     nothing: Any = None
     monkeypatch.setattr(views, "limits", lambda _job: {})
-    request = parse(messages.Update, {"job": "abcd", "limits": limits})
+    request = parse(messages.Update, {"job": "abcd", "limits": limits, **more})
     asyncio.run(update(service, PEER, request, nothing))
     return len(asked)
 
@@ -89,3 +98,21 @@ def test_a_job_of_a_version_that_knew_no_number_asked_for_none(
 ) -> None:
     derived = {"keep_segments": 2**30 // 2**24 + 2}
     assert answer(job_with(derived), ALL_OF_IT, monkeypatch) == 1
+
+
+def test_a_member_raises_no_priority_past_that_of_the_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(Refusal) as caught:
+        answer(job_with(), {}, monkeypatch, priority=1)
+    error = caught.value.to_wire()
+    assert (error["code"], error["field"]) == ("not-permitted", "priority")
+    assert answer(job_with(), {}, monkeypatch, priority=-1) == 1
+
+
+def test_what_an_admin_has_raised_stays_when_it_is_said_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = job_with()
+    job.priority = 9
+    assert answer(job, {}, monkeypatch, priority=9) == 1

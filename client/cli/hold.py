@@ -1,0 +1,21 @@
+"""`runctl hold`: keep queued jobs from starting; `client.cli.release` lets them."""
+
+from __future__ import annotations
+
+import click
+
+from client.cli.common import change_states, jobs_argument, json_option
+
+
+@click.command(name="hold", short_help="Keep queued jobs from starting.")
+@jobs_argument
+@json_option
+@click.pass_obj
+def command(socket_path: str | None, *, jobs: tuple[str, ...], as_json: bool) -> int:
+    """Keep each queued JOB from starting, until `runctl release`.
+
+    Holding a held job is no error. What an admin holds, only an admin releases.
+    """
+    return change_states(
+        socket_path, jobs, lambda client, job: client.hold(job), as_json=as_json, word="is held"
+    )

@@ -1,0 +1,25 @@
+"""`runctl release`: let held jobs start when their turn comes."""
+
+from __future__ import annotations
+
+import click
+
+from client.cli.common import change_states, jobs_argument, json_option
+
+
+@click.command(name="release", short_help="Let held jobs start.")
+@jobs_argument
+@json_option
+@click.pass_obj
+def command(socket_path: str | None, *, jobs: tuple[str, ...], as_json: bool) -> int:
+    """Let each JOB that was held start when its turn comes.
+
+    Releasing a job that is not held is no error.
+    """
+    return change_states(
+        socket_path,
+        jobs,
+        lambda client, job: client.release(job),
+        as_json=as_json,
+        word="is released",
+    )

@@ -1,0 +1,36 @@
+"""`runctl retry`: run jobs that have ended once more."""
+
+from __future__ import annotations
+
+import click
+
+from client.cli.common import (
+    each,
+    jobs_argument,
+    json_option,
+    open_client,
+    short,
+    write,
+    write_json,
+)
+
+
+@click.command(name="retry", short_help="Run jobs that have ended once more.")
+@jobs_argument
+@json_option
+@click.pass_obj
+def command(socket_path: str | None, *, jobs: tuple[str, ...], as_json: bool) -> int:
+    """Queue each JOB, which must have ended, once more: as a new attempt under the same id.
+
+    It has a log of its own; `runctl logs --attempt 1` shows the first one's.
+    """
+    with open_client(socket_path) as client:
+
+        def retry(job: str) -> None:
+            retried = client.retry(job)
+            if as_json:
+                write_json(retried, line=True)
+            else:
+                write(f"{short(retried['job'])} is queued, attempt {retried['attempt']}\n")
+
+        return each(jobs, retry)

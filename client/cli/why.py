@@ -1,0 +1,59 @@
+"""`runctl why`: what jobs wait for, or how they ended. The sentences are `client.cli.waiting`'s."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from client.cli.common import (
+    each,
+    jobs_argument,
+    json_option,
+    open_client,
+    short,
+    write,
+    write_json,
+)
+from client.text import printable
+
+if TYPE_CHECKING:
+    from client.api import Client
+    from client.records import Why
+
+
+@click.command(name="why", short_help="What a job waits for.")
+@jobs_argument
+@json_option
+@click.pass_obj
+def command(socket_path: str | None, *, jobs: tuple[str, ...], as_json: bool) -> int:
+    """Say what each JOB waits for, a line a cause, and when it starts where that can be told.
+
+    Of a job that runs, that it does; of one that has ended, how.
+    """
+    with open_client(socket_path) as client:
+
+        def ask(job: str) -> None:
+            why = client.why(job)
+            if as_json:
+                write_json(why, line=True)
+                return
+            name = short(why["job"])
+            write("".join(f"{name} {line}\n" for line in _lines(client, why)))
+
+        return each(jobs, ask)
+
+
+def _lines(client: Client, why: Why) -> list[str]:
+    if why["result"] is not None:
+        from client.cli.output import how_it_ended
+
+        # The limits that it met are in its status, the answer here has none.
+        return [how_it_ended(client.status(why["job"]))]
+    if why["state"] != "queued":
+        return [f"does not wait: it is {printable(why['state'])}"]
+    from client.cli.asking_why import known
+    from client.cli.waiting import waits_lines
+
+    return waits_lines(why, known(client, why["job"], why["because"]), time.time_ns())

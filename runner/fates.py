@@ -1,0 +1,70 @@
+"""What became of a job, for those that were to come after it; and how a job ends that never ran.
+
+Pure: rows in, ends and outcomes out. When to ask is `runner.queueing`'s, what a reason means
+`runner.outcome`'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from runner import outcome, records, stored
+from runner.scheduling.kinds import Abandon, End
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runner.outcome import Outcome
+    from runner.rows import Fate, Job
+    from runner.scheduling.kinds import Expire, Met
+
+NEVER_RAN: Final = End(ok=False, has_started=False)
+
+
+def end_of(job: Job | Fate) -> End:
+    """The end of a job that has ended for good. It is `ok` when it ended by itself, with 0."""
+    is_ok = job.reason == outcome.EXIT and _status(job) == 0
+    return End(ok=is_ok, has_started=job.started_ns is not None)
+
+
+def met_by(end: End) -> list[Met]:
+    """What a job was waited for to become, and has by this end."""
+    met: list[Met] = ["any", "ok" if end.ok else "fail"]
+    return [*met, "started"] if end.has_started else met
+
+
+def verdicts(
+    actions: Sequence[Abandon | Expire], known: Mapping[str, Fate]
+) -> list[tuple[str, Outcome]]:
+    """How jobs end that can never start. `known`: the jobs that some were to come after."""
+    # In the same chain: these end in the same moment.
+    together = {action.id: _reason(action) for action in actions}
+    return [(action.id, _verdict(action, known, together)) for action in actions]
+
+
+def result_of(verdict: Outcome) -> bytes:
+    """The result of a job that never ran, as it is stored."""
+    return records.pack({**dict.fromkeys(stored.RESULT_FIELDS), **verdict._asdict()})
+
+
+def _verdict(
+    action: Abandon | Expire, known: Mapping[str, Fate], together: Mapping[str, str]
+) -> Outcome:
+    if not isinstance(action, Abandon):
+        return outcome.past_deadline()
+    fate = known.get(action.on_id)
+    before = f"it was to come after job {action.on_id[:8]} ({action.kind}), which"
+    if fate is None:
+        return outcome.unmet(f"{before} was removed")
+    if fate.reason is None:
+        return outcome.unmet(f"{before} ended: {together.get(action.on_id, 'before it started')}")
+    return outcome.unmet(f"{before} ended: {fate.reason}, status {_status(fate)}")
+
+
+def _status(job: Job | Fate) -> int | None:
+    status: int | None = None if job.result is None else stored.result(job.result)["exit_status"]
+    return status
+
+
+def _reason(action: Abandon | Expire) -> str:
+    return outcome.DEPENDENCY if isinstance(action, Abandon) else outcome.DEADLINE

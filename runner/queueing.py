@@ -1,0 +1,321 @@
+"""Carries out what the scheduler decides, and tells it of everything that happens to jobs.
+
+In the event loop's thread, and the one user of `runner.scheduling`. However many jobs come and
+end, there is one decision in a turn of the loop. The scheduler is made anew from the store at
+each start: a dependency that was settled while nobody looked is settled then. What people ask
+of the queue is `runner.queue_requests`', how a job is launched and ends `runner.supervisor`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from runner import fates, limit_changes, outcome
+from runner.lifecycle import GOING, ImpossibleTransition, State
+from runner.ranks import Ranks
+from runner.reconcile import boot_id
+from runner.scheduling.kinds import Abandon, Going, Needs, Start
+from runner.scheduling.scheduler import Scheduler
+from runner.store import NoSuchJobError, StoreError
+from runner.submission_queue import check_quota
+from runner.work import RETRY_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from runner.outcome import Outcome
+    from runner.queues import Rules
+    from runner.realm import Realm
+    from runner.refusal import Refusal
+    from runner.rows import Job, QueueState
+    from runner.scheduling.kinds import Cause, End, Expire, Explanation, Met
+
+_logger: Final = logging.getLogger(__name__)
+
+# In one transaction; the loop goes on in between.
+_BATCH: Final = 200
+# The wall clock may be set while something waits for a time.
+_LOOK_SECONDS: Final = 1.0
+
+
+class Queueing:
+    """The queue of one daemon.
+
+    `launch` starts a job that is committed as starting; `may_start` says whether any may be
+    now; `on_end` is called when queued jobs were ended here.
+    """
+
+    def __init__(
+        self,
+        realm: Realm,
+        rules: Rules,
+        *,
+        launch: Callable[[Job], None],
+        may_start: Callable[[], bool],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._store, self._changes, self._work = realm.store, realm.changes, realm.work
+        self._rules = rules
+        self._launch = launch
+        self._may_start = may_start
+        self._on_end = on_end
+        self.ranks = Ranks()
+        self.scheduler = Scheduler(
+            rules.capacity, rules.queues.values(), lambda uid: rules.quota_of(uid).running
+        )
+        self._decision: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def load(self) -> None:
+        """Everything that waits and goes, from the store. Raises StoreError."""
+        for name, state in self._store.queue_states().items():
+            self.set_queue(name, state)
+        for going in sorted(map(_going, self._store.launched()), key=lambda each: each.started_ns):
+            self.scheduler.adopt(going)
+        waiting = self._store.waiting()
+        ended = self._ended({after.on_id for each in waiting for after in each.after})
+        for each in waiting:
+            self.ranks.put(each)
+            self.scheduler.add(each, ended)
+        self.soon()
+
+    def close(self) -> None:
+        """Decide nothing more."""
+        self._closed = True
+        for handle in (self._decision, self._timer):
+            if handle is not None:
+                handle.cancel()
+
+    # What happens to jobs
+
+    def waits(self, job: Job) -> None:
+        """A job is queued: a new one, or one that waits once more."""
+        self._surely(partial(self._wait, job))
+
+    def _wait(self, job: Job) -> None:
+        waiting = self._store.waiting_one(job)
+        ended = self._ended({after.on_id for after in waiting.after})
+        self.ranks.put(waiting)
+        self.scheduler.release(job.id)
+        self.scheduler.add(waiting, ended)
+        self.soon()
+
+    def changed(self, job: Job) -> None:
+        """A job is held, released, elsewhere, or has other limits."""
+        self._surely(partial(self._change, job))
+
+    def _change(self, job: Job) -> None:
+        present = self.scheduler.get(job.id)
+        if present is not None:
+            waiting = self._store.waiting_one(job)._replace(after=present.after)
+            self.ranks.put(waiting)
+            self.scheduler.change(waiting)
+        elif self.scheduler.going(job.id) is not None:
+            self.scheduler.resize(job.id, needs_of(job))
+            self.scheduler.retime(job.id, job.time_limit_ms)
+        # Else it is being ended: its deadline has passed, or what it was to come after failed.
+        self.soon()
+
+    def began(self, job_id: str) -> None:
+        """A job runs."""
+        if self.scheduler.has_started(job_id):
+            self._meet(job_id, ["started"])
+        self.soon()
+
+    def ended(self, job: Job) -> None:
+        """A job has ended for good."""
+        self._settle(job.id, fates.end_of(job))
+        self.soon()
+
+    def needs_with(self, job: Job, old: Mapping[str, Any], new: Mapping[str, Any]) -> Needs:
+        """What a job is to be promised when its limits change. Raises Refusal: its user's quota."""
+        present = needs_of(job)
+        needs = limit_changes.promise(present, old, new, self._rules.capacity.needs)
+        if needs != present:
+            check_quota(needs, self._rules.quota_of(job.submitted_by_uid))
+        return needs
+
+    def resize(self, job: Job, needs: Needs) -> None:
+        """Promise a job that goes something else. Raises Refusal, and nothing is changed."""
+        if self.scheduler.going(job.id) is not None and not self.scheduler.resize(job.id, needs):
+            raise self._refusal(job, needs)
+
+    def _refusal(self, job: Job, needs: Needs) -> Refusal:
+        own = needs_of(job)
+        lack = self.scheduler.lacks(job.id, needs)
+        if lack in {"quota-cpus", "quota-memory"}:
+            _, used = self.scheduler.usage(job.submitted_by_uid)
+            quota = self._rules.quota_of(job.submitted_by_uid).running
+            return limit_changes.beyond_quota(lack, needs, used.minus(own), quota)
+        others = self.scheduler.promised().minus(own)
+        return limit_changes.beyond_capacity(lack, needs, others, self._rules.capacity.needs)
+
+    def set_queue(self, name: str, state: QueueState) -> None:
+        """What an admin says of a queue, over what the configuration says."""
+        queue = self._rules.queues.get(name)
+        if queue is not None:
+            most = queue.max_running if state.max_running is None else state.max_running
+            self.scheduler.set_queue(queue._replace(paused=state.paused, max_running=most))
+            self.soon()
+
+    async def stop(self, ids: Iterable[str], uid: int) -> set[str]:
+        """End jobs that are queued, because somebody asks; those that were. Raises StoreError."""
+        gone: set[str] = set()
+        for batch in _batches(ids):
+            gone.update(self._end([(each, outcome.stopped_in_queue(uid)) for each in batch]))
+            await asyncio.sleep(0)
+        return gone
+
+    def _end(self, ends: Sequence[tuple[str, Outcome]]) -> list[str]:
+        """End a batch of those that are queued still, all at once; these. Raises StoreError."""
+        packed = [(job_id, verdict.reason, fates.result_of(verdict)) for job_id, verdict in ends]
+        gone = self._store.end_queued(packed, time.time_ns())
+        for job_id in gone:
+            self._settle(job_id, fates.NEVER_RAN)
+            self._changes.announce(job_id)
+        if gone:
+            reasons = ", ".join(sorted({verdict.reason for _, verdict in ends}))
+            _logger.info("ended while they were queued (%s): %s", reasons, ", ".join(gone))
+            self._on_end()
+            self.soon()
+        return gone
+
+    # Questions
+
+    def cause(self, job_id: str) -> Cause | None:
+        """The first reason why a job waits, as of the last decision."""
+        return self.scheduler.cause(job_id) or (None if self._may_start() else "draining")
+
+    def explain(self, job_id: str) -> Explanation | None:
+        """Why a job waits; None when it does not."""
+        try:
+            return self.scheduler.explain(job_id, time.time_ns(), may_start=self._may_start())
+        except KeyError:
+            return None
+
+    def most_memory(self, uid: int) -> int:
+        """How much memory a job of a user can be promised at most."""
+        most = self._rules.quota_of(uid).running.max_memory_bytes
+        capacity = self._rules.capacity.needs.memory_bytes
+        return capacity if most is None else min(most, capacity)
+
+    # Decisions
+
+    def soon(self) -> None:
+        """Something is different: decide in the next turn of the loop, once."""
+        if self._decision is None and not self._closed:
+            self._decision = self._work.loop.call_soon(self._decide)
+
+    def _soon_again(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._closed:
+            self._timer = self._work.loop.call_later(seconds, self._decide)
+
+    def _decide(self) -> None:
+        now = time.time_ns()
+        if self._decision is not None:
+            self._decision.cancel()
+            self._decision = None
+        actions = self.scheduler.decide(now, may_start=self._may_start())
+        ends = [action for action in actions if not isinstance(action, Start)]
+        if ends:
+            self._work.spawn(self._carry_out(ends))
+        if not self._start([action.id for action in actions if isinstance(action, Start)]):
+            self._soon_again(RETRY_SECONDS)
+        elif (wake := self.scheduler.wake_ns(now)) is not None:
+            self._soon_again(min(max(wake - now, 0) / 1e9, _LOOK_SECONDS))
+
+    def _start(self, ids: Sequence[str]) -> bool:
+        """Start jobs. False when the store cannot be written: the rest waits on."""
+        for number, job_id in enumerate(ids):
+            try:
+                job = self._store.mark_starting(job_id, time.time_ns(), boot_id())
+            except (ImpossibleTransition, NoSuchJobError) as error:
+                # A defect of ours must not keep the others waiting.
+                _logger.error("job %s cannot be started: %s", job_id, error)  # noqa: TRY400
+                self.scheduler.release(job_id)
+                continue
+            except StoreError as error:
+                _logger.error("no job can be started: %s", error)  # noqa: TRY400
+                self._put_back(ids[number:])
+                return False
+            self.ranks.drop(job_id)
+            self._launch(job)
+        return True
+
+    def _put_back(self, ids: Iterable[str]) -> None:
+        for job_id in ids:
+            waiting = self.ranks.get(job_id)
+            if waiting is not None:
+                # What it was to come after has been met, or it would not have been chosen.
+                self.scheduler.unstart(waiting._replace(after=()))
+
+    async def _carry_out(self, ends: Sequence[Abandon | Expire]) -> None:
+        """End what can never start, batch by batch, however long the store cannot be written."""
+        for batch in _batches(ends):
+            await self._work.surely(partial(self._end_hopeless, batch))
+            await asyncio.sleep(0)
+
+    def _end_hopeless(self, batch: Sequence[Abandon | Expire]) -> None:
+        self._end(self._verdicts(batch))
+
+    def _verdicts(self, batch: Sequence[Abandon | Expire]) -> list[tuple[str, Outcome]]:
+        known = self._store.became({each.on_id for each in batch if isinstance(each, Abandon)})
+        return fates.verdicts(batch, known)
+
+    # Dependencies
+
+    def _ended(self, ids: set[str]) -> dict[str, End | None]:
+        """What became of those that have ended; None of those that are nowhere any more."""
+        known = self._store.became(ids) if ids else {}
+        ended: dict[str, End | None] = dict.fromkeys(ids - known.keys())
+        for on_id, fate in known.items():
+            if fate.state is State.ENDED:
+                ended[on_id] = end = fates.end_of(fate)
+                self._meet(on_id, fates.met_by(end))
+            elif fate.state in GOING:
+                self._meet(on_id, ["started"])
+        return ended
+
+    def _settle(self, job_id: str, end: End) -> None:
+        self.ranks.drop(job_id)
+        if self.scheduler.settle(job_id, end):
+            self._meet(job_id, fates.met_by(end))
+
+    def _meet(self, on_id: str, kinds: Sequence[Met]) -> None:
+        """Commit that what is after the job need not wait for it any more."""
+        self._surely(partial(self._store.meet_on, on_id, kinds))
+
+    def _surely(self, act: Callable[[], None]) -> None:
+        """Now, or as soon as the store can be used again."""
+        try:
+            act()
+        except StoreError:
+            self._work.spawn(self._work.surely(act))
+
+
+def needs_of(job: Job) -> Needs:
+    """What a job is promised while it runs."""
+    return Needs(job.reserved_millicpus, job.reserved_memory_bytes)
+
+
+def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
+    """So many at once as go into one transaction."""
+    rest = iter(items)
+    while batch := list(islice(rest, _BATCH)):
+        yield batch
+
+
+def _going(job: Job) -> Going:
+    """A job of the last daemon: where it is found out not to run, that is said later."""
+    return Going(
+        job.id, job.submitted_by_uid, job.queue, needs_of(job), job.started_ns or time.time_ns(),
+        has_started=job.started_ns is not None, time_limit_ms=job.time_limit_ms,
+    )  # fmt: skip

@@ -1,0 +1,289 @@
+"""All that the scheduler knows, and the changes that keep it of one piece.
+
+Entering, leaving, starting: whoever calls need not know which counts, lanes and groups that
+touches. Which job is next is `selection`'s, why one is not `reasons`'.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from runner.scheduling.dependencies import Dependencies
+from runner.scheduling.groups import Group
+from runner.scheduling.kinds import Going
+from runner.scheduling.lanes import Lines
+from runner.scheduling.ledger import Account, Ledger, over_promise, over_quota
+from runner.scheduling.timetable import Timetable
+from runner.scheduling.users import Hold, User
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.scheduling.kinds import Capacity, Cause, Needs, Queue, Quota, Waiting
+    from runner.scheduling.lanes import Item, Lane, Line
+    from runner.scheduling.reservation import Reservation
+
+_NOTHING = Account()
+
+
+class Entry:
+    """A job that waits."""
+
+    __slots__ = ("job", "lane", "needs", "user")
+
+    def __init__(self, job: Waiting, needs: Needs, user: User) -> None:
+        self.job = job
+        self.needs = needs  # at most the capacity
+        self.user = user
+        self.lane: Lane | None = None  # where it is while it could start
+
+    @property
+    def item(self) -> Item:
+        """Its place in its lane."""
+        return self.job.rank, self.job.id
+
+
+class State:
+    """`is_stirred`: something may start that could not at the last look."""
+
+    def __init__(self, capacity: Capacity, quota_of: Callable[[int], Quota]) -> None:
+        self.ledger = Ledger(capacity)
+        self.lines = Lines()
+        self.times = Timetable()
+        self.dependencies = Dependencies()
+        self.waiting: dict[str, Entry] = {}
+        self.waiting_in: Counter[str] = Counter()
+        self.users: dict[int, User] = {}
+        self.groups: dict[str, Group] = {}
+        self.reservation: Reservation | None = None
+        self.is_stirred = True
+        self._quota_of = quota_of
+        self._served = 0
+
+    # Jobs that wait
+
+    def enter(self, job: Waiting) -> Entry:
+        """It waits; `place` it when its dependencies are known."""
+        entry = Entry(job, self.ledger.clamped(job.needs), self._user(job.uid))
+        self.waiting[job.id] = entry
+        self.waiting_in[job.queue] += 1
+        entry.user.waiting += 1
+        self.times.add(job)
+        return entry
+
+    def leave(self, entry: Entry) -> None:
+        """It waits no more."""
+        self._unlist(entry)
+        self._forget(entry.user)
+
+    def _unlist(self, entry: Entry) -> None:
+        self._out_of_lane(entry)
+        job = entry.job
+        self.times.remove(job)
+        del self.waiting[job.id]
+        self.waiting_in[job.queue] -= 1
+        if not self.waiting_in[job.queue]:
+            del self.waiting_in[job.queue]
+        entry.user.waiting -= 1
+
+    def place(self, entry: Entry) -> None:
+        """Into its lane if it could start now, else out of it."""
+        could = self._could_start(entry)
+        if could and entry.lane is None:
+            self._into_lane(entry)
+        elif not could and entry.lane is not None:
+            self._out_of_lane(entry)
+
+    def beyond_quota(self, entry: Entry) -> Cause | None:
+        """The quota that it alone would pass: it waits until that is changed."""
+        return over_promise(entry.user.quota, _NOTHING, entry.needs)
+
+    # Jobs that go
+
+    def start(self, entry: Entry, now_ns: int) -> None:
+        """It goes from now on."""
+        self._unlist(entry)
+        self.go(Going.of(entry.job, now_ns))
+
+    def go(self, job: Going) -> None:
+        """A job goes, whether it waited here or not."""
+        user = self._user(job.uid)
+        self._served += 1
+        user.served = self._served
+        self.ledger.enter(job)
+        self._usage_changed(user, job.group)
+        line = self.lines.by_name.get(job.queue)
+        if line is not None and line.holding and not self.is_open(line):
+            # Its jobs are held back alone from now on: nobody else waits for one of them.
+            for uid in list(line.holding):
+                self.users[uid].unhold()
+            self.is_stirred = True
+
+    def stop(self, job_id: str) -> Going | None:
+        """It goes no more; None: it did not."""
+        job = self.ledger.leave(job_id)
+        if job is not None:
+            self.is_stirred = True
+            if self.reservation is not None:
+                self.reservation.leave(job_id)
+            user = self.users[job.uid]
+            self._usage_changed(user, job.group)
+            self._forget(user)
+        return job
+
+    def promise(self, job: Going) -> None:
+        """A job that goes is promised something else."""
+        self.ledger.leave(job.id)
+        self.ledger.enter(job)
+        if self.reservation is not None:
+            self.reservation.resize(job.id, self.ledger.clamped(job.needs))
+        self._usage_changed(self.users[job.uid], job.group)
+        self.is_stirred = True
+
+    # Everything
+
+    def set_capacity(self, capacity: Capacity) -> None:
+        """Needs, shares and quotas are looked at again."""
+        self.ledger.set_capacity(capacity)
+        for user in self.users.values():
+            user.share = self.ledger.share(user.uid)
+            user.refresh()
+        for entry in self.waiting.values():
+            entry.needs = self.ledger.clamped(entry.job.needs)
+            self.place(entry)
+        self.look_again()
+
+    def set_queue(self, name: str, queue: Queue | None) -> None:
+        """A queue is new, or another; None: there is none of that name any more."""
+        self.lines.set(name, queue)
+        self._forget_line(self.lines.line(name))
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Nobody is held back, and nothing is kept for anybody, by what was."""
+        self.reservation = None
+        for user in self.users.values():
+            user.unhold()
+        self.is_stirred = True
+
+    def is_open(self, line: Line) -> bool:
+        """Whether a queue starts jobs."""
+        return self.closed(line) is None
+
+    def closed(self, line: Line) -> Cause | None:
+        """Why a queue starts no job now."""
+        queue = line.queue
+        if queue is None:
+            return "no-queue"
+        if queue.paused:
+            return "queue-paused"
+        most = queue.max_running
+        if most is not None and self.ledger.queues[line.name] >= most:
+            return "queue-cap"
+        return None
+
+    def over_quota(self, entry: Entry) -> Cause | None:
+        """The quota of its user that it would pass now."""
+        return over_quota(entry.user.quota, self.ledger.used_by(entry.job.uid), entry.needs)
+
+    def holds_back(self, entry: Entry) -> bool:
+        """Whether its user's quota lets it wait; the later ones of that user wait with it."""
+        user, lane = entry.user, entry.lane
+        if user.hold is None and not user.is_bounded:
+            return False
+        if lane is None or not self.is_open(lane.strand.line):
+            return True
+        if not user.is_held_at(lane.position(entry.item)):
+            cause = self.over_quota(entry)
+            if cause is None:
+                return False
+            at = () if cause == "quota-running" else lane.position(entry.item)
+            user.hold_from(Hold(at, entry.job.id, lane))
+        lane.park()
+        return True
+
+    def _could_start(self, entry: Entry) -> bool:
+        job = entry.job
+        return not (
+            job.is_held
+            or not self.dependencies.is_clear(job.id)
+            or not self.times.is_due(job)
+            or self.beyond_quota(entry)
+        )
+
+    def _into_lane(self, entry: Entry) -> None:
+        job = entry.job
+        lane = self.lines.line(job.queue).strand(job.priority).lane(entry.user)
+        entry.lane = lane
+        group = self._group(job)
+        lane.add(entry.item, group)
+        if group is not None and group.cap != job.group_cap:
+            group.set(job.group_cap or 0, group.going)
+        lane.refresh()
+        self.is_stirred = self.is_stirred or self._may_matter(entry, lane)
+
+    def _out_of_lane(self, entry: Entry) -> None:
+        lane, entry.lane = entry.lane, None
+        if lane is None:
+            return
+        job = entry.job
+        lane.remove(entry.item, self._group(job))
+        if job.group is not None:
+            self._forget_group(job.group)
+            self.is_stirred = True
+        if self.reservation is not None and self.reservation.job_id == job.id:
+            self.reservation = None
+            self.is_stirred = True
+        hold = entry.user.hold
+        if hold is not None and hold.job_id == job.id:
+            entry.user.unhold()
+            self.is_stirred = True
+        lane.refresh()
+        self._forget_line(lane.strand.line)
+
+    def _may_matter(self, entry: Entry, lane: Lane) -> bool:
+        """Whether a new job could start, or has to be kept room for: else nothing has changed."""
+        if self.ledger.free_slots <= 0:
+            return False
+        kept = self.reservation
+        if kept is None or lane.strand.level < kept.level:
+            return True
+        return self.ledger.fits(entry.needs)
+
+    def _usage_changed(self, user: User, group: str | None) -> None:
+        user.share = self.ledger.share(user.uid)
+        if user.hold is None:
+            user.refresh()
+        else:
+            user.unhold()
+        if group is not None and group in self.groups:
+            self.groups[group].set(self.groups[group].cap, self.ledger.groups[group])
+
+    def _group(self, job: Waiting) -> Group | None:
+        if job.group is None or job.group_cap is None:
+            return None
+        group = self.groups.get(job.group)
+        if group is None:
+            group = Group(job.group, job.group_cap, self.ledger.groups[job.group])
+            self.groups[job.group] = group
+        return group
+
+    def _forget_group(self, name: str) -> None:
+        group = self.groups.get(name)
+        if group is not None and not group.lanes:
+            del self.groups[name]
+
+    def _forget_line(self, line: Line) -> None:
+        if line.queue is None and not line.strands:
+            self.lines.forget(line.name)
+
+    def _user(self, uid: int) -> User:
+        user = self.users.get(uid)
+        if user is None:
+            user = self.users[uid] = User(uid, self._quota_of(uid))
+        return user
+
+    def _forget(self, user: User) -> None:
+        if not user.waiting and not self.ledger.used_by(user.uid).jobs:
+            self.users.pop(user.uid, None)

@@ -1,0 +1,64 @@
+"""A user who has jobs here: quota, share, when served last, and what all of his jobs wait for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runner.scheduling.kinds import Quota
+
+if TYPE_CHECKING:
+    from runner.scheduling.lanes import Lane
+
+
+class Hold:
+    """From a place in the user's order on, everything waits: the job there has no quota left.
+
+    What comes after it must not take what it waits for. `at` is () where the number of running
+    jobs is what there is no quota left of.
+    """
+
+    __slots__ = ("at", "job_id", "lane")
+
+    def __init__(self, at: tuple[int | str, ...], job_id: str, lane: Lane) -> None:
+        self.at = at
+        self.job_id = job_id
+        self.lane = lane
+
+
+class User:
+    """Share and `served` decide who is next; `served` counts starts, 0 is never."""
+
+    __slots__ = ("hold", "is_bounded", "lanes", "quota", "served", "share", "uid", "waiting")
+
+    def __init__(self, uid: int, quota: Quota) -> None:
+        self.uid = uid
+        self.quota = quota
+        self.is_bounded = quota != Quota()
+        self.share = 0.0
+        self.served = 0
+        self.waiting = 0
+        self.lanes: dict[Lane, None] = {}
+        self.hold: Hold | None = None
+
+    def is_held_at(self, position: tuple[int | str, ...]) -> bool:
+        """Whether a job at that place of his order has to wait for an earlier one's quota."""
+        return self.hold is not None and position >= self.hold.at
+
+    def hold_from(self, hold: Hold) -> None:
+        """What comes from there on waits."""
+        self.unhold()
+        self.hold = hold
+        if hold.at:
+            hold.lane.strand.line.holding[self.uid] = None
+
+    def unhold(self) -> None:
+        """Nothing is held back any more."""
+        if self.hold is not None:
+            self.hold.lane.strand.line.holding.pop(self.uid, None)
+            self.hold = None
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Share, service or hold have changed."""
+        for lane in list(self.lanes):
+            lane.refresh()

@@ -1,0 +1,157 @@
+"""What every part of the store stands on: one connection, its transactions, events and counts.
+
+Nothing is counted, and nobody told, before a commit. The parts are `runner.store_queue`,
+`runner.store_lists` and `runner.store_events`; together, with the life of a job, they are
+`runner.store`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from runner import queries
+from runner.ended import EndedJobs
+from runner.lifecycle import Event, State, advance
+from runner.rows import EventData, Job, sound_jobs, state_of
+from runner.store_file import StoreError, described
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Generator, Iterator, Mapping
+
+    Value = str | int | bytes | None
+
+
+class NoSuchJobError(StoreError):
+    """There is no job of this id."""
+
+
+class JobActiveError(StoreError):
+    """The job has not ended, and only an ended job can be removed."""
+
+
+class NotUpdatableError(StoreError):
+    """The job is in a state in which this of it is being used, or of no use any more."""
+
+
+class Standing(NamedTuple):
+    """The state of a job, and who submitted it: who sees its events."""
+
+    state: State
+    uid: int
+
+
+class StoreBase:
+    """The open database. `on_events` is called after each commit that has recorded something.
+
+    It may only take note: the change may not have been counted yet.
+    """
+
+    def __init__(self, db: sqlite3.Connection, path: str) -> None:
+        self._db = db
+        self.path = path
+        self.on_events: Callable[[], None] | None = None
+        self._has_recorded = False
+        self._counts = dict.fromkeys(State, 0)
+        self._queued_by_uid: Counter[int] = Counter()
+        self._count()
+        self.ended = EndedJobs(db, path)
+
+    def get(self, job_id: str) -> Job | None:
+        """The job of this full id."""
+        found = list(self._jobs(queries.BY_ID, id=job_id))
+        return found[0] if found else None
+
+    def counts(self) -> dict[State, int]:
+        """How many jobs are in each state. Costs nothing: counted as they change."""
+        return dict(self._counts)
+
+    def queued_of(self, submitted_by_uid: int) -> int:
+        """How many jobs of a submitter are queued. Costs nothing."""
+        return self._queued_by_uid[submitted_by_uid]
+
+    def _advance(
+        self,
+        job_id: str,
+        event: Event,
+        time_ns: int,
+        values: dict[str, Value],
+        about: EventData,
+    ) -> Job:
+        with self._transaction():
+            standing = self._standing(job_id)
+            following = advance(standing.state, event)
+            values |= {"id": job_id, "state": following.value}
+            self._db.execute(queries.UPDATES[event], values)
+            self._record(job_id, time_ns, event.value, about, standing.uid)
+        self._has_moved(standing, following)
+        return self._existing(job_id)
+
+    def _has_moved(self, before: Standing | None, following: State | None, uid: int = 0) -> None:
+        """Count a job: into a state, from one, or both. `uid` is of one that is new."""
+        if before is not None:
+            uid = before.uid
+            self._counts[before.state] -= 1
+            if before.state is State.QUEUED:
+                self._queued_by_uid[uid] -= 1
+        if following is not None:
+            self._counts[following] += 1
+            if following is State.QUEUED:
+                self._queued_by_uid[uid] += 1
+        if not self._queued_by_uid[uid]:
+            del self._queued_by_uid[uid]
+
+    def _standing(self, job_id: str) -> Standing:
+        row = self._db.execute(queries.STATE, {"id": job_id}).fetchone()
+        if row is None:
+            raise NoSuchJobError(f"there is no job {job_id}")
+        return Standing(state_of(row[0]), row[1])
+
+    def _existing(self, job_id: str) -> Job:
+        job = self.get(job_id)
+        if job is None:
+            raise NoSuchJobError(f"there is no job {job_id}")
+        return job
+
+    def _record(self, job_id: str, time_ns: int, kind: str, about: EventData, uid: int) -> None:
+        data = msgspec.msgpack.encode(about) if about else None
+        event = {"job_id": job_id, "time_ns": time_ns, "kind": kind, "data": data, "uid": uid}
+        self._db.execute(queries.INSERT_EVENT, event)
+        self._has_recorded = True
+
+    def _set(self, job_id: str, columns: Mapping[str, Value]) -> None:
+        if columns:
+            self._db.execute(queries.set_columns(columns), {**columns, "id": job_id})
+
+    def _jobs(self, query: str, **values: Value) -> Generator[Job]:
+        """The jobs of a query, read one at a time."""
+        with described(self.path), contextlib.closing(self._db.execute(query, values)) as rows:
+            yield from sound_jobs(rows)
+
+    def _count(self) -> None:
+        with described(self.path):
+            (total,) = self._db.execute(queries.COUNT).fetchone()
+            for state, uid, count in self._db.execute(queries.COUNT_ACTIVE):
+                self._counts[State(state)] += count
+                if state == State.QUEUED.value:
+                    self._queued_by_uid[uid] = count
+        self._counts[State.ENDED] = total - sum(self._counts.values())
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of the body on disk, or nothing of it."""
+        self._has_recorded = False
+        with described(self.path):
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+        if self._has_recorded and self.on_events is not None:
+            self.on_events()

@@ -1,0 +1,206 @@
+"""A machine that is none: it carries out what the scheduler decides and checks that it may.
+
+What is true of the jobs is worked out here a second time, slowly and from the beginning, by
+`checks`. A world is told what happens by its owner: a property test or `people`.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner.scheduling.kinds import (
+    Abandon,
+    Capacity,
+    Dependency,
+    End,
+    Expire,
+    Going,
+    Queue,
+    Quota,
+    Start,
+    Waiting,
+)
+from runner.scheduling.scheduler import Scheduler
+from tests.simulation.checks import Checks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from runner.scheduling.kinds import Action
+
+NEVER_RAN = End(ok=False, has_started=False)
+
+
+class Plan(NamedTuple):
+    """What a job will do once it runs."""
+
+    run_ns: int
+    ok: bool = True
+    attempts: int = 1  # how many times it is tried until it ends for good
+
+
+class World:
+    """Jobs, their plans and what became of them. `fates` has each ended job once."""
+
+    def __init__(
+        self,
+        capacity: Capacity,
+        queues: Iterable[Queue] = (Queue("default"),),
+        quota_of: Callable[[int], Quota] = lambda _uid: Quota(),
+    ) -> None:
+        self.now_ns = 10**18
+        self.capacity = capacity
+        self.queues = {queue.name: queue for queue in queues}
+        self.quota_of = quota_of
+        self.waiting: dict[str, Waiting] = {}
+        self.going: dict[str, Going] = {}
+        self.plans: dict[str, Plan] = {}
+        self.fates: dict[str, str] = {}
+        self.ends: dict[str, End] = {}
+        self.begun: set[str] = set()
+        self.unmet: dict[str, set[Dependency]] = {}
+        self.started: list[str] = []
+        self.may_start = True
+        self._ending: list[tuple[int, str]] = []
+        self.scheduler = self._new()
+
+    # What people do
+
+    def submit(self, job: Waiting, plan: Plan) -> None:
+        self.plans[job.id] = plan
+        self._wait(job)
+
+    def change(self, job: Waiting) -> None:
+        self.waiting[job.id] = job
+        self.scheduler.change(job)
+
+    def stop(self, job_id: str) -> None:
+        self._end(job_id, End(ok=False, has_started=job_id in self.begun), "stopped")
+
+    def remove(self, job_id: str) -> None:
+        """Of an ended job nobody knows any more what became of it."""
+        self.ends.pop(job_id, None)
+
+    def set_queue(self, queue: Queue) -> None:
+        self.queues[queue.name] = queue
+        self.scheduler.set_queue(queue)
+
+    def remove_queue(self, name: str) -> None:
+        self.queues.pop(name, None)
+        self.scheduler.remove_queue(name)
+
+    def set_capacity(self, capacity: Capacity) -> None:
+        self.capacity = capacity
+        self.scheduler.set_capacity(capacity)
+
+    def restart(self) -> None:
+        """The daemon was killed: all that it knew is what is written down."""
+        self.scheduler = self._new()
+        for going in sorted(self.going.values(), key=lambda job: job.started_ns):
+            self.scheduler.adopt(going)
+        for job in self.waiting.values():
+            after = tuple(d for d in job.after if d in self.unmet[job.id])
+            self.scheduler.add(job._replace(after=after), self._ended(after))
+
+    # What the machine does
+
+    def tick(self, nanoseconds: int) -> None:
+        """Time passes; jobs whose time is over end."""
+        self.now_ns += nanoseconds
+        while self._ending and self._ending[0][0] <= self.now_ns:
+            job_id = heappop(self._ending)[1]
+            if job_id in self.going:
+                self._over(job_id)
+
+    def next_ns(self) -> int | None:
+        """When something happens by itself."""
+        times = [self.scheduler.wake_ns(self.now_ns)]
+        times += [end for end, job_id in self._ending[:1]]
+        return min((time for time in times if time is not None), default=None)
+
+    def decide(self) -> list[Action]:
+        """Ask and carry out, with every action checked."""
+        actions = self.scheduler.decide(self.now_ns, may_start=self.may_start)
+        Checks(self).order(actions)
+        for action in actions:
+            self._carry_out(action)
+        return actions
+
+    def check(self) -> None:
+        """What has to be true between decisions; slow where many wait."""
+        Checks(self).whole()
+
+    def run_dry(self) -> None:
+        """Until nothing happens by itself any more."""
+        self.decide()
+        while (at := self.next_ns()) is not None:
+            self.tick(max(at - self.now_ns, 0))
+            self.decide()
+
+    def _carry_out(self, action: Action) -> None:
+        checks = Checks(self)
+        if isinstance(action, Start):
+            checks.start(action)
+            self._go(action.id)
+        elif isinstance(action, Expire):
+            checks.expire(action)
+            self._end(action.id, NEVER_RAN, "expired")
+        else:
+            assert isinstance(action, Abandon)
+            checks.abandon(action)
+            self._end(action.id, NEVER_RAN, "abandoned")
+
+    def _go(self, job_id: str) -> None:
+        job = self.waiting.pop(job_id)
+        del self.unmet[job_id]
+        going = Going.of(job, self.now_ns)
+        self.going[job_id] = going._replace(has_started=True)
+        self.started.append(job_id)
+        self.begun.add(job_id)
+        self._met(job_id, self.scheduler.has_started(job_id))
+        heappush(self._ending, (self.now_ns + self.plans[job_id].run_ns, job_id))
+
+    def _over(self, job_id: str) -> None:
+        plan, going = self.plans[job_id], self.going[job_id]
+        if plan.attempts > 1:
+            self.plans[job_id] = plan._replace(attempts=plan.attempts - 1)
+            del self.going[job_id]
+            self.scheduler.release(job_id)
+            again = Waiting(job_id, going.uid, going.queue, 0, len(self.started), going.needs)
+            self._wait(again._replace(group=going.group, time_limit_ms=going.time_limit_ms))
+        else:
+            self._end(job_id, End(plan.ok, has_started=True), "ok" if plan.ok else "failed")
+
+    def _wait(self, job: Waiting) -> None:
+        self.waiting[job.id] = job
+        ended = self._ended(job.after)
+        self.scheduler.add(job, ended)
+        left = self.scheduler.get(job.id)
+        assert left is not None
+        self.unmet[job.id] = set(left.after)
+
+    def _end(self, job_id: str, end: End, fate: str) -> None:
+        assert job_id not in self.fates, f"{job_id} ended {self.fates[job_id]}, now {fate}"
+        self.fates[job_id] = fate
+        self.ends[job_id] = end
+        self.waiting.pop(job_id, None)
+        self.going.pop(job_id, None)
+        self.unmet.pop(job_id, None)
+        self._met(job_id, self.scheduler.settle(job_id, end))
+
+    def _met(self, on_id: str, job_ids: tuple[str, ...]) -> None:
+        """Written down: this was met."""
+        for job_id in job_ids:
+            unmet = self.unmet.get(job_id, set())
+            kinds = {d for d in unmet if d.on_id == on_id}
+            assert kinds, f"{job_id} does not wait for {on_id}"
+            unmet -= kinds
+
+    def _ended(self, after: Iterable[Dependency]) -> dict[str, End | None]:
+        return {
+            on_id: self.ends.get(on_id) for on_id, _ in after if on_id in self.fates
+        }  # fmt: skip
+
+    def _new(self) -> Scheduler:
+        return Scheduler(self.capacity, self.queues.values(), self.quota_of)

@@ -1,0 +1,459 @@
+"""The queue carried out: what is decided is committed, and survives the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from runner import queueing, stored
+from runner.lifecycle import State
+from runner.queues import UserQuota
+from runner.refusal import Refusal
+from runner.rows import QueueState
+from runner.scheduling.kinds import Needs, Queue, Quota
+from runner.store import StoreError
+from tests.unit.runner.queue_bench import SECOND, QueueBench, on_queue, rules_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_jobs_start_in_their_order_as_far_as_there_are_slots(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        jobs = [bench.submit() for _ in range(4)]
+        await bench.turn()
+        assert bench.launched == jobs[:2]
+        assert bench.job(jobs[0]).state is State.STARTING
+        bench.run(jobs[0])
+        bench.end(jobs[0])
+        await bench.turn()
+        assert bench.launched == jobs[:3]
+
+    on_queue(tmp_path, test, rules_of(2))
+
+
+def test_however_many_jobs_come_there_is_one_decision_in_a_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        asked: list[int] = []
+        decide = bench.queueing.scheduler.decide
+
+        def counted(now_ns: int, **how: Any) -> Any:
+            asked.append(now_ns)
+            return decide(now_ns, **how)
+
+        await bench.turn()
+        monkeypatch.setattr(bench.queueing.scheduler, "decide", counted)
+        for _ in range(50):
+            bench.submit()
+        await bench.turn()
+        assert len(asked) == 1
+
+    on_queue(tmp_path, test)
+
+
+def test_a_decision_comes_though_something_happens_in_every_turn(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        bench.submit()
+        for _ in range(3):
+            bench.queueing.soon()
+            await asyncio.sleep(0)
+        assert len(bench.launched) == 1
+
+    on_queue(tmp_path, test)
+
+
+def test_nothing_starts_while_nothing_may_and_lists_say_why(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        bench.may_start = False
+        job = bench.submit()
+        await bench.turn()
+        assert bench.launched == []
+        assert bench.queueing.cause(job) == "draining"
+        bench.may_start = True
+        bench.queueing.soon()
+        await bench.turn()
+        assert bench.launched == [job]
+
+    on_queue(tmp_path, test)
+
+
+def test_while_nothing_may_start_deadlines_and_dependencies_go_on(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        bench.may_start = False
+        late = bench.submit(deadline_ns=time.time_ns() - 1)
+        after = bench.submit(after=((late, "ok"),))
+        await bench.turn()
+        assert bench.job(late).reason == "deadline"
+        assert bench.job(after).reason == "dependency"
+
+    on_queue(tmp_path, test)
+
+
+def test_a_store_that_cannot_be_written_costs_time_and_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        monkeypatch.setattr(queueing, "RETRY_SECONDS", 0.01)
+        mark, failures = bench.store.mark_starting, [1, 2]
+
+        def mark_or_fail(*args: Any) -> Any:
+            if failures:
+                failures.pop()
+                raise StoreError("the disk is full")
+            return mark(*args)
+
+        monkeypatch.setattr(bench.store, "mark_starting", mark_or_fail)
+        jobs = [bench.submit() for _ in range(3)]
+        await bench.turn()
+        assert bench.launched == []
+        while len(bench.launched) < 2:
+            await asyncio.sleep(0.005)
+        assert bench.launched == jobs[:2]
+        assert not failures
+
+    on_queue(tmp_path, test, rules_of(2))
+
+
+def test_a_job_that_is_no_more_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """A defect of ours: it is said, and the next one has its turn."""
+
+    async def test(bench: QueueBench) -> None:
+        gone = bench.submit()
+        following = bench.submit()
+        bench.store.mark_ended(gone, 1, "lost", b"")
+        await bench.turn()
+        bench.queueing.soon()
+        await bench.turn()
+        assert bench.launched == [following]
+
+    on_queue(tmp_path, test)
+
+
+def test_a_job_starts_when_its_time_has_come(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        job = bench.submit(not_before_ns=time.time_ns() + SECOND // 20)
+        await bench.turn()
+        assert bench.launched == []
+        while not bench.launched:
+            await asyncio.sleep(0.005)
+        assert bench.launched == [job]
+
+    on_queue(tmp_path, test)
+
+
+def test_the_clock_is_looked_at_every_second_while_something_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        monkeypatch.setattr(queueing, "_LOOK_SECONDS", 0.01)
+        job = bench.submit(not_before_ns=time.time_ns() + 3600 * SECOND)
+        await bench.turn()
+        later = time.time_ns() + 7200 * SECOND
+        monkeypatch.setattr(queueing.time, "time_ns", lambda: later)
+        while not bench.launched:
+            await asyncio.sleep(0.005)
+        assert bench.launched == [job]
+
+    on_queue(tmp_path, test)
+
+
+# Dependencies
+
+
+def test_who_comes_after_a_job_starts_when_that_has_ended_well(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        first = bench.submit()
+        second = bench.submit(after=((first, "ok"),))
+        third = bench.submit(after=((first, "fail"),))
+        await bench.turn()
+        bench.run(first)
+        bench.end(first)
+        await bench.turn()
+        assert bench.launched == [first, second]
+        assert [known.met for known in bench.store.dependencies(second)] == [True]
+        ended = bench.job(third)
+        assert ended.reason == "dependency"
+        assert ended.result is not None
+        detail = stored.result(ended.result)["detail"]
+        assert detail == f"it was to come after job {first[:8]} (fail), which ended: exit, status 0"
+
+    on_queue(tmp_path, test)
+
+
+def test_a_job_that_runs_lets_those_go_that_waited_for_its_start(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        first = bench.submit()
+        second = bench.submit(after=((first, "started"),))
+        await bench.turn()
+        assert bench.launched == [first]
+        bench.run(first)
+        await bench.turn()
+        assert bench.launched == [first, second]
+        late = bench.submit(after=((first, "started"),))
+        await bench.turn()
+        assert bench.launched[-1] == late
+
+    on_queue(tmp_path, test, rules_of(3))
+
+
+def test_a_chain_ends_down_to_its_last_job_also_one_that_comes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        monkeypatch.setattr(queueing, "_BATCH", 20)
+        root = bench.submit(deadline_ns=time.time_ns() - 1)
+        chain = [root]
+        for _ in range(45):
+            chain.append(bench.submit(after=((chain[-1], "ok"),)))
+        waiting = asyncio.ensure_future(bench.changes.next(chain[-1]))
+        await waiting
+        assert {bench.job(job).state for job in chain} == {State.ENDED}
+        assert bench.job(chain[-1]).reason == "dependency"
+        assert bench.ends == 3
+        late = bench.submit(after=((chain[-1], "ok"),))
+        await bench.turn()
+        assert bench.job(late).reason == "dependency"
+
+    on_queue(tmp_path, test)
+
+
+def test_a_target_that_is_nowhere_counts_as_never(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        job = bench.submit(after=(("00000000-dead-4000-8000-000000000000", "any"),))
+        await bench.turn()
+        result = stored.result(bench.job(job).result or b"")
+        assert "which was removed" in result["detail"]
+
+    on_queue(tmp_path, test)
+
+
+def test_what_was_met_stays_met_when_the_target_is_tried_again_and_fails(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        first, other = bench.submit(), bench.submit()
+        both = bench.submit(after=((first, "ok"), (other, "ok")))
+        await bench.turn()
+        bench.run(first)
+        bench.end(first)
+        again = bench.store.mark_retried(first, time.time_ns(), by_uid=0)
+        bench.queueing.waits(again)
+        await bench.turn()
+        for job, status in ((other, 0), (first, 3)):
+            bench.run(job)
+            bench.end(job, status)
+            await bench.turn()
+        assert bench.launched[-1] == both
+
+    on_queue(tmp_path, test, rules_of(2))
+
+
+def test_what_was_settled_while_nobody_looked_is_settled_at_the_start(tmp_path: Path) -> None:
+    """The daemon was killed between the end of a job and what comes of it."""
+    jobs: dict[str, str] = {}
+
+    async def before(bench: QueueBench) -> None:
+        bench.may_start = False
+        jobs["target"] = target = bench.submit()
+        jobs["ok"] = bench.submit(after=((target, "ok"),))
+        jobs["fail"] = bench.submit(after=((target, "fail"),))
+        jobs["chained"] = bench.submit(after=((jobs["fail"], "ok"),))
+        bench.store.mark_starting(target, 1, "boot")
+        bench.queueing.scheduler.release(target)
+        bench.end(target)
+        # As if it had not been said.
+        bench.store._db.execute("UPDATE dependencies SET met = 0")
+
+    async def after(bench: QueueBench) -> None:
+        await bench.turn()
+        assert bench.launched == [jobs["ok"]]
+        assert bench.job(jobs["fail"]).reason == "dependency"
+        assert bench.job(jobs["chained"]).reason == "dependency"
+        assert [known.met for known in bench.store.dependencies(jobs["ok"])] == [True]
+
+    on_queue(tmp_path, before)
+    on_queue(tmp_path, after)
+
+
+def test_jobs_that_went_hold_what_they_were_promised_after_a_restart(tmp_path: Path) -> None:
+    jobs: list[str] = []
+
+    async def before(bench: QueueBench) -> None:
+        jobs.extend(bench.submit(reserved_memory_bytes=600) for _ in range(2))
+        await bench.turn()
+        bench.run(jobs[0])
+        assert bench.launched == jobs[:1]
+
+    async def after(bench: QueueBench) -> None:
+        await bench.turn()
+        assert bench.launched == []
+        assert bench.queueing.cause(jobs[1]) == "memory"
+        bench.end(jobs[0])
+        await bench.turn()
+        assert bench.launched == jobs[1:]
+
+    on_queue(tmp_path, before, rules_of(9))
+    on_queue(tmp_path, after, rules_of(9))
+
+
+# Another attempt
+
+
+def test_an_attempt_that_failed_gives_its_slot_back_and_waits_for_its_time(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        first, second = bench.submit(), bench.submit()
+        await bench.turn()
+        bench.run(first)
+        later = time.time_ns() + 3600 * SECOND
+        again = bench.store.mark_retried(
+            first, time.time_ns(), ended_ns=time.time_ns(), reason="exit", result=b"",
+            not_before_ns=later,
+        )  # fmt: skip
+        bench.queueing.waits(again)
+        await bench.turn()
+        assert bench.launched == [first, second]
+        found = bench.queueing.explain(first)
+        assert found is not None
+        assert found.because[0].cause == "time"
+
+    on_queue(tmp_path, test)
+
+
+def test_a_job_that_never_ran_waits_in_its_old_place(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        first, second = bench.submit(), bench.submit()
+        await bench.turn()
+        bench.may_start = False
+        bench.queueing.waits(bench.store.mark_requeued(first, time.time_ns()))
+        await bench.turn()
+        bench.may_start = True
+        bench.queueing.soon()
+        await bench.turn()
+        assert bench.launched == [first, first]
+        assert bench.job(second).state is State.QUEUED
+
+    on_queue(tmp_path, test)
+
+
+# Ends of many
+
+
+def test_queued_jobs_end_in_batches_and_others_have_their_turn_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        monkeypatch.setattr(queueing, "_BATCH", 20)
+        bench.may_start = False
+        jobs = [bench.submit() for _ in range(45)]
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.ensure_future(other())
+        gone = await bench.queueing.stop(jobs, 1000)
+        task.cancel()
+        assert gone == set(jobs)
+        assert turns >= 3
+        assert stored.result(bench.job(jobs[0]).result or b"")["stopped_by_uid"] == 1000
+
+    on_queue(tmp_path, test)
+
+
+def test_one_that_does_not_wait_any_more_is_left_out(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        running, queued = bench.submit(), bench.submit()
+        await bench.turn()
+        assert await bench.queueing.stop([running, queued], 0) == {queued}
+        assert bench.job(running).state is State.STARTING
+
+    on_queue(tmp_path, test)
+
+
+# Queues and promises
+
+
+def test_what_an_admin_says_of_a_queue_holds_over_a_restart(tmp_path: Path) -> None:
+    rules = rules_of(9, Queue("slow", max_running=3))
+
+    async def before(bench: QueueBench) -> None:
+        bench.store.set_queue_state("slow", paused=True, max_running=None)
+        bench.queueing.set_queue("slow", QueueState(paused=True, max_running=None))
+        bench.submit(queue="slow")
+
+    async def after(bench: QueueBench) -> None:
+        await bench.turn()
+        assert bench.launched == []
+        assert bench.queueing.scheduler.queues["slow"] == Queue("slow", 0, 3, paused=True)
+        bench.queueing.set_queue("slow", QueueState(paused=False, max_running=1))
+        await bench.turn()
+        assert len(bench.launched) == 1
+
+    on_queue(tmp_path, before, rules)
+    on_queue(tmp_path, after, rules)
+
+
+def test_a_queue_that_is_not_configured_any_more_is_no_trouble(tmp_path: Path) -> None:
+    async def before(bench: QueueBench) -> None:
+        bench.store.set_queue_state("old", paused=True, max_running=None)
+        bench.may_start = False
+        bench.submit(queue="old")
+
+    async def after(bench: QueueBench) -> None:
+        await bench.turn()
+        (job,) = (job.id for job in bench.store.waiting())
+        assert bench.queueing.cause(job) == "no-queue"
+
+    on_queue(tmp_path, before, rules_of(1, Queue("old")))
+    on_queue(tmp_path, after)
+
+
+def test_a_promise_that_finds_no_room_is_refused_with_the_figures(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        one, two = (bench.submit(reserved_memory_bytes=size) for size in (600, 300))
+        await bench.turn()
+        with pytest.raises(Refusal) as caught:
+            bench.queueing.resize(bench.job(two), Needs(0, 401))
+        error = caught.value.to_wire()
+        assert (error["code"], error["field"]) == ("limit-unavailable", "limits.memory_max_bytes")
+        assert "401 bytes" in error["detail"]
+        assert "400 bytes of 1000 bytes" in error["detail"]
+        bench.queueing.resize(bench.job(two), Needs(0, 400))
+        assert bench.queueing.scheduler.promised() == Needs(0, 1000)
+        assert bench.job(one).state is State.STARTING
+
+    on_queue(tmp_path, test, rules_of(9))
+
+
+def test_a_users_quota_holds_for_what_runs_as_well(tmp_path: Path) -> None:
+    quota = UserQuota(Quota(max_memory_bytes=700))
+
+    async def test(bench: QueueBench) -> None:
+        one, _ = (bench.submit(reserved_memory_bytes=300) for _ in range(2))
+        await bench.turn()
+        with pytest.raises(Refusal) as caught:
+            bench.queueing.resize(bench.job(one), Needs(0, 500))
+        error = caught.value.to_wire()
+        assert (error["code"], error["field"]) == ("quota-exceeded", "limits.memory_max_bytes")
+        assert error["allowed"] == "700 bytes in all"
+        assert bench.queueing.most_memory(1000) == 700
+        assert bench.queueing.most_memory(0) == 1000
+
+    on_queue(tmp_path, test, rules_of(9, quota=quota))
+
+
+def test_nothing_is_decided_once_it_is_closed(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        bench.submit()
+        bench.queueing.close()
+        bench.queueing.soon()
+        await bench.turn()
+        assert bench.launched == []
+
+    on_queue(tmp_path, test)
