@@ -18,6 +18,7 @@ from client.execstream import ExecStream
 from client.logstream import LogStream, Selection, read_location
 from client.queue_api import QueueRequests
 from client.requesting import RECONNECT_SECONDS, numbers_in, text_in
+from client.schedule_api import ScheduleRequests
 from client.submission import build_exec, build_selection, build_submission, build_update
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ __all__ = ["PAGE_JOBS", "RECONNECT_SECONDS", "Client"]
 PAGE_JOBS: Final = 500
 
 
-class Client(QueueRequests):
+class Client(QueueRequests, ScheduleRequests):
     """A client of the runnerd at `socket_path` (default: RUNNERD_SOCKET, else the standard one).
 
     Connects when first used. May be used by several threads, and as a context manager.

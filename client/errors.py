@@ -109,6 +109,8 @@ _PROSE: Final = {
     "unknown-op": "this runnerd does not know that operation; it may be older than this client",
     "no-such-job": "no job of yours matches; `runctl ps --all` lists them",
     "ambiguous-job": "several jobs match; give more of the id",
+    "no-such-schedule": "no schedule of yours matches; `runctl schedule list` lists them",
+    "ambiguous-schedule": "several schedules match; give more of the id",
     "not-permitted": "the policy of this host does not permit it",
     "job-active": "the job has not ended; stop it first",
     "job-state": "the job is not in a state for that",
@@ -147,8 +149,10 @@ _KIB: Final = 1024
 # Above these, figures are shown as they came.
 _MAX_SHOWN: Final = 10**15
 
-# Refusals whose `given` is the job that was asked for: it becomes the line's subject.
-_ABOUT_A_JOB: Final = ("no-such-job", "ambiguous-job", "job-active")
+# Refusals whose `given` is the job, or schedule, that was asked for: it becomes the line's subject.
+_ABOUT_A_JOB: Final = (
+    "no-such-job", "ambiguous-job", "job-active", "no-such-schedule", "ambiguous-schedule",
+)  # fmt: skip
 # Names of the protocol in the daemon's sentences on what is allowed. Plain words are names
 # only before one of their values ("network private") and in "root with it".
 _FIELD_NAME: Final = re.compile(
@@ -192,7 +196,7 @@ def _said(error: RequestRefused, options: Mapping[str, str]) -> tuple[str, tuple
 
 def _is_of_another(error: RequestRefused) -> bool:
     """Whether it is about a job that the one asked for was to come after, or be moved before."""
-    return error.field not in {None, "job"}
+    return error.field not in {None, "job", "schedule"}
 
 
 def _reason(error: RequestRefused) -> str:

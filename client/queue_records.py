@@ -6,7 +6,7 @@ Programs find these names in `client.records`, with what is answered about jobs.
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003  typing.get_type_hints looks for it
-from typing import Literal, TypedDict, final
+from typing import Literal, NotRequired, TypedDict, final
 
 from client.options import On, State  # noqa: TC001  the same
 
@@ -88,7 +88,8 @@ class Because(TypedDict):
     """One thing that a job waits for; docs/PROTOCOL.md, `why`, has the units of each cause.
 
     `on` are full ids of jobs, `kinds` what has to become of them when they are waited for.
-    `until_ns` is when it goes away, where that is known.
+    `until_ns` is when it goes away, where that is known. `kept` is what another job needs for which
+    room is kept (`reserved`), also where that one is not named.
     """
 
     cause: Cause
@@ -97,6 +98,7 @@ class Because(TypedDict):
     on: list[str]
     kinds: list[On]
     until_ns: int | None
+    kept: NotRequired[Promise | None]
 
 
 class Queue(TypedDict):

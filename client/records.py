@@ -1,8 +1,9 @@
 """What the daemon answers, as types: the shapes of docs/PROTOCOL.md, nothing computed.
 
-Those of a submission (`client.options`) and of the queue (`client.queue_records`) are to be had
-here too. Text that comes from the operating system is `str`, or `bytes` when it is not UTF-8;
-`client.protocol.to_text` makes one of both. Times are Unix time in nanoseconds.
+Those of a submission (`client.options`), of the queue (`client.queue_records`) and of schedules
+(`client.schedule_records`) are to be had here too. Text that comes from the operating system is
+`str`, or `bytes` when it is not UTF-8; `client.protocol.to_text` makes one of both. Times are Unix
+time in nanoseconds.
 """
 
 from __future__ import annotations
@@ -50,6 +51,14 @@ from client.queue_records import (
     StoppedMany,
     Submitted,
 )
+from client.schedule_records import (
+    Missed,
+    Overlap,
+    Schedule,
+    Scheduled,
+    ScheduleRun,
+    ScheduleStatus,
+)
 
 __all__ = [
     "After",
@@ -78,10 +87,12 @@ __all__ = [
     "Limits",
     "Location",
     "Logs",
+    "Missed",
     "Moved",
     "Net",
     "Network",
     "On",
+    "Overlap",
     "OwnUse",
     "Problem",
     "Promise",
@@ -98,6 +109,10 @@ __all__ = [
     "Retry",
     "RetryRule",
     "Sandbox",
+    "Schedule",
+    "ScheduleRun",
+    "ScheduleStatus",
+    "Scheduled",
     "Secret",
     "Selection",
     "State",

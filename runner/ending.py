@@ -133,7 +133,8 @@ class Ending:
             spec = stored.spec(job)
         except records.RecordError:
             return None
-        if spec["retry"] is None or self._is_unwanted(job):
+        is_last = spec["retry"] is None or job.attempt >= retrying.MOST_ATTEMPTS
+        if is_last or self._is_unwanted(job):
             return None
         earlier = [
             each.reason
@@ -183,6 +184,8 @@ class Ending:
         now = self._store.get(job.id)
         if now is None or now.state is not State.ENDED:
             raise not_now(now, f"{state_of(now)}; only a job that has ended can be tried again")
+        if now.attempt >= retrying.MOST_ATTEMPTS:
+            raise not_now(now, f"it has had {now.attempt} attempts, the most of a job; submit anew")
         try:
             spec = stored.spec(now)
         except records.RecordError as error:

@@ -9,14 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from runner import outcome, records, stored
+from runner.lifecycle import GOING, State
 from runner.scheduling.kinds import Abandon, End
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from runner.outcome import Outcome
     from runner.rows import Fate, Job
     from runner.scheduling.kinds import Expire, Met
+
+    # A job, and what it was waited for to become.
+    Meeting = tuple[str, Met]
 
 NEVER_RAN: Final = End(ok=False, has_started=False)
 
@@ -31,6 +35,24 @@ def met_by(end: End) -> list[Met]:
     """What a job was waited for to become, and has by this end."""
     met: list[Met] = ["any", "ok" if end.ok else "fail"]
     return [*met, "started"] if end.has_started else met
+
+
+def judged(
+    ids: Iterable[str], known: Mapping[str, Fate]
+) -> tuple[dict[str, End | None], list[Meeting]]:
+    """What became of those jobs that have ended, and what all of them have become so far.
+
+    `known`: those that are there. A job that is nowhere any more has an end that nobody knows.
+    """
+    ended: dict[str, End | None] = {job_id: None for job_id in ids if job_id not in known}
+    meetings: list[Meeting] = []
+    for job_id, fate in known.items():
+        if fate.state is State.ENDED:
+            ended[job_id] = end = end_of(fate)
+            meetings += [(job_id, kind) for kind in met_by(end)]
+        elif fate.state in GOING:
+            meetings.append((job_id, "started"))
+    return ended, meetings
 
 
 def verdicts(

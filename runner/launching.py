@@ -80,7 +80,10 @@ class Launching:
         self._cap_monitor = cap_monitor
 
     async def launch(self, job: Job, labels: Mapping[str, str] | None = None) -> Started:
-        """Start the attempt of a job that its row says. Raises CannotLaunchError, or LauncherGoneError when that is not known."""
+        """Start the attempt of a job that its row says.
+
+        Raises CannotLaunchError, or LauncherGoneError when that is not known.
+        """
         loop = asyncio.get_running_loop()
         try:
             spec = stored.spec(job)

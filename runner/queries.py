@@ -138,7 +138,7 @@ INSERT: Final = (
     f" VALUES ('queued', {', '.join(f':{name}' for name in _NEW)})"
 )
 INSERT_LABEL: Final = "INSERT INTO labels (seq, name, value) VALUES (?, ?, ?)"
-INSERT_DEPENDENCY: Final = "INSERT INTO dependencies (seq, on_id, kind) VALUES (?, ?, ?)"
+INSERT_DEPENDENCY: Final = "INSERT INTO dependencies (seq, on_id, kind, met) VALUES (?, ?, ?, ?)"
 # What is there already is of a job that has ended.
 INSERT_ATTEMPT: Final = (
     "INSERT INTO attempts (seq, attempt, started_ns, ended_ns, reason, result, limits)"
@@ -154,14 +154,11 @@ UPDATE_LIMITS: Final = "UPDATE jobs SET limits = :limits WHERE id = :id"
 UPDATE_SPEC: Final = (
     "UPDATE specs SET spec = :spec WHERE seq = (SELECT seq FROM jobs WHERE id = :id)"
 )
-MEET: Final = (
-    "UPDATE dependencies SET met = 1"
-    " WHERE seq = (SELECT seq FROM jobs WHERE id = :id) AND on_id = :on_id"
-)
 MEET_ON: Final = (
     "UPDATE dependencies INDEXED BY dependencies_on SET met = 1"
     " WHERE on_id = :on_id AND kind = :kind AND met = 0"
 )
+MAKE_ROOM: Final = "UPDATE jobs SET rank = :rank WHERE id = :id AND state = 'queued'"
 SET_QUEUE: Final = (
     "INSERT INTO queues (name, paused, max_running) VALUES (:name, :paused, :max_running)"
     " ON CONFLICT (name) DO UPDATE SET paused = :paused, max_running = :max_running"
@@ -202,7 +199,8 @@ UPDATES: Final = {
     Event.RETRY: (
         "UPDATE jobs SET state = :state, attempt = attempt + 1,"
         " first_attempt = CASE WHEN :by_hand THEN attempt + 1 ELSE first_attempt END,"
-        " not_before_ns = :not_before_ns, held_by_uid = NULL, started_ns = NULL, limits = NULL,"
+        " held_by_uid = CASE WHEN held_by_uid <> submitted_by_uid THEN held_by_uid END,"
+        " not_before_ns = :not_before_ns, started_ns = NULL, limits = NULL,"
         " monitor_pid = NULL, paused_ns = 0, paused_since_ns = NULL, ended_ns = NULL,"
         " reason = NULL, result = NULL, disk_bytes = 0"
         " WHERE id = :id"

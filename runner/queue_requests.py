@@ -15,13 +15,14 @@ from msgspec import UNSET
 
 from runner.lifecycle import State
 from runner.pausing import not_now, state_of
+from runner.queueing import needs_of
 from runner.refusal import Refusal, shown
 from runner.rows import QueueState
 from runner.store import NoSuchJobError, NotUpdatableError
 from runner.submission_queue import check_priority, queue_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from runner.message_queue import SetQueue
     from runner.policy import Peer
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from runner.queues import Rules
     from runner.realm import Realm
     from runner.rows import Job
-    from runner.scheduling.kinds import Explanation
+    from runner.scheduling.kinds import Because, Explanation
     from runner.store_queue import QueueChange
 
 
@@ -106,13 +107,9 @@ class QueueRequests:
         other = self._queueing.ranks.get(before.id)
         if other is None:
             raise not_now(before, "it is starting or ending", "before")
-        place = {"queue": before.queue, "priority": before.priority}
-        for job_id, rank in self._queueing.ranks.before(other, job.id):
-            moved = self._store.get(job_id)
-            if moved is not None:
-                more = place if job_id == job.id else {}
-                self._change(moved, "move", uid, rank=rank, **more)
-        return self._still_queued(job)
+        others = self._queueing.ranks.before(other, job.id)
+        place = {"queue": before.queue, "priority": before.priority, "rank": others.pop(job.id)}
+        return self._change(job, "move", uid, others=others, **place)
 
     def _still_queued(self, job: Job, field: str = "job") -> Job:
         """The job as it is now. Raises Refusal when it does not wait."""
@@ -121,12 +118,21 @@ class QueueRequests:
             raise not_now(now, f"{state_of(now)}; only a queued job has a place", field)
         return now
 
-    def _change(self, job: Job, kind: QueueChange, uid: int, **columns: Any) -> Job:  # noqa: ANN401
+    def _change(
+        self,
+        job: Job,
+        kind: QueueChange,
+        uid: int,
+        others: Mapping[str, int] | None = None,
+        **columns: Any,  # noqa: ANN401
+    ) -> Job:
+        now = time.time_ns()
         try:
-            changed = self._store.change_queued(job.id, time.time_ns(), kind, uid, **columns)
+            changed = self._store.change_queued(job.id, now, kind, uid, others=others, **columns)
         except (NotUpdatableError, NoSuchJobError):
             return self._still_queued(job)
         _logger.info("job %s: %s by uid %d", job.id, kind, uid)
+        self._queueing.made_room(others or {})
         self._queueing.changed(changed)
         self._changes.announce(job.id)
         return changed
@@ -138,7 +144,13 @@ class QueueRequests:
         found = self._queueing.explain(job.id) if job.state is State.QUEUED else None
         if found is None:
             return {"because": [], "ahead": 0, "start_ns": None}
-        return _shown(found, may_see)
+        return _shown(found, may_see, self._kept_for)
+
+    def _kept_for(self, because: Because) -> dict[str, int] | None:
+        """What the job needs that room is kept for: also of one that may not be named."""
+        first = because.on[0] if because.cause == "reserved" and because.on else None
+        job = None if first is None else self._store.get(first)
+        return None if job is None else needs_of(job)._asdict()
 
     def show(self, peer: Peer) -> dict[str, Any]:
         """Every queue, the capacity, and what is promised to all and to the peer."""
@@ -189,7 +201,11 @@ class QueueRequests:
         return {"name": name, "paused": queue.paused, "max_running": queue.max_running}
 
 
-def _shown(found: Explanation, may_see: Callable[[str], bool]) -> dict[str, Any]:
+def _shown(
+    found: Explanation,
+    may_see: Callable[[str], bool],
+    kept_for: Callable[[Because], dict[str, int] | None],
+) -> dict[str, Any]:
     """With the ids of no job that the peer does not know of."""
     because = []
     for each in found.because:
@@ -200,6 +216,7 @@ def _shown(found: Explanation, may_see: Callable[[str], bool]) -> dict[str, Any]
                 **each._asdict(),
                 "on": [on for on, _ in seen],
                 "kinds": [kind for _, kind in seen if kind is not None],
+                "kept": kept_for(each),
             }
         )
     return {"because": because, "ahead": found.ahead, "start_ns": found.start_ns}

@@ -2,8 +2,8 @@
 
 In the event loop's thread, and the one user of `runner.scheduling`. However many jobs come and
 end, there is one decision in a turn of the loop. The scheduler is made anew from the store at
-each start: a dependency that was settled while nobody looked is settled then. What people ask
-of the queue is `runner.queue_requests`', how a job is launched and ends `runner.supervisor`'s.
+each start. What jobs come after is `runner.meeting`'s, what people ask of the queue
+`runner.queue_requests`', how a job is launched and ends `runner.supervisor`'s.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from runner import fates, limit_changes, outcome
-from runner.lifecycle import GOING, ImpossibleTransition, State
+from runner.lifecycle import ImpossibleTransition
+from runner.meeting import Meetings
 from runner.ranks import Ranks
 from runner.reconcile import boot_id
 from runner.scheduling.kinds import Abandon, Going, Needs, Start
@@ -28,17 +30,20 @@ from runner.work import RETRY_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from runner.fates import Meeting
     from runner.outcome import Outcome
     from runner.queues import Rules
     from runner.realm import Realm
     from runner.refusal import Refusal
     from runner.rows import Job, QueueState
-    from runner.scheduling.kinds import Cause, End, Expire, Explanation, Met
+    from runner.scheduling.kinds import Cause, End, Expire, Explanation, Waiting
 
 _logger: Final = logging.getLogger(__name__)
 
 # In one transaction; the loop goes on in between.
 _BATCH: Final = 200
+# Between two decisions of which the first had nothing to say.
+_BREATH_SECONDS: Final = 0.01
 # The wall clock may be set while something waits for a time.
 _LOOK_SECONDS: Final = 1.0
 
@@ -68,9 +73,13 @@ class Queueing:
         self.scheduler = Scheduler(
             rules.capacity, rules.queues.values(), lambda uid: rules.quota_of(uid).running
         )
+        self.after = Meetings(self._store, self.scheduler, self._surely)
         self._decision: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        # What can never start and has not been ended yet, and whether somebody is at it.
+        self._hopeless: deque[Abandon | Expire] = deque()
+        self._is_ending = False
 
     def load(self) -> None:
         """Everything that waits and goes, from the store. Raises StoreError."""
@@ -78,12 +87,7 @@ class Queueing:
             self.set_queue(name, state)
         for going in sorted(map(_going, self._store.launched()), key=lambda each: each.started_ns):
             self.scheduler.adopt(going)
-        waiting = self._store.waiting()
-        ended = self._ended({after.on_id for each in waiting for after in each.after})
-        for each in waiting:
-            self.ranks.put(each)
-            self.scheduler.add(each, ended)
-        self.soon()
+        self._enter(self._store.waiting())
 
     def close(self) -> None:
         """Decide nothing more."""
@@ -99,11 +103,13 @@ class Queueing:
         self._surely(partial(self._wait, job))
 
     def _wait(self, job: Job) -> None:
-        waiting = self._store.waiting_one(job)
-        ended = self._ended({after.on_id for after in waiting.after})
-        self.ranks.put(waiting)
-        self.scheduler.release(job.id)
-        self.scheduler.add(waiting, ended)
+        self._enter([self._store.waiting_one(job)])
+
+    def _enter(self, jobs: Sequence[Waiting]) -> None:
+        """Jobs wait that did not. Raises StoreError."""
+        self.after.enter(jobs)
+        for each in jobs:
+            self.ranks.put(each)
         self.soon()
 
     def changed(self, job: Job) -> None:
@@ -122,15 +128,23 @@ class Queueing:
         # Else it is being ended: its deadline has passed, or what it was to come after failed.
         self.soon()
 
+    def made_room(self, ranks: Mapping[str, int]) -> None:
+        """Jobs have other ranks, because one was moved into their lane."""
+        for job_id, rank in ranks.items():
+            place, waiting = self.ranks.get(job_id), self.scheduler.get(job_id)
+            if place is not None:
+                self.ranks.put(place._replace(rank=rank))
+            if waiting is not None:
+                self.scheduler.change(waiting._replace(rank=rank))
+
     def began(self, job_id: str) -> None:
         """A job runs."""
-        if self.scheduler.has_started(job_id):
-            self._meet(job_id, ["started"])
+        self.after.began(job_id)
         self.soon()
 
     def ended(self, job: Job) -> None:
         """A job has ended for good."""
-        self._settle(job.id, fates.end_of(job))
+        self.after.commit(self._settle(job.id, fates.end_of(job)))
         self.soon()
 
     def needs_with(self, job: Job, old: Mapping[str, Any], new: Mapping[str, Any]) -> Needs:
@@ -176,9 +190,11 @@ class Queueing:
         """End a batch of those that are queued still, all at once; these. Raises StoreError."""
         packed = [(job_id, verdict.reason, fates.result_of(verdict)) for job_id, verdict in ends]
         gone = self._store.end_queued(packed, time.time_ns())
+        meetings: list[Meeting] = []
         for job_id in gone:
-            self._settle(job_id, fates.NEVER_RAN)
+            meetings += self._settle(job_id, fates.NEVER_RAN)
             self._changes.announce(job_id)
+        self.after.commit(meetings)
         if gone:
             reasons = ", ".join(sorted({verdict.reason for _, verdict in ends}))
             _logger.info("ended while they were queued (%s): %s", reasons, ", ".join(gone))
@@ -225,12 +241,15 @@ class Queueing:
             self._decision = None
         actions = self.scheduler.decide(now, may_start=self._may_start())
         ends = [action for action in actions if not isinstance(action, Start)]
-        if ends:
-            self._work.spawn(self._carry_out(ends))
+        self._hopeless.extend(ends)
+        if ends and not self._is_ending:
+            self._is_ending = True
+            self._work.spawn(self._carry_out())
         if not self._start([action.id for action in actions if isinstance(action, Start)]):
             self._soon_again(RETRY_SECONDS)
         elif (wake := self.scheduler.wake_ns(now)) is not None:
-            self._soon_again(min(max(wake - now, 0) / 1e9, _LOOK_SECONDS))
+            least = 0.0 if actions else _BREATH_SECONDS
+            self._soon_again(min(max((wake - now) / 1e9, least), _LOOK_SECONDS))
 
     def _start(self, ids: Sequence[str]) -> bool:
         """Start jobs. False when the store cannot be written: the rest waits on."""
@@ -254,14 +273,17 @@ class Queueing:
         for job_id in ids:
             waiting = self.ranks.get(job_id)
             if waiting is not None:
-                # What it was to come after has been met, or it would not have been chosen.
-                self.scheduler.unstart(waiting._replace(after=()))
+                self.scheduler.unstart(waiting)
 
-    async def _carry_out(self, ends: Sequence[Abandon | Expire]) -> None:
+    async def _carry_out(self) -> None:
         """End what can never start, batch by batch, however long the store cannot be written."""
-        for batch in _batches(ends):
-            await self._work.surely(partial(self._end_hopeless, batch))
-            await asyncio.sleep(0)
+        try:
+            while self._hopeless:
+                batch = [self._hopeless.popleft() for _ in range(min(_BATCH, len(self._hopeless)))]
+                await self._work.surely(partial(self._end_hopeless, batch))
+                await asyncio.sleep(0)
+        finally:
+            self._is_ending = False
 
     def _end_hopeless(self, batch: Sequence[Abandon | Expire]) -> None:
         self._end(self._verdicts(batch))
@@ -270,28 +292,9 @@ class Queueing:
         known = self._store.became({each.on_id for each in batch if isinstance(each, Abandon)})
         return fates.verdicts(batch, known)
 
-    # Dependencies
-
-    def _ended(self, ids: set[str]) -> dict[str, End | None]:
-        """What became of those that have ended; None of those that are nowhere any more."""
-        known = self._store.became(ids) if ids else {}
-        ended: dict[str, End | None] = dict.fromkeys(ids - known.keys())
-        for on_id, fate in known.items():
-            if fate.state is State.ENDED:
-                ended[on_id] = end = fates.end_of(fate)
-                self._meet(on_id, fates.met_by(end))
-            elif fate.state in GOING:
-                self._meet(on_id, ["started"])
-        return ended
-
-    def _settle(self, job_id: str, end: End) -> None:
+    def _settle(self, job_id: str, end: End) -> list[Meeting]:
         self.ranks.drop(job_id)
-        if self.scheduler.settle(job_id, end):
-            self._meet(job_id, fates.met_by(end))
-
-    def _meet(self, on_id: str, kinds: Sequence[Met]) -> None:
-        """Commit that what is after the job need not wait for it any more."""
-        self._surely(partial(self._store.meet_on, on_id, kinds))
+        return self.after.settle(job_id, end)
 
     def _surely(self, act: Callable[[], None]) -> None:
         """Now, or as soon as the store can be used again."""

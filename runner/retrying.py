@@ -22,6 +22,8 @@ _NEVER: Final = frozenset({STOPPED, DEADLINE, DEPENDENCY})
 # Ten years: the longest wait and time limit that a request may name, and so of what they become.
 _LONGEST_SECONDS: Final = 315_360_000.0
 _SECOND_NS: Final = 1_000_000_000
+# Of one job, by hand and of itself: each keeps a log and a result.
+MOST_ATTEMPTS: Final = 1000
 
 
 class Again(NamedTuple):

@@ -247,13 +247,21 @@ def _readable_source(path: str) -> Iterator[_Source | None]:
 
 
 def _try(path: str) -> tuple[int, int]:
-    """How many jobs can be read, and how many not."""
+    """How many jobs and schedules can be read, and how many jobs not."""
     try:
         with closing(connect_reading(path)) as db:
             readers = [RowReader(db, table) for table in TABLES]
-            return sum(1 for _ in readers[0].rows()), readers[0].failed
+            jobs = sum(1 for _ in readers[0].rows())
+            return jobs + _schedules(db), readers[0].failed
     except sqlite3.Error:
         return 0, 1
+
+
+def _schedules(db: sqlite3.Connection) -> int:
+    """How many can be read; none of a version that had none."""
+    with suppress(sqlite3.Error):
+        return sum(1 for _ in RowReader(db, SCHEDULES[0]).rows())
+    return 0
 
 
 def _attempts(path: str, scratch: str) -> Iterator[tuple[str, bool]]:

@@ -39,8 +39,8 @@ _logger: Final = logging.getLogger(__name__)
 
 # The clock may be set at any time, forward or back.
 _LOOK_SECONDS: Final = 1.0
-# A submission asks the host about paths and users, in processes of its own.
-_AT_ONCE: Final = 8
+# Submissions of one user under way: a path that does not answer is that user's own trouble.
+_AT_ONCE: Final = 4
 # That nothing is taken now says nothing of the schedule: it is tried again, and missed if need be.
 _PASSING: Final = frozenset({"draining", "shutting-down", "store-error"})
 _MOST_ERROR_CHARS: Final = 500
@@ -53,12 +53,9 @@ def calendar_of(every: str, zone: str | None, since_ns: int) -> Calendar:
     except ValueError as error:
         raise _wrong("zone", zone, error) from None
     try:
-        plan = calendar.read(every, found, since_ns)
+        return calendar.read(every, found, since_ns)
     except ValueError as error:
         raise _wrong("every", every, error) from None
-    if plan.after(since_ns) is None:
-        raise _wrong("every", every, ValueError("times that come"))
-    return plan
 
 
 def _wrong(field: str, given: str | None, error: ValueError) -> Refusal:
@@ -81,10 +78,9 @@ class _Known:
     def put(self, schedule: Schedule) -> None:
         """As it is now."""
         self.schedule = schedule
-        active = self.calendar is not None and not schedule.paused
-        self.next_ns = (
-            self.calendar.after(schedule.handled_ns) if active and self.calendar else None
-        )
+        self.next_ns = None
+        if self.calendar is not None and not schedule.paused:
+            self.next_ns = self.calendar.after(schedule.handled_ns)
 
     def is_due(self, now_ns: int) -> bool:
         """Whether there is something to decide."""
@@ -105,7 +101,7 @@ class Schedules:
         self._may_run = may_run
         self._known: dict[str, _Known] = {}
         self._changed = asyncio.Event()
-        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._slots: dict[int, asyncio.Semaphore] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._has_failed = False
 
@@ -140,11 +136,14 @@ class Schedules:
     def next_times(self, schedule: Schedule, count: int) -> list[int]:
         """When it is due next; nothing while it is paused."""
         known = self._known.get(schedule.id)
-        found: list[int] = []
-        following = known.next_ns if known else None
-        while known and known.calendar and following is not None and len(found) < count:
+        if known is None or known.calendar is None or known.next_ns is None:
+            return []
+        found = [known.next_ns]
+        while len(found) < count:
+            following = known.calendar.after(found[-1])
+            if following is None:
+                break
             found.append(following)
-            following = known.calendar.after(following)
         return found
 
     async def run_now(self, schedule: Schedule) -> Job:
@@ -186,8 +185,9 @@ class Schedules:
                 self._spawn(self._deal_with(known))
 
     async def _deal_with(self, known: _Known) -> None:
+        uid = known.schedule.submitted_by_uid
         try:
-            async with self._room:
+            async with self._slots.setdefault(uid, asyncio.Semaphore(_AT_ONCE)):
                 is_done = await self._run_due(known)
             if is_done:
                 self._has_failed = False

@@ -26,7 +26,7 @@ from runner.store_queue import StoredQueue, as_values
 from runner.store_schedules import StoredSchedules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from runner.rows import EventData
     from runner.store_base import Value
@@ -67,10 +67,11 @@ class Store(StoredQueue, StoredSchedules, StoredLists, StoredEvents):
         """Close the database. Nothing is lost without it."""
         self._db.close()
 
-    def insert(self, new: NewJob) -> Job:
+    def insert(self, new: NewJob, met: Container[str] = ()) -> Job:
         """Keep a new job, queued, with its labels and what it comes after.
 
-        A key that the submitter has given to another job is refused: `keyed` tells.
+        Those in `met` have become already what it waits for. A key that the submitter has given
+        to another job is refused: `keyed` tells.
         """
         about: EventData = {"submitted_by_uid": new.submitted_by_uid, "uid": new.uid}
         values = {**msgspec.structs.asdict(new), "dependencies": len(new.after)}
@@ -79,7 +80,7 @@ class Store(StoredQueue, StoredSchedules, StoredLists, StoredEvents):
             self._db.execute(queries.INSERT_SPEC, {"seq": seq, "spec": new.spec})
             labels = ((seq, name, value) for name, value in new.labels.items())
             self._db.executemany(queries.INSERT_LABEL, labels)
-            after = ((seq, on_id, kind) for on_id, kind in new.after)
+            after = ((seq, on_id, kind, on_id in met) for on_id, kind in new.after)
             self._db.executemany(queries.INSERT_DEPENDENCY, after)
             self._record(new.id, new.submitted_ns, SUBMIT, about, new.submitted_by_uid)
         self._has_moved(None, State.QUEUED, new.submitted_by_uid)

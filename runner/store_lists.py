@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from runner.selecting import Query
 
 MAX_MATCHES: Final = 20
-# A page of the protocol's list is one frame; the specs that go into it stay below that.
+# What one page reads of specs. How much is sent of it, and of the rest, is counted where it is
+# sent (`runner.server.pages`).
 PAGE_SPEC_BYTES: Final = 3 * 1024 * 1024
 # Rows that one page looks at, where it looks for some among others.
 WINDOW: Final = 4096
@@ -62,7 +63,7 @@ class StoredLists(StoreBase):
         """One page of jobs, newest first, and the `before` of the next page, None at the end.
 
         At most `limit` (at least 1) jobs, fewer when their specs together pass
-        PAGE_SPEC_BYTES: argument lists may be long, and a page has to be sent. With a selection
+        PAGE_SPEC_BYTES: argument lists and environments may be long. With a selection
         also fewer, even none, when it has looked at WINDOW rows. The states of a selection decide
         over `include_ended`.
         """

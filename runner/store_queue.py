@@ -6,6 +6,7 @@ it is kept and read. The lives of jobs, also their launch, are `runner.store`'s.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, Unpack
 
 from runner import queries
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from runner.rows import EventData, Row
+    from runner.scheduling.kinds import Met
     from runner.store_base import Value
 
 QueueChange = Literal["hold", "release", "move", "priority"]
@@ -60,14 +62,14 @@ class StoredQueue(StoreBase):
         after: dict[str, list[Dependency]] = {}
         with described(self.path):
             for job_id, on_id, kind in self._db.execute(queries.AFTER):
-                after.setdefault(job_id, []).append(Dependency(on_id, kind))
+                after.setdefault(job_id, []).append(_dependency(on_id, kind))
             rows = self._db.execute(queries.WAITING)
             return [_waiting(row, tuple(after.get(row[0], ()))) for row in rows]
 
     def waiting_one(self, job: Job) -> Waiting:
         """The same of one job that is queued."""
         unmet = (known for known in self.dependencies(job.id) if not known.met)
-        after = tuple(Dependency(known.on_id, known.kind) for known in unmet)
+        after = tuple(_dependency(known.on_id, known.kind) for known in unmet)
         columns = (getattr(job, name) for name in _WAITING)
         return _waiting(tuple(columns), after)
 
@@ -90,15 +92,12 @@ class StoredQueue(StoreBase):
         """Queued jobs that still wait for one, and for what of it, in the order of submission."""
         return [(job_id, kind) for job_id, kind in self._all(queries.DEPENDENTS, on_id=on_id)]
 
-    def meet(self, job_id: str, on_ids: Iterable[str]) -> None:
-        """These have become what one job waits for: it never waits for them again."""
-        with self._transaction():
-            for on_id in on_ids:
-                self._db.execute(queries.MEET, {"id": job_id, "on_id": on_id})
+    def meet_many(self, became: Iterable[tuple[str, Met]]) -> None:
+        """Jobs have become this much: whoever waits for that never waits for it again.
 
-    def meet_on(self, on_id: str, kinds: Iterable[str]) -> None:
-        """One has become this much: whoever waits for that never waits for it again."""
-        asked = [{"on_id": on_id, "kind": kind} for kind in kinds]
+        All at once; nothing is written where nobody waits.
+        """
+        asked = [{"on_id": on_id, "kind": kind} for on_id, kind in became]
         with described(self.path):
             unmet = [a for a in asked if self._db.execute(queries.HAS_UNMET, a).fetchone()]
         if unmet:
@@ -123,10 +122,13 @@ class StoredQueue(StoreBase):
         time_ns: int,
         kind: QueueChange,
         by_uid: int,
+        *,
+        others: Mapping[str, int] | None = None,
         **columns: Unpack[QueuedColumns],
     ) -> Job:
         """Hold, release or move a queued job, or change its priority: those columns given.
 
+        `others` are the ranks of queued jobs that make room for it, which is no event of theirs.
         Raises NotUpdatableError unless it is queued, NoSuchJobError.
         """
         changed = as_values(columns)
@@ -137,6 +139,8 @@ class StoredQueue(StoreBase):
             if standing.state is not State.QUEUED:
                 raise NotUpdatableError(f"job {job_id} is {standing.state.value}")
             self._set(job_id, changed)
+            room = ({"id": other, "rank": rank} for other, rank in (others or {}).items())
+            self._db.executemany(queries.MAKE_ROOM, room)
             self._record(job_id, time_ns, kind, about, standing.uid)
         return self._existing(job_id)
 
@@ -238,6 +242,12 @@ def as_values(columns: Mapping[str, object]) -> dict[str, Value]:
 def _about_retry(old: Job, reason: str, by_uid: int | None) -> EventData:
     about: EventData = {"attempt": old.attempt + 1, "reason": reason}
     return about if by_uid is None else {**about, "by_uid": by_uid}
+
+
+@lru_cache(maxsize=4096)
+def _dependency(on_id: str, kind: Met) -> Dependency:
+    """One for all that come after the same job: there may be 200,000."""
+    return Dependency(on_id, kind)
 
 
 def _waiting(row: Row, after: tuple[Dependency, ...]) -> Waiting:

@@ -31,6 +31,10 @@ _SECOND_NS: Final = 1_000_000_000
 _TOLERANCE_NS: Final = _SECOND_NS
 _LATEST_NS: Final = 2**63 - 1
 _CONFIGURED: Final = "{} in the configuration of runnerd allows no more"
+# Dependencies that are not met yet: each takes some 200 bytes of the daemon's memory, and is read
+# and judged at its start.
+MOST_UNMET_OF: Final = 50_000
+MOST_UNMET: Final = 200_000
 # What is promised, in the order of Needs: the limit that it comes from, and the keys that
 # bound it.
 _LIMITS: Final = ("limits.cpu_max_millicpus", "limits.memory_max_bytes")
@@ -130,12 +134,28 @@ def check_queued(quota: UserQuota, queued: int) -> None:
         )  # fmt: skip
 
 
+def check_unmet(uid: int, more: int, own: int, total: int) -> None:
+    """Whether so many more dependencies may wait to be met. Raises Refusal.
+
+    `own` are those of the user's jobs, `total` those of all. Root has the daemon's bound alone.
+    """
+    for present, most, whose in ((own, MOST_UNMET_OF, "your"), (total, MOST_UNMET, "all")):
+        if more and present + more > most and (uid or whose == "all"):
+            raise Refusal(
+                "quota-exceeded", field="after", given=f"{present} and {more} more",
+                allowed=f"at most {most}",
+                detail=f"{whose} queued jobs come after others so many times; let a job come after "
+                "fewer (a last one of them that comes after the rest), or wait until some are met",
+            )  # fmt: skip
+
+
 def check_log_bytes(quota: UserQuota, size: int) -> None:
     """Whether a user whose jobs take so many bytes may have another job. Raises Refusal."""
     most = quota.max_log_bytes
     if most is not None and size >= most:
         raise Refusal(
-            "quota-exceeded", given=f"{size} bytes of output", allowed=f"less than {most}",
+            "quota-exceeded", given=f"{size} bytes of output",
+            allowed=f"less than {most} bytes",
             detail="quotas.max_log_bytes in the configuration of runnerd allows no more; remove "
             "ended jobs (`runctl prune`)",
         )  # fmt: skip

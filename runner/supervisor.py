@@ -124,7 +124,7 @@ class Supervisor:
     def submit(self, new: NewJob) -> Job:
         """Commit a job as queued; it starts when its turn comes. Raises Refusal."""
         self._refuse_unless_open(new.submitted_by_uid)
-        job = self.store.insert(new)
+        job = self.store.insert(new, self.queueing.after.by_now(new))
         _logger.info("job %s submitted by uid %d", job.id, job.submitted_by_uid)
         self.queueing.waits(job)
         return job
@@ -135,6 +135,7 @@ class Supervisor:
 
     async def _retry(self, job: Job, uid: int) -> Job:
         self._refuse_unless_open(job.submitted_by_uid)
+        self.queueing.after.check_again(job)
         return self._ending.again(job, uid)
 
     def _refuse_unless_open(self, uid: int) -> None:
@@ -239,15 +240,6 @@ class Supervisor:
     async def remove(self, job: Job, uid: int) -> None:
         """Forget an ended job and its output. Raises Refusal for another."""
         await self._turns.take(job.id, partial(self._ending.remove, job, uid))
-
-    def usage(self, job: Job) -> dict[str, int | None] | None:
-        """What a running or paused job has used so far."""
-        cgroup = self.tree.job(job.id) if job.state in GOING else None
-        if cgroup is None:
-            return None
-        usage = cgroup.usage()
-        names = ("cpu_usec", "memory_bytes", "memory_peak_bytes", "pids")
-        return {name: getattr(usage, name) for name in names}
 
     # Draining and the end
 

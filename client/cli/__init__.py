@@ -35,6 +35,7 @@ VERBS: Final[Mapping[str, str]] = {
         "retry",
         "queues",
         "queue",
+        "schedule",
         "events",
         "rm",
         "prune",

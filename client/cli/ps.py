@@ -63,7 +63,7 @@ def command(socket_path: str | None, /, **options: Any) -> None:  # noqa: ANN401
         return
     from client.cli.output import job_table
 
-    write(job_table(jobs, now_ns, _columns()))
+    write(job_table(jobs, now_ns, terminal_columns()))
 
 
 def _jobs(socket_path: str | None, options: dict[str, Any]) -> list[JobSummary]:
@@ -90,7 +90,7 @@ def _selection(options: dict[str, Any]) -> Selection:
     return select
 
 
-def _columns() -> int | None:
+def terminal_columns() -> int | None:
     """The terminal's width; None when stdout is not one."""
     if sys.stdout is None or not sys.stdout.isatty():
         return None

@@ -18,7 +18,8 @@ _WORDS: Final = {"name": "NAME", "paused": "--pause/--resume", "max_running": "-
 
 
 @click.command(name="queue", short_help="Pause or cap a queue (admins).")
-@click.option("--pause/--resume", "paused", default=None, help="Start none of its jobs; go on.")
+@click.option("--pause", is_flag=True, help="Start none of its jobs.")
+@click.option("--resume", is_flag=True, help="Start them again.")
 @click.option(
     "--max-running",
     type=params.Liftable(params.INTEGER),
@@ -32,7 +33,8 @@ def command(
     socket_path: str | None,
     *,
     name: str,
-    paused: bool | None,
+    pause: bool,
+    resume: bool,
     max_running: Any,  # noqa: ANN401  a number, or LIFT
     as_json: bool,
 ) -> None:
@@ -40,11 +42,13 @@ def command(
 
     Jobs that run are left alone.
     """
-    if paused is None and max_running is None:
+    if pause and resume:
+        raise click.UsageError("--pause and --resume are opposites; give one of them")
+    if not (pause or resume) and max_running is None:
         raise click.UsageError(
             "--pause, --resume or --max-running is needed; `runctl queues` shows the queues"
         )
-    changes: dict[str, Any] = {} if paused is None else {"paused": paused}
+    changes: dict[str, Any] = {"paused": pause} if pause or resume else {}
     if max_running is not None:
         changes["max_running"] = None if max_running is params.LIFT else max_running
     setting = _set(socket_path, name, changes)

@@ -1,7 +1,8 @@
 """`runctl run`: options to a submission; then the id alone, or `client.cli.foreground`.
 
-The options themselves are in `run_queue`, `run_limits`, `run_logs`, `run_sandbox` and `run_net`.
-What they may be is the daemon's to check; here only what cannot be read is refused.
+The options themselves are in `run_queue`, `run_limits`, `run_logs`, `run_sandbox` and `run_net`;
+with `--every` it becomes a schedule (`run_every`). What they may be is the daemon's to check; here
+only what cannot be read is refused.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from client.cli import run_limits, run_logs, run_net, run_queue, run_sandbox
+from client.cli import run_every, run_limits, run_logs, run_net, run_queue, run_sandbox
 from client.cli.common import flush, open_client, say, write, write_json
 from client.cli.paths import inside
 from client.cli.sections import SectionedCommand, option
@@ -54,6 +55,7 @@ OPTIONS: Final = {
     help="Not this environment: a PATH, HOME, USER, LOGNAME, SHELL and LANG, and --env.",
 )
 @run_queue.queue_options
+@run_every.every_options
 @run_limits.limit_options(run_limits.MEMORY)
 @run_limits.limit_options(run_limits.REST)
 @run_limits.limit_options(run_limits.TIME)
@@ -69,13 +71,19 @@ def command(socket_path: str | None, /, **options: Any) -> int:  # noqa: ANN401 
     In the foreground the job's output comes out here, Ctrl-C stops it (twice: kills it), and
     the exit status is the job's: 128+N for signal N, 124 at the time limit, 126 and 127
     when the command cannot be run or found, 125 for failures of runctl or runnerd.
-    The job's standard input is empty.
+    The job's standard input is empty. A schedule (--every) runs it again and again, and nothing
+    comes out here.
     """
-    if options["as_json"] and not options["detach"]:
-        raise click.UsageError("--json goes with --detach; `runctl wait --json` gives the result")
+    is_schedule = run_every.is_asked_for(options)
+    if options["as_json"] and not (options["detach"] or is_schedule):
+        raise click.UsageError(
+            "--json goes with --detach or --every; `runctl wait --json` gives the result"
+        )
     if options["cwd"] == "":
         raise click.UsageError("--cwd: '' given; a directory is allowed")
     arguments, words = _arguments(options), {**OPTIONS, **run_limits.words(options)}
+    if is_schedule:
+        return run_every.make(socket_path, options, arguments, words)
     if options["detach"]:
         return _detach(socket_path, arguments, words, as_json=options["as_json"])
     from client.cli.foreground import run_in_foreground

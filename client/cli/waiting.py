@@ -125,7 +125,7 @@ def _until(because: Because, now_ns: int) -> str:
     """Whose end goes before it, and when that is at the latest."""
     cause, jobs, until = because["cause"], because["on"], because["until_ns"]
     if cause == "reserved":
-        text = f" for job {short(jobs[0])}" if jobs else " for another job"
+        text = _kept_for(because)
     elif jobs:
         several = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
         text = f" until job {short(jobs[0])}{several} {'end' if several else 'ends'}"
@@ -134,6 +134,17 @@ def _until(because: Because, now_ns: int) -> str:
     else:
         return ""
     return text if until is None else f"{text} (at the latest {shown_time(until, now_ns)})"
+
+
+def _kept_for(because: Because) -> str:
+    """The job that comes first, by its id or as somebody's, and what it needs."""
+    kept, jobs = because.get("kept"), because["on"]
+    if kept is None:
+        return f" for job {short(jobs[0])}" if jobs else " for another job"
+    needs = [f"{format_cpus(kept['millicpus'])} CPUs"] if kept["millicpus"] else []
+    needs += [f"{format_size(kept['memory_bytes'])} of memory"] if kept["memory_bytes"] else []
+    whose = f"job {short(jobs[0])}" if jobs else "another user's job"
+    return f" for {whose}, which needs {' and '.join(needs) or 'a slot'}"
 
 
 def _figures(because: Because) -> str:

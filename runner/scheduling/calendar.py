@@ -10,6 +10,7 @@ that have passed is `runner.scheduling.schedules`'.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -30,6 +31,7 @@ _HORIZON: Final = timedelta(days=50 * 366)
 _EVERY: Final = re.compile(r"@every\s+(.+)", re.IGNORECASE | re.DOTALL)
 _MINUTE: Final = timedelta(minutes=1)
 _HOUR: Final = timedelta(hours=1)
+_DAY: Final = timedelta(days=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # What a clock may show: beyond it, dates end.
 _LATEST_NS: Final = 2**63 - 1
@@ -109,6 +111,10 @@ class Calendar(NamedTuple):
                 # Where the clocks are set in between, it may be too far; never the last, a minute.
                 if (moment + step).astimezone(zone).utcoffset() == shown.utcoffset():
                     break
+                if step > 2 * _DAY:
+                    # They are never set by more than a day (Pacific/Apia, 2011).
+                    step -= _DAY  # noqa: PLW2901 - it is taken
+                    break
             if step is None:
                 return moment
             moment += step
@@ -116,33 +122,56 @@ class Calendar(NamedTuple):
 
     def _steps(self, shown: datetime) -> Iterator[timedelta]:
         """How far it is to go when a time is not right, the farthest first; nothing when it is."""
-        assert self.cron is not None  # noqa: S101 - for the type
-        midnight = shown.replace(hour=0, minute=0, fold=0)
-        if wrong := shown.month not in self.cron.months:
-            following = (midnight.replace(day=1) + timedelta(days=32)).replace(day=1)
-            yield following.replace(tzinfo=None) - shown.replace(tzinfo=None)
-        if wrong := wrong or not self.cron.has_day(shown):
-            following = midnight + timedelta(days=1)
-            yield following.replace(tzinfo=None) - shown.replace(tzinfo=None)
-        if wrong := wrong or shown.hour not in self.cron.hours:
-            yield _HOUR - timedelta(minutes=shown.minute)
-        if wrong or shown.minute not in self.cron.minutes:
-            later = (minute for minute in self.cron.minutes if minute > shown.minute)
-            yield timedelta(minutes=min(later, default=60) - shown.minute)
+        fields = self.cron
+        assert fields is not None  # noqa: S101 - for the type
+        wall = shown.replace(tzinfo=None, fold=0)
+        midnight = wall.replace(hour=0, minute=0)
+        wrong = wall.month not in fields.months
+        if wrong:
+            yield _next_month(midnight) - wall
+        if wrong or not fields.has_day(wall):
+            wrong = True
+            yield _next_day(fields, midnight) - wall
+            yield midnight + _DAY - wall
+        if wrong or wall.hour not in fields.hours:
+            wrong = True
+            to_hour = _HOUR - timedelta(minutes=wall.minute)
+            yield to_hour + _HOUR * (_next(fields.hours, wall.hour, 24) - 1)
+            yield to_hour
+        if wrong or wall.minute not in fields.minutes:
+            yield _MINUTE * _next(fields.minutes, wall.minute, 60)
             yield _MINUTE
 
 
+def _next(allowed: frozenset[int], now: int, end: int) -> int:
+    """How far it is to the next one that is allowed, at most to the end."""
+    return min((number for number in allowed if number > now), default=end) - now
+
+
+def _next_month(midnight: datetime) -> datetime:
+    return (midnight.replace(day=1) + timedelta(days=32)).replace(day=1)
+
+
+def _next_day(fields: cron.Cron, midnight: datetime) -> datetime:
+    """The next day that is allowed, at most the first of a month."""
+    day = midnight + _DAY
+    while day.day != 1 and not fields.has_day(day):
+        day += _DAY
+    return day
+
+
 def read(text: str, zone: tzinfo, since_ns: int) -> Calendar:
-    """The calendar of an expression. Raises ValueError: which part is wrong, what is allowed."""
+    """The calendar of an expression. Raises ValueError: what is allowed, as which part."""
     if len(text) > MOST_CHARS:
-        raise ValueError(f"at most {MOST_CHARS} characters are allowed")
+        raise ValueError(f"at most {MOST_CHARS} characters")
     every = _EVERY.fullmatch(text.strip())
     if every is None:
         return Calendar(cron.parse(text), zone)
-    seconds = parse_duration(every[1])
-    if not _SHORTEST_SECONDS <= seconds <= _LONGEST_SECONDS:
-        raise ValueError("@every: from 1s to 366d is allowed")
-    return Calendar(None, zone, round(seconds * 1000) * (SECOND_NS // 1000), since_ns)
+    with suppress(ValueError):
+        seconds = parse_duration(every[1])
+        if _SHORTEST_SECONDS <= seconds <= _LONGEST_SECONDS:
+            return Calendar(None, zone, round(seconds * 1000) * (SECOND_NS // 1000), since_ns)
+    raise ValueError("@every and 1s to 366d, such as '@every 10m'")
 
 
 def _first_shown(wall: datetime, zone: tzinfo) -> datetime:

@@ -43,7 +43,7 @@ _MOST_DIGITS: Final = 4
 
 
 class CronError(ValueError):
-    """The text is no cron expression: which of its fields is wrong, and what is allowed there."""
+    """The text is no cron expression: what is allowed, as which field, in place of what."""
 
 
 class _Field(NamedTuple):
@@ -90,15 +90,15 @@ def parse(text: str) -> Cron:
     if len(words) != len(_FIELDS):
         names = ", ".join(NICKNAMES)
         raise CronError(
-            "five fields are allowed (minute, hour, day of the month, month, day of the week), "
-            f"or @every and a length of time, or one of {names}"
+            "five fields (minute, hour, day of the month, month, day of the week), @every and a "
+            f"length of time, or one of {names}"
         )
     minutes, hours, days, months, weekdays = (
         _values(field, word.lower()) for field, word in zip(_FIELDS, words, strict=True)
     )
     both_days = words[2].startswith("*") or words[4].startswith("*")
     if both_days and min(days) > max(_LENGTHS[month - 1] for month in months):
-        raise CronError(f"day of the month {words[2]}: there is none in month {words[3]}")
+        raise CronError(f"a day that there is in month {words[3]!a}, not {words[2]!a}")
     is_fixed = not (words[0].startswith("*") or words[1].startswith("*"))
     return Cron(
         minutes, hours, days, months, frozenset(day % _SUNDAY for day in weekdays),
@@ -119,7 +119,7 @@ def _range(field: _Field, part: str) -> range:
     span, slash, step = part.partition("/")
     first, dash, last = span.partition("-")
     if slash and span != "*" and not dash:
-        raise _wrong(field, part, f"a step belongs to a range, such as {span}-{field.last}/{step}")
+        raise _wrong(field, part, f"a step of a range, such as {span}-{field.last}/{step},")
     if span == "*":
         low, high = field.first, field.last
     else:
@@ -129,7 +129,7 @@ def _range(field: _Field, part: str) -> range:
         # From a day to Sunday, which is the last day of the week too.
         high = _SUNDAY
     if high < low:
-        raise _wrong(field, part, "a range goes from the lower to the higher")
+        raise _wrong(field, part, "a range from the lower to the higher")
     return range(low, high + 1, _step(field, step, part) if slash else 1)
 
 
@@ -139,14 +139,14 @@ def _number(field: _Field, text: str, part: str) -> int:
     number = _decimal(text)
     if number is None or not field.first <= number <= field.last:
         names = f", or {field.names[0]} to {field.names[-1]}" if field.names else ""
-        raise _wrong(field, part, f"{field.first} to {field.last}{names} is allowed")
+        raise _wrong(field, part, f"{field.first} to {field.last}{names}")
     return number
 
 
 def _step(field: _Field, text: str, part: str) -> int:
     step = _decimal(text)
     if not step:
-        raise _wrong(field, part, "a step is a number from 1 on")
+        raise _wrong(field, part, "a step from 1 on")
     return step
 
 
@@ -157,4 +157,4 @@ def _decimal(text: str) -> int | None:
 
 
 def _wrong(field: _Field, part: str, allowed: str) -> CronError:
-    return CronError(f"{field.title} {part!a}: {allowed}")
+    return CronError(f"{allowed} as {field.title}, not {part!a}")

@@ -6,6 +6,7 @@ concern. A dependent that can never start is `doomed` until somebody ends it.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, get_args
 
 from runner.scheduling.kinds import Abandon, Dependency, Met
@@ -34,7 +35,8 @@ class Dependencies:
         # Dicts, not sets: what comes out is in the order in which it came in.
         self._unmet: dict[str, dict[Dependency, None]] = {}
         self._dependents: dict[str, dict[str, None]] = {}
-        self._doomed: dict[str, Dependency] = {}
+        # Its front is taken away again and again, which costs a plain dict more each time.
+        self._doomed: OrderedDict[str, Dependency] = OrderedDict()
 
     def add(
         self, job_id: str, after: Iterable[Dependency], ended: Mapping[str, End | None]
@@ -77,6 +79,17 @@ class Dependencies:
         for job_id, (on_id, kind) in self._doomed.items():
             return Abandon(job_id, on_id, kind)
         return None
+
+    def will_end(self, on_id: str, end: End) -> None:
+        """A job is about to end so: those for whom that is not what was meant can never start.
+
+        The others wait until it has: `ended`.
+        """
+        for job_id in self._dependents.get(on_id, {}):
+            for kind in _KINDS:
+                dependency = Dependency(on_id, kind)
+                if dependency in self._unmet.get(job_id, ()) and not is_met(kind, end):
+                    self._doomed.setdefault(job_id, dependency)
 
     def ended(self, on_id: str, end: End) -> tuple[str, ...]:
         """A job has ended for good: those of its dependents for which that is what was meant."""

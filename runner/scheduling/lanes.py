@@ -36,7 +36,7 @@ _END: Final = 1 << 62
 class Lane:
     """One user's jobs of one queue and priority. `ready` are those that no group holds back."""
 
-    __slots__ = ("key", "members", "parked", "ready", "strand", "user")
+    __slots__ = ("key", "members", "ready", "strand", "user", "version")
 
     def __init__(self, strand: Strand, user: User) -> None:
         self.strand = strand
@@ -44,7 +44,7 @@ class Lane:
         self.ready: Ordered[Item] = Ordered()
         self.members: dict[str, Members] = {}
         self.key: Key | None = None
-        self.parked = False
+        self.version = user.version
 
     def add(self, item: Item, group: Group | None) -> None:
         """One more job."""
@@ -72,9 +72,10 @@ class Lane:
     def refresh(self) -> None:
         """Take the place that user and first job give it now, or none."""
         first = self.ready.first
-        if self.parked and not (first is None or self.user.is_held_at(self.position(first))):
-            self.parked = False
-        if first is None or self.parked:
+        self.version = self.user.version
+        if self.is_parked and (first is None or not self.user.is_held_at(self.position(first))):
+            del self.user.parked[self]
+        if first is None or self.is_parked:
             key = None
         else:
             key = (self.user.share, self.user.served, first, self.user.uid)
@@ -87,8 +88,13 @@ class Lane:
         """Out of the order, if its user is held back at its first job already."""
         first = self.ready.first
         if first is not None and self.user.is_held_at(self.position(first)):
-            self.parked = True
+            self.user.parked[self] = None
             self.refresh()
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it is out of the order because its user has to wait."""
+        return self in self.user.parked
 
     def position(self, item: Item) -> tuple[int | str, ...]:
         """Where one of its jobs is among all of its user's; smaller comes first."""
@@ -125,6 +131,20 @@ class Strand:
             lane = self.lanes[user.uid] = Lane(self, user)
             user.lanes[lane] = None
         return lane
+
+    def catch_up(self) -> None:
+        """Lanes take the places that shares and services give them now."""
+        for lane in [each for each in self.lanes.values() if each.version != each.user.version]:
+            lane.refresh()
+
+    def first(self) -> Key | None:
+        """Whose turn it is. Between two `catch_up` shares may only have grown."""
+        while (key := self.order.first) is not None:
+            lane = self.lanes[key[3]]
+            if lane.version == lane.user.version:
+                break
+            lane.refresh()
+        return key
 
     def move(self, lane: Lane, key: Key | None) -> None:
         """Give a lane its place in the order."""
@@ -203,6 +223,8 @@ class Lines:
                     break
                 after = min(at for at, _ in found)
                 strands = [line.strands[-after] for at, line in found if at == after]
+                for strand in strands:
+                    strand.catch_up()
                 yield strands[0].level, strands
 
     def _by_priority(self) -> list[list[Line]]:
@@ -217,9 +239,7 @@ class Lines:
 
 def first_lane(strands: list[Strand], is_open: IsOpen) -> Lane | None:
     """Who is served next, of some strands of one level."""
-    keys = [
-        (strand.order.first, strand) for strand in strands if strand.order and is_open(strand.line)
-    ]
+    keys = [(strand.first(), strand) for strand in strands if strand.order and is_open(strand.line)]
     found = min(((key, at) for at, (key, _) in enumerate(keys) if key is not None), default=None)
     if found is None:
         return None

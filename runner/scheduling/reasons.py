@@ -19,22 +19,15 @@ if TYPE_CHECKING:
 
 def causes(state: State, entry: Entry, *, may_start: bool) -> Iterator[Cause]:
     """All of them, as of the clock that was told last."""
-    own = list(_own(state, entry))
-    yield from own
-    line = state.lines.by_name.get(entry.job.queue)
-    closed = "no-queue" if line is None else state.closed(line)
-    if closed is not None:
-        yield closed
-    if is_group_full(state, entry):
-        yield "group-cap"
-    quota = state.beyond_quota(entry) or state.over_quota(entry)
-    if quota is not None:
-        yield quota
-    short = list(_of_machine(state, entry))
-    yield from short
-    found = own or closed or quota or short
-    if not own:
-        yield from _of_others(state, entry, is_free=not found)
+    is_ready = is_free = True
+    for cause in _own(state, entry):
+        is_ready = is_free = False
+        yield cause
+    for cause in chain(_of_caps(state, entry), _of_machine(state, entry)):
+        is_free = False
+        yield cause
+    if is_ready:
+        yield from _of_others(state, entry, is_free=is_free)
     if not may_start:
         yield "draining"
 
@@ -77,6 +70,7 @@ def count_ahead(state: State, entry: Entry) -> int:
     lane = None if strand is None else strand.lanes.get(job.uid)
     if lane is None:
         return ahead
+    lane.strand.catch_up()
     place = 0 if lane.key is None else lane.strand.order.count_before(lane.key)
     return ahead + lane.count_before(entry.item) + place
 
@@ -89,6 +83,18 @@ def _own(state: State, entry: Entry) -> Iterator[Cause]:
         yield "dependency"
     if not state.times.is_due(job) or state.times.is_over(job):
         yield "time"
+
+
+def _of_caps(state: State, entry: Entry) -> Iterator[Cause]:
+    line = state.lines.by_name.get(entry.job.queue)
+    closed = "no-queue" if line is None else state.closed(line)
+    if closed is not None:
+        yield closed
+    if is_group_full(state, entry):
+        yield "group-cap"
+    quota = state.beyond_quota(entry) or state.over_quota(entry)
+    if quota is not None:
+        yield quota
 
 
 def _of_machine(state: State, entry: Entry) -> Iterator[Cause]:

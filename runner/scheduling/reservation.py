@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from runner.scheduling.state import Entry, State
 
 _MS_NS = 1_000_000
+_MINUTE_NS = 60 * 10**9
+FIRST_NS = 10 * _MINUTE_NS
+LONGEST_NS = 60 * _MINUTE_NS
+_MOST_DOUBLINGS = 10
 
 
 def end_ns(job: Going, now_ns: int) -> int | None:
@@ -84,11 +88,19 @@ class Reservation:
     """For one job. `beside` are the jobs that were started past it and may outlast its start."""
 
     def __init__(self, entry: Entry, level: Level) -> None:
-        self.job_id = entry.job.id
         self.level = level
         self.entry = entry
         self.beside: dict[str, Needs] = {}
         self._taken = Needs()
+
+    @property
+    def job_id(self) -> str:
+        """Whom room is kept for."""
+        return self.entry.job.id
+
+    def hand_over(self, entry: Entry) -> None:
+        """Another job with the same needs has it from now on."""
+        self.entry = entry
 
     def take(self, job_id: str, needs: Needs) -> None:
         """A job was started beside it."""
@@ -111,6 +123,53 @@ class Reservation:
         """What those beside it leave, once all that were there before have ended."""
         room = Room(capacity.slots - len(self.beside), capacity.needs.minus(self._taken))
         return room.minus(self.entry.needs)
+
+
+class Patience:
+    """For how long room is kept in a row while nobody knows when there will be enough of it.
+
+    A job without a time limit may never end, and what waits for it must not stop everybody else
+    for ever. So others go past for as long as room was kept before, by turns: at first
+    FIRST_NS each, then twice as long each time up to LONGEST_NS, so that jobs that take longer make
+    room some time too. It begins anew when a job has started in the room that was kept for it.
+    """
+
+    def __init__(self) -> None:
+        self._turn = 0
+        self._until_ns: int | None = None
+        self._is_wanted = False
+
+    def keeps(self, now_ns: int) -> bool:
+        """Whether room is kept now."""
+        if self._until_ns is None:
+            self._until_ns = now_ns + FIRST_NS
+        self._is_wanted = True
+        return self._turn % 2 == 0
+
+    def is_other(self, now_ns: int) -> bool:
+        """Tell it the time; whether it is the other's turn since the last time."""
+        if self._until_ns is None:
+            return False
+        # Further away than it was ever put: the clock was set back.
+        if now_ns < self._until_ns <= now_ns + LONGEST_NS:
+            return False
+        if not self._is_wanted:
+            self.rest()
+            return True
+        self._is_wanted = False
+        self._turn += 1
+        self._until_ns = now_ns + min(FIRST_NS << min(self._turn // 2, _MOST_DOUBLINGS), LONGEST_NS)
+        return True
+
+    def rest(self) -> None:
+        """The room that was kept has been of use."""
+        self._turn = 0
+        self._until_ns = None
+        self._is_wanted = False
+
+    def wake_ns(self, now_ns: int) -> int | None:
+        """When the turn ends."""
+        return None if self._until_ns is None else max(self._until_ns, now_ns)
 
 
 class Passing:

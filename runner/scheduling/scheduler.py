@@ -31,6 +31,10 @@ if TYPE_CHECKING:
         Waiting,
     )
 
+# What one decision ends at most, of each kind: whoever carries it out has other work too.
+MOST_ENDS: Final = 500
+MOST_STARTS: Final = 32
+
 _NEVER_RAN: Final = End(ok=False, has_started=False)
 _NONE_ENDED: Mapping[str, End | None] = MappingProxyType({})
 
@@ -57,8 +61,6 @@ class Scheduler:
     ) -> None:
         self._state = State(capacity, quota_of)
         self._queues: dict[str, Queue] = {}
-        # What ends that `decide` answered with have met, until they are settled.
-        self._met: dict[str, tuple[str, ...]] = {}
         self._may_start = True
         for queue in queues:
             self.set_queue(queue)
@@ -144,7 +146,7 @@ class Scheduler:
         """
         self._forget(job_id)
         self._state.stop(job_id)
-        return self._met.pop(job_id, ()) + self._ended(job_id, end)
+        return self._met_of(self._state.dependencies.ended(job_id, end))
 
     def resize(self, job_id: str, needs: Needs) -> bool:
         """Promise a going job something else. False: `lacks` says what; nothing is changed.
@@ -195,19 +197,24 @@ class Scheduler:
     def decide(self, now_ns: int, *, may_start: bool = True) -> list[Action]:
         """What is to be done now: each Expire and Abandon (each id once), then Starts in order.
 
-        Expired and abandoned jobs do not wait any more; Starts count as going. A second call
-        without an event in between answers nothing.
+        Expired and abandoned jobs do not wait any more, and have ended for those after them once
+        they are settled; Starts count as going. At most MOST_ENDS of each end and MOST_STARTS come
+        at once: while there are more, `wake_ns` says now. Else a second call without an event in
+        between answers nothing.
         """
         self._may_start = may_start
         self._advance(now_ns)
         actions: list[Action] = [*self._expire(), *self._abandon()]
         if may_start:
-            actions += select(self._state, now_ns)
+            actions += select(self._state, now_ns, MOST_STARTS)
         return actions
 
     def wake_ns(self, now_ns: int) -> int | None:
         """When `decide` has to be asked again though nothing happens: a time or a deadline."""
-        return now_ns if self._state.dependencies.doomed else self._state.times.next_ns(now_ns)
+        if self._state.dependencies.doomed or self._has_more():
+            return now_ns
+        times = (self._state.times.next_ns(now_ns), self._state.patience.wake_ns(now_ns))
+        return min((time for time in times if time is not None), default=None)
 
     def explain(self, job_id: str, now_ns: int, *, may_start: bool = True) -> Explanation:
         """Why it waits. KeyError: it does not wait."""
@@ -272,30 +279,34 @@ class Scheduler:
 
     # Ends
 
+    def _has_more(self) -> bool:
+        """Whether the last decision left jobs for the next."""
+        return self._may_start and self._state.is_cut
+
     def _advance(self, now_ns: int) -> None:
+        if self._state.patience.is_other(now_ns):
+            self._state.is_stirred = True
         for job_id in self._state.times.advance(now_ns):
             self._state.place(self._state.waiting[job_id])
 
     def _expire(self) -> Iterator[Expire]:
-        for job_id in self._state.times.overdue():
+        for job_id in self._state.times.overdue(MOST_ENDS):
             self._give_up(job_id)
             yield Expire(job_id)
 
     def _abandon(self) -> Iterator[Abandon]:
         """Those that can never start, and then those that this is the end of, and so on."""
-        while (action := self._state.dependencies.doomed) is not None:
+        for _ in range(MOST_ENDS):
+            action = self._state.dependencies.doomed
+            if action is None:
+                return
             self._give_up(action.id)
             yield action
 
     def _give_up(self, job_id: str) -> None:
-        """It is to end without having started, which is the end that its dependents see."""
+        """It is to end without having started. Who was to come after that waits until it has."""
         self._forget(job_id)
-        met = self._ended(job_id, _NEVER_RAN)
-        if met:
-            self._met[job_id] = met
-
-    def _ended(self, job_id: str, end: End) -> tuple[str, ...]:
-        return self._met_of(self._state.dependencies.ended(job_id, end))
+        self._state.dependencies.will_end(job_id, _NEVER_RAN)
 
     def _met_of(self, job_ids: tuple[str, ...]) -> tuple[str, ...]:
         for job_id in job_ids:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from runner.scheduling.kinds import Start
 from runner.scheduling.lanes import first_lane
-from runner.scheduling.reservation import Passing, Reservation
+from runner.scheduling.reservation import Passing, Reservation, outlook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,73 +25,104 @@ if TYPE_CHECKING:
 DEPTH: Final = 200
 
 
-def select(state: State, now_ns: int) -> list[Start]:
-    """Start what may start; it is going in `state` when this returns."""
+def select(state: State, now_ns: int, most: int) -> list[Start]:
+    """Start what may start, at most so many; they are going in `state` when this returns."""
     starts: list[Start] = []
+    state.is_cut = False
     # What a start brings about may let another job start that was looked at already: a queue
     # that is full now holds nobody of its users back elsewhere.
     while state.is_stirred:
         state.is_stirred = False
-        starts += _Look(state, now_ns).run()
+        starts += _Look(state, now_ns, most - len(starts)).run()
+        if len(starts) == most:
+            state.is_stirred = state.is_cut = True
+            break
     return starts
 
 
 class _Look:
     """One look. A start only takes away, so each level is looked at once, the highest first."""
 
-    def __init__(self, state: State, now_ns: int) -> None:
+    def __init__(self, state: State, now_ns: int, most: int) -> None:
         self._state = state
         self._now_ns = now_ns
+        self._most = most
         self._left = DEPTH
         self._starts: list[Start] = []
         self._passing: Passing | None = None
 
     def run(self) -> list[Start]:
         for level, strands in self._state.lines.levels(self._state.is_open):
-            if not self._has_slots() or not self._left:
+            if not self._may_go_on() or not self._left:
                 break
             self._level(level, strands)
         return self._starts
 
     def _level(self, level: Level, strands: list[Strand]) -> None:
         kept = self._reservation(level)
-        if kept is not None and kept.level == level and self._fits(kept.entry):
-            self._start(kept.entry)
-            kept = self._reservation(level)
-        if kept is None:
-            kept = self._in_order(level, strands)
-        if kept is not None:
+        if kept is not None and kept.level == level:
+            kept = self._try_kept(kept, strands)
+        if kept is not None or self._is_stuck(level, strands):
             self._past(strands)
+
+    def _try_kept(self, kept: Reservation, strands: list[Strand]) -> Reservation | None:
+        """Start what room is kept for, or an equal job that comes before it by now."""
+        state = self._state
+        while (lane := first_lane(strands, state.is_open)) is not None:
+            entry = _first(state, lane)
+            if entry is not kept.entry and state.holds_back(entry):
+                continue
+            if entry.needs == kept.entry.needs:
+                kept.hand_over(entry)
+            break
+        if not self._fits(kept.entry):
+            return kept
+        self._start(kept.entry)
+        state.patience.rest()
+        return None
 
     def _reservation(self, level: Level) -> Reservation | None:
         """The one that this level has to respect, if any; one that is held back goes."""
         kept = self._state.reservation
         if kept is None or level < kept.level:
             return None
-        if not _can_be_kept(self._state, kept.entry):
+        if not _can_be_kept(self._state, kept.entry) or not self._is_worth_it(kept.entry):
             self._state.reservation = None
         return self._state.reservation
 
-    def _in_order(self, level: Level, strands: list[Strand]) -> Reservation | None:
-        """Start one after the other; the reservation of the first that does not fit."""
+    def _is_stuck(self, level: Level, strands: list[Strand]) -> bool:
+        """Start one after the other; whether one does not fit, so that room is kept."""
         state = self._state
-        while self._has_slots() and (lane := first_lane(strands, state.is_open)) is not None:
+        while self._may_go_on() and (lane := first_lane(strands, state.is_open)) is not None:
             entry = _first(state, lane)
             if state.holds_back(entry):
                 continue
             if not self._fits(entry):
-                state.reservation = Reservation(entry, level)
-                self._passing = None
-                return state.reservation
+                self._keep_for(entry, level)
+                return True
             self._start(entry)
-        return None
+        return False
+
+    def _keep_for(self, entry: Entry, level: Level) -> None:
+        """Keep room for the job, if none is for an equal or higher one and it can be hoped for."""
+        kept = self._state.reservation
+        if (kept is None or level < kept.level) and self._is_worth_it(entry):
+            self._state.reservation = Reservation(entry, level)
+            self._passing = None
+
+    def _is_worth_it(self, entry: Entry) -> bool:
+        """Whether its start is known, or it is the turn of those whose start is not."""
+        state = self._state
+        if outlook(state.ledger, entry.needs, self._now_ns) is not None:
+            return True
+        return state.patience.keeps(self._now_ns)
 
     def _past(self, strands: list[Strand]) -> None:
         """One job of each lane after the other, then the next one of each, and so on."""
         lanes: list[tuple[Lane, Item | None]] = [
             (lane, None) for lane in islice(_lanes_in_order(strands), self._left)
         ]
-        while lanes and self._left and self._has_slots():
+        while lanes and self._left and self._may_go_on():
             lanes = [turn for turn in map(self._turn, lanes) if turn is not None]
 
     def _turn(self, turn: tuple[Lane, Item | None]) -> tuple[Lane, Item] | None:
@@ -104,13 +135,19 @@ class _Look:
         entry = self._state.waiting[item[1]]
         if self._state.holds_back(entry):
             return None
-        if self._fits(entry) and self._has_slots() and self._may_pass(entry):
+        if not self._fits(entry):
+            self._keep_for(entry, lane.strand.level)
+        elif self._may_go_on() and self._may_pass(entry):
             self._start(entry)
         return lane, item
 
     def _may_pass(self, entry: Entry) -> bool:
         kept = self._state.reservation
-        if kept is None or kept.entry is entry or not self._is_open(entry):
+        if not self._is_open(entry):
+            return False
+        if kept is None:
+            return True
+        if kept.entry is entry:
             return False
         if self._passing is None:
             self._passing = Passing(self._state, kept, self._now_ns)
@@ -122,8 +159,8 @@ class _Look:
     def _is_open(self, entry: Entry) -> bool:
         return entry.lane is not None and self._state.is_open(entry.lane.strand.line)
 
-    def _has_slots(self) -> bool:
-        return self._state.ledger.free_slots > 0
+    def _may_go_on(self) -> bool:
+        return self._state.ledger.free_slots > 0 and len(self._starts) < self._most
 
     def _fits(self, entry: Entry) -> bool:
         return self._state.ledger.fits(entry.needs)

@@ -14,6 +14,7 @@ from runner.scheduling.groups import Group
 from runner.scheduling.kinds import Going
 from runner.scheduling.lanes import Lines
 from runner.scheduling.ledger import Account, Ledger, over_promise, over_quota
+from runner.scheduling.reservation import Patience, Reservation
 from runner.scheduling.timetable import Timetable
 from runner.scheduling.users import Hold, User
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from runner.scheduling.kinds import Capacity, Cause, Needs, Queue, Quota, Waiting
     from runner.scheduling.lanes import Item, Lane, Line
-    from runner.scheduling.reservation import Reservation
 
 _NOTHING = Account()
 
@@ -45,7 +45,10 @@ class Entry:
 
 
 class State:
-    """`is_stirred`: something may start that could not at the last look."""
+    """`is_stirred`: something may start that could not at the last look.
+
+    `is_cut`: the last look ended because it had started enough.
+    """
 
     def __init__(self, capacity: Capacity, quota_of: Callable[[int], Quota]) -> None:
         self.ledger = Ledger(capacity)
@@ -57,7 +60,9 @@ class State:
         self.users: dict[int, User] = {}
         self.groups: dict[str, Group] = {}
         self.reservation: Reservation | None = None
+        self.patience = Patience()
         self.is_stirred = True
+        self.is_cut = False
         self._quota_of = quota_of
         self._served = 0
 
@@ -148,7 +153,7 @@ class State:
         self.ledger.set_capacity(capacity)
         for user in self.users.values():
             user.share = self.ledger.share(user.uid)
-            user.refresh()
+            user.changed()
         for entry in self.waiting.values():
             entry.needs = self.ledger.clamped(entry.job.needs)
             self.place(entry)
@@ -253,10 +258,8 @@ class State:
 
     def _usage_changed(self, user: User, group: str | None) -> None:
         user.share = self.ledger.share(user.uid)
-        if user.hold is None:
-            user.refresh()
-        else:
-            user.unhold()
+        user.changed()
+        user.unhold()
         if group is not None and group in self.groups:
             self.groups[group].set(self.groups[group].cap, self.ledger.groups[group])
 

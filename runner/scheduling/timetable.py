@@ -5,6 +5,7 @@ A time is due by the clock that was told last: one that is set back makes it not
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from runner.scheduling.ordered import Ordered
@@ -54,9 +55,10 @@ class Timetable:
         """Whether its deadline has passed."""
         return job.deadline_ns is not None and job.deadline_ns <= self.now_ns
 
-    def overdue(self) -> list[str]:
-        """Jobs whose deadline has passed, the earliest first."""
-        return [job_id for _, job_id in self._deadlines.up_to((-1, ""), (self.now_ns, _LAST))]
+    def overdue(self, most: int) -> list[str]:
+        """Jobs whose deadline has passed, the earliest first, at most so many."""
+        found = self._deadlines.up_to((-1, ""), (self.now_ns, _LAST))
+        return [job_id for _, job_id in islice(found, most)]
 
     def next_ns(self, now_ns: int) -> int | None:
         """The next time at which something is due; not before now."""

@@ -28,7 +28,10 @@ class Hold:
 class User:
     """Share and `served` decide who is next; `served` counts starts, 0 is never."""
 
-    __slots__ = ("hold", "is_bounded", "lanes", "quota", "served", "share", "uid", "waiting")
+    __slots__ = (
+        "hold", "is_bounded", "lanes", "parked", "quota", "served", "share", "uid", "version",
+        "waiting",
+    )  # fmt: skip
 
     def __init__(self, uid: int, quota: Quota) -> None:
         self.uid = uid
@@ -38,6 +41,9 @@ class User:
         self.served = 0
         self.waiting = 0
         self.lanes: dict[Lane, None] = {}
+        self.parked: dict[Lane, None] = {}
+        # Counted on with each change of share and service: what a lane's place was made of.
+        self.version = 0
         self.hold: Hold | None = None
 
     def is_held_at(self, position: tuple[int | str, ...]) -> bool:
@@ -56,9 +62,12 @@ class User:
         if self.hold is not None:
             self.hold.lane.strand.line.holding.pop(self.uid, None)
             self.hold = None
-            self.refresh()
+            for lane in list(self.parked):
+                lane.refresh()
 
-    def refresh(self) -> None:
-        """Share, service or hold have changed."""
-        for lane in list(self.lanes):
-            lane.refresh()
+    def changed(self) -> None:
+        """Share or service are others: lanes take their new places when they are looked at.
+
+        Not now: a user may have a lane for each priority, and this happens at each start and end.
+        """
+        self.version += 1

@@ -273,7 +273,7 @@ class Connection(asyncio.Protocol):
     def _own_up(self, request_id: int, error: Exception) -> None:
         """A defect of ours: its details are for the log, not for the client."""
         _logger.error("a defect while answering uid %d", self._known_peer().uid, exc_info=error)
-        self._refuse(request_id, Refusal("internal", detail="runnerd's log has the details"))
+        self._refuse(request_id, Refusal("internal"))
 
     def _refuse(self, request_id: int, refusal: Refusal) -> None:
         self._send({"id": request_id, "error": refusal.to_wire()})

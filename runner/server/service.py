@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from client import __version__, protocol
 from runner import views
-from runner.lifecycle import State
+from runner.lifecycle import GOING, State
 from runner.parsing import parse
 from runner.policy import Peer, is_admin, may_see
 from runner.refusal import Refusal, shown
 from runner.server.handlers import HANDLERS
+from runner.server.pages import fitting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from isolation.cgroups.tree import CgroupTree
     from runner import messages
     from runner.config import Config
     from runner.event_stream import Bell
@@ -36,12 +38,15 @@ if TYPE_CHECKING:
     from runner.supervisor import Supervisor
 
 SERVER_NAME: Final = f"runnerd {__version__}"
+# Of a job's earlier attempts, in its status: the rest of that has to be sent as well.
+ATTEMPTS_BYTES: Final = 1024 * 1024
 # Of frames that are not complete, for each user: some of the longest, many of the usual.
 MAX_HELD_BYTES: Final = 16 * 1024 * 1024
 # What a client may count on, beyond the first version of the protocol (docs/PROTOCOL.md).
 FEATURES: Final = (
     "logs.follow", "logs.until", "logs.attempt", "locate", "submit.logs", "prune",
-    "drain", "doctor.disk", "retention", "queue", "retry", "events", "stop_many", "schedules",
+    "drain", "doctor.disk", "retention", "queue", "retry", "idempotency", "labels", "select",
+    "stop_many", "events", "why", "schedules",
 )  # fmt: skip
 
 
@@ -169,15 +174,17 @@ class Service:
     def show(self, job: Job) -> dict[str, Any]:
         """A job as `status` gives it."""
         supervisor, store = self.supervisor, self.supervisor.store
-        return views.status(
+        shown = views.status(
             job,
-            supervisor.usage(job),
+            _usage(supervisor.tree, job),
             self.provisions.address_of(job.id),
             labels=store.labels([job.id])[job.id],
             waits_for=supervisor.cause_of(job.id) if job.state is State.QUEUED else None,
             after=store.dependencies(job.id),
             attempts=store.attempts(job.id),
         )
+        newest = fitting(reversed(shown["attempts"]), ATTEMPTS_BYTES)
+        return {**shown, "attempts": newest[::-1]}
 
     def grace(self, asked: float | None, *, kill: bool) -> float:
         """Seconds between SIGTERM and SIGKILL, where a request asks for a stop."""
@@ -222,6 +229,16 @@ class Service:
         if not may(peer, job.submitted_by_uid, self.admin_gid):
             raise Refusal("no-such-job", field=field, given=shown(text))
         return job
+
+
+def _usage(tree: CgroupTree, job: Job) -> dict[str, int | None] | None:
+    """What a running or paused job has used so far."""
+    cgroup = tree.job(job.id) if job.state in GOING else None
+    if cgroup is None:
+        return None
+    usage = cgroup.usage()
+    names = ("cpu_usec", "memory_bytes", "memory_peak_bytes", "pids")
+    return {name: getattr(usage, name) for name in names}
 
 
 def group_id(name: str | None) -> int | None:

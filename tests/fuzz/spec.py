@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 import msgpack
 
 from client import protocol
-from runner import messages, parsing, records, spec, stored, views
+from runner import messages, outcome, parsing, records, retrying, spec, stored, views
 from runner.config import Config
 from runner.lifecycle import State
 from runner.pump import plan_output
 from runner.records import RecordError
-from runner.rows import Job
+from runner.rows import Attempt, Job
 from runner.users import Account
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _JOB: Final = "3f2a0000-0000-4000-8000-000000000001"
+_FAILED: Final = outcome.Outcome("oom", None, 9, 137)
 
 
 def one_input(data: bytes) -> None:
@@ -42,8 +43,23 @@ def one_input(data: bytes) -> None:
 def _spec(data: bytes) -> dict[str, Any]:
     fields = stored.spec(_row(spec=data))
     plan_output(fields, fields["limits"])
+    _retry(fields)
     stored.pack_spec(fields)
     return fields
+
+
+def _retry(fields: dict[str, Any]) -> None:
+    """Whatever the policy says: attempts come to an end, and limits only grow."""
+    for attempts in (1, 2, 60):
+        again = retrying.next_attempt(
+            fields["retry"], attempts, ["oom"] * attempts, _FAILED, fields["limits"], 5,
+            deadline_ns=fields["deadline_ns"],
+        )  # fmt: skip
+        if again is not None:
+            assert attempts <= fields["retry"]["limit"]
+            assert again.not_before_ns is None or again.not_before_ns > 5
+            retrying.with_its_limits(0, 7, fields["limits"], again.limits, 2**30)
+            stored.pack_spec({**fields, "limits": again.limits})
 
 
 def _row(
@@ -57,7 +73,8 @@ def _row(
 
 
 def _shown(**fields: bytes) -> dict[str, Any]:
-    return views.status(_row(**fields), None)
+    attempt = Attempt(1, None, 2, "exit", fields.get("result", b""), fields.get("limits"))
+    return views.status(_row(**fields), None, attempts=[attempt])
 
 
 def _a_spec() -> dict[str, Any]:
@@ -68,10 +85,12 @@ def _a_spec() -> dict[str, Any]:
         "readable": ["/usr"], "secrets": [{"name": "s", "path": "/e"}], "capabilities": ["CHOWN"],
     }  # fmt: skip
     net = {"name": "n", "publish": [{"host_port": 80, "port": 80}], "allow_egress": ["10.0.0.1"]}
+    rule = {"reason": "oom", "limit": 2, "timeout_factor": 1.5, "timeout_max_seconds": 9}
+    retry = {"limit": 5, "backoff_seconds": 0.5, "on": ["exit", "oom"], "rules": [rule]}
     args = {"argv": ["a"], "cwd": "/", "env": {"A": b"\xff"}, "limits": limits,
-            "sandbox": sandbox, "net": net}  # fmt: skip
+            "sandbox": sandbox, "net": net, "retry": retry}  # fmt: skip
     request = parsing.parse(messages.Submit, args)
-    return spec.build(_JOB, request, Account(1, 2, (3,), "x"), Config())
+    return spec.build(_JOB, request, Account(1, 2, (3,), "x"), Config(), deadline_ns=2**61)
 
 
 _A_SPEC: Final = spec.pack(_a_spec())
@@ -94,9 +113,12 @@ _READERS: Final[
 ]
 
 
+_NEW: Final = frozenset({"net", "sandbox", "retry", "deadline_ns"})
+
+
 def seeds() -> list[bytes]:
     """A valid record of each kind, one with the fewest fields, and one that is older."""
-    old = {name: value for name, value in _a_spec().items() if name not in {"net", "sandbox"}}
+    old = {name: value for name, value in _a_spec().items() if name not in _NEW}
     old_logs = old.pop("logs")
     old.update({f"log_{name}": old_logs[name] for name in ("segment_bytes", "keep_bytes")})
     plain = [

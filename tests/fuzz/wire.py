@@ -7,6 +7,7 @@ be stored and read back. The client's side is errors and log events: only Client
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgpack
@@ -14,11 +15,23 @@ import msgpack
 from client import errors, protocol
 from client.api import Client
 from client.protocol import FrameError, Message
-from runner import messages, parsing, spec, stored
+from runner import (
+    message_schedules,
+    messages,
+    parsing,
+    schedule_template,
+    spec,
+    stored,
+    submission_queue,
+)  # fmt: skip
 from runner.config import Config
 from runner.lifecycle import State
+from runner.policy import Peer
+from runner.queues import Rules
 from runner.refusal import Refusal
 from runner.rows import Job
+from runner.scheduling import calendar
+from runner.scheduling.kinds import Capacity, Needs, Queue
 from runner.server.framing import FrameBuffer
 from runner.server.handlers import HANDLERS
 from runner.users import Account
@@ -31,6 +44,14 @@ if TYPE_CHECKING:
 _JOB: Final = "3f2a0000-0000-4000-8000-000000000001"
 _ACCOUNT: Final = Account(1, 2, (3,), "x")
 _CONFIG: Final = Config()
+_PEER: Final = Peer(uid=1, gid=2, groups=frozenset((2, 3)), pid=4)
+_RULES: Final = Rules(
+    Capacity(8, Needs(8000, 2**34)),
+    (Queue("default"), Queue("batch")),
+    members={},
+    max_priorities={},
+)
+_NOW_NS: Final = 1_763_810_000_000_000_000
 _KINDS: Final[dict[str, type[Closed]]] = {
     **{op: kind for op, (kind, _) in HANDLERS.items()},
     "hello": messages.Hello,
@@ -125,10 +146,39 @@ def _check_refusal(refusal: Refusal) -> None:
 def _check_request(request: object) -> None:
     """What is accepted can be shown in a log, committed, and read back as it was."""
     repr(request)
-    if isinstance(request, messages.Submit):
-        fields = spec.build(_JOB, request, _ACCOUNT, _CONFIG)
-        read = stored.spec(_row(spec.pack(fields)))
-        assert {name: read[name] for name in fields} == fields
+    try:
+        if isinstance(request, messages.Submit):
+            _check_submission(request)
+        elif isinstance(request, message_schedules.MakeSchedule):
+            _check_schedule(request)
+    except Refusal as refusal:
+        _check_refusal(refusal)
+
+
+def _check_submission(request: messages.Submit) -> None:
+    deadline_ns = submission_queue.times(request, _NOW_NS).deadline_ns
+    fields = spec.build(_JOB, request, _ACCOUNT, _CONFIG, deadline_ns=deadline_ns)
+    read = stored.spec(_row(spec.pack(fields)))
+    assert {name: read[name] for name in fields} == fields
+    queue = submission_queue.queue_for(_RULES, _PEER, request.queue)
+    submission_queue.check_priority(_RULES, _PEER, queue, request.priority)
+    submission_queue.check_growth(request.retry, fields["limits"])
+    needs = submission_queue.needs(request.reserve, fields["limits"], _RULES, 1)
+    assert needs.fits(_RULES.capacity.needs)
+
+
+def _check_schedule(request: message_schedules.MakeSchedule) -> None:
+    """What is submitted again and again is kept as it was; when, is found in no time."""
+    submission = schedule_template.read(request.submit)
+    _, kept = schedule_template.unpack(schedule_template.pack(submission, _PEER))
+    assert kept == submission
+    try:
+        every = calendar.read(request.every, UTC, _NOW_NS)
+    except ValueError as error:
+        assert str(error)
+    else:
+        due = every.after(_NOW_NS)
+        assert due is None or due > _NOW_NS
 
 
 def _row(packed: bytes) -> Job:
@@ -147,6 +197,13 @@ def _as_answer(data: bytes) -> None:
         with client.logs(_JOB) as stream:
             for _ in stream:
                 pass
+    except errors.ClientError as error:
+        assert str(error)
+    client._pool = cast("Any", _Answers(data))
+    try:
+        with client.events(since=3) as events:
+            numbers = [event["seq"] for event in events if "seq" in event]
+            assert numbers == sorted(set(numbers))
     except errors.ClientError as error:
         assert str(error)
 
@@ -204,21 +261,44 @@ def _requests() -> list[tuple[str, Message]]:
         ("hello", {"protocol": 1, "client": "runctl"}),
         ("submit", {"argv": ["a"], "cwd": "/", "env": {"A": b"\xff"}}),
         ("submit", _FULL_SUBMIT),
-        ("list", {"ended": True, "limit": 5, "before": 7}),
+        ("list", {"ended": True, "limit": 5, "before": 7, "select": _SELECT}),
         ("logs", {**job, "cursor": 3, "follow": True, "credit": 2, "until_ns": 5, "attempt": 1}),
         ("locate", {**job, "lines": 3, "since_ns": 1, "until_ns": 5, "streams": [1]}),
         ("exec", {**job, "argv": ["a"], "env": {}, "clean_env": True, "cwd": "/", "credit": 1}),
         ("stop", {**job, "grace_seconds": 0.5, "kill": True}),
         ("wait", {**job, "timeout_seconds": 2}),
-        ("update", {**job, "limits": {"pids_max": None, "memory_max_bytes": 2**30}}),
+        ("update", {**job, "limits": {"pids_max": None, "memory_max_bytes": 2**30}, "priority": 3}),
         ("prune", {"older_than_seconds": 5, "keep": 2, "user": "x", "everybody": False}),
         ("drain", {"timeout_seconds": 5, "stop": True}),
         *((op, job) for op in ("status", "pause", "resume", "remove")),
+        *((op, job) for op in ("hold", "release", "retry", "why")),
+        ("move", {**job, "top": True}), ("move", {**job, "before": "3f2a"}),
+        ("move", {**job, "queue": "batch", "top": True}),
+        ("events", {"since": 5, "follow": True, "job": _JOB, "credit": 3}), ("queues", {}),
+        ("queue", {"name": "batch", "paused": True, "max_running": None}),
+        ("stop_many", {"select": _SELECT, "grace_seconds": 1.5, "kill": True, "dry_run": True,
+                       "expect": 3}),
+        ("schedule", {"every": "*/5 0-6,12 1 jan mon-fri", "submit": {"argv": ["a"], "cwd": "/"},
+                      "zone": "UTC", "missed": "all", "overlap": "skip", "name": "n"}),
+        ("schedules", {"after": 3, "limit": 5}),
+        *((f"schedule_{op}", {"schedule": "5c0e"}) for op in _ON_SCHEDULES),
         ("doctor", {}), ("credit", {"events": 3}), ("cancel", {}), ("signal", {"signal": 15}),
     ]  # fmt: skip
 
 
+_ON_SCHEDULES: Final = ("status", "pause", "resume", "run", "remove")
+_SELECT: Final[Message] = {
+    "queue": "batch", "user": "x", "name": "n*", "labels": {"a/b": None, "c": "d"},
+    "states": ["queued", "running"],
+}  # fmt: skip
 _FULL_SUBMIT: Final[Message] = {
+    "queue": "batch", "priority": -5, "labels": {"a/b": "c d"},
+    "after": [{"job": "3f2a"}, {"job": "a-name", "on": "started"}], "delay_seconds": 1.5,
+    "deadline_ns": 2**62, "hold": True, "reserve": {"millicpus": 100, "memory_bytes": 2**20},
+    "idempotency_key": "k-1", "retry": {
+        "limit": 3, "backoff_seconds": 0.5, "backoff_max_seconds": 60, "on": ["exit", "oom"],
+        "rules": [{"reason": "oom", "limit": 1, "memory_factor": 1.5, "memory_max_bytes": 2**31}],
+    },
     "argv": ["sh", b"\xff"], "cwd": "/", "env": {"A": "b"}, "name": "n", "umask": 0o77,
     "user": "x", "group": 3, "network": "private",
     "net": {
@@ -246,6 +326,10 @@ def _answers() -> list[list[Message]]:
     chunk = {"offset": 0, "runs": [[1, 2, 5], [2, 1, 6]], "data": b"abc"}
     gap = {"gap_bytes": 7, "offset": 10, "why": "removed"}
     end = {"cursor": 10, "status": {"job": _JOB}}
+    first = {"attempt": 2, "offset": 0}
+    data = {"reason": "exit"}
+    happened = {"seq": 4, "time_ns": 5, "job": _JOB, "kind": "finish", "data": data}
+    missing = {"gap": True, "since": 3, "oldest": 9}
     refusal = {
         "code": "limit-below-use",
         "field": "limits.memory_max_bytes",
@@ -256,6 +340,9 @@ def _answers() -> list[list[Message]]:
     }
     return [
         [{"id": 1, "seq": 1, "event": chunk}, {"id": 1, "seq": 2, "event": gap}, {"ok": end}],
+        [{"id": 1, "seq": 1, "event": first}, {"id": 1, "seq": 2, "event": chunk}, {"ok": end}],
+        [{"id": 1, "seq": 1, "event": happened}, {"ok": {"next": 4}}],
+        [{"id": 1, "seq": 1, "event": missing}, {"ok": {"next": 9}}],
         [{"id": 1, "error": refusal}],
         [{"id": 1, "error": {"code": "no-such-job", "given": _JOB}}],
     ]  # fmt: skip

@@ -106,7 +106,7 @@ def test_a_wrong_schedule_is_refused_with_its_field_and_nothing_is_kept(
     ]
     with Wire(own_daemon) as alice:
         for request, field in wrong:
-            error = alice.refused(
+            error = alice.error(
                 "schedule", {"every": "@hourly", "submit": submission("true"), **request}
             )
             assert error.get("field") == field, (request, error)
@@ -192,7 +192,7 @@ def test_a_paused_schedule_rests_and_goes_on_from_now(own_daemon: Daemon) -> Non
         assert [job["job"] for job in runs(alice)] == [run]
         assert shown(alice, schedule)["last_job"] == run
         alice.ok("schedule_remove", schedule=schedule)
-        assert alice.refused("schedule_status", schedule=schedule)["code"] == "no-such-schedule"
+        assert alice.error("schedule_status", schedule=schedule)["code"] == "no-such-schedule"
         assert [job["job"] for job in runs(alice)] == [run]
 
 
@@ -254,20 +254,20 @@ def test_schedules_of_others_are_nobody_elses_but_an_admins(own_daemon: Daemon) 
         assert bob.ok("schedules")["schedules"] == []
         for operation in ("status", "pause", "resume", "run", "remove"):
             for reference in (schedule, schedule[:8], "report"):
-                error = bob.refused(f"schedule_{operation}", schedule=reference)
+                error = bob.error(f"schedule_{operation}", schedule=reference)
                 assert error["code"] == "no-such-schedule"
         assert [each["schedule"] for each in root.ok("schedules")["schedules"]] == [schedule]
         run = root.ok("schedule_run", schedule="report")["job"]
         assert root.ok("status", job=run)["user"] == "alice"
         # The name is taken for alice alone; a prefix of the id will do.
         make(bob, "@hourly", name="report")
-        error = alice.refused(
+        error = alice.error(
             "schedule", {"every": "@hourly", "submit": submission("true"), "name": "report"}
         )
         assert error["field"] == "name"
         assert bob.ok("schedule_pause", schedule="report")["schedule"] != schedule
         assert alice.ok("schedule_pause", schedule=schedule[:4])["schedule"] == schedule
-        assert root.refused("schedule_status", schedule="nothing")["code"] == "no-such-schedule"
+        assert root.error("schedule_status", schedule="nothing")["code"] == "no-such-schedule"
 
 
 def test_there_are_so_many_schedules_of_one_user_and_their_list_has_pages(
@@ -276,7 +276,7 @@ def test_there_are_so_many_schedules_of_one_user_and_their_list_has_pages(
     own_daemon.start()
     with Wire(own_daemon) as alice:
         made = [make(alice, "@yearly", paused=True) for _ in range(100)]
-        error = alice.refused("schedule", {"every": "@hourly", "submit": submission("true")})
+        error = alice.error("schedule", {"every": "@hourly", "submit": submission("true")})
         assert error["code"] == "quota-exceeded"
         page = alice.ok("schedules", limit=60)
         rest = alice.ok("schedules", limit=60, after=page["next"])

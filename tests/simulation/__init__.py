@@ -1,1 +1,1 @@
-"""The real scheduler in virtual time: a world that ends what it starts, and checks every decision."""
+"""The scheduler in virtual time: a world that ends what it starts and checks each decision."""

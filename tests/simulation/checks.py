@@ -1,7 +1,7 @@
 """What every decision has to be, worked out slowly from what the world knows.
 
-    whole()   capacity, caps, quotas; work conservation; what is said about who waits
-    start()   one start: it may, and no job of a higher level was passed over
+whole()   capacity, caps, quotas; work conservation; what is said about who waits
+start()   one start: it may, and no job of a higher level was passed over
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Checks:
 
     def expire(self, action: Expire) -> None:
         deadline = self._world.waiting[action.id].deadline_ns
-        assert deadline is not None and deadline <= self._world.now_ns, f"{action} is too early"
+        assert deadline is not None, f"{action} has no deadline"
+        assert deadline <= self._world.now_ns, f"{action} is too early"
 
     def abandon(self, action: Abandon) -> None:
         on_id, kind = action.on_id, action.kind

@@ -12,12 +12,6 @@ if TYPE_CHECKING:
 
 SECOND = 10**9
 GIB = 2**30
-QUEUES = (
-    Queue("default"),
-    Queue("batch", -5),
-    Queue("capped", 0, 3),
-    Queue("urgent", 10, 20),
-)
 
 
 class Scale(NamedTuple):
@@ -49,7 +43,14 @@ class People:
 
     def world(self) -> World:
         """An empty one."""
-        return World(self._capacity, QUEUES, quota_of)
+        cap = max(self._scale.slots // 3, 1)
+        queues = (
+            Queue("default"),
+            Queue("batch", -5),
+            Queue("capped", 0, cap),
+            Queue("urgent", 10),
+        )
+        return World(self._capacity, queues, quota_of)
 
     def submit(self, world: World) -> str:
         """One job of somebody."""

@@ -120,12 +120,15 @@ class World:
         return min((time for time in times if time is not None), default=None)
 
     def decide(self) -> list[Action]:
-        """Ask and carry out, with every action checked."""
-        actions = self.scheduler.decide(self.now_ns, may_start=self.may_start)
-        Checks(self).order(actions)
-        for action in actions:
-            self._carry_out(action)
-        return actions
+        """Ask and carry out, with every action checked, until there is nothing more to do."""
+        done: list[Action] = []
+        while actions := self.scheduler.decide(self.now_ns, may_start=self.may_start):
+            assert not self.scheduler.decide(self.now_ns, may_start=self.may_start), "twice"
+            Checks(self).order(actions)
+            for action in actions:
+                self._carry_out(action)
+            done += actions
+        return done
 
     def check(self) -> None:
         """What has to be true between decisions; slow where many wait."""

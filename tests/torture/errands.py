@@ -1,4 +1,4 @@
-"""Small parts of a session: who stops the jobs that are to be stopped, and which runctls run."""
+"""Small parts of a session: who stops and releases jobs in time, and which runctls run."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from client.errors import RequestRefused
+from tests.torture import plan as plans
+from tests.torture.verdicts import DifferenceError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from random import Random
 
+    from client.records import Selection
     from tests.torture.plan import JobPlan
     from tests.torture.session import Session
 
@@ -41,42 +46,82 @@ class Clients:
             return dice.choice(sorted(self._pids)) if self._pids else None
 
 
-class Stopper(threading.Thread):
-    """Stops each job whose plan is to be stopped, some time after its submission."""
+class Errands(threading.Thread):
+    """Stops each job whose plan is to be stopped, and releases those that are held."""
 
     def __init__(self, session: Session) -> None:
-        super().__init__(name="stopper", daemon=True)
+        super().__init__(name="errands", daemon=True)
         self._session = session
-        self._due: list[tuple[float, int, JobPlan]] = []
+        self._due: list[tuple[float, int, JobPlan, Callable[[JobPlan], None]]] = []
         self._changed = threading.Condition()
         self._order = itertools.count()
+        self._root_holds: set[int] = set()
 
     def later(self, plan: JobPlan) -> None:
-        """That job, at the time that its plan says."""
-        due = time.monotonic() + plan.dice("stop").uniform(0, 3)
+        """What that job needs, at the time that its plan says."""
+        if plan.ending == plans.STOP:
+            self._at(plan.dice("stop").uniform(0, 3), plan, self._end_it)
+        if plan.wishes.root_holds:
+            self._at(0, plan, self._hold)
+        if plan.wishes.held and plan.ending != plans.DEADLINE:
+            self._at(plan.dice("release").uniform(0.2, 3), plan, self._let_go)
+
+    def _at(self, seconds: float, plan: JobPlan, what: Callable[[JobPlan], None]) -> None:
         with self._changed:
-            heapq.heappush(self._due, (due, next(self._order), plan))
+            due = time.monotonic() + seconds
+            heapq.heappush(self._due, (due, next(self._order), plan, what))
             self._changed.notify()
 
     def run(self) -> None:
         """For ever: the session ends before it."""
         while True:
-            plan = self._next()
+            plan, what = self._next()
             with self._session.looking_after(plan):
-                self._carry_out(plan)
+                what(plan)
 
-    def _next(self) -> JobPlan:
+    def _next(self) -> tuple[JobPlan, Callable[[JobPlan], None]]:
         with self._changed:
             while not self._due or self._due[0][0] > time.monotonic():
                 self._changed.wait(self._due[0][0] - time.monotonic() if self._due else None)
-            return heapq.heappop(self._due)[2]
+            return heapq.heappop(self._due)[2:]
 
-    def _carry_out(self, plan: JobPlan) -> None:
+    def _end_it(self, plan: JobPlan) -> None:
         session, dice = self._session, plan.dice("stopping")
         user = dice.choice((plan.user, "root"))
         client = session.client(user)
         grace, kill = dice.choice((None, 0.0, 0.3)), dice.random() < 0.2
         session.ledger.note("stop", plan.number, uid=session.uid_of(user))
         session.counts.add("stops")
+        if dice.random() < 0.4:
+            session.ledger.note("stop-group", plan.number, uid=session.uid_of(user))
+            select: Selection = {"labels": dict(plan.group)}
+            session.until_done(
+                lambda: client.stop_many(select, grace_seconds=grace, kill=kill), done=""
+            )
+            session.counts.add("stops of many")
+            return
         job = session.job_of(plan)
         session.until_done(lambda: client.stop(job, grace_seconds=grace, kill=kill), "job-state")
+
+    def _hold(self, plan: JobPlan) -> None:
+        job = self._session.job_of(plan)
+
+        def hold() -> None:
+            self._session.client("root").hold(job)
+            self._root_holds.add(plan.number)
+
+        self._session.until_done(hold, "job-state")
+
+    def _let_go(self, plan: JobPlan) -> None:
+        """By its user; where root holds it that is refused, and root does it."""
+        session, job = self._session, self._session.job_of(plan)
+        session.counts.add("releases")
+        try:
+            state = session.patiently(lambda: session.client(plan.user).release(job))
+        except RequestRefused as refusal:
+            if refusal.code not in ("not-permitted", "job-state", "no-such-job", "store-error"):
+                raise
+        else:
+            if plan.number in self._root_holds and plan.user != "root" and state == "queued":
+                raise DifferenceError("root held it, and its user released it")
+        session.until_done(lambda: session.client("root").release(job), "job-state")

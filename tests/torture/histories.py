@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tests.torture.ledger import Trail
-    from tests.torture.plan import JobPlan
 
 _GOING: Final = ("starting", "running", "paused")
 _NEXT: Final = {
@@ -111,13 +110,14 @@ class Target(NamedTuple):
     history: History
 
 
-def check_after(job: JobPlan, trail: Trail, own: History, targets: dict[int, Target]) -> None:
+def check_after(trail: Trail, own: History, targets: dict[int, Target]) -> None:
     """It came after what it was to come after, and ended when that cannot be. DifferenceError."""
     if trail.result is None:
         return
-    fates = [_fate(targets[number], on) for number, on in trail.after if number in targets]
+    after = [(number, on) for number, on in trail.after if number in targets]
+    fates = [_fate(targets[number], on) for number, on in after]
     if own.launched_at is not None:
-        for (number, on), (met, at) in zip(trail.after, fates, strict=True):
+        for (number, on), (met, at) in zip(after, fates, strict=True):
             if met is False or (at is not None and at > own.launched_at):
                 raise DifferenceError(f"started before job {number} had come to be {on}")
     reason = trail.result["reason"]

@@ -13,6 +13,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tests.torture.wishes import BLOCK
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -22,7 +24,8 @@ class Trail:
     """What happened around one job. Ids and results are as the daemon told them.
 
     `after` are the jobs that it was asked to come after, by number, with what had to become of
-    them; `attempts` the earlier ones, as told with the result. `again`: its retry by hand was
+    them; `group_stopped_by` are those who stopped all of its block that are to be stopped;
+    `attempts` are the earlier ones, as told with the result. `again`: its retry by hand was
     asked for, so that a result of before is no result any more.
     """
 
@@ -38,6 +41,7 @@ class Trail:
     removed: bool = False
     after: list[tuple[int, str]] = field(default_factory=list)
     attempts: list[dict[str, Any]] = field(default_factory=list)
+    group_stopped_by: list[int] = field(default_factory=list)
     again: bool = False
 
     @property
@@ -53,6 +57,7 @@ class Story:
         self.trails: dict[int, Trail] = {}
         self.lives = 0
         self._disk_full = False
+        self._group_stops: dict[int, list[int]] = {}
         for line in lines:
             self.add(line)
 
@@ -79,7 +84,10 @@ class Story:
         elif what == "submit":
             number = line["job_number"]
             after = [(target, on) for target, on in line.get("after", ())]
-            self.trails[number] = Trail(number, disk_full=self._disk_full, after=after)
+            trail = Trail(number, disk_full=self._disk_full, after=after)
+            # One list for all of a block, also for those that come later.
+            trail.group_stopped_by = self._group_stops.setdefault(number // BLOCK, [])
+            self.trails[number] = trail
         else:
             trail = self.trails[line["job_number"]]
             _apply(trail, what, line)
@@ -105,6 +113,8 @@ def _apply(trail: Trail, what: str, line: dict[str, Any]) -> None:
             trail.again, trail.result = True, None
         case "kill":
             trail.monitor_killed = True
+        case "stop-group":
+            trail.group_stopped_by.append(line["uid"])
         case "stop":
             trail.stopped_by.append(line["uid"])
         case "removing" | "removed":

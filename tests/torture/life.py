@@ -9,17 +9,27 @@ blob, the daemon's logs, counters and differences: they are the machine's files.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from tests.kernel.conftest import USERS
-from tests.torture import leftovers, plan, programs, verifier
+from tests.torture import leftovers, plan, programs, riders, verifier
+from tests.torture.counts import say
 from tests.torture.session import BALLAST, CLIENTS, SHARE, Session
+from tests.torture.trouble import troublemakers
+
+_TICK_SECONDS: Final = 0.5
+_TICKS_A_LINE: Final = 6
+# After the torture: for the jobs that still run, and for what holds them up.
+_GRACE_SECONDS: Final = 150.0
 
 
 def main() -> int:
@@ -33,7 +43,7 @@ def main() -> int:
         session.bring_up()
         session.call_off_drain()
         verifier.after_power_cut(session)
-        session.torture(options.seconds, options.jobs_at_once, options.trouble.split(","))
+        torture(session, options.seconds, options.jobs_at_once, options.trouble.split(","))
         verifier.at_the_end(session)
     with session.looking_after(None):
         innocents.dismiss()
@@ -88,6 +98,39 @@ def _monitors_of_earlier_lives(out: str) -> list[int]:
     with open(path, encoding="utf-8") as file, suppress(ValueError):
         return [int(pid) for pid in json.load(file)]
     return []
+
+
+def torture(session: Session, seconds: float, at_once: int, trouble: list[str]) -> None:
+    """Everything at once, for so long; 0 for ever."""
+    begun = time.monotonic()
+    crew = [riders.Rider(session, f"rider-{number}") for number in range(at_once)]
+    harm = troublemakers(session, session.seed, session.life, trouble)
+    for thread in (session.errands, *session.witnesses, *crew, *harm):
+        thread.start()
+    Path(f"{session.out}/torturing-{session.life}").touch()
+    ticks = itertools.count(1)
+    while not seconds or time.monotonic() < begun + seconds:
+        time.sleep(_TICK_SECONDS)
+        session.tick()
+        if next(ticks) % _TICKS_A_LINE == 0:
+            _say_how_far(session, begun)
+    session.over.set()
+    deadline = time.monotonic() + _GRACE_SECONDS
+    for thread in (*harm, *crew):
+        thread.join(max(0.1, deadline - time.monotonic()))
+        if thread.is_alive():
+            session.counts.differ(thread.name, "does not come to its end")
+    session.counts.add("tortured seconds", round(time.monotonic() - begun))
+
+
+def _say_how_far(session: Session, begun: float) -> None:
+    counts = session.counts
+    kills = sum(counts.get(f"kill {kind}") for kind in ("runnerd", "launcher", "both", "monitor"))
+    say(
+        f"life {session.life}, {time.monotonic() - begun:.0f} s: {counts.get('accepted')} jobs, "
+        f"{counts.get('judged')} ended, {counts.get('bytes') / 2**20:.1f} MiB compared, "
+        f"{kills} kills, {counts.differences} differences"
+    )
 
 
 def _take_down(session: Session) -> None:

@@ -71,6 +71,11 @@ class JobPlan(NamedTuple):
         """Dice of this job's own."""
         return Random(f"{self.token}/{purpose}")
 
+    @property
+    def group(self) -> dict[str, str]:
+        """A label that the jobs of its block share which are to be stopped."""
+        return {"torture/group": f"{self.token.partition('-')[0]}-{self.number // queue.BLOCK}"}
+
     def planned(self, attempt: int) -> tuple[str, int]:
         """How that attempt is to end, with which exit code or signal."""
         if attempt > self.wishes.failures:
@@ -103,6 +108,9 @@ def job_plan(seed: int, number: int) -> JobPlan:
     wanted = queue.wishes(
         seed, number, user, ends_late=ending == DEADLINE, may_retry=kind == "plain"
     )
+    if ending == TIMEOUT:
+        # On a slow machine it could strike in any attempt.
+        wanted = wanted._replace(failures=0)
     if wanted.retry is not None and ending == EXIT:
         # An end that is not tried again, but by the attempts that fail before.
         value = 0

@@ -40,8 +40,8 @@ class MoveTrouble(Trouble):
         if plan is None or plan.wishes.queue == wishes.LATE:
             return
         kinds: dict[Callable[[JobPlan], None], int] = {
-            self._top: 2, self._before: 2, self._elsewhere: 2, self._priority: 2, self._hold: 3,
-            self._why: 3,
+            self._top: 2, self._before: 2, self._elsewhere: 2, self._priority: 2,
+            self._hold: 0 if plan.wishes.held else 3, self._why: 3,
         }  # fmt: skip
         try:
             wishes.weighted(self.dice, kinds)(plan)
@@ -87,10 +87,8 @@ class MoveTrouble(Trouble):
             self.pause(1.0)
         finally:
             # Also when nobody said whether it is held.
-            if not plan.wishes.held:
-                self.session.until_done(
-                    lambda: self.session.client("root").release(job), done="job-state"
-                )
+            root = self.session.client("root")
+            self.session.until_done(lambda: root.release(job), done="job-state")
 
     def _why(self, plan: JobPlan) -> None:
         client, job = self._asked(plan)

@@ -12,23 +12,21 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from client.errors import ConnectionLost, DaemonUnavailable, RequestRefused
+from client.errors import RequestRefused
 from client.logstream import LogChunk, LogGap
 from tests.torture import plan as plans
 from tests.torture import verdicts
+from tests.torture.submitting import NOT_NOW
 from tests.torture.verdicts import DifferenceError, LogCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from client.logstream import LogStream
-    from client.records import JobResult, JobStatus
+    from client.records import JobStatus
     from tests.torture.plan import JobPlan
     from tests.torture.session import Session
 
-_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Refused, and surely not accepted.
-_NOT_NOW: Final = ("shutting-down", "draining", "store-error", "too-many-jobs", "not-permitted")
 _AWAY: Final = (b"runnerd is not running", b"the connection")
 _AFTER_REFUSAL_SECONDS: Final = 0.2
 _LEAVE_CHANCE: Final = 0.05
@@ -59,38 +57,16 @@ class Rider(threading.Thread):
 
     def _submit(self, plan: JobPlan) -> bool:
         session = self._session
-        session.ledger.note("submit", plan.number)
+        known = session.ids_of([number for number, _ in plan.wishes.after])
+        after = [(number, on) for number, on in plan.wishes.after if number in known]
+        session.ledger.note("submit", plan.number, after=after)
         session.counts.add("jobs")
-        job = self._accepted(plan)
+        job = session.submitter.accepted(plan, after)
         if job is None:
+            session.over.wait(_AFTER_REFUSAL_SECONDS)
             return False
         session.accept(plan, job)
         return True
-
-    def _accepted(self, plan: JobPlan) -> str | None:
-        """The id; None when it was refused, or when nobody can tell yet."""
-        session = self._session
-        try:
-            return str(session.client(plan.user).request("submit", session.submission(plan))["job"])
-        except RequestRefused as refusal:
-            if refusal.code == "cancelled":
-                return self._in_doubt(plan)
-            if refusal.code not in _NOT_NOW:
-                raise
-        except DaemonUnavailable:
-            # Nobody was reached: surely nothing was taken.
-            pass
-        except ConnectionLost:
-            return self._in_doubt(plan)
-        session.ledger.note("refused", plan.number)
-        session.counts.add("refused")
-        session.over.wait(_AFTER_REFUSAL_SECONDS)
-        return None
-
-    def _in_doubt(self, plan: JobPlan) -> str | None:
-        """As its text says, the job may have been accepted: its name tells."""
-        self._session.counts.add("in doubt")
-        return self._session.find(plan)
 
     # The ride
 
@@ -100,45 +76,72 @@ class Rider(threading.Thread):
         session = self._session
         job = session.job_of(plan)
         care = {plans.FOLLOW: self._follow, plans.RUNCTL: self._by_runctl}.get(plan.care)
-        result = (care or self._wait)(plan, job)
-        session.told(plan, result)
+        session.told(plan, (care or self._wait)(plan, job))
+        if plan.wishes.again and self._ask_again(plan, job):
+            session.told(plan, self._wait(plan, job))
         if plan.remove:
             session.remove(plan, job)
         return True
 
-    def _wait(self, plan: JobPlan, job: str) -> JobResult:
+    def _ask_again(self, plan: JobPlan, job: str) -> bool:
+        """Retry it by hand; whether it may be under way now."""
+        session = self._session
+        session.ledger.note("again", plan.number)
+        try:
+            session.patiently(lambda: session.client(plan.user).retry(job))
+        except RequestRefused as refusal:
+            # It was asked before, and the answer never came.
+            if refusal.code not in ("job-state", *NOT_NOW):
+                raise
+        else:
+            session.counts.add("retries by hand")
+        session.resumed(plan)
+        return True
+
+    def _wait(self, plan: JobPlan, job: str) -> JobStatus:
         session = self._session
         session.counts.add("waiters")
-        ended = session.patiently(lambda: session.client(plan.user).wait(job))
-        result = result_of(ended)
-        session.compare_log(plan, job, result)
-        return result
+        ended: JobStatus = session.patiently(lambda: session.client(plan.user).wait(job))
+        session.compare_logs(plan, job, ended)
+        return ended
 
-    def _follow(self, plan: JobPlan, job: str) -> JobResult:
+    def _follow(self, plan: JobPlan, job: str) -> JobStatus:
         """Follow to the end, leaving and coming back by cursor now and then."""
         session, dice = self._session, plan.dice("leave")
-        trail = session.ledger.trail(plan.number)
         session.counts.add("followers")
-        check = LogCheck(session.expected(plan), verdicts.allowed_gaps(plan, trail, None))
+        checks = {1: self._check(plan, 1)}
         leaves, status = 0, None
         while status is None:
-            with session.patiently(lambda: self._stream(plan, job, check.offset)) as stream:
+            with session.patiently(lambda: self._stream(plan, job, checks)) as stream:
                 for item in stream:
-                    take(check, item)
+                    if stream.attempt not in checks:
+                        checks[stream.attempt] = self._check(plan, stream.attempt)
+                    take(checks[stream.attempt], item)
                     if leaves < _MOST_LEAVES and dice.random() < _LEAVE_CHANCE:
                         leaves += 1
                         session.counts.add("resumes")
                         break
                 else:
                     status = stream.status
-        result = result_of(status)
-        session.finish(check, plan, result)
-        return result
+        ended = ended_of(status)
+        for number, result in enumerate(results_of(ended), 1):
+            # One that printed nothing is not named.
+            session.finish(checks.get(number) or self._check(plan, number), plan, number, result)
+        return ended
 
-    def _stream(self, plan: JobPlan, job: str, cursor: int) -> LogStream:
-        return self._session.client(plan.user).logs(job, cursor=cursor, follow=True)
+    def _check(self, plan: JobPlan, attempt: int) -> LogCheck:
+        session = self._session
+        gaps = verdicts.allowed_gaps(plan, session.ledger.trail(plan.number), None)
+        return LogCheck(session.expected(plan, attempt), gaps)
 
-    def _by_runctl(self, plan: JobPlan, job: str) -> JobResult:
+    def _stream(self, plan: JobPlan, job: str, checks: dict[int, LogCheck]) -> LogStream:
+        """From the end of the last attempt that was seen, and on with the later ones."""
+        newest = max(checks)
+        return self._session.client(plan.user).logs(
+            job, cursor=checks[newest].offset, follow=True, attempt=newest, goes_on=True
+        )
+
+    def _by_runctl(self, plan: JobPlan, job: str) -> JobStatus:
         """Follow with real processes, which others kill: the next one begins where it ended."""
         session = self._session
         path = f"{session.run_dir}/out-{plan.number}"
@@ -159,13 +162,12 @@ class Rider(threading.Thread):
         data, text = read_and_remove(path), read_and_remove(f"{path}-said")
         if status != 0:
             raise DifferenceError(f"runctl logs -f ended with {status}: {text.decode()}")
-        result = result_of(session.patiently(lambda: session.client(plan.user).wait(job)))
-        trail = session.ledger.trail(plan.number)
-        check = LogCheck(session.expected(plan), verdicts.allowed_gaps(plan, trail, dict(result)))
+        ended = ended_of(session.patiently(lambda: session.client(plan.user).wait(job)))
+        check = self._check(plan, 1)
         if data:
             check.chunk(0, 1, data)
-        session.finish(check, plan, result)
-        return result
+        session.finish(check, plan, 1, results_of(ended)[0])
+        return ended
 
 
 def take(check: LogCheck, item: LogChunk | LogGap) -> None:
@@ -176,11 +178,17 @@ def take(check: LogCheck, item: LogChunk | LogGap) -> None:
         check.gap(item.offset, item.gap_bytes, getattr(item, "why", "removed"))
 
 
-def result_of(status: JobStatus | None) -> JobResult:
-    """The result of an ended job. Raises DifferenceError when it has none."""
+def ended_of(status: JobStatus | None) -> JobStatus:
+    """The status of an ended job. Raises DifferenceError when it is none."""
     if status is None or status["state"] != "ended" or status["result"] is None:
         raise DifferenceError(f"told that it has ended, but it is {status}")
-    return status["result"]
+    return status
+
+
+def results_of(ended: JobStatus) -> list[dict[str, Any]]:
+    """The results of all its attempts, in order."""
+    last = ended_of(ended)["result"]
+    return [*(dict(attempt["result"]) for attempt in ended["attempts"]), dict(last or {})]
 
 
 def read_and_remove(path: str) -> bytes:
@@ -189,30 +197,6 @@ def read_and_remove(path: str) -> bytes:
         data = file.read()
     os.unlink(path)
     return data
-
-
-def submission(plan: JobPlan, share: str) -> dict[str, Any]:
-    """The arguments of a job's `submit`. In `share` are the blob and the list of starts."""
-    argv = plans.command(plan, f"{share}/blob", f"{share}/starts")
-    args = {
-        "argv": argv, "cwd": "/", "env": {"PATH": _PATH}, "name": plan.token,
-        "limits": plan.limits, "logs": plan.logs, "network": plan.network,
-        "sandbox": dict(_sandbox(plan, share)),
-    }  # fmt: skip
-    if plan.surroundings == "readonly":
-        # Where the job stands it may write.
-        args["cwd"] = share
-    return args
-
-
-def _sandbox(plan: JobPlan, share: str) -> Iterator[tuple[str, Any]]:
-    if plan.surroundings == "overlay":
-        yield "filesystem", "overlay"
-        yield "binds", [{"source": share, "target": share}]
-    elif plan.surroundings == "readonly":
-        yield "filesystem", "readonly"
-    elif plan.surroundings == "denials":
-        yield "report_denied", True
 
 
 def _was_away(said: bytes) -> bool:

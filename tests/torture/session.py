@@ -6,32 +6,32 @@ scene that they play in is set by `life`.
 
 from __future__ import annotations
 
-import itertools
 import json
 import threading
 import time
 import traceback
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from client.errors import ClientError, RequestRefused
 from client.patience import is_away
-from tests.torture import plan, riders, verdicts
-from tests.torture.counts import Counts, say
-from tests.torture.errands import Clients, Stopper
+from tests.torture import plan, riders, verdicts, wishes
+from tests.torture.counts import Counts
+from tests.torture.errands import Clients, Errands
 from tests.torture.ledger import Ledger
-from tests.torture.trouble import troublemakers
+from tests.torture.submitting import Submitter
 from tests.torture.users import UserClient, account
 from tests.torture.verdicts import DifferenceError, LogCheck
 from tests.torture.victim import Victim
+from tests.torture.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from random import Random
 
-    from client.records import JobResult
+    from client.records import JobStatus
     from tests.torture.plan import JobPlan
 
 BALLAST: Final = "/var/lib/runnerd/ballast"
@@ -43,11 +43,8 @@ _PATIENCE_SECONDS: Final = 120.0
 # Between two tries to reach a runnerd that is away: a dozen riders must not hold it up.
 _AWAY_SECONDS: Final = 0.2
 _START_SECONDS: Final = 1.5
-_TICK_SECONDS: Final = 0.5
-_TICKS_A_LINE: Final = 6
-# After the torture: for the jobs that still run, and for what holds them up.
-_GRACE_SECONDS: Final = 150.0
 _CACHED_OUTPUTS: Final = 64
+_WITNESSES: Final = ("root", "alice")
 
 
 class Session:
@@ -66,7 +63,11 @@ class Session:
         self.victim = Victim(Path(self.out), self.life, running=max(2, jobs_at_once // 2))
         self.over = threading.Event()
         self.clients = Clients()
-        self.stopper = Stopper(self)
+        self.errands = Errands(self)
+        self.submitter = Submitter(self)
+        # Odd while somebody changes one.
+        self.queue_changes = 0
+        self.true_time_offset = time.time() - time.monotonic()
         self.monitors_seen: set[int] = set()
         self._blob = Path(f"{self.share}/blob").read_bytes()
         self._accounts = {name: account(name) for name in plan.USERS}
@@ -80,6 +81,12 @@ class Session:
         self._disk_full = threading.Event()
         self.plan_of = lru_cache(maxsize=4096)(lambda number: plan.job_plan(self.seed, number))
         self._outputs = lru_cache(maxsize=_CACHED_OUTPUTS)(self._output)
+        self._keyed: dict[int, JobPlan] = {}
+        self.witnesses = [Witness(self, user) for user in _WITNESSES]
+
+    def dice_of(self, name: str) -> Random:
+        """Somebody's dice in this life."""
+        return plan.trouble_dice(self.seed, self.life, name)
 
     # Who does what
 
@@ -137,16 +144,21 @@ class Session:
 
     # Jobs
 
-    def expected(self, job: JobPlan) -> dict[int, bytes]:
-        """All that its log is to hold."""
-        return self._outputs(job.number)
+    def expected(self, job: JobPlan, attempt: int) -> dict[int, bytes]:
+        """All that the log of that attempt is to hold."""
+        return self._outputs(job.number, attempt)
 
-    def _output(self, number: int) -> dict[int, bytes]:
-        return plan.expected(self.plan_of(number), self._blob)
+    def _output(self, number: int, attempt: int) -> dict[int, bytes]:
+        return plan.expected(self.plan_of(number), self._blob, attempt)
 
-    def submission(self, job: JobPlan) -> dict[str, Any]:
-        """The arguments of its `submit`."""
-        return riders.submission(job, self.share)
+    def ids_of(self, numbers: list[int]) -> dict[int, str]:
+        """Those of these jobs that were accepted and are not being removed."""
+        found = {}
+        for number in numbers:
+            trail = self.ledger.story.trails.get(number)
+            if trail is not None and trail.job and not trail.removing:
+                found[number] = trail.job
+        return found
 
     def accept(self, job: JobPlan, job_id: str) -> None:
         """The daemon has taken it."""
@@ -154,8 +166,15 @@ class Session:
         self.counts.add("accepted")
         with self._lock:
             self._running[job.number] = job
-        if job.ending == plan.STOP:
-            self.stopper.later(job)
+            if job.wishes.twins:
+                self._keyed[job.number] = job
+        self.errands.later(job)
+
+    def resumed(self, job: JobPlan) -> None:
+        """It may be under way again."""
+        with self._lock:
+            self._running[job.number] = job
+        self.errands.later(job)
 
     def find(self, job: JobPlan) -> str | None:
         """The id of a job of that name, once runnerd answers again."""
@@ -177,32 +196,47 @@ class Session:
         with self._lock:
             return dice.choice(list(self._running.values())) if self._running else None
 
-    def told(self, job: JobPlan, result: JobResult) -> None:
+    def any_keyed(self, dice: Random) -> JobPlan | None:
+        """One that was submitted with a key."""
+        with self._lock:
+            return dice.choice(list(self._keyed.values())) if self._keyed else None
+
+    def told(self, job: JobPlan, ended: JobStatus) -> None:
         """A client was told how it ended: from now on that may not change."""
-        self.ledger.note("told", job.number, result=result)
+        *earlier, last = riders.results_of(ended)
+        attempts = [
+            {"attempt": each["attempt"], "result": dict(each["result"])}
+            for each in ended["attempts"]
+        ]
+        self.ledger.note("told", job.number, result=last, attempts=attempts)
         with self._lock:
             self._running.pop(job.number, None)
-        verdicts.check_result(job, self.ledger.trail(job.number), dict(result))
+        verdicts.check_end(job, self.ledger.trail(job.number), attempts, last)
         self.counts.add("judged")
-        if result["reason"] == "lost":
-            self.counts.add("lost")
+        self.counts.add("attempts before", len(earlier))
+        for result in (*earlier, last):
+            self.counts.add(f"ended by {result['reason']}")
+            if result["reason"] == "lost":
+                self.counts.add("lost")
 
-    def compare_log(self, job: JobPlan, job_id: str, result: JobResult) -> None:
-        """Read the whole log of an ended job and compare it."""
+    def compare_logs(self, job: JobPlan, job_id: str, ended: JobStatus) -> None:
+        """Read the whole log of each attempt of an ended job and compare it."""
         trail = self.ledger.trail(job.number)
-        gaps = verdicts.allowed_gaps(job, trail, dict(result))
-        check = LogCheck(self.expected(job), gaps)
-        self.patiently(lambda: self._read(check, job, job_id))
-        self.finish(check, job, result)
+        for number, result in enumerate(riders.results_of(ended), 1):
+            gaps = verdicts.allowed_gaps(job, trail, result)
+            check = LogCheck(self.expected(job, number), gaps)
+            self.patiently(partial(self._read, check, job, job_id, number))
+            self.finish(check, job, number, result)
 
-    def _read(self, check: LogCheck, job: JobPlan, job_id: str) -> None:
-        with self.client(job.user).logs(job_id, cursor=check.offset) as stream:
+    def _read(self, check: LogCheck, job: JobPlan, job_id: str, attempt: int) -> None:
+        client = self.client(job.user)
+        with client.logs(job_id, cursor=check.offset, attempt=attempt) as stream:
             for item in stream:
                 riders.take(check, item)
 
-    def finish(self, check: LogCheck, job: JobPlan, result: JobResult) -> None:
+    def finish(self, check: LogCheck, job: JobPlan, attempt: int, result: dict[str, Any]) -> None:
         """A log was read to its end."""
-        complete = verdicts.is_complete(job, dict(result))
+        complete = verdicts.is_complete(job, result, attempt)
         check.finish(complete=complete, log_bytes=result["log_bytes"])
         self.counts.add("logs")
         self.counts.add("bytes", check.compared)
@@ -263,6 +297,17 @@ class Session:
         with suppress(RequestRefused):
             self.patiently(lambda: self.client("root").request("drain", {"cancel": True}))
 
+    def open_queues(self) -> None:
+        """No queue is paused or changed, whatever a power cut left."""
+        for name in (*wishes.QUEUES, wishes.LATE):
+            set_it = partial(self.client("root").set_queue, name, paused=False, max_running=None)
+            self.until_done(set_it, done="")
+
+    def set_clock(self, seconds: float) -> None:
+        """The clock is so far from the true time."""
+        true_time = time.monotonic() + self.true_time_offset
+        time.clock_settime(time.CLOCK_REALTIME, true_time + seconds)
+
     # The life
 
     def tick(self) -> None:
@@ -274,35 +319,3 @@ class Session:
         with open(f"{self.out}/monitors", "w", encoding="utf-8") as file:
             json.dump(sorted(self.monitors_seen), file)
         self.counts.save()
-
-    def say_how_far(self, begun: float) -> None:
-        """One line of progress."""
-        get = self.counts.get
-        kills = sum(get(f"kill {kind}") for kind in ("runnerd", "launcher", "both", "monitor"))
-        say(
-            f"life {self.life}, {time.monotonic() - begun:.0f} s: {get('accepted')} jobs, "
-            f"{get('judged')} ended, {get('bytes') / 2**20:.1f} MiB compared, {kills} kills, "
-            f"{self.counts.differences} differences"
-        )
-
-    def torture(self, seconds: float, at_once: int, trouble: list[str]) -> None:
-        """Everything at once, for so long; 0 for ever."""
-        begun = time.monotonic()
-        crew = [riders.Rider(self, f"rider-{number}") for number in range(at_once)]
-        harm = troublemakers(self, self.seed, self.life, trouble)
-        for thread in (self.stopper, *crew, *harm):
-            thread.start()
-        Path(f"{self.out}/torturing-{self.life}").touch()
-        ticks = itertools.count(1)
-        while not seconds or time.monotonic() < begun + seconds:
-            time.sleep(_TICK_SECONDS)
-            self.tick()
-            if next(ticks) % _TICKS_A_LINE == 0:
-                self.say_how_far(begun)
-        self.over.set()
-        deadline = time.monotonic() + _GRACE_SECONDS
-        for thread in (*harm, *crew):
-            thread.join(max(0.1, deadline - time.monotonic()))
-            if thread.is_alive():
-                self.counts.differ(thread.name, "does not come to its end")
-        self.counts.add("tortured seconds", round(time.monotonic() - begun))

@@ -1,20 +1,22 @@
 """The troublemakers: each a thread that does one kind of harm, at random, until it is over.
 
-Harm to a job is noted in the ledger before it is done, because it may explain how the job
-ends. What was stopped is let go on, what was filled is emptied, whatever happens.
+Those of processes, clock and disk; the queue's are in `queue_trouble`. Harm to a job is noted
+in the ledger before it is done, because it may explain how the job ends. What
+was stopped is let go on, what was filled is emptied, whatever happens.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from client.errors import ClientError, RequestRefused
+from tests.torture.harm import Trouble
 from tests.torture.plan import TROUBLE, trouble_dice
+from tests.torture.queue_trouble import MoveTrouble, QueueTrouble, RepeatTrouble, WatchTrouble
 from tests.torture.victim import send
 
 if TYPE_CHECKING:
@@ -26,41 +28,6 @@ if TYPE_CHECKING:
 _HOUR: Final = 3600.0
 _BLOCK: Final = 4096
 _MIB: Final = 1 << 20
-
-
-class Trouble(threading.Thread):
-    """One troublemaker; `act` does its harm once."""
-
-    name_of_it = ""
-
-    def __init__(self, session: Session, seconds: float, dice: Random) -> None:
-        super().__init__(name=self.name_of_it, daemon=True)
-        self.session = session
-        self.dice = dice
-        self._seconds = seconds
-
-    def run(self) -> None:
-        """Harm, at times that are exponentially distributed."""
-        while not self.rest():
-            with self.session.looking_after(None):
-                self.act()
-        with self.session.looking_after(None):
-            self.make_good()
-
-    def rest(self) -> bool:
-        """Wait for the next time; True when it is over."""
-        return self.session.over.wait(self.dice.expovariate(1 / self._seconds))
-
-    def act(self) -> None:
-        """Do it."""
-        raise NotImplementedError
-
-    def make_good(self) -> None:
-        """Leave nothing of it."""
-
-    def pause(self, most: float) -> None:
-        """A while, however soon it is over."""
-        time.sleep(self.dice.uniform(0.02, most))
 
 
 class DaemonTrouble(Trouble):
@@ -206,7 +173,7 @@ class ClockTrouble(Trouble):
 
     def __init__(self, session: Session, seconds: float, dice: Random) -> None:
         super().__init__(session, seconds, dice)
-        self._offset = time.time() - time.monotonic()
+        self._offset = session.true_time_offset
 
     def act(self) -> None:
         """One jump from the true time."""
@@ -299,7 +266,8 @@ _KINDS: Final[dict[str, Any]] = {
     kind.name_of_it: kind
     for kind in (
         DaemonTrouble, LauncherTrouble, MonitorTrouble, FreezeTrouble, ClientTrouble,
-        ClockTrouble, DiskTrouble, PauseTrouble, DrainTrouble,
+        ClockTrouble, DiskTrouble, PauseTrouble, DrainTrouble, MoveTrouble, QueueTrouble,
+        RepeatTrouble, WatchTrouble,
     )
 }  # fmt: skip
 

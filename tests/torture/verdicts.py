@@ -119,8 +119,7 @@ def check_end(
     for attempt in earlier:
         _check_earlier(plan, trail, attempt["attempt"], attempt["result"])
     check_result(plan, trail, result, len(earlier) + 1)
-    may_be_stopped = trail.stopped_by or plan.ending == plans.STOP
-    if plan.wishes.is_retried(len(earlier) + 1, result) and not may_be_stopped:
+    if plan.wishes.is_retried(len(earlier) + 1, result) and not _stoppers(plan, trail):
         raise DifferenceError(f"attempt {len(earlier) + 1} ended by {result['reason']}: the last")
 
 
@@ -130,9 +129,7 @@ def _check_earlier(plan: JobPlan, trail: Trail, attempt: int, result: dict[str, 
         raise DifferenceError(f"attempt {attempt} ended by {result['reason']}: not the last")
 
 
-def check_result(
-    plan: JobPlan, trail: Trail, result: dict[str, Any], number: int = 1
-) -> None:
+def check_result(plan: JobPlan, trail: Trail, result: dict[str, Any], number: int = 1) -> None:
     """Whether the attempt of that number may have ended so. Raises DifferenceError."""
     reason = result["reason"]
     if reason == "lost" and (trail.monitor_killed or trail.power_cut):
@@ -140,13 +137,17 @@ def check_result(
     elif reason == "dependency" and trail.after:
         # Whether rightly so: when all ends are known, `histories` says it.
         _same(result, exit_code=None, signal=None, exit_status=125)
-    elif reason == "stopped" and trail.stopped_by:
-        if result["stopped_by_uid"] not in trail.stopped_by:
-            raise DifferenceError(f"stopped by {result['stopped_by_uid']}: {trail.stopped_by}")
+    elif reason == "stopped" and (stoppers := _stoppers(plan, trail)):
+        if result["stopped_by_uid"] not in stoppers:
+            raise DifferenceError(f"stopped by {result['stopped_by_uid']}: {stoppers}")
     elif reason in ("launch-error", "log-error") and trail.disk_full and _names_no_room(result):
         _same(result, exit_status=125)
     else:
         _check_planned(plan, result, *plan.planned(number))
+
+
+def _stoppers(plan: JobPlan, trail: Trail) -> list[int]:
+    return trail.stopped_by + (trail.group_stopped_by if plan.ending == plans.STOP else [])
 
 
 def _names_no_room(result: dict[str, Any]) -> bool:

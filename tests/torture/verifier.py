@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from client.errors import RequestRefused
 from tests.kernel.harness import wait_until
-from tests.torture import leftovers, plan, verdicts
-from tests.torture.riders import result_of
+from tests.torture import histories, leftovers, plan, verdicts
+from tests.torture.riders import ended_of, results_of
 from tests.torture.verdicts import DifferenceError
+from tests.torture.witness import all_events
 
 if TYPE_CHECKING:
     from tests.torture.ledger import Trail
@@ -20,11 +22,14 @@ if TYPE_CHECKING:
 _BAD_SIGNS: Final = re.compile(r"Traceback|defect|Exception ignored|never (retrieved|awaited)")
 _END_SECONDS: Final = 90.0
 _FORGET_SECONDS: Final = 30.0
+_END_OF_TIME_SECONDS: Final = 7 * 3600.0
+_KEPT: Final = 3
 
 
 def after_power_cut(session: Session) -> None:
     """Every state that was told before is there; jobs that wait to be stopped are stopped."""
     story = session.ledger.story
+    session.open_queues()
     for trail in list(story.trails.values()):
         with session.looking_after(session.plan_of(trail.number)):
             if trail.job is not None:
@@ -42,8 +47,10 @@ def _recheck(session: Session, trail: Trail) -> None:
         return
     if trail.result is not None:
         _compare_results(trail, shown)
-    elif session.plan_of(trail.number).ending == plan.STOP and shown["state"] != "ended":
-        session.stopper.later(session.plan_of(trail.number))
+    elif shown["state"] != "ended":
+        session.errands.later(session.plan_of(trail.number))
+    if session.plan_of(trail.number).wishes.twins:
+        session.submitter.again(session.plan_of(trail.number))
 
 
 def _status(session: Session, trail: Trail) -> dict[str, Any] | None:
@@ -59,6 +66,8 @@ def _status(session: Session, trail: Trail) -> dict[str, Any] | None:
 
 def _compare_results(trail: Trail, shown: dict[str, Any]) -> None:
     """What was told once may not be taken back. A field that is new may be added."""
+    if len(shown["attempts"]) != len(trail.attempts):
+        raise DifferenceError(f"it had {trail.attempts} before, now {shown['attempts']}")
     now = shown["result"]
     if shown["state"] != "ended" or now is None:
         raise DifferenceError(f"it was told to have ended, and is {shown['state']}")
@@ -71,23 +80,41 @@ def _compare_results(trail: Trail, shown: dict[str, Any]) -> None:
 def at_the_end(session: Session) -> None:
     """Every job, its log, its start; the list of jobs; the daemon's log; what it leaves."""
     session.call_off_drain()
-    _resume_all(session)
+    session.open_queues()
+    # Later than any time that was waited for by a clock that went wrong.
+    session.set_clock(_END_OF_TIME_SECONDS)
     _settle_doubts(session)
+    _let_go_on(session)
     for trail in session.ledger.story.acknowledged():
         with session.looking_after(session.plan_of(trail.number)):
             _verify(session, trail)
+    session.set_clock(0)
     _check_starts(session)
     with session.looking_after(None):
         _check_list(session)
+    for witness in session.witnesses:
+        with session.looking_after(None):
+            witness.finish()
+    with session.looking_after(None):
+        _check_histories(session)
     with session.looking_after(None):
         _check_descriptors(session)
     _check_daemon_log(session)
 
 
-def _resume_all(session: Session) -> None:
-    for job in list(session.client("root").jobs()):
+def _let_go_on(session: Session) -> None:
+    """What is paused or held; but for those that wait for their deadlines so."""
+    late = {
+        trail.job
+        for trail in session.ledger.story.acknowledged()
+        if session.plan_of(trail.number).ending == plan.DEADLINE
+    }
+    root = session.client("root")
+    for job in list(root.jobs()):
         if job["state"] == "paused":
             session.resume("root", job["job"])
+        if job["held_by_uid"] is not None and job["job"] not in late:
+            session.until_done(partial(root.release, job["job"]), done="job-state")
 
 
 def _settle_doubts(session: Session) -> None:
@@ -112,26 +139,50 @@ def _verify(session: Session, trail: Trail) -> None:
         raise DifferenceError(f"it does not end: {shown['state']}")
     if trail.result is not None:
         _compare_results(trail, dict(shown))
-    result = result_of(shown)
+    ended = ended_of(shown)
     if trail.result is None:
-        session.told(job, result)
-    verdicts.check_result(job, trail, dict(result))
-    session.compare_log(job, job_id, result)
+        session.told(job, ended)
+    verdicts.check_end(job, trail, trail.attempts, results_of(ended)[-1])
+    session.compare_logs(job, job_id, ended)
 
 
 def _check_starts(session: Session) -> None:
     """The list of starts has each token once; see `verdicts.check_starts`."""
     with open(f"{session.share}/starts", encoding="utf-8") as file:
-        counts = Counter(file.read().split())
+        counts = Counter(file.read().splitlines())
+    starts: dict[str, dict[int, int]] = {}
+    for line, count in counts.items():
+        token, attempt = line.split()
+        starts.setdefault(token, {})[int(attempt)] = count
     for trail in list(session.ledger.story.trails.values()):
         job = session.plan_of(trail.number)
-        count = counts.pop(job.token, 0)
+        own = starts.pop(job.token, {})
         with session.looking_after(job):
-            verdicts.check_starts(job, trail.result, count)
-            if trail.job is None and count:
+            verdicts.check_starts(job, trail, own)
+            if trail.job is None and own:
                 raise DifferenceError("nobody has taken it, and it ran")
-    if counts:
-        session.counts.differ("starts", f"of no job: {dict(counts)}")
+    if starts:
+        session.counts.differ("starts", f"of no job: {starts}")
+
+
+def _check_histories(session: Session) -> None:
+    """The events say what was told, and that jobs came after those that they were to."""
+    found = histories.histories(all_events(session.witnesses))
+    trails = {
+        trail.number: histories.Target(trail, found[trail.job])
+        for trail in session.ledger.story.trails.values()
+        if trail.job in found and trail.result is not None
+    }
+    for trail in session.ledger.story.trails.values():
+        if trail.job is None:
+            continue
+        with session.looking_after(session.plan_of(trail.number)):
+            if trail.job not in found:
+                raise DifferenceError("there is no event of it")
+            histories.check_told(found[trail.job], trail)
+            histories.check_after(trail, found[trail.job], trails)
+            session.counts.add("came after", len(trail.after))
+    session.counts.add("histories", len(found))
 
 
 def _check_list(session: Session) -> None:
@@ -151,6 +202,8 @@ def _check_list(session: Session) -> None:
 def _check_descriptors(session: Session) -> None:
     """An idle runnerd holds what a new one holds: after all jobs are removed, in vain or not."""
     deadline = time.monotonic() + _FORGET_SECONDS
+    with session.looking_after(None):
+        _prune(session)
     for trail in session.ledger.story.acknowledged():
         if time.monotonic() < deadline and trail.job:
             session.remove(session.plan_of(trail.number), trail.job)
@@ -166,6 +219,18 @@ def _check_descriptors(session: Session) -> None:
     if len(used) > len(fresh):
         more = Counter(used) - Counter(fresh)
         raise DifferenceError(f"descriptors that a new runnerd does not hold: {dict(more)}")
+
+
+def _prune(session: Session) -> None:
+    """All but the newest of each user, at once."""
+    root = session.client("root")
+    before = [job["submitted_by_uid"] for job in root.jobs(ended=True)]
+    pruned = root.prune(everybody=True, keep=_KEPT)
+    session.counts.add("pruned", pruned["jobs"])
+    left = Counter(job["submitted_by_uid"] for job in root.jobs(ended=True))
+    wanted = {uid: min(_KEPT, count) for uid, count in Counter(before).items()}
+    if left != wanted:
+        raise DifferenceError(f"{len(before)} jobs, pruned {pruned['jobs']}, left {dict(left)}")
 
 
 def _warmed_up(session: Session) -> tuple[str, ...]:

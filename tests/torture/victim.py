@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from client.api import Client
 from client.errors import ClientError
 from tests.kernel.harness import PROJECT, Daemon
+from tests.torture import wishes
 from tests.torture.verdicts import DifferenceError
 
 if TYPE_CHECKING:
@@ -31,6 +32,27 @@ _CONFIG: Final = """
 max_running = {running}
 stop_grace_seconds = 0.5
 
+[capacity]
+cpus = {cpus}
+memory = "{mib}M"
+
+[queues.default]
+max_priority = {top}
+[queues.narrow]
+max_running = {narrow}
+priority = 1
+max_priority = {top}
+[queues.low]
+priority = -1
+max_priority = {top}
+[queues.late]
+max_running = {late}
+max_priority = {top}
+
+[quotas.users.bob]
+max_running = {bob}
+max_cpus = {bob_cpus}
+
 [network]
 linger_seconds = 0
 """
@@ -44,7 +66,12 @@ class Victim(Daemon):
         self.socket = f"/run/{_NAME}/runnerd.sock"
         self.state_dir = f"/var/lib/runnerd/{_NAME}"
         self.cgroup_root = f"/sys/fs/cgroup/{_NAME}"
-        self.config.write_text(_CONFIG.format(running=running), encoding="utf-8")
+        text = _CONFIG.format(
+            running=running, bob=max(1, running // 2), bob_cpus=wishes.BOB_MILLICPUS / 1000,
+            cpus=wishes.CAPACITY_MILLICPUS / 1000, mib=wishes.CAPACITY_MIB,
+            top=wishes.TOP_PRIORITY, narrow=wishes.NARROW_MOST, late=wishes.LATE_MOST,
+        )  # fmt: skip
+        self.config.write_text(text, encoding="utf-8")
         self.log = base / f"runnerd-{life}.log"
         self.starts = 0
         self.starts_in_vain = 0

@@ -163,8 +163,8 @@ def _delay(dice: Random, *, is_flow: bool) -> float:
 def _reserve(dice: Random, user: str) -> dict[str, int]:
     most = BOB_MILLICPUS if user == "bob" else CAPACITY_MILLICPUS
     chosen = {
-        "millicpus": weighted(dice, {0: 6, 100: 2, 900: 3, 1700: 2, most: 1}),
-        "memory_bytes": weighted(dice, {0: 6, 64: 2, 300: 2, 700: 1, CAPACITY_MIB: 1}) * _MIB,
+        "millicpus": weighted(dice, {0: 16, 100: 4, 900: 5, 1700: 2, most: 1}),
+        "memory_bytes": weighted(dice, {0: 16, 64: 4, 300: 4, 700: 2, CAPACITY_MIB: 1}) * _MIB,
     }
     return {name: value for name, value in chosen.items() if value}
 

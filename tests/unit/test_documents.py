@@ -26,6 +26,7 @@ from runner import (
     message_logs,
     message_queue,
     message_sandbox,
+    message_schedules,
     messages,
     stored,
 )
@@ -228,6 +229,12 @@ def test_everything_that_a_submission_may_say_is_known_to_client_and_protocol() 
     assert fields <= set(re.findall(r"`(\w+)`", section("docs/PROTOCOL.md", "### submit")))
 
 
+def test_everything_that_a_schedule_may_say_is_in_the_protocol() -> None:
+    fields = set(message_schedules.MakeSchedule.__struct_fields__)
+    table = section("docs/PROTOCOL.md", "### schedule").partition("\n| field |")[2]
+    assert fields == set(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE))
+
+
 def test_a_selection_is_known_to_client_and_protocol() -> None:
     fields = set(message_queue.Select.__struct_fields__)
     assert fields == set(records.Selection.__annotations__)
@@ -251,6 +258,8 @@ def test_a_selection_is_known_to_client_and_protocol() -> None:
         (records.OwnUse, "### queues"),
         (records.Quota, "### queues"),
         (records.QueueSetting, "### queue"),
+        (records.Scheduled, "### schedule"),
+        (records.ScheduleRun, "### schedule_run"),
         (records.Event, "### events"),
         (records.EventGap, "### events"),
     ],
@@ -327,6 +336,7 @@ def test_runctl_has_no_word_for_a_field_that_does_not_exist() -> None:
         (records.Dependency, "### status", "| field |"),
         (records.Promise, "### status", "| field |"),
         (records.Because, "### why", "| because |"),
+        (records.Schedule, "### schedules", "| field |"),
     ],
 )
 def test_the_protocol_has_every_field_of_an_answer(shown: type, heading: str, table: str) -> None:

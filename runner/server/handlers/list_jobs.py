@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
 
 from runner import views
 from runner.lifecycle import State
+from runner.server.pages import Page
 from runner.server.whose import selected
 
 if TYPE_CHECKING:
     from runner import messages
     from runner.policy import Peer
     from runner.rows import Job
-    from runner.scheduling.kinds import Cause
     from runner.server.connection import Stream
     from runner.server.service import Service
     from runner.supervisor import Supervisor
+
+# After so many others have their turn.
+_AT_ONCE: Final = 50
 
 
 async def list_jobs(
@@ -31,13 +35,16 @@ async def list_jobs(
         before=request.before,
         select=select,
     )
-    labels = store.labels([job.id for job in jobs])
-    shown = [
-        views.summary(job, labels=labels[job.id], waits_for=_waits_for(service.supervisor, job))
-        for job in jobs
-    ]
-    return {"jobs": shown, "next": following}
+    page = Page()
+    for number, job in enumerate(jobs):
+        if number % _AT_ONCE == _AT_ONCE - 1:
+            await asyncio.sleep(0)
+        if not page.add(_shown(service.supervisor, job)):
+            following = jobs[number - 1].seq
+            break
+    return {"jobs": page.entries, "next": following}
 
 
-def _waits_for(supervisor: Supervisor, job: Job) -> Cause | None:
-    return supervisor.cause_of(job.id) if job.state is State.QUEUED else None
+def _shown(supervisor: Supervisor, job: Job) -> dict[str, Any]:
+    waits_for = supervisor.cause_of(job.id) if job.state is State.QUEUED else None
+    return views.summary(job, labels=supervisor.store.labels([job.id])[job.id], waits_for=waits_for)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runner.policy import may_control
+from runner.server.handlers.submit import check_log_bytes
+from runner.submission import check_room
+from runner.submission_queue import check_priority, queue_for
 
 if TYPE_CHECKING:
     from runner import message_queue
@@ -16,7 +19,15 @@ if TYPE_CHECKING:
 async def retry(
     service: Service, peer: Peer, request: message_queue.Retry, _stream: Stream
 ) -> dict[str, Any]:
-    """Queue an ended job of the peer for another attempt."""
+    """Queue an ended job of the peer for another attempt.
+
+    What would be refused as a submission is refused here: the configuration and its user's share
+    of the disk may be others than they were, and an admin may have given it its place.
+    """
     job = service.find_job(peer, request.job, may_control)
+    rules = service.submissions.rules
+    check_priority(rules, peer, queue_for(rules, peer, job.queue), job.priority)
+    await check_log_bytes(service, job.submitted_by_uid)
+    check_room(service.config.state_dir, len(job.spec))
     again = await service.supervisor.retry(job, peer.uid)
     return {"job": again.id, "state": again.state.value, "attempt": again.attempt}

@@ -28,7 +28,7 @@ async def stop_many(
     if request.expect not in {None, len(found)}:
         raise Refusal(
             "invalid-argument", field="expect", given=str(request.expect),
-            allowed=str(len(found)), detail="so many match now; nothing was stopped",
+            allowed=f"{len(found)}, for so many match now",
         )  # fmt: skip
     queued = sum(state is State.QUEUED for _, state in found)
     if not request.dry_run:

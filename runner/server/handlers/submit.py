@@ -15,7 +15,6 @@ from runner.policy import may_control
 if TYPE_CHECKING:
     from runner import messages
     from runner.policy import Peer
-    from runner.queues import UserQuota
     from runner.rows import Job
     from runner.server.connection import Stream
     from runner.server.service import Service
@@ -35,7 +34,7 @@ async def accept(service: Service, peer: Peer, request: messages.Submit) -> tupl
         return found, True
     quota = service.submissions.rules.quota_of(peer.uid)
     submission_queue.check_queued(quota, service.supervisor.queued_of(peer.uid))
-    await _check_log_bytes(service, quota, peer.uid)
+    await check_log_bytes(service, peer.uid)
     find = partial(service.find_job, peer, may=may_control)
     new = await service.submissions.prepare(request, peer, find)
     # From here on nothing is waited for: nobody comes between what is asked and the commit.
@@ -53,8 +52,12 @@ def _found(service: Service, peer: Peer, request: messages.Submit) -> Job | None
     return None if found is None else submission_queue.same_job(found, request)
 
 
-async def _check_log_bytes(service: Service, quota: UserQuota, uid: int) -> None:
-    """Ended jobs as they were measured then, those under way as they are now. Raises Refusal."""
+async def check_log_bytes(service: Service, uid: int) -> None:
+    """Whether what a user's jobs take of the disk leaves room for another. Raises Refusal.
+
+    Ended ones count as they were measured then, those under way as they are now.
+    """
+    quota = service.submissions.rules.quota_of(uid)
     if quota.max_log_bytes is None:
         return
     store = service.supervisor.store

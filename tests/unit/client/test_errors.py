@@ -239,6 +239,7 @@ def test_an_ambiguous_job_lists_the_candidates() -> None:
 def test_a_code_without_data_still_says_what_to_do() -> None:
     assert "runctl ps --all" in describe(RequestRefused("no-such-job"))
     assert "same release" in describe(RequestRefused("unsupported-protocol"))
+    assert describe(RequestRefused("internal")) == "runnerd has a defect; its log has the details"
     assert "its log" in describe(RequestRefused("internal", detail="KeyError"))
 
 

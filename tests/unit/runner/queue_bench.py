@@ -72,7 +72,7 @@ class QueueBench:
             id=job_id, submitted_by_uid=uid, uid=uid, gid=uid, spec=b"s",
             submitted_ns=time.time_ns(), **{"name": None, **fields},
         )  # fmt: skip
-        self.queueing.waits(self.store.insert(new))
+        self.queueing.waits(self.store.insert(new, self.queueing.after.by_now(new)))
         return job_id
 
     def job(self, job_id: str) -> Job:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner import outcome, parsing, records, spec, stored
+from runner import outcome, parsing, records, retrying, spec, stored
 from runner.config import Config
 from runner.disk_usage import MOST_ENTRIES, job_bytes, tree_bytes
 from runner.jobdirs import JobDirectories
@@ -366,6 +366,26 @@ def test_a_spec_that_is_damaged_is_not_tried_again(tmp_path: Path) -> None:
         with pytest.raises(Refusal) as caught:
             bench.ending.again(job, 0)
         assert caught.value.code == "job-state"
+
+    on_bench(tmp_path, test)
+
+
+def test_a_job_has_so_many_attempts_of_itself_and_by_hand_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrying, "MOST_ATTEMPTS", 3)
+
+    async def test(bench: Bench) -> None:
+        bench.store.insert(retrying_job(JOB, retry={"limit": 9}))
+        for state in (State.QUEUED, State.QUEUED, State.ENDED):
+            run(bench)
+            bench.ending.end(JOB, failed(), facts())
+            assert of(bench).state is state
+        with pytest.raises(Refusal) as caught:
+            bench.ending.again(of(bench), 0)
+        assert caught.value.code == "job-state"
+        assert "it has had 3 attempts" in caught.value.fields["detail"]
+        assert (of(bench).state, of(bench).attempt) == (State.ENDED, 3)
 
     on_bench(tmp_path, test)
 

@@ -83,3 +83,23 @@ def test_the_result_of_a_job_that_never_ran_has_every_field() -> None:
     assert result["reason"] == "deadline"
     assert set(result) == set(stored.RESULT_FIELDS)
     assert records.unpack(fates.result_of(outcome.past_deadline()))["exit_status"] == 124
+
+
+def test_jobs_are_judged_by_what_they_have_become_so_far() -> None:
+    known = {
+        "good": ended(exited(0)),
+        "bad": ended(exited(1), None),
+        "runs": Fate(State.RUNNING, 5, None, None),
+        "waits": Fate(State.QUEUED, None, None, None),
+    }
+    judged, meetings = fates.judged([*known, "gone"], known)
+    assert judged == {
+        "gone": None,
+        "good": End(ok=True, has_started=True),
+        "bad": End(ok=False, has_started=False),
+    }
+    assert sorted(meetings) == [
+        ("bad", "any"), ("bad", "fail"),
+        ("good", "any"), ("good", "ok"), ("good", "started"),
+        ("runs", "started"),
+    ]  # fmt: skip

@@ -136,10 +136,10 @@ def test_a_round_that_fails_is_followed_by_another(
         bench.ended()
         real, failures = bench.store.trim_events, [ValueError("odd"), StoreError("full")]
 
-        def failing(most: int, at_once: int) -> bool:
+        def failing(most: int, at_once: int, before_ns: int | None) -> bool:
             if failures:
                 raise failures.pop()
-            return real(most, at_once)
+            return real(most, at_once, before_ns)
 
         monkeypatch.setattr(bench.store, "trim_events", failing)
         bench.pruning.begin()
@@ -165,6 +165,22 @@ def test_events_beyond_the_most_are_removed_oldest_first(tmp_path: Path) -> None
         )
 
     on_bench(tmp_path, test, RetentionConfig(max_events=100))
+
+
+def test_events_that_are_too_old_are_removed_and_the_young_stay(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        # Submitted in 1970.
+        for _ in range(300):
+            bench.store.insert(_without_directory())
+        young = bench.ended(age=20)
+        bench.pruning.begin()
+        await until(lambda: len(bench.store.events_since(0, 10_000)) < 300)
+        await until(lambda: bench.store.events_since(0, 10)[0].kind == "finish")
+        await bench.pruning.close()
+        (left,) = bench.store.events_since(0, 10_000)
+        assert left.job_id == young
+
+    on_bench(tmp_path, test, RetentionConfig(max_event_age_seconds=3600.0))
 
 
 def _without_directory() -> NewJob:

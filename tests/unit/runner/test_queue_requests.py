@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec import UNSET
 
+from runner import ranks
 from runner.message_queue import SetQueue
 from runner.policy import Members
 from runner.queues import UserQuota
@@ -151,6 +152,35 @@ def test_where_there_is_no_room_between_two_jobs_it_is_made(tmp_path: Path) -> N
         assert await started(bench) == [one, *others, two]
 
     on_queue(tmp_path, test, rules_of(99))
+
+
+def test_room_is_made_in_one_transaction_with_one_event_and_outlives_the_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranks, "_PART", 2)
+    order: list[str] = []
+
+    async def before(bench: QueueBench) -> None:
+        one, two, *others = held_back(bench, 60)
+        order.extend([one, *others, two])
+        begun: list[str] = []
+        bench.store._db.set_trace_callback(
+            lambda statement: begun.append(statement) if statement == "BEGIN IMMEDIATE" else None
+        )
+        for job in others:
+            bench.requests.move(bench.job(job), ALICE, top=False, before=bench.job(two), queue=None)
+        assert len(begun) == len(others)
+        moves = [event for event in bench.store.events_since(0, 999) if event.kind == "move"]
+        assert [event.job_id for event in moves] == others
+        stored = {job.id: job.rank for job in bench.store.waiting()}
+        assert {job: one_rank(bench, job) for job in order} == stored
+
+    async def after(bench: QueueBench) -> None:
+        await bench.turn()
+        assert bench.launched == order
+
+    on_queue(tmp_path, before, rules_of(99))
+    on_queue(tmp_path, after, rules_of(99))
 
 
 def test_a_job_takes_queue_and_priority_of_the_one_before_which_it_comes(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from runner.lifecycle import State
 from runner.queues import UserQuota
 from runner.refusal import Refusal
 from runner.rows import QueueState
-from runner.scheduling.kinds import Needs, Queue, Quota
+from runner.scheduling.kinds import Expire, Needs, Queue, Quota
 from runner.store import StoreError
 from tests.unit.runner.queue_bench import SECOND, QueueBench, on_queue, rules_of
 
@@ -154,7 +154,7 @@ def test_the_clock_is_looked_at_every_second_while_something_waits_for_it(
         job = bench.submit(not_before_ns=time.time_ns() + 3600 * SECOND)
         await bench.turn()
         later = time.time_ns() + 7200 * SECOND
-        monkeypatch.setattr(queueing.time, "time_ns", lambda: later)
+        monkeypatch.setattr(time, "time_ns", lambda: later)
         while not bench.launched:
             await asyncio.sleep(0.005)
         assert bench.launched == [job]
@@ -218,6 +218,99 @@ def test_a_chain_ends_down_to_its_last_job_also_one_that_comes_later(
         late = bench.submit(after=((chain[-1], "ok"),))
         await bench.turn()
         assert bench.job(late).reason == "dependency"
+
+    on_queue(tmp_path, test)
+
+
+def test_what_has_become_of_many_is_committed_at_once(tmp_path: Path) -> None:
+    begun: list[str] = []
+    targets: list[str] = []
+
+    def watch(bench: QueueBench) -> None:
+        bench.store._db.set_trace_callback(
+            lambda statement: begun.append(statement) if statement == "BEGIN IMMEDIATE" else None
+        )
+
+    async def before(bench: QueueBench) -> None:
+        bench.may_start = False
+        targets.extend(bench.submit() for _ in range(40))
+        last = bench.submit(after=tuple((target, "any") for target in targets))
+        watch(bench)
+        await bench.queueing.stop(targets[:30], 1000)
+        # Their ends, and what they were waited for.
+        assert len(begun) == 2
+        assert len(bench.store.waiting()[-1].after) == 10
+        begun.clear()
+        bench.submit(after=tuple((target, "any") for target in targets))
+        assert len(begun) == 1
+        assert len(bench.store.waiting()[-1].after) == 10
+        assert bench.queueing.after._unmet.of(1000) == 20
+        # While nobody looks.
+        for target in targets[30:]:
+            bench.store.mark_ended(target, 5, "stopped", b"")
+        assert bench.job(last).state is State.QUEUED
+
+    async def after(bench: QueueBench) -> None:
+        assert bench.queueing.after._unmet.total == 0
+        assert [job.after for job in bench.store.waiting()] == [(), ()]
+        watch(bench)
+        begun.clear()
+        bench.queueing.load()
+        assert begun == []
+
+    on_queue(tmp_path, before)
+    on_queue(tmp_path, after)
+
+
+def test_what_can_never_start_is_ended_a_batch_in_a_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        monkeypatch.setattr(queueing, "_BATCH", 20)
+        late = [bench.submit(deadline_ns=time.time_ns() - 1) for _ in range(45)]
+        others = [Expire(job) for job in late]
+        decide = bench.queueing.scheduler.decide
+        answers = [others[:25], others[25:]]
+
+        def decide_some(now_ns: int, **how: Any) -> Any:
+            decide(now_ns, **how)
+            return answers.pop(0) if answers else []
+
+        monkeypatch.setattr(bench.queueing.scheduler, "decide", decide_some)
+        batches: list[int] = []
+        end_queued = bench.store.end_queued
+
+        def counted(ends: Any, time_ns: int) -> Any:
+            batches.append(len(ends))
+            return end_queued(ends, time_ns)
+
+        monkeypatch.setattr(bench.store, "end_queued", counted)
+        await bench.turn()
+        assert batches == [20, 20, 5]
+        assert {bench.job(job).reason for job in late} == {"deadline"}
+
+    on_queue(tmp_path, test)
+
+
+def test_while_there_is_more_to_decide_it_is_decided_in_the_next_turn_but_not_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        await bench.turn()
+        answers: list[list[Any]] = [[Expire("nobody")]] * 3
+        asked: list[int] = []
+
+        def decide(now_ns: int, **_how: Any) -> list[Any]:
+            asked.append(now_ns)
+            return answers.pop() if answers else []
+
+        monkeypatch.setattr(bench.queueing.scheduler, "decide", decide)
+        monkeypatch.setattr(bench.queueing.scheduler, "wake_ns", lambda now_ns: now_ns)
+        bench.queueing.soon()
+        await bench.turn()
+        assert 4 <= len(asked) <= 5
+        while len(asked) < 8:
+            await asyncio.sleep(0.005)
 
     on_queue(tmp_path, test)
 

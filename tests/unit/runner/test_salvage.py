@@ -340,7 +340,7 @@ def with_all(store: Store) -> None:
     store.mark_starting(first.id, 6, "boot")
     store.mark_running(first.id, 77, 7, b"limits")
     store.mark_retried(first.id, 8, ended_ns=8, reason="oom", result=b"why")
-    store.meet_on(NEVER, ["any"])
+    store.meet_many([(NEVER, "any")])
     store.set_queue_state("night", paused=True, max_running=3)
 
 

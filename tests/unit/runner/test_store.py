@@ -378,7 +378,7 @@ def test_pages_are_newest_first_and_the_last_one_says_so(kept: Store) -> None:
     assert pages(kept, 3, include_ended=True, limit=5) == [[]]
 
 
-def test_a_page_ends_before_its_specs_grow_too_large_for_a_frame(kept: Store) -> None:
+def test_a_page_ends_before_its_specs_grow_too_large(kept: Store) -> None:
     large = bytes(store_lists.PAGE_SPEC_BYTES // 2)
     for spec in (large, large, large + b"x", bytes(2 * store_lists.PAGE_SPEC_BYTES), b"small"):
         kept.insert(new_job(spec=spec))

@@ -128,7 +128,7 @@ def test_who_waits_for_events_is_called_after_each_commit_that_made_one(kept: St
     with pytest.raises(StoreError):
         kept.update("nobody", 1, b"", None, {})
     kept.set_queue_state("default", paused=True, max_running=None)
-    kept.meet(job, ["x"])
+    kept.meet_many([("x", "ok")])
     assert kept.end_queued([("nobody", "stopped", b"")], 5) == []
     assert heard == [1]
     kept.change_queued(job, 2, "hold", 1, held_by_uid=1)

@@ -89,7 +89,8 @@ class Model:
         self.attempts[job.id].append((job.attempt, job.reason or "oom"))
         self.jobs[job.id] = msgspec.structs.replace(
             job, state=State.QUEUED, attempt=job.attempt + 1,
-            first_attempt=job.attempt + 1 if by_hand else job.first_attempt, held_by_uid=None,
+            first_attempt=job.attempt + 1 if by_hand else job.first_attempt,
+            held_by_uid=None if job.held_by_uid == job.submitted_by_uid else job.held_by_uid,
             started_ns=None, limits=None, monitor_pid=None, paused_ns=0, paused_since_ns=None,
             ended_ns=None, reason=None, result=None, disk_bytes=0, not_before_ns=None,
         )  # fmt: skip
@@ -179,7 +180,7 @@ def apply_change(kept: Store, job_id: str, what: str, now: int) -> bool:
             case "finish":
                 return kept.end_queued([(job_id, "stopped", b"q")], now) == [job_id]
             case "meet":
-                kept.meet_on(job_id, ["ok"])
+                kept.meet_many([(job_id, "ok")])
             case "by hand":
                 kept.mark_retried(job_id, now, by_uid=0)
     except (ImpossibleTransition, NoSuchJobError, NotUpdatableError):

@@ -16,7 +16,7 @@ from runner.store import Job, NoSuchJobError, NotUpdatableError, Store, StoreErr
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
 
 def new_job(job_id: str | None = None, *, by: int = 1000, **more: Any) -> NewJob:
@@ -38,8 +38,8 @@ def kept(path: str) -> Iterator[Store]:
     opened.close()
 
 
-def insert(kept: Store, **more: Any) -> Job:
-    return kept.insert(new_job(**more))
+def insert(kept: Store, *, met: Container[str] = (), **more: Any) -> Job:
+    return kept.insert(new_job(**more), met)
 
 
 def running(kept: Store, **more: Any) -> Job:
@@ -114,9 +114,7 @@ def test_what_was_met_is_never_waited_for_again(kept: Store, path: str) -> None:
     two = insert(kept, after=(("x", "any"),))
     three = insert(kept, after=(("x", "started"),))
     assert kept.dependents("x") == [(one.id, "ok"), (two.id, "any"), (three.id, "started")]
-    kept.meet(one.id, ["y", "nobody"])
-    kept.meet_on("x", ["started", "any"])
-    kept.meet_on("nobody", ["ok"])
+    kept.meet_many([("y", "any"), ("y", "ok"), ("x", "started"), ("x", "any"), ("nobody", "ok")])
     kept.close()
     again = Store.open(path)
     assert [job.after for job in again.waiting()] == [
@@ -125,6 +123,58 @@ def test_what_was_met_is_never_waited_for_again(kept: Store, path: str) -> None:
     assert again.dependents("x") == [(one.id, "ok")]
     assert [known.met for known in again.dependencies(one.id)] == [False, True, False]
     again.close()
+
+
+def transactions(kept: Store) -> list[str]:
+    """Every one that is begun from now on."""
+    begun: list[str] = []
+    kept._db.set_trace_callback(
+        lambda statement: begun.append(statement) if statement.startswith("BEGIN") else None
+    )
+    return begun
+
+
+def test_what_many_have_become_is_one_transaction_and_none_where_nobody_waits(kept: Store) -> None:
+    insert(kept, after=tuple((f"on{number}", "ok") for number in range(50)))
+    begun = transactions(kept)
+    kept.meet_many([(f"on{number}", "ok") for number in range(40)])
+    assert len(begun) == 1
+    kept.meet_many([("on3", "ok"), ("on45", "fail"), ("nobody", "any")])
+    assert len(begun) == 1
+    assert len(kept.waiting()[0].after) == 10
+
+
+def test_what_is_met_when_a_job_is_submitted_is_kept_as_met_with_it(kept: Store) -> None:
+    begun = transactions(kept)
+    job = insert(kept, met={"x", "nobody"}, after=(("x", "ok"), ("y", "any")))
+    assert len(begun) == 1
+    assert [known.met for known in kept.dependencies(job.id)] == [True, False]
+    assert kept.waiting()[0].after == (Dependency("y", "any"),)
+
+
+def test_jobs_that_come_after_the_same_share_what_is_known_of_it(kept: Store) -> None:
+    insert(kept, after=(("x", "ok"),))
+    insert(kept, after=(("x", "ok"),))
+    one, two = kept.waiting()
+    assert one.after[0] is two.after[0]
+
+
+def test_jobs_make_room_for_one_that_is_moved_in_its_transaction_and_event(kept: Store) -> None:
+    one, two, gone, moved = (insert(kept) for _ in range(4))
+    kept.mark_starting(gone.id, 5, "boot")
+    begun = transactions(kept)
+    others = {one.id: 5, two.id: 6, gone.id: 7, "nobody": 8}
+    kept.change_queued(moved.id, 9, "move", 1, others=others, rank=7)
+    assert len(begun) == 1
+    assert [job.rank for job in kept.waiting()] == [5, 6, 7]
+    launched = kept.get(gone.id)
+    assert launched is not None
+    assert launched.rank is None
+    assert [event.job_id for event in kept.events_since(0, 99) if event.kind == "move"] == [moved.id]
+    kept.mark_ended(moved.id, 9, "stopped", b"")
+    with pytest.raises(NotUpdatableError):
+        kept.change_queued(moved.id, 9, "move", 1, others={one.id: 1}, rank=7)
+    assert kept.waiting()[0].rank == 5
 
 
 def test_who_has_ended_depends_on_nothing_any_more(kept: Store) -> None:
@@ -223,6 +273,15 @@ def test_a_paused_job_that_is_tried_again_was_never_paused(kept: Store) -> None:
     kept.mark_paused(job.id, 5, 0)
     again = retried(kept, job.id)
     assert (again.paused_ns, again.paused_since_ns, again.monitor_pid) == (0, None, None)
+
+
+def test_what_another_than_its_submitter_holds_stays_held_when_it_is_run_again(kept: Store) -> None:
+    job = insert(kept, by=5)
+    kept.change_queued(job.id, 6, "hold", 0, held_by_uid=0)
+    kept.mark_ended(job.id, 20, "stopped", b"result")
+    again = kept.mark_retried(job.id, 30, by_uid=5)
+    assert again.held_by_uid == 0
+    assert kept.waiting_one(again).is_held
 
 
 def test_a_job_that_has_ended_is_run_again_by_hand_and_its_retries_count_anew(kept: Store) -> None:

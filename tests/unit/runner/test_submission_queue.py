@@ -294,3 +294,25 @@ def test_a_key_of_a_job_whose_spec_is_damaged_is_in_use() -> None:
     job.spec = job.spec[:-1]
     asked = request(idempotency_key="k")
     assert refused(submission_queue.same_job, job, asked)["code"] == "key-in-use"
+
+
+@pytest.mark.parametrize(
+    ("uid", "more", "own", "total"),
+    [(7, 1, 50_000, 50_000), (7, 200, 49_801, 60_000), (7, 1, 0, 200_000), (0, 1, 0, 200_000)],
+)
+def test_beyond_what_may_be_waited_for_in_all_a_job_is_refused(
+    uid: int, more: int, own: int, total: int
+) -> None:
+    answer = refused(submission_queue.check_unmet, uid, more, own, total)
+    assert (answer["code"], answer["field"]) == ("quota-exceeded", "after")
+    assert answer["allowed"] in {"at most 50000", "at most 200000"}
+
+
+@pytest.mark.parametrize(
+    ("uid", "more", "own", "total"),
+    [(7, 1, 49_999, 199_999), (7, 0, 50_001, 200_001), (0, 256, 60_000, 60_000)],
+)
+def test_up_to_there_it_is_taken_and_without_any_at_all_times(
+    uid: int, more: int, own: int, total: int
+) -> None:
+    submission_queue.check_unmet(uid, more, own, total)

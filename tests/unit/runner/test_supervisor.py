@@ -7,9 +7,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
-from runner import outcome
+from runner import outcome, submission_queue
 from runner.config import Config, JobsConfig, RetentionConfig
 from runner.draining import Draining, Pulse
 from runner.lifecycle import State
@@ -108,7 +109,7 @@ def test_a_job_is_tried_again_by_hand_where_it_could_be_submitted(tmp_path: Path
             job = bench.store.get(bench.ended())
             assert job is not None
             asked: list[Any] = []
-            supervisor._ending.again = lambda *about: asked.append(about)  # type: ignore[method-assign,assignment,return-value,func-returns-value]
+            supervisor._ending.again = lambda *about: asked.append(about)  # type: ignore[method-assign,assignment]
             await supervisor.retry(job, 7)
             assert asked == [(job, 7)]
             supervisor.submit(new_job(1))
@@ -118,6 +119,32 @@ def test_a_job_is_tried_again_by_hand_where_it_could_be_submitted(tmp_path: Path
             with pytest.raises(Refusal, match="draining"):
                 await supervisor.retry(job, 7)
             assert len(asked) == 1
+            await supervisor.close()
+
+    on_bench(tmp_path, test)
+
+
+def test_what_waits_for_too_many_is_refused_new_and_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(bench: Bench) -> None:
+        monkeypatch.setattr(submission_queue, "MOST_UNMET_OF", 2)
+        with ThreadPoolExecutor(1) as pool:
+            supervisor = supervisor_of(bench, tmp_path, pool, Rules(Capacity(0, Needs())))
+            target, done = supervisor.submit(new_job(1)).id, bench.ended()
+            after = ((target, "any"), (done, "any"))
+            jobs = [
+                supervisor.submit(msgspec.structs.replace(new_job(number), after=after))
+                for number in (2, 3)
+            ]
+            assert [known.met for known in bench.store.dependencies(jobs[0].id)] == [True, False]
+            new = msgspec.structs.replace(new_job(4), after=after)
+            assert code_of(supervisor, new) == "quota-exceeded"
+            ended = bench.store.mark_ended(jobs[0].id, 5, "dependency", b"")
+            supervisor.queueing.ended(ended)
+            supervisor.submit(new)
+            with pytest.raises(Refusal, match="quota-exceeded"):
+                await supervisor.retry(ended, 7)
             await supervisor.close()
 
     on_bench(tmp_path, test)

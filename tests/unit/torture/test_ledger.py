@@ -79,6 +79,31 @@ def test_jobs_that_are_being_removed_are_not_expected_to_be_there() -> None:
     assert story.acknowledged() == []
 
 
+def test_a_retry_by_hand_opens_a_job_that_was_told_to_have_ended() -> None:
+    story = Story(
+        [
+            {"what": "submit", "job_number": 0, "after": [[3, "ok"]]},
+            {"what": "told", "job_number": 0, "result": {}, "attempts": [{"attempt": 1}]},
+        ]
+    )
+    trail = story.trails[0]
+    assert (trail.is_open, trail.after, trail.attempts) == (False, [(3, "ok")], [{"attempt": 1}])
+    story.add({"what": "again", "job_number": 0})
+    assert trail.is_open
+
+
+def test_who_stops_a_group_stops_also_those_of_its_block_that_come_later() -> None:
+    story = Story(
+        [
+            {"what": "submit", "job_number": 0},
+            {"what": "stop-group", "job_number": 0, "uid": 5},
+            {"what": "submit", "job_number": 7},
+            {"what": "submit", "job_number": 8},
+        ]
+    )
+    assert [story.trails[number].group_stopped_by for number in (0, 7, 8)] == [[5], [5], []]
+
+
 def test_a_line_of_another_kind_is_an_error() -> None:
     story = Story([{"what": "submit", "job_number": 0}])
     with pytest.raises(ValueError, match="no such line"):

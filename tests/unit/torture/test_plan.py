@@ -5,14 +5,28 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.torture import plan, programs
 from tests.torture.programs import STDERR, STDOUT, Blob, Both, Numbers, Trickle
+from tests.torture.wishes import Wishes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.torture.plan import JobPlan
+
 SEED = 5
 PLANS = [plan.job_plan(SEED, number) for number in range(400)]
+PLAIN = PLANS[0]._replace(
+    steps=(), ending=plan.EXIT, value=0, deaf=False, gaps=frozenset(), wishes=Wishes()
+)
+
+
+def run(job: JobPlan, place: Path, attempt: int) -> subprocess.CompletedProcess[bytes]:
+    argv = plan.command(job, f"{place}/blob", f"{place}/starts")
+    env = {"PATH": "/usr/bin:/bin", "RUNNERD_ATTEMPT": str(attempt)}
+    return subprocess.run(argv, env=env, capture_output=True, check=False)
 
 
 def test_the_same_seed_and_number_give_the_same_job() -> None:
@@ -24,7 +38,8 @@ def test_another_seed_gives_other_jobs() -> None:
 
 
 def test_every_ending_and_every_care_comes_up() -> None:
-    assert {job.ending for job in PLANS} == {"exit", "signal", "timeout", "stop", "output-limit"}
+    endings = {"exit", "signal", "timeout", "stop", "output-limit", "deadline"}
+    assert {job.ending for job in PLANS} == endings
     assert {job.care for job in PLANS} == {"follow", "wait", "runctl", "later"}
 
 
@@ -47,19 +62,33 @@ def test_what_a_shell_prints_is_what_is_expected(tmp_path: Path) -> None:
         Blob(STDOUT, 7, 3, 20), Blob(STDERR, 1, 900, 40), Numbers(STDERR, 8, 30),
         Trickle(STDOUT, "word", 3, 1), Trickle(STDERR, "other", 2, 0), Both(512, 4, 9),
     )  # fmt: skip
-    job = PLANS[0]._replace(steps=steps, ending=plan.EXIT, value=7, deaf=False, gaps=frozenset())
-    argv = plan.command(job, f"{tmp_path}/blob", f"{tmp_path}/starts")
-    done = subprocess.run(argv, capture_output=True, check=False)
+    job = PLAIN._replace(steps=steps, value=7)
+    done = run(job, tmp_path, 1)
     assert {STDOUT: done.stdout, STDERR: done.stderr} == plan.expected(job, blob)
     assert done.returncode == 7
-    assert (tmp_path / "starts").read_text() == f"{job.token}\n"
+    assert (tmp_path / "starts").read_text() == f"{job.token} 1\n"
+
+
+@pytest.mark.parametrize(("failure", "status"), [(7, 7), (0, -9)])
+def test_the_first_attempts_fail_and_each_prints_what_is_expected(
+    tmp_path: Path, failure: int, status: int
+) -> None:
+    (tmp_path / "blob").touch()
+    wanted = Wishes(retry={"limit": 3, "backoff_seconds": 0.0}, failures=2, failure=failure)
+    job = PLAIN._replace(steps=(Trickle(STDOUT, "word", 3, 0),), wishes=wanted)
+    done = [run(job, tmp_path, attempt) for attempt in (1, 2, 3)]
+    assert [each.returncode for each in done] == [status, status, 0]
+    expected = [plan.expected(job, b"", attempt)[STDOUT] for attempt in (1, 2, 3)]
+    assert [each.stdout for each in done] == expected
+    assert [len(each.stdout.splitlines()) for each in done] == [1, 1, 4]
+    tokens = (tmp_path / "starts").read_text().splitlines()
+    assert tokens == [f"{job.token} {attempt}" for attempt in (1, 2, 3)]
 
 
 def test_a_job_that_is_to_die_of_a_signal_does(tmp_path: Path) -> None:
     (tmp_path / "blob").touch()
-    job = PLANS[0]._replace(steps=(), ending=plan.SIGNAL, value=9, deaf=False)
-    done = subprocess.run(plan.command(job, f"{tmp_path}/blob", f"{tmp_path}/starts"), check=False)
-    assert done.returncode == -9
+    job = PLAIN._replace(ending=plan.SIGNAL, value=9)
+    assert run(job, tmp_path, 1).returncode == -9
 
 
 def test_the_output_of_a_job_with_a_bound_is_expected_up_to_it() -> None:

@@ -12,11 +12,12 @@ from tests.torture import plan, verdicts
 from tests.torture.ledger import Trail
 from tests.torture.programs import STDERR, STDOUT
 from tests.torture.verdicts import DifferenceError, LogCheck
+from tests.torture.wishes import Wishes
 
 NONE: frozenset[str] = frozenset()
 PLAIN = next(
     job for job in (plan.job_plan(1, n) for n in range(99)) if job.ending == plan.EXIT
-)._replace(value=3, gaps=NONE)
+)._replace(value=3, gaps=NONE, wishes=Wishes())
 
 
 def result(**fields: Any) -> dict[str, Any]:
@@ -96,13 +97,81 @@ def test_a_time_limit_strikes_when_its_time_has_passed(
             verdicts.check_result(job, Trail(0), ended)
 
 
-def test_a_command_runs_once() -> None:
-    verdicts.check_starts(PLAIN, result(), 1)
-    verdicts.check_starts(PLAIN, LOST, 0)
-    verdicts.check_starts(PLAIN, None, 0)
-    for ended, count in ((result(), 0), (result(), 2), (LOST, 2), (None, 2)):
+def test_a_command_runs_once_in_each_attempt() -> None:
+    before = [{"attempt": 1, "result": result()}]
+    verdicts.check_starts(PLAIN, Trail(0, result=result()), {1: 1})
+    verdicts.check_starts(PLAIN, Trail(0, result=result(), attempts=before), {1: 1, 2: 1})
+    verdicts.check_starts(PLAIN, Trail(0, result=LOST), {})
+    verdicts.check_starts(PLAIN, Trail(0), {})
+    wrong: list[tuple[Trail, dict[int, int]]] = [
+        (Trail(0, result=result()), {}),
+        (Trail(0, result=result()), {1: 2}),
+        (Trail(0, result=result()), {1: 1, 2: 1}),
+        (Trail(0, result=result(), attempts=before), {2: 1}),
+        (Trail(0, result=LOST), {1: 2}),
+        (Trail(0), {1: 2}),
+    ]
+    for trail, counts in wrong:
         with pytest.raises(DifferenceError):
-            verdicts.check_starts(PLAIN, ended, count)
+            verdicts.check_starts(PLAIN, trail, counts)
+
+
+# Attempts
+
+
+def attempts(*results: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"attempt": number, "result": each} for number, each in enumerate(results, 1)]
+
+
+RETRIED = PLAIN._replace(
+    value=0,
+    wishes=Wishes(retry={"limit": 2, "backoff_seconds": 0.0}, failures=1, failure=7),
+)
+GOOD = result(exit_code=0, exit_status=0)
+BAD = result(exit_code=7, exit_status=7)
+
+
+def test_a_job_is_tried_again_until_it_ends_well() -> None:
+    verdicts.check_end(RETRIED, Trail(0), attempts(BAD), GOOD)
+    killed = Trail(0, monitor_killed=True)
+    verdicts.check_end(RETRIED, killed, attempts(BAD, LOST), GOOD)
+    verdicts.check_end(RETRIED, killed, attempts(BAD, LOST), LOST)
+    verdicts.check_end(RETRIED, killed, attempts(LOST), GOOD)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "last"),
+    [
+        ([], BAD),  # one that was to be tried again
+        ([], GOOD),  # the first fails, as planned
+        ([BAD, GOOD], GOOD),  # one too many
+        ([BAD, BAD], GOOD),
+        ([LOST], GOOD),  # by nothing that explains it
+    ],
+)
+def test_attempts_that_do_not_go_by_the_policy_differ(
+    earlier: list[dict[str, Any]], last: dict[str, Any]
+) -> None:
+    with pytest.raises(DifferenceError):
+        verdicts.check_end(RETRIED, Trail(0), attempts(*earlier), last)
+
+
+def test_who_stopped_a_job_keeps_it_from_being_tried_again() -> None:
+    verdicts.check_end(RETRIED, Trail(0, stopped_by=[7]), [], BAD)
+    stopped = result(reason="stopped", stopped_by_uid=7, exit_code=None, exit_status=143)
+    in_group = Trail(0, group_stopped_by=[7])
+    verdicts.check_end(PLAIN._replace(ending=plan.STOP), in_group, [], stopped)
+    with pytest.raises(DifferenceError):
+        verdicts.check_end(PLAIN, in_group, [], stopped)
+
+
+def test_attempts_of_a_job_without_a_policy_differ_unless_it_was_retried_by_hand() -> None:
+    with pytest.raises(DifferenceError, match="2 attempts"):
+        verdicts.check_end(PLAIN, Trail(0), attempts(result()), result())
+    by_hand = PLAIN._replace(wishes=Wishes(again=True))
+    verdicts.check_end(by_hand, Trail(0, again=True), attempts(result()), result())
+    with pytest.raises(DifferenceError, match="by hand"):
+        verdicts.check_end(by_hand, Trail(0), attempts(result()), result())
 
 
 # Logs

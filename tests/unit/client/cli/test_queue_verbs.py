@@ -361,3 +361,9 @@ def test_events_of_an_unknown_job_are_refused_by_its_name(
     status, _, err = runctl("events", "--job", "nope")
     assert status == 125
     assert err.startswith("runctl: nope: no job of yours")
+
+
+def test_a_queue_is_not_paused_and_opened_at_once(runctl: Runctl, daemon: FakeDaemon) -> None:
+    status, _, said = runctl("queue", "night", "--resume", "--pause")
+    assert (status, "--pause and --resume are opposites" in said) == (125, True)
+    assert not daemon.seen

@@ -238,6 +238,26 @@ def test_each_ten_minutes_of_an_hour_that_is_skipped_are_not_due() -> None:
     ]
 
 
+@pytest.mark.parametrize("zone", sorted({name for name, _ in CHANGES}))
+def test_over_years_no_day_is_passed_over_or_come_to_too_early(zone: str) -> None:
+    text, tz = "*/30 */5 1,29 */2 *", ZoneInfo(zone)
+    fields = cron.parse(text)
+    start = datetime(2011, 1, 15, tzinfo=UTC)
+    expected = []
+    for number in range(730):
+        day = start + timedelta(days=number)
+        # Whatever clocks show within it.
+        near = [(day + timedelta(days=n)).astimezone(tz) for n in (-1, 0, 1)]
+        if any(each.month in fields.months and fields.has_day(each) for each in near):
+            shown = shown_minutes(zone, day, DAY_MINUTES)
+            expected += [ns(moment) for moment in by_wildcard(fields, shown)]
+    plan, found, time_ns = read(text, tz, 0), [], ns(start) - 1
+    while (later := plan.after(time_ns)) is not None and len(found) < len(expected):
+        found.append(later)
+        time_ns = later
+    assert found == expected
+
+
 def test_the_day_is_of_either_kind_unless_one_is_a_star() -> None:
     # 13 February 2026 is a Friday; so are the 6th and the 20th.
     assert following("0 0 13 2 fri", "UTC", "2026-02-01T00:00", 4) == [
@@ -277,33 +297,33 @@ def test_names_and_nicknames_mean_the_same_as_numbers(text: str, same: str) -> N
         ("* * * *", "five fields"),
         ("* * * * * *", "five fields"),
         ("@reboot", "five fields"),
-        ("60 * * * *", "minute '60': 0 to 59"),
-        ("* 24 * * *", "hour '24': 0 to 23"),
-        ("* * 0 * *", "day of the month '0': 1 to 31"),
-        ("* * * 13 *", "month '13': 1 to 12, or jan to dec"),
-        ("* * * * 8", "day of the week '8': 0 to 7, or sun to sat"),
-        ("* * * * xyz", "day of the week"),
-        ("1-0 * * * *", "from the lower to the higher"),
-        ("*/0 * * * *", "a step is a number"),
-        ("5/10 * * * *", "such as 5-59/10"),
-        ("1,,2 * * * *", "minute ''"),
-        ("1, * * * *", "minute ''"),
-        ("-1 * * * *", "minute '-1'"),
-        ("² * * * *", "minute '\\xb2'"),
-        ("99999999999999999999 * * * *", "minute"),
-        ("* * 30 2 *", "there is none"),
-        ("0 0 31 4,6,9,11 *", "there is none"),
-        ("0 0 L * *", "day of the month 'l'"),
-        ("0 0 * * 5#2", "day of the week"),
-        ("~ * * * *", "minute"),
+        ("60 * * * *", "0 to 59 as minute, not '60'"),
+        ("* 24 * * *", "0 to 23 as hour, not '24'"),
+        ("* * 0 * *", "1 to 31 as day of the month, not '0'"),
+        ("* * * 13 *", "1 to 12, or jan to dec as month, not '13'"),
+        ("* * * * 8", "0 to 7, or sun to sat as day of the week, not '8'"),
+        ("* * * * xyz", "as day of the week, not 'xyz'"),
+        ("1-0 * * * *", "a range from the lower to the higher as minute, not '1-0'"),
+        ("*/0 * * * *", "a step from 1 on as minute, not '*/0'"),
+        ("5/10 * * * *", "such as 5-59/10, as minute"),
+        ("1,,2 * * * *", "as minute, not ''"),
+        ("1, * * * *", "as minute, not ''"),
+        ("-1 * * * *", "as minute, not '-1'"),
+        ("\u00b2 * * * *", "as minute, not '\\xb2'"),
+        ("99999999999999999999 * * * *", "as minute"),
+        ("* * 30 2 *", "a day that there is in month '2', not '30'"),
+        ("0 0 31 4,6,9,11 *", "a day that there is"),
+        ("0 0 L * *", "as day of the month, not 'l'"),
+        ("0 0 * * 5#2", "as day of the week"),
+        ("~ * * * *", "as minute"),
         ("@every", "five fields"),
-        ("@every 0", "above 0"),
-        ("@every 10ms", "from 1s"),
-        ("@every 10y", "10y"),
-        ("@every 400d", "366d"),
-        ("@every -5m", "given"),
+        ("@every 0", "1s to 366d"),
+        ("@every 10ms", "1s to 366d"),
+        ("@every 10y", "1s to 366d"),
+        ("@every 400d", "1s to 366d"),
+        ("@every -5m", "1s to 366d"),
         ("* " * 200, "at most 256"),
-        ("\ud800 * * * *", "minute"),
+        ("\ud800 * * * *", "as minute"),
     ],
 )
 def test_what_is_no_schedule_is_refused_with_what_is_wrong(text: str, said: str) -> None:

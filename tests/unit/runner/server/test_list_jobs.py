@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from client.protocol import encode_frame
 from runner import messages
 from runner.parsing import parse
 from runner.policy import Peer
@@ -110,6 +111,24 @@ def test_a_job_is_shown_with_its_labels_and_a_queued_one_with_what_it_waits_for(
     assert newest["waits_for"] == "slots"
     assert oldest["labels"] == {}
     assert oldest["waits_for"] is None
+
+
+def test_a_page_is_never_more_than_one_frame_holds_whatever_its_jobs_are_labelled(
+    daemon: Fixture,
+) -> None:
+    labels = {f"{number:064}": "v" * 256 for number in range(32)}
+    everybody = [daemon.submit(ALICE, f"j{number}", **labels) for number in range(1000)]
+    seen: list[str] = []
+    before, pages = None, 0
+    while before is not None or not pages:
+        page = daemon.page(ADMIN, limit=1000, before=before)
+        # Raises FrameError.
+        encode_frame({"id": 2**32 - 1, "ok": page})
+        seen += [job["job"] for job in page["jobs"]]
+        before, pages = page["next"], pages + 1
+    assert seen == everybody[::-1]
+    # About 10 KiB each, and a MiB of them.
+    assert pages == 11
 
 
 def test_pages_go_on_where_the_last_one_ended(daemon: Fixture) -> None:

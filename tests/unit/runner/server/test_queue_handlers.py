@@ -10,6 +10,8 @@ import pytest
 
 from runner.config import Config
 from runner.lifecycle import State
+from runner.policy import Members
+from runner.queues import UserQuota
 from runner.refusal import Refusal
 from runner.scheduling.kinds import Queue
 from runner.server.service import Service
@@ -40,15 +42,16 @@ class Supervisor(SimpleNamespace):
 class Desk:
     """A service over a bench, and what its supervisor was asked."""
 
-    def __init__(self, bench: QueueBench) -> None:
+    def __init__(self, bench: QueueBench, state_dir: str = "/") -> None:
         self.bench = bench
         self.supervisor = Supervisor(
             store=bench.store, queue=bench.requests, queueing=bench.queueing, stopped=[], retried=[]
         )
         found: Any = self.supervisor
+        submissions: Any = SimpleNamespace(rules=bench.rules)
         self._service = Service(
-            Config(), found, NOTHING, NOTHING, NOTHING, NOTHING, None, problems=NOTHING,
-            pruning=NOTHING, searches=NOTHING, bell=NOTHING,
+            Config(state_dir=state_dir), found, submissions, NOTHING, NOTHING, NOTHING, None, problems=NOTHING,
+            problems=NOTHING, pruning=NOTHING, searches=NOTHING, bell=NOTHING,
         )  # fmt: skip
 
     async def ask(self, peer: Peer, op: str, **args: Any) -> dict[str, Any]:
@@ -102,6 +105,66 @@ def test_another_attempt_is_answered_with_its_number(tmp_path: Path) -> None:
     on_queue(tmp_path, test)
 
 
+def test_a_member_gets_another_attempt_only_where_it_could_submit_the_job_so_now(
+    tmp_path: Path,
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        desk = Desk(bench)
+        raised = bench.submit(priority=500)
+        error = await desk.error(ALICE, "retry", job=raised)
+        assert (error["code"], error["field"], error["given"]) == (
+            "not-permitted", "priority", "500"
+        )  # fmt: skip
+        assert "queues.default.max_priority" in error["detail"]
+        closed, gone = bench.submit(queue="closed"), bench.submit(queue="gone")
+        error = await desk.error(ALICE, "retry", job=closed)
+        assert (error["code"], error["field"]) == ("not-permitted", "queue")
+        assert "queues.closed.allow" in error["detail"]
+        assert (await desk.error(ALICE, "retry", job=gone))["code"] == "no-such-queue"
+        assert desk.supervisor.retried == []
+        # An admin gives again what an admin may give.
+        await desk.ask(ROOT, "retry", job=raised)
+        await desk.ask(ROOT, "retry", job=closed)
+        assert desk.supervisor.retried == [(raised, 0), (closed, 0)]
+
+    nobody = Members(frozenset(), frozenset())
+    on_queue(tmp_path, test, rules_of(1, Queue("closed"), members={"closed": nobody}))
+
+
+def test_another_attempt_is_refused_as_a_submission_is_when_output_takes_too_much(
+    tmp_path: Path,
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        desk = Desk(bench)
+        job, other = bench.submit(), bench.submit()
+        await bench.turn()
+        bench.store.mark_ended(job, 2, "exit", b"r", disk_bytes=4095)
+        running = SimpleNamespace(of=sizes)
+        desk.supervisor.sizes = running
+        assert (await desk.ask(ALICE, "retry", job=job))["job"] == job
+        bench.store.mark_starting(other, 3, "boot")
+        # Whoever asks: it is the submitter's share.
+        for peer in (ALICE, ROOT):
+            error = await desk.error(peer, "retry", job=job)
+            assert (error["code"], error["given"]) == ("quota-exceeded", "4096 bytes of output")
+            assert error["allowed"] == "less than 4096 bytes"
+        assert len(desk.supervisor.retried) == 1
+
+    async def sizes(ids: list[str]) -> dict[str, int]:
+        return dict.fromkeys(ids, 1)
+
+    on_queue(tmp_path, test, rules_of(1, quota=UserQuota(max_log_bytes=4096)))
+
+
+def test_another_attempt_is_refused_where_its_directory_cannot_be_made(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        desk = Desk(bench, str(tmp_path / "gone"))
+        error = await desk.error(ALICE, "retry", job=bench.submit())
+        assert (error["code"], desk.supervisor.retried) == ("store-error", [])
+
+    on_queue(tmp_path, test)
+
+
 def test_why_hides_ids_of_others_from_members_and_not_from_admins(tmp_path: Path) -> None:
     async def test(bench: QueueBench) -> None:
         desk = Desk(bench)
@@ -114,6 +177,24 @@ def test_why_hides_ids_of_others_from_members_and_not_from_admins(tmp_path: Path
         assert told["because"][0]["on"] == [other]
         assert (await desk.ask(ALICE, "why", job=mine))["because"][0]["on"] == []
         assert (await desk.error(ALICE, "why", job=other))["code"] == "no-such-job"
+
+    on_queue(tmp_path, test, rules_of(9))
+
+
+def test_why_says_what_another_users_job_needs_for_which_room_is_kept(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        desk = Desk(bench)
+        bench.submit(uid=ROOT.uid, reserved_memory_bytes=600, time_limit_ms=60_000)
+        await bench.turn()
+        large = bench.submit(uid=BOB.uid, reserved_memory_bytes=900, priority=1)
+        small = bench.submit(reserved_memory_bytes=300)
+        await bench.turn()
+        (member,) = (await desk.ask(ALICE, "why", job=small))["because"]
+        assert (member["cause"], member["on"]) == ("reserved", [])
+        assert member["kept"] == {"millicpus": 0, "memory_bytes": 900}
+        (admin,) = (await desk.ask(ROOT, "why", job=small))["because"]
+        assert (admin["on"], admin["kept"]) == ([large], member["kept"])
+        assert (await desk.ask(BOB, "why", job=large))["because"][0]["kept"] is None
 
     on_queue(tmp_path, test, rules_of(9))
 
@@ -180,7 +261,8 @@ def test_a_dry_run_counts_and_another_number_than_expected_stops_nothing(tmp_pat
             bench.submit()
         assert (await desk.ask(ALICE, "stop_many", select={}, dry_run=True))["queued"] == 3
         error = await desk.error(ALICE, "stop_many", select={}, expect=2)
-        assert (error["field"], error["given"], error["allowed"]) == ("expect", "2", "3")
+        assert (error["field"], error["given"]) == ("expect", "2")
+        assert error["allowed"] == "3, for so many match now"
         assert desk.supervisor.stopped == []
         assert (await desk.ask(ALICE, "stop_many", select={}, expect=3))["jobs"] == 3
         assert len(desk.supervisor.stopped) == 1

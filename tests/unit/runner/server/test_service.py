@@ -17,6 +17,7 @@ from runner.policy import Decision, Peer, may_control, may_see
 from runner.problems import Problems
 from runner.refusal import Refusal
 from runner.rows import NewJob
+from runner.server import service as server_service
 from runner.server.handlers import HANDLERS
 from runner.server.service import MAX_HELD_BYTES, Service, group_id
 from runner.store import Store
@@ -324,7 +325,8 @@ def test_the_operations_are_those_of_the_protocol() -> None:
     assert set(HANDLERS) == {
         "submit", "list", "status", "logs", "stop", "wait", "remove", "doctor",
         "pause", "resume", "update", "exec", "drain", "locate", "prune", "hold", "release", "move",
-        "retry", "why", "events", "queues", "queue", "stop_many",
+        "retry", "why", "events", "queues", "queue", "stop_many", "schedule", "schedules",
+        "schedule_status", "schedule_pause", "schedule_resume", "schedule_run", "schedule_remove",
     }  # fmt: skip
 
 
@@ -350,7 +352,7 @@ class Asking(Service):
         raise Asked(may)
 
 
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "pause": {},
     "resume": {},
     "remove": {},
@@ -400,3 +402,23 @@ def test_a_group_is_a_number_and_one_that_there_is_not_is_none() -> None:
     assert group_id(own.gr_name) == own.gr_gid
     assert group_id("no-such-group-here") is None
     assert group_id(None) is None
+
+
+def test_of_more_attempts_than_a_status_holds_the_newest_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_service, "ATTEMPTS_BYTES", 4096)
+    store = Store.open(str(tmp_path / "db"))
+    job = store.insert(new_job(JOB, ALICE.uid))
+    for number in range(40):
+        store.mark_ended(JOB, number, "exit", b"torn")
+        job = store.mark_retried(JOB, number, by_uid=ALICE.uid)
+    nothing: Any = None
+    service: Any = service_on(store)
+    service.supervisor.cause_of = lambda _job_id: None
+    service.supervisor.tree = nothing
+    service.provisions = SimpleNamespace(address_of=lambda _job_id: None)
+    shown = [each["attempt"] for each in service.show(job)["attempts"]]
+    store.close()
+    assert 1 < len(shown) < 40
+    assert shown == list(range(41 - len(shown), 41))
