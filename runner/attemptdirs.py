@@ -57,6 +57,20 @@ def made_afresh(dir_fd: int, job_id: str, attempt: int) -> int:
         os.close(job_dir)
 
 
+def remove(dir_fd: int, job_id: str, attempt: int) -> None:
+    """Remove the directory of the newest attempt; of the first the job's own. None is well."""
+    if attempt == 1:
+        if is_there(dir_fd, job_id):
+            remove_tree(dir_fd, job_id)
+        return
+    job_dir = opened(dir_fd, job_id, 1)
+    try:
+        if is_there(job_dir, _name(attempt)):
+            remove_tree(job_dir, _name(attempt))
+    finally:
+        os.close(job_dir)
+
+
 def is_there(dir_fd: int, name: str) -> bool:
     """Whether anything has that name."""
     try:

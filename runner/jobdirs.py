@@ -84,6 +84,11 @@ class JobDirectories:
             opened.pop_all()
             return files
 
+    def discard(self, job_id: str, attempt: int) -> None:
+        """Remove what a launch of the newest attempt left that ran nothing. Raises OSError."""
+        _check(job_id)
+        attemptdirs.remove(self._fd, job_id, attempt)
+
     def attempts(self, job_id: str) -> list[int]:
         """The attempts from 2 on that have a directory, in order. Raises OSError."""
         _check(job_id)

@@ -20,6 +20,7 @@ from runner import records, stored
 from runner.handles import Handles
 from runner.jobdirs import BASE, ROW
 from runner.launcher_client import Launched, LaunchError
+from runner.reconcile import is_passing
 from runner.refusal import Refusal
 from runner.taking_up import row_of
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from concurrent.futures import Executor
 
-    from isolation.cgroups.tree import CgroupTree
+    from isolation.cgroups.tree import CgroupTree, JobCgroup
     from runner.jobdirs import JobDirectories, JobFiles
     from runner.launcher_client import LauncherClient
     from runner.paths import UserPaths
@@ -45,9 +46,20 @@ _REMEDIES: Final = {
     errno.EIO: "look at the disk",
 }
 
+# Of a directory or cgroups that cannot be made: no room, or as many cgroups as there may be.
+_PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EAGAIN})
+
 
 class CannotLaunchError(Exception):
     """Nothing of the job runs, and nothing is left of the attempt. The text says why."""
+
+
+class HostShortError(CannotLaunchError):
+    """The same, but it is the host that lacks something for now: any other job fails as well."""
+
+
+class _NoPlaceError(OSError):
+    """What every job needs, whatever it asked for, could not be made: directory or cgroups."""
 
 
 class Started(NamedTuple):
@@ -82,7 +94,8 @@ class Launching:
     async def launch(self, job: Job, labels: Mapping[str, str] | None = None) -> Started:
         """Start the attempt of a job that its row says.
 
-        Raises CannotLaunchError, or LauncherGoneError when that is not known.
+        Raises CannotLaunchError, which is HostShortError where another try may work, or
+        LauncherGoneError when that is not known.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -98,7 +111,10 @@ class Launching:
         except (LaunchError, LimitUnavailable, LookupError, Refusal, OSError, ValueError) as error:
             await loop.run_in_executor(self._pool, self.undo, job.id)
             await self._release(job.id)
-            raise CannotLaunchError(_why(error)) from error
+            if not _is_of_host(error):
+                raise CannotLaunchError(_why(error)) from error
+            await loop.run_in_executor(self._pool, self._discard, job)
+            raise HostShortError(_why(error)) from error
         return Started(monitor, records.pack(shown))
 
     async def _release(self, job_id: str) -> None:
@@ -119,13 +135,27 @@ class Launching:
             # Why the launch failed matters more; a restart removes what stays.
             _logger.error("job %s: its cgroup stays behind: %s", job_id, error)  # noqa: TRY400
 
+    def _discard(self, job: Job) -> None:
+        """Give back what little room there was."""
+        try:
+            self._directories.discard(job.id, job.attempt)
+        except OSError as error:
+            # The next launch of the attempt makes it afresh.
+            _logger.error("job %s: its directory stays: %s", job.id, error)  # noqa: TRY400
+
+    def _make_cgroups(self, job_id: str) -> JobCgroup:
+        try:
+            return self._tree.create_job(job_id)
+        except OSError as error:
+            raise _NoPlaceError(error.errno, str(error)) from error
+
     def _make_directory(self, job: Job, spec: bytes) -> JobFiles:
         try:
             return self._directories.create(job.id, spec, job.attempt)
         except OSError as error:
             why = f"make its directory in {self._directories.path}: {error.strerror or error}"
             remedy = _REMEDIES.get(error.errno or 0)
-            raise OSError(f"{why}; {remedy}" if remedy else why) from error
+            raise _NoPlaceError(error.errno, f"{why}; {remedy}" if remedy else why) from error
 
     def _make(
         self,
@@ -145,7 +175,7 @@ class Launching:
         }
         files = self._make_directory(job, stored.pack_spec(fields))
         opened.callback(files.close)
-        cgroup = self._tree.create_job(job.id)
+        cgroup = self._make_cgroups(job.id)
         cap = None if self._cap_monitor is None else self._cap_monitor(spec, spec["limits"])
         wanted = job_limits.kernel_limits(spec["limits"], devices, cap)
         applied = cgroup.apply(wanted)
@@ -168,6 +198,15 @@ class Launching:
 def _told(job: Job) -> dict[bytes, bytes]:
     """What a job finds in its environment of itself, over what its submitter had there."""
     return {b"RUNNERD_JOB": job.id.encode(), b"RUNNERD_ATTEMPT": b"%d" % job.attempt}
+
+
+def _is_of_host(error: Exception) -> bool:
+    """Whether the host lacks something for now that every job needs.
+
+    The same numbers mean something else of what a job asked for: ENOSPC of a user namespace is a
+    limit of namespaces, of cpuset.cpus there is no such processor.
+    """
+    return is_passing(error) or (isinstance(error, _NoPlaceError) and error.errno in _PASSING)
 
 
 def _why(error: Exception) -> str:

@@ -55,6 +55,12 @@ class Problems:
         self._removed.add(job)
         self._found = {problem: None for problem in self._found if problem.job != job}
 
+    def withdraw(self, text: str) -> None:
+        """What concerned no job is wrong no more; if it is found again, that is said again."""
+        problem = Problem(text)
+        self._found.pop(problem, None)
+        self._logged.forget(problem)
+
     def all(self) -> list[Problem]:
         """Everything that was found."""
         return list(self._found)
@@ -74,3 +80,6 @@ class _Latest:
         if len(self._hashes) >= self._most:
             del self._hashes[next(iter(self._hashes))]
         self._hashes[hash(thing)] = None
+
+    def forget(self, thing: object) -> None:
+        self._hashes.pop(hash(thing), None)

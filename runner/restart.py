@@ -91,11 +91,16 @@ class Restart:
             await self._ending.lose(job.id, why)
         else:
             await self._ending.clean_up(job.id)
-            now = time.time_ns()
-            await self._work.surely(lambda: self._requeue(job.id, now))
+            await self.requeue(job.id, "it never ran")
 
-    def _requeue(self, job_id: str, now_ns: int) -> None:
-        job = self._store.mark_requeued(job_id, now_ns, "it never ran")
+    async def requeue(self, job_id: str, why: str) -> None:
+        """Queue a job again that was starting, in its old place; nothing of it may be left."""
+        now = time.time_ns()
+        await self._work.surely(lambda: self._requeue(job_id, now, why))
+
+    def _requeue(self, job_id: str, now_ns: int, why: str) -> None:
+        _logger.info("job %s is queued again: %s", job_id, why)
+        job = self._store.mark_requeued(job_id, now_ns, why)
         self._changes.announce(job_id)
         self._on_again(job)
 

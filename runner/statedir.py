@@ -15,8 +15,10 @@ import struct
 import time
 from typing import Final
 
-# An old launcher lets go when it has read the end of its socket: at once, or after the one
-# fork that it was at.
+# An old launcher lets go when it has read the end of its socket: after the launches that it was
+# told already, which may be many on a machine that is busy with them.
+_LAUNCHER_SECONDS: Final = 30.0
+# Of a lock that cannot say whether who holds it lives, and is asked for after the other.
 _PATIENCE_SECONDS: Final = 3.0
 # A runnerd that was just killed may still be on its way out of the kernel.
 _LIVING_SECONDS: Final = 0.3
@@ -48,14 +50,16 @@ def prepare(path: str) -> None:
 
 def lock_file(path: str) -> int:
     """Hold a lock for as long as the descriptor, or an inherited copy, is open: flock(2)."""
-    fd = _lock(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), path)
+    opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = _lock(opened, path, _LAUNCHER_SECONDS)
     fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return fd
 
 
 def lock_directory(path: str) -> int:
     """The same on a directory: that of a cgroup, where no file can be made."""
-    return _lock(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), path)
+    opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return _lock(opened, path, _PATIENCE_SECONDS)
 
 
 def about_to_let_go(fd: int) -> None:
@@ -63,20 +67,19 @@ def about_to_let_go(fd: int) -> None:
     fcntl.lockf(fd, fcntl.LOCK_UN)
 
 
-def _lock(fd: int, path: str) -> int:
+def _lock(fd: int, path: str, patience: float) -> int:
     try:
-        _wait_for(fd, path)
+        _wait_for(fd, path, patience)
     except BaseException:
         os.close(fd)
         raise
     return fd
 
 
-def _wait_for(fd: int, path: str) -> None:
+def _wait_for(fd: int, path: str, patience: float) -> None:
     began = time.monotonic()
     while not _try(fd):
-        patience = _LIVING_SECONDS if _holder_lives(fd) else _PATIENCE_SECONDS
-        if time.monotonic() - began >= patience:
+        if time.monotonic() - began >= (_LIVING_SECONDS if _holder_lives(fd) else patience):
             raise InUseError(
                 f"{path} is held by another runnerd; stop it, or choose another directory"
             )

@@ -103,7 +103,7 @@ class Store(StoredQueue, StoredSchedules, StoredLists, StoredEvents):
         return self._advance(job_id, Event.STARTED, started_ns, values, about)
 
     def mark_requeued(self, job_id: str, time_ns: int, why: str = "") -> Job:
-        """From starting to queued, in its old place: reconciliation found that it never ran."""
+        """From starting to queued, in its old place: it never ran."""
         return self._advance(job_id, Event.REQUEUE, time_ns, {}, {"why": why} if why else {})
 
     def mark_paused(self, job_id: str, time_ns: int, by_uid: int) -> Job:

@@ -48,14 +48,15 @@ class Standing(NamedTuple):
 class StoreBase:
     """The open database. `on_events` is called after each commit that has recorded something.
 
+    It is given the number of the newest event of each uid that the commit has recorded one for.
     It may only take note: the change may not have been counted yet.
     """
 
     def __init__(self, db: sqlite3.Connection, path: str) -> None:
         self._db = db
         self.path = path
-        self.on_events: Callable[[], None] | None = None
-        self._has_recorded = False
+        self.on_events: Callable[[Mapping[int, int]], None] | None = None
+        self._recorded: dict[int, int] = {}
         self._counts = dict.fromkeys(State, 0)
         self._queued_by_uid: Counter[int] = Counter()
         self._count()
@@ -120,8 +121,8 @@ class StoreBase:
     def _record(self, job_id: str, time_ns: int, kind: str, about: EventData, uid: int) -> None:
         data = msgspec.msgpack.encode(about) if about else None
         event = {"job_id": job_id, "time_ns": time_ns, "kind": kind, "data": data, "uid": uid}
-        self._db.execute(queries.INSERT_EVENT, event)
-        self._has_recorded = True
+        # Never None: it was inserted.
+        self._recorded[uid] = self._db.execute(queries.INSERT_EVENT, event).lastrowid or 0
 
     def _set(self, job_id: str, columns: Mapping[str, Value]) -> None:
         if columns:
@@ -144,7 +145,7 @@ class StoreBase:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """All of the body on disk, or nothing of it."""
-        self._has_recorded = False
+        self._recorded = {}
         with described(self.path):
             try:
                 self._db.execute("BEGIN IMMEDIATE")
@@ -153,5 +154,5 @@ class StoreBase:
             finally:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-        if self._has_recorded and self.on_events is not None:
-            self.on_events()
+        if self._recorded and self.on_events is not None:
+            self.on_events(self._recorded)

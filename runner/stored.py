@@ -230,7 +230,7 @@ def _with_logs(fields: dict[str, Any]) -> dict[str, Any]:
         "compression": "none",
         "on_full": "wait",
     }
-    others = {name: value for name, value in fields.items() if not name.startswith("log_")}
+    others = {name: value for name, value in fields.items() if not str(name).startswith("log_")}
     return {**others, "logs": logs}
 
 

@@ -18,7 +18,7 @@ from runner.disk_usage import RunningSizes
 from runner.ending import Ending
 from runner.hooks import Hooks
 from runner.launcher_client import LauncherGoneError
-from runner.launching import CannotLaunchError
+from runner.launching import CannotLaunchError, HostShortError
 from runner.lifecycle import GOING, State
 from runner.pausing import Pausing
 from runner.pruning import Pruning
@@ -28,6 +28,7 @@ from runner.realm import Realm
 from runner.refusal import Refusal
 from runner.restart import Restart
 from runner.running import Running
+from runner.shortage import Shortage
 from runner.shutdown import when_to_ask_again
 from runner.stopping import Stopping
 from runner.store import StoreError
@@ -97,6 +98,7 @@ class Supervisor:
             may_start=self._may_start,
             on_end=self._on_any_end,
         )  # fmt: skip
+        self._shortage = Shortage(self._work.loop, config.state_dir, problems, self.queueing.soon)
         self.queue = QueueRequests(realm, self.queueing, rules)
         self._running = Running(realm, self._on_monitor_end, self.queueing.began)
         self._stopping = Stopping(self._work.loop, directories, tree, self._running)
@@ -283,7 +285,8 @@ class Supervisor:
     # The life of a job
 
     def _may_start(self) -> bool:
-        return not (self.draining or self._shutting_down or self._reconciling)
+        is_closed = self._shutting_down or self._reconciling or self._shortage.lasts
+        return not (is_closed or self.draining)
 
     def _on_end(self, job: Job) -> None:
         """A job has ended for good: others may start, or never will."""
@@ -303,6 +306,10 @@ class Supervisor:
     async def _launch(self, job: Job) -> None:
         try:
             started = await self._launching.launch(job)
+        except HostShortError as error:
+            self._shortage.found(str(error))
+            await self._restart.requeue(job.id, str(error))
+            return
         except CannotLaunchError as error:
             _logger.warning("job %s could not be launched: %s", job.id, error)
             verdict = outcome.never_started(str(error))
@@ -317,6 +324,7 @@ class Supervisor:
             _logger.exception("a defect in the launch of job %s; looking for its monitor", job.id)
             await self._restart.settle(job, may_requeue=False)
             return
+        self._shortage.over()
         await self._running.begin(job.id, *started.monitor, started.limits)
 
     def _on_monitor_end(self, job_id: str) -> None:

@@ -106,7 +106,7 @@ _SENTENCES: Final = {
     "cpus": "waits for CPUs",
     "memory": "waits for memory",
     "reserved": "waits for what is kept",
-    "draining": "waits for the end of maintenance: runnerd starts no jobs now",
+    "draining": "waits because runnerd starts no jobs now (`runctl doctor` says why)",
 }
 
 

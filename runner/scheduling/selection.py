@@ -50,6 +50,7 @@ class _Look:
         self._left = DEPTH
         self._starts: list[Start] = []
         self._passing: Passing | None = None
+        self._has_asked = False
 
     def run(self) -> list[Start]:
         for level, strands in self._state.lines.levels(self._state.is_open):
@@ -110,6 +111,12 @@ class _Look:
             self._state.reservation = Reservation(entry, level)
             self._passing = None
 
+    def _keep_for_first(self, entry: Entry, level: Level) -> None:
+        """Once in a look: finding out when there will be room costs as much as many jobs do."""
+        if not self._has_asked and self._state.reservation is None:
+            self._has_asked = True
+            self._keep_for(entry, level)
+
     def _is_worth_it(self, entry: Entry) -> bool:
         """Whether its start is known, or it is the turn of those whose start is not."""
         state = self._state
@@ -136,7 +143,7 @@ class _Look:
         if self._state.holds_back(entry):
             return None
         if not self._fits(entry):
-            self._keep_for(entry, lane.strand.level)
+            self._keep_for_first(entry, lane.strand.level)
         elif self._may_go_on() and self._may_pass(entry):
             self._start(entry)
         return lane, item
@@ -145,7 +152,7 @@ class _Look:
         kept = self._state.reservation
         if not self._is_open(entry):
             return False
-        if kept is None:
+        if kept is None or entry.lane is None or entry.lane.strand.level < kept.level:
             return True
         if kept.entry is entry:
             return False

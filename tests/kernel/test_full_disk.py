@@ -376,3 +376,42 @@ def disk_bytes(daemon: Daemon, job: str) -> Iterator[int]:
         found = entry.stat()
         assert stat.S_ISREG(found.st_mode)
         yield found.st_blocks * 512
+
+
+# --- jobs that wait to be started ---
+
+
+def test_a_full_disk_ends_no_job_that_waits_and_it_starts_when_there_is_room(
+    own_daemon: Daemon,
+) -> None:
+    with small_disk(own_daemon, "12m"):
+        own_daemon.start()
+        with own_daemon.client() as client:
+            held = [inside.submit(client, "true", hold=True) for _ in range(3)]
+            ended = inside.submit(client, "true")
+            client.wait(ended, timeout_seconds=20)
+            fill_up(own_daemon)
+            for job in held:
+                client.release(job)
+            client.retry(ended)
+            wait_until(lambda: short_of_room(own_daemon), 20)
+            for job in (*held, ended):
+                wait_until(lambda job=job: client.status(job)["state"] == "queued")
+            # More than one look at the disk.
+            assert client.wait(held[0], timeout_seconds=3)["result"] is None
+            assert "runctl doctor" in own_daemon.runctl("why", held[0]).stdout
+            tries = own_daemon.log().count("is queued again")
+            assert 1 <= tries <= 4
+            left = os.listdir(f"{own_daemon.state_dir}/jobs")
+            assert left == [ended]
+            make_room(own_daemon)
+            for job in (*held, ended):
+                result = client.wait(job, timeout_seconds=20)["result"]
+                assert result is not None
+                assert (result["reason"], result["exit_code"]) == ("exit", 0)
+            assert client.status(ended)["attempt"] == 2
+            assert not short_of_room(own_daemon)
+
+
+def short_of_room(daemon: Daemon) -> bool:
+    return "none can be started" in daemon.runctl("doctor").stdout

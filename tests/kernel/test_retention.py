@@ -9,10 +9,12 @@ import signal
 import sqlite3
 import subprocess
 import uuid
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from runner.migrations import APPLICATION_ID, SCRIPTS
 from tests.kernel.disks import fill_up, small_disk
 from tests.kernel.harness import wait_until
 from tests.kernel.hostile import (
@@ -187,6 +189,24 @@ def test_events_are_trimmed(own_daemon: Daemon) -> None:
     wait_until(lambda: events() == (1000, 5000), 20, events)
 
 
+def make_older(path: str, version: int) -> None:
+    """Put what a database holds into one of an earlier version, in its place."""
+    older = f"{path}.older"
+    with closing(sqlite3.connect(older, isolation_level=None)) as db:
+        for script in SCRIPTS[:version]:
+            db.executescript(script)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {version}")
+        db.execute("ATTACH ? AS newer", (path,))
+        for table in ("jobs", "specs", "events"):
+            names = ", ".join(row[1] for row in db.execute(f"PRAGMA main.table_info({table})"))
+            db.execute(f"INSERT INTO main.{table} ({names}) SELECT {names} FROM newer.{table}")
+    for end in ("-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.unlink(path + end)
+    os.rename(older, path)
+
+
 def test_jobs_of_an_older_database_are_measured(own_daemon: Daemon) -> None:
     own_daemon.start()
     with Wire(own_daemon) as alice:
@@ -194,11 +214,7 @@ def test_jobs_of_an_older_database_are_measured(own_daemon: Daemon) -> None:
         taken = disk_of(alice)["jobs_bytes"]
         assert taken > 800_000
     own_daemon.stop()
-    with sqlite3.connect(f"{own_daemon.state_dir}/runnerd.sqlite3") as db:
-        for name in ("jobs_ended", "jobs_ended_of", "jobs_unmeasured"):
-            db.execute(f"DROP INDEX {name}")
-        db.execute("ALTER TABLE jobs DROP COLUMN disk_bytes")
-        db.execute("PRAGMA user_version = 2")
+    make_older(f"{own_daemon.state_dir}/runnerd.sqlite3", 2)
     own_daemon.start()
     with Wire(own_daemon) as alice:
         wait_until(lambda: disk_of(alice)["jobs_bytes"] == taken, 20, lambda: disk_of(alice))

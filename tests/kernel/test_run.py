@@ -121,13 +121,15 @@ def test_directory_and_umask_are_the_callers(daemon: Daemon) -> None:
     assert process.communicate(timeout=30) == (b"/home/alice\n0027\n", b"")
 
 
-def test_the_environment_is_the_callers_and_nothing_else(daemon: Daemon) -> None:
+def test_the_environment_is_the_callers_and_which_job_it_is(daemon: Daemon) -> None:
     odd = {"ODD": "a b\n=c ", "EMPTY": ""}
     env = {**odd, "PATH": inside.PATH}
     arguments = ("--env", "ODD", "--env", "NEW=x=y", "--env", "EMPTY=", "--", "env", "-0")
     done = daemon.runctl("run", *arguments, user="alice", env=env)
     seen = dict(item.split("=", 1) for item in done.stdout.split("\0")[:-1])
     outside = daemon._as_user("alice", "/", env)["env"]
+    # And which job and attempt it is, by our word.
+    assert (len(seen.pop("RUNNERD_JOB")), seen.pop("RUNNERD_ATTEMPT")) == (36, "1")
     assert seen == {**outside, "NEW": "x=y"}
 
 

@@ -81,7 +81,7 @@ def log_of(daemon: Daemon, job: str) -> bytes:
 def test_a_kill_of_runnerd_costs_no_job_no_byte_and_no_exit_code(own_daemon: Daemon) -> None:
     own_daemon.start()
     with Wire(own_daemon) as alice:
-        slow = alice.ok("submit", counting(80))["job"]
+        slow = alice.ok("submit", counting(300))["job"]
         brief = alice.ok("submit", counting(10, status=3))["job"]
         fast = alice.ok("submit", submission("seq", "1", "300000"))["job"]
         dying = alice.ok("submit", submission("sh", "-c", "sleep 0.5; kill -HUP $$"))["job"]
@@ -96,7 +96,7 @@ def test_a_kill_of_runnerd_costs_no_job_no_byte_and_no_exit_code(own_daemon: Dae
             slow, brief, fast, dying,
         }  # fmt: skip
         assert alice.ok("status", job=slow)["state"] == "running"
-    assert log_of(own_daemon, slow) == numbers(80)
+    assert log_of(own_daemon, slow) == numbers(300)
     assert log_of(own_daemon, brief) == numbers(10)
     assert log_of(own_daemon, fast) == numbers(300_000)
     codes = [result_of(own_daemon, job)["exit_code"] for job in (slow, brief, fast)]

@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from runner.scheduling.kinds import Abandon, Expire, Needs, Start
+from runner.scheduling.selection import DEPTH
 
 if TYPE_CHECKING:
     from runner.scheduling.kinds import Action, Waiting
@@ -68,8 +69,11 @@ class Checks:
             return
         kept = self._world.scheduler._state.reservation
         behind = self._first_without_quota()
+        deep = self._looked_past()
         for job in self._world.waiting.values():
             if kept is not None and self._level(job) >= kept.level and job.id != kept.job_id:
+                continue
+            if deep is not None and self._level(job) >= deep:
                 continue
             assert not self._could_start(job, behind), f"{job} could start and waits"
 
@@ -118,6 +122,17 @@ class Checks:
                 at = self._position(job)
                 found[job.uid] = min(at, found.get(job.uid, at))
         return found
+
+    def _looked_past(self) -> tuple[int, int] | None:
+        """From which level on only so many jobs are looked at: one there does not fit."""
+        if len(self._world.waiting) <= DEPTH:
+            return None
+        short = (
+            self._level(job)
+            for job in self._world.waiting.values()
+            if self._is_candidate(job) and not self._has_room(job)
+        )
+        return min(short, default=None)
 
     def _is_candidate(self, job: Waiting) -> bool:
         return self.is_eligible(job) and self._is_open(job) and not self._is_group_full(job)

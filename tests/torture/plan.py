@@ -86,7 +86,7 @@ class JobPlan(NamedTuple):
 def job_plan(seed: int, number: int) -> JobPlan:
     """The job of that number."""
     dice = Random(f"{seed}/job/{number}")
-    kind = _weighted(dice, {"plain": 82, "drop": 8, "keep": 6, "cap": 4})
+    kind = _weighted(dice, {"plain": 78, "drop": 7, "end": 6, "keep": 5, "cap": 4})
     steps = _steps(dice, one_stream=kind != "plain")
     block = queue.shape(seed, number)
     ending, value, limits = _ending(dice)
@@ -94,8 +94,8 @@ def job_plan(seed: int, number: int) -> JobPlan:
         ending = EXIT
     logs = _logs(dice, sum(map(len, programs.output(steps, _SIZES).values())))
     gaps: frozenset[str] = frozenset()
-    if kind == "drop":
-        logs["on_full"] = "drop"
+    if kind in ("drop", "end"):
+        logs["on_full"] = kind
         gaps = frozenset({"dropped"})
     elif kind == "keep":
         steps = (*steps, Blob(STDOUT, 4096, dice.randrange(500), 64))
@@ -204,7 +204,6 @@ def _logs(dice: Random, size: int) -> dict[str, Any]:
     chosen = {
         "segment_bytes": segment,
         "compression": _weighted(dice, {None: 2, "zstd": 1, "none": 1}),
-        "on_full": _weighted(dice, {None: 8, "end": 1}),
     }
     return {name: value for name, value in chosen.items() if value is not None}
 

@@ -102,7 +102,10 @@ def is_complete(plan: JobPlan, result: dict[str, Any], attempt: int = 1) -> bool
 def allowed_gaps(plan: JobPlan, trail: Trail, result: dict[str, Any] | None) -> frozenset[str]:
     """Why bytes of this log may be missing."""
     torn = trail.power_cut and (result is None or result["reason"] == "lost")
-    return plan.gaps | ({"damaged"} if torn else frozenset())
+    # What is to be ended for a lack of room has lost something only then.
+    unharmed = result is not None and result["reason"] != "log-error"
+    gaps = frozenset() if unharmed and plan.logs.get("on_full") == "end" else plan.gaps
+    return gaps | ({"damaged"} if torn else frozenset())
 
 
 def check_end(

@@ -21,12 +21,14 @@ async def events(
     """Send events of the peer's jobs, an admin's: of all, as far as it grants credit."""
     if request.credit:
         stream.grant(request.credit)
-    reader = _reader(service, peer, request)
-    await _send_what_is_there(reader, stream)
-    while request.follow and not reader.is_over:
-        await service.bell.rung()
+    store, uid = service.supervisor.store, service.visible_to(peer)
+    with service.bell.place(store, peer.uid, uid):
+        reader = _reader(service, peer, request)
         await _send_what_is_there(reader, stream)
-    return {"next": reader.place}
+        while request.follow and not reader.is_over:
+            await reader.more()
+            await _send_what_is_there(reader, stream)
+        return {"next": reader.place}
 
 
 def _reader(service: Service, peer: Peer, request: message_queue.Events) -> EventReader:
@@ -64,3 +66,4 @@ async def _send_what_is_there(reader: EventReader, stream: Stream) -> None:
             await stream.send(item)
             # Nothing here suspends while there is credit and room: others get their turn.
             await asyncio.sleep(0)
+    reader.pass_others()

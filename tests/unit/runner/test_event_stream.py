@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.event_stream import BATCH_EVENTS, REST_SECONDS, Bell, EventReader
+from runner.event_stream import BATCH_EVENTS, MAX_AT_ONCE, REST_SECONDS, Bell, EventReader
+from runner.refusal import Refusal
 from runner.store import NewJob, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 ALICE, BOB = 1000, 1001
@@ -30,6 +32,8 @@ def new_job(uid: int = ALICE) -> NewJob:
 def opened(path: Path) -> Store:
     """With a bell, as in the daemon."""
     store = Store.open(str(path / "runnerd.sqlite3"))
+    # Nothing here is about the disk.
+    store._db.execute("PRAGMA synchronous = OFF")
     store.on_events = Bell().ring
     return store
 
@@ -198,44 +202,153 @@ def is_missed(uid: int | None, skipped: list[int]) -> bool:
 # Waiting
 
 
-def test_who_waits_is_woken_and_who_comes_later_waits_for_the_next() -> None:
+def test_who_waits_is_woken_and_who_comes_later_waits_for_the_next(store: Store) -> None:
     async def scenario() -> None:
-        bell = Bell()
-        bell.ring()
-        early = [asyncio.ensure_future(bell.rung()) for _ in range(3)]
-        await asyncio.sleep(0)
-        bell.ring()
-        async with asyncio.timeout(10):
-            await asyncio.gather(*early)
-        late = asyncio.ensure_future(bell.rung())
-        await asyncio.sleep(0)
-        assert not late.done()
-        bell.ring()
-        async with asyncio.timeout(10):
-            await late
+        bell = bell_of(store)
+        with bell.place(store, ALICE, ALICE):
+            submit(store, ALICE)
+            early = [asyncio.ensure_future(bell.rung(ALICE)) for _ in range(3)]
+            await asyncio.sleep(0)
+            submit(store, ALICE)
+            async with asyncio.timeout(10):
+                await asyncio.gather(*early)
+            late = asyncio.ensure_future(bell.rung(ALICE))
+            await asyncio.sleep(0)
+            assert not late.done()
+            submit(store, ALICE)
+            async with asyncio.timeout(10):
+                assert await late == 2
 
     asyncio.run(scenario())
 
 
-def test_many_rings_wake_once_in_a_while() -> None:
+def test_many_rings_wake_once_in_a_while(store: Store) -> None:
     async def scenario() -> int:
-        bell, loop, woken = Bell(), asyncio.get_running_loop(), 0
+        bell, loop, woken = bell_of(store), asyncio.get_running_loop(), 0
 
         async def follow() -> None:
             nonlocal woken
-            while True:
-                await bell.rung()
-                woken += 1
+            with bell.place(store, 0, None):
+                while True:
+                    await bell.rung(None)
+                    woken += 1
 
         follower = asyncio.ensure_future(follow())
-        end = loop.time() + 5.5 * REST_SECONDS
+        end, number = loop.time() + 5.5 * REST_SECONDS, 0
         while loop.time() < end:
-            bell.ring()
             await asyncio.sleep(0)
+            number += 1
+            bell.ring({ALICE: number})
         follower.cancel()
         return woken
 
     assert 1 <= asyncio.run(scenario()) <= 7
+
+
+def test_who_sees_nothing_of_it_sleeps_on_and_moves_on_without_a_look(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int | None] = []
+    since = Store.events_since
+
+    def noted(asked: Store, seq: int, limit: int, uid: int | None, job: str | None) -> Any:
+        looks.append(uid)
+        return since(asked, seq, limit, uid, job)
+
+    monkeypatch.setattr(Store, "events_since", noted)
+    got: dict[int | None, list[int]] = {ALICE: [], BOB: [], None: []}
+
+    async def follow(reader: EventReader, uid: int | None) -> None:
+        with bell_of(store).place(store, uid or 0, uid):
+            while True:
+                await reader.more()
+                got[uid] += [item.get("seq", -1) for item in all_of(reader)]
+
+    async def scenario() -> None:
+        readers = {uid: reader_of(store, 0, uid, None) for uid in got}
+        tasks = [asyncio.ensure_future(follow(reader, uid)) for uid, reader in readers.items()]
+        await asyncio.sleep(0)
+        submit(store, BOB, BOB, BOB)
+        async with asyncio.timeout(10):
+            while not (got[BOB] and got[None]):
+                await asyncio.sleep(0.001)
+        assert ALICE not in looks
+        # What was bob's is trimmed: nothing of it is missing to alice.
+        store.trim_events(0, 100)
+        submit(store, ALICE)
+        async with asyncio.timeout(10):
+            while not (got[ALICE] and len(got[None]) == 4):
+                await asyncio.sleep(0.001)
+        for task in tasks:
+            task.cancel()
+
+    asyncio.run(scenario())
+    assert got == {ALICE: [4], BOB: [1, 2, 3], None: [1, 2, 3, 4]}
+    assert looks.count(BOB) == looks.count(ALICE) == 1
+
+
+def test_a_ring_between_the_waking_and_its_turn_passes_nothing(store: Store) -> None:
+    async def scenario() -> list[int]:
+        bell = bell_of(store)
+        with bell.place(store, ALICE, ALICE):
+            reader = reader_of(store, 0, ALICE, None)
+            waiting = asyncio.ensure_future(reader.more())
+            await asyncio.sleep(0)
+            submit(store, ALICE, BOB)
+            bell._audiences[ALICE]._wake()
+            # The follower has not run yet.
+            submit(store, ALICE, BOB)
+            async with asyncio.timeout(10):
+                await waiting
+            return numbers(all_of(reader))
+
+    assert asyncio.run(scenario()) == [1, 3]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sampled_from([ALICE, BOB, "turn", "wake", "trim"]), max_size=40),
+    st.sampled_from([ALICE, BOB, None]),
+)
+def test_a_follower_is_given_all_of_its_own_in_order_and_a_gap_for_these_alone(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[Any], uid: int | None
+) -> None:
+    store = opened(tmp_path_factory.mktemp("events"))
+    items: list[dict[str, Any]] = []
+    kept: list[int] = []
+
+    async def follow() -> None:
+        reader = reader_of(store, 0, uid, None)
+        with bell_of(store).place(store, ALICE, uid):
+            while True:
+                items.extend(all_of(reader))
+                reader.pass_others()
+                await reader.more()
+
+    async def scenario() -> None:
+        task = asyncio.ensure_future(follow())
+        await asyncio.sleep(0)
+        for step in [*steps, "wake", "turn", "turn"]:
+            if step == "turn":
+                await asyncio.sleep(0)
+            elif step == "wake":
+                bell_of(store)._audiences[uid]._wake()
+            elif step == "trim":
+                store.trim_events(1, 100)
+            else:
+                submit(store, step)
+                kept.append(step)
+        task.cancel()
+
+    asyncio.run(scenario())
+    store.close()
+    mine = [seq for seq, whose in enumerate(kept, 1) if uid in {None, whose}]
+    got = numbers([item for item in items if "seq" in item])
+    gone = {
+        seq for item in items if "gap" in item for seq in range(item["since"] + 1, item["oldest"])
+    }
+    assert got == sorted(set(got))
+    assert set(got) <= set(mine) <= set(got) | gone
 
 
 def test_how_far_there_is_to_go_is_asked_once_for_all(
@@ -250,30 +363,47 @@ def test_how_far_there_is_to_go_is_asked_once_for_all(
 
     monkeypatch.setattr(Store, "newest_event", noted)
     readers = [reader_of(store, 0, uid, None) for uid in range(20)]
+    assert not any(reader.is_behind for reader in readers)
     for count in (1, 2):
         submit(store, ALICE)
         for reader in readers:
             assert reader.is_behind
             all_of(reader)
             assert reader.place == count
-        assert len(asked) == count
+    # After that, each commit tells.
+    assert len(asked) == 1
 
 
 def test_a_ring_that_nobody_waits_for_costs_nothing() -> None:
     # Not even a loop is there: the store is used before it.
-    Bell().ring()
+    Bell().ring({ALICE: 1})
 
 
-def test_who_stops_waiting_is_forgotten() -> None:
-    async def scenario() -> None:
-        bell = Bell()
-        waiting = asyncio.ensure_future(bell.rung())
-        await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-        assert bell._waiting == 0
+def test_a_ring_that_those_who_wait_see_nothing_of_wakes_nobody(store: Store) -> None:
+    bell = bell_of(store)
+    with bell.place(store, ALICE, ALICE):
+        # Without a loop: nothing is set for later.
+        submit(store, BOB)
+        assert (bell.newest(store), bell.newest_of(store, ALICE)) == (1, 0)
 
-    asyncio.run(scenario())
+
+def test_one_user_has_so_many_streams_and_is_forgotten_with_the_last(store: Store) -> None:
+    bell = bell_of(store)
+    with contextlib.ExitStack() as places:
+        for _ in range(MAX_AT_ONCE):
+            places.enter_context(bell.place(store, ALICE, ALICE))
+        with pytest.raises(Refusal) as caught, bell.place(store, ALICE, ALICE):
+            pass
+        assert caught.value.to_wire() == {
+            "code": "too-many-requests", "allowed": "16 event streams at once",
+        }  # fmt: skip
+        with bell.place(store, BOB, BOB), bell.place(store, 0, None):
+            pass
+        assert set(bell._audiences) == {ALICE}
+    with bell.place(store, ALICE, ALICE):
+        pass
+    assert not bell._audiences
+    assert not bell._by_peer
 
 
 def test_a_hundred_followers_do_not_slow_a_commit(store: Store) -> None:
@@ -282,19 +412,20 @@ def test_a_hundred_followers_do_not_slow_a_commit(store: Store) -> None:
 
     async def scenario() -> None:
         bell = bell_of(store)
-        readers = [reader_of(store, 0, uid, None) for uid in range(100)]
+        readers = [reader_of(store, 0, None, None) for _ in range(100)]
 
-        async def follow(reader: EventReader) -> None:
-            while True:
-                all_of(reader)
-                await bell.rung()
+        async def follow(uid: int, reader: EventReader) -> None:
+            with bell.place(store, uid, None):
+                while True:
+                    all_of(reader)
+                    await reader.more()
 
-        tasks = [asyncio.ensure_future(follow(reader)) for reader in readers]
+        tasks = [asyncio.ensure_future(follow(*each)) for each in enumerate(readers)]
         await asyncio.sleep(0)
 
-        def on_events() -> None:
+        def on_events(latest: Mapping[int, int]) -> None:
             rung.append(reader_places(readers))
-            bell.ring()
+            bell.ring(latest)
 
         store.on_events = on_events
         for _ in range(5):
@@ -303,7 +434,7 @@ def test_a_hundred_followers_do_not_slow_a_commit(store: Store) -> None:
         assert rung == [0] * 5
         async with asyncio.timeout(10):
             while reader_places(readers) < 5:
-                await bell.rung()
+                await asyncio.sleep(0.001)
         for task in tasks:
             task.cancel()
 

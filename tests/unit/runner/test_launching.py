@@ -20,7 +20,7 @@ from runner import records, stored
 from runner.handles import Given
 from runner.jobdirs import JobDirectories
 from runner.launcher_client import Launched, LauncherGoneError, LaunchError
-from runner.launching import CannotLaunchError, Launching, Started
+from runner.launching import CannotLaunchError, HostShortError, Launching, Started
 from runner.provisions import Provisions
 from runner.refusal import Refusal
 from runner.rows import Job
@@ -224,6 +224,77 @@ def test_a_directory_that_cannot_be_made_is_said_in_words(
     assert remedy in text
     assert "Errno" not in text
     assert job.id not in text
+
+
+PASSING = [
+    *[(step, CgroupError(number, "open", "/x")) for number in (errno.EMFILE, errno.ENFILE)
+      for step in ("devices", "provisions", "cgroups", "limits", "cgroup descriptors")],
+    ("limits", CgroupError(errno.ENOMEM, "write", "/x")),
+    ("provisions", OSError(errno.EMFILE, "Too many open files")),
+    ("cgroups", CgroupError(errno.EAGAIN, "mkdir", "/x")),
+    ("cgroups", CgroupError(errno.ENOSPC, "mkdir", "/x")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("step", "error"), PASSING)
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_what_the_host_lacks_for_now_is_not_the_jobs_and_leaves_no_directory(
+    host: Host, job: Job, step: str, error: OSError, attempt: int
+) -> None:
+    if attempt > 1:
+        host.directories.create(job.id, b"first").close()
+    host.fails[step] = error
+    with pytest.raises(HostShortError, match=str(error.strerror)):
+        launch(host, msgspec.structs.replace(job, attempt=attempt))
+    assert not host.there
+    assert host.directories.attempts(job.id) == []
+    assert host.directories.ids() == ([job.id] if attempt > 1 else [])
+
+
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [*FAILURES.items(), ("limits", CgroupError(errno.ENOSPC, "write", "/x")),
+     ("provisions", OSError(errno.ENOSPC, "No space left on device"))],
+)  # fmt: skip
+def test_what_the_job_asked_for_is_its_own(
+    host: Host, job: Job, step: str, error: Exception
+) -> None:
+    """ENOSPC of a namespace or a processor is no full disk, and may last for ever."""
+    host.fails[step] = error
+    with pytest.raises(CannotLaunchError) as caught:
+        launch(host, job)
+    assert isinstance(caught.value, HostShortError) == (step == "cgroup descriptors")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_full_disk_is_the_hosts_and_a_broken_one_is_said_of_the_job(
+    host: Host, job: Job, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    made = os.mkdir
+
+    def full(path: str, *args: Any, **options: Any) -> None:
+        if path == "log":
+            raise OSError(number, os.strerror(number), path)
+        made(path, *args, **options)
+
+    monkeypatch.setattr(os, "mkdir", full)
+    with pytest.raises(CannotLaunchError) as caught:
+        launch(host, job)
+    is_short = number != errno.EROFS
+    assert isinstance(caught.value, HostShortError) == is_short
+    assert host.directories.ids() == ([] if is_short else [job.id])
+
+
+def test_a_directory_that_cannot_be_removed_does_not_hide_what_is_lacking(
+    host: Host, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_job_id: str, _attempt: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(host.directories, "discard", refuse)
+    host.fails["cgroups"] = CgroupError(errno.EAGAIN, "mkdir", "/x")
+    with pytest.raises(HostShortError, match="EAGAIN"):
+        launch(host, job)
 
 
 def test_another_error_of_the_system_is_said_in_words_too(host: Host, job: Job) -> None:

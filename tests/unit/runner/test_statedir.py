@@ -36,7 +36,8 @@ def another(code: str, *args: str, fds: tuple[int, ...] = ()) -> Iterator[subpro
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statedir, "_PATIENCE_SECONDS", 0.2)
+    for name in ("_PATIENCE_SECONDS", "_LAUNCHER_SECONDS"):
+        monkeypatch.setattr(statedir, name, 0.2)
     monkeypatch.setattr(statedir, "_LIVING_SECONDS", 0.2)
 
 
@@ -85,7 +86,7 @@ def test_a_holder_that_lives_is_not_waited_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = str(tmp_path / "lock")
-    monkeypatch.setattr(statedir, "_PATIENCE_SECONDS", 600.0)
+    monkeypatch.setattr(statedir, "_LAUNCHER_SECONDS", 600.0)
     with another("statedir.lock_file(sys.argv[1])", path), pytest.raises(statedir.InUseError):
         statedir.lock_file(path)
 

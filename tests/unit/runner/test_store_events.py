@@ -14,7 +14,7 @@ from runner.store import Store, StoreError
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 @pytest.fixture
@@ -123,7 +123,13 @@ def test_trimming_ends_and_leaves_the_newest_that_have_to_stay(
 
 def test_who_waits_for_events_is_called_after_each_commit_that_made_one(kept: Store) -> None:
     heard: list[int] = []
-    kept.on_events = lambda: heard.append(len(kept.events_since(0, 100)))
+    told: list[dict[int, int]] = []
+
+    def on_events(latest: Mapping[int, int]) -> None:
+        heard.append(len(kept.events_since(0, 100)))
+        told.append(dict(latest))
+
+    kept.on_events = on_events
     job = submit(kept)
     with pytest.raises(StoreError):
         kept.update("nobody", 1, b"", None, {})
@@ -132,11 +138,13 @@ def test_who_waits_for_events_is_called_after_each_commit_that_made_one(kept: St
     assert kept.end_queued([("nobody", "stopped", b"")], 5) == []
     assert heard == [1]
     kept.change_queued(job, 2, "hold", 1, held_by_uid=1)
-    other = submit(kept)
+    other = submit(kept, by=2)
     kept.end_queued([(job, "stopped", b""), (other, "stopped", b"")], 5)
     kept.measure({job: 5})
     kept.trim_events(100, 100)
     assert heard == [1, 2, 3, 5]
+    # Of each whose jobs it was about, the newest of that commit.
+    assert told == [{1: 1}, {1: 2}, {2: 3}, {1: 4, 2: 5}]
 
 
 def test_a_garbled_event_hides_itself_and_not_those_after_it(kept: Store) -> None:

@@ -170,7 +170,9 @@ def test_jobs_make_room_for_one_that_is_moved_in_its_transaction_and_event(kept:
     launched = kept.get(gone.id)
     assert launched is not None
     assert launched.rank is None
-    assert [event.job_id for event in kept.events_since(0, 99) if event.kind == "move"] == [moved.id]
+    assert [event.job_id for event in kept.events_since(0, 99) if event.kind == "move"] == [
+        moved.id
+    ]
     kept.mark_ended(moved.id, 9, "stopped", b"")
     with pytest.raises(NotUpdatableError):
         kept.change_queued(moved.id, 9, "move", 1, others={one.id: 1}, rank=7)

@@ -13,6 +13,7 @@ import pytest
 from runner import outcome, submission_queue
 from runner.config import Config, JobsConfig, RetentionConfig
 from runner.draining import Draining, Pulse
+from runner.launching import CannotLaunchError, HostShortError
 from runner.lifecycle import State
 from runner.queues import Rules, UserQuota
 from runner.refusal import Refusal
@@ -137,7 +138,8 @@ def test_what_waits_for_too_many_is_refused_new_and_by_hand(
                 supervisor.submit(msgspec.structs.replace(new_job(number), after=after))
                 for number in (2, 3)
             ]
-            assert [known.met for known in bench.store.dependencies(jobs[0].id)] == [True, False]
+            stored = bench.store.dependencies(jobs[0].id)
+            assert {known.on_id: known.met for known in stored} == {target: False, done: True}
             new = msgspec.structs.replace(new_job(4), after=after)
             assert code_of(supervisor, new) == "quota-exceeded"
             ended = bench.store.mark_ended(jobs[0].id, 5, "dependency", b"")
@@ -199,5 +201,38 @@ def test_a_drain_that_stops_leaves_those_that_wait_alone(tmp_path: Path) -> None
             supervisor.changes.announce(job)
             await supervisor.close()
             assert bench.store.get(job).state is State.QUEUED  # type: ignore[union-attr]
+
+    on_bench(tmp_path, test)
+
+
+def test_a_launch_that_the_host_had_no_room_for_puts_the_job_back_and_waits(
+    tmp_path: Path,
+) -> None:
+    async def test(bench: Bench) -> None:
+        errors = [HostShortError("no room"), CannotLaunchError("no such directory")]
+
+        class Launching:
+            async def launch(self, _job: Any) -> Any:
+                raise errors.pop(0)
+
+        with ThreadPoolExecutor(1) as pool:
+            supervisor = supervisor_of(bench, tmp_path, pool, Rules(Capacity(1, Needs())))
+            launching: Any = Launching()
+            supervisor._launching = launching
+            supervisor._reconciling = False
+            job = supervisor.submit(new_job(1))
+            await until(lambda: bench.problems.all() != [])
+            await until(lambda: bench.store.get(job.id).state is State.QUEUED)  # type: ignore[union-attr]
+            waiting = supervisor.queueing.scheduler.get(job.id)
+            assert waiting is not None
+            assert waiting.rank == bench.store.waiting_one(job).rank
+            assert supervisor.cause_of(job.id) == "draining"
+            assert "no room" in bench.problems.all()[0].text
+            assert len(errors) == 1
+            # The next try, after a while; its own fault ends it as ever.
+            ended = await asyncio.wait_for(supervisor.wait_ended(job.id), 10)
+            assert ended is not None
+            assert (ended.reason, ended.attempt) == ("launch-error", 1)
+            await supervisor.close()
 
     on_bench(tmp_path, test)

@@ -255,3 +255,10 @@ def test_damage_is_allowed_only_to_a_job_that_the_power_cut_ended() -> None:
     assert verdicts.allowed_gaps(PLAIN, cut, LOST) == {"damaged"}
     assert verdicts.allowed_gaps(PLAIN, cut, result()) == set()
     assert verdicts.allowed_gaps(PLAIN, Trail(0), LOST) == set()
+
+
+def test_output_that_found_no_room_ended_the_job_where_that_was_asked_for() -> None:
+    job = PLAIN._replace(logs={"on_full": "end"}, gaps=frozenset({"dropped"}))
+    assert verdicts.allowed_gaps(job, Trail(0), None) == {"dropped"}
+    assert verdicts.allowed_gaps(job, Trail(0), result(reason="log-error")) == {"dropped"}
+    assert verdicts.allowed_gaps(job, Trail(0), result()) == set()

@@ -88,7 +88,7 @@ def lines(*causes: Any, known: Known | None = None, **more: object) -> list[str]
         (because("quota-memory", needs=GIB, free=0),
          "waits for the quota of its user of memory: needs 1 GiB, 0 B free"),
         (because("draining"),
-         "waits for the end of maintenance: runnerd starts no jobs now"),
+         "waits because runnerd starts no jobs now (`runctl doctor` says why)"),
         (because("the\x1b moon"), "waits for the\\x1b moon"),
     ],
 )  # fmt: skip

@@ -195,6 +195,39 @@ def test_a_follower_is_sent_what_happens_until_it_is_cancelled(daemon: Fixture) 
     assert [event["seq"] for event in daemon.sent] == [1, 3, 4]
 
 
+def test_one_user_has_sixteen_streams_at_once_and_others_theirs(daemon: Fixture) -> None:
+    daemon.submit(BOB)
+
+    async def scenario() -> None:
+        works = [daemon.work(ALICE, daemon.stream(), follow=True) for _ in range(16)]
+        await asyncio.sleep(0)
+        for args in ({"follow": True}, {"since": 0}):
+            with pytest.raises(Refusal) as caught:
+                await daemon.work(ALICE, daemon.stream(), **args)
+            assert caught.value.to_wire() == {
+                "code": "too-many-requests", "allowed": "16 event streams at once",
+            }  # fmt: skip
+        for peer in (BOB, ADMIN):
+            assert await daemon.work(peer, daemon.stream(), since=0, credit=9) == {"next": 1}
+        works[0].cancel()
+        await asyncio.gather(works[0], return_exceptions=True)
+        assert await daemon.work(ALICE, daemon.stream(), since=0) == {"next": 1}
+        for work in works:
+            work.cancel()
+
+    daemon.run(scenario)
+
+
+def test_what_was_refused_holds_no_stream(daemon: Fixture) -> None:
+    async def scenario() -> None:
+        for _ in range(20):
+            with pytest.raises(Refusal) as caught:
+                await daemon.work(ALICE, daemon.stream(), job="nothing", follow=True)
+            assert caught.value.code == "no-such-job"
+
+    daemon.run(scenario)
+
+
 def test_what_happens_between_two_looks_is_not_missed(daemon: Fixture) -> None:
     async def scenario() -> None:
         work = daemon.work(ALICE, daemon.stream(), follow=True, credit=1024)

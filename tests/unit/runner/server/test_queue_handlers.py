@@ -50,7 +50,7 @@ class Desk:
         found: Any = self.supervisor
         submissions: Any = SimpleNamespace(rules=bench.rules)
         self._service = Service(
-            Config(state_dir=state_dir), found, submissions, NOTHING, NOTHING, NOTHING, None, problems=NOTHING,
+            Config(state_dir=state_dir), found, submissions, NOTHING, NOTHING, NOTHING, None,
             problems=NOTHING, pruning=NOTHING, searches=NOTHING, bell=NOTHING,
         )  # fmt: skip
 
