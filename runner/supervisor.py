@@ -285,8 +285,7 @@ class Supervisor:
     # The life of a job
 
     def _may_start(self) -> bool:
-        is_closed = self._shutting_down or self._reconciling or self._shortage.lasts
-        return not (is_closed or self.draining)
+        return not (self.draining or self._shutting_down or self._reconciling or self._shortage.lasts)
 
     def _on_end(self, job: Job) -> None:
         """A job has ended for good: others may start, or never will."""

@@ -216,7 +216,9 @@ def test_a_launch_that_the_host_had_no_room_for_puts_the_job_back_and_waits(
                 raise errors.pop(0)
 
         with ThreadPoolExecutor(1) as pool:
-            supervisor = supervisor_of(bench, tmp_path, pool, Rules(Capacity(1, Needs())))
+            supervisor = supervisor_of(
+                bench, tmp_path, pool, Rules(Capacity(1, Needs())), state_dir=str(tmp_path)
+            )
             launching: Any = Launching()
             supervisor._launching = launching
             supervisor._reconciling = False
