@@ -285,7 +285,8 @@ class Supervisor:
     # The life of a job
 
     def _may_start(self) -> bool:
-        return not (self.draining or self._shutting_down or self._reconciling or self._shortage.lasts)
+        is_closed = self._shutting_down or self._reconciling or self._shortage.lasts
+        return not (is_closed or self.draining)
 
     def _on_end(self, job: Job) -> None:
         """A job has ended for good: others may start, or never will."""

@@ -196,6 +196,13 @@ class Session:
         with self._lock:
             return dice.choice(list(self._running.values())) if self._running else None
 
+    def any_going(self, dice: Random) -> JobPlan | None:
+        """One of those that have a monitor now."""
+        with self._lock:
+            found = list(self._running.values())
+        dice.shuffle(found)
+        return next((each for each in found if self.victim.monitor_pids(self.job_of(each))), None)
+
     def any_keyed(self, dice: Random) -> JobPlan | None:
         """One that was submitted with a key."""
         with self._lock:

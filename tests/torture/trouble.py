@@ -108,7 +108,7 @@ class MonitorTrouble(Trouble):
 
     def act(self) -> None:
         """One of those that run."""
-        plan = self.session.any_running(self.dice)
+        plan = self.session.any_going(self.dice)
         if plan is None:
             return
         job = self.session.job_of(plan)
@@ -128,7 +128,7 @@ class FreezeTrouble(Trouble):
         victim = self.session.victim
         kind = self.dice.choice(("runnerd", "launcher", "monitor", "monitor"))
         if kind == "monitor":
-            plan = self.session.any_running(self.dice)
+            plan = self.session.any_going(self.dice)
             found = [] if plan is None else victim.monitor_pids(self.session.job_of(plan))
         else:
             found = victim.daemon_pids() if kind == "runnerd" else victim.launcher_pids()
@@ -229,7 +229,7 @@ class PauseTrouble(Trouble):
 
     def act(self) -> None:
         """One of those that run."""
-        plan = self.session.any_running(self.dice)
+        plan = self.session.any_going(self.dice)
         if plan is None:
             return
         job, client = self.session.job_of(plan), self.session.client(plan.user)
