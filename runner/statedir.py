@@ -17,7 +17,7 @@ from typing import Final
 
 # An old launcher lets go when it has read the end of its socket: after the launches that it was
 # told already, which may be many on a machine that is busy with them.
-_LAUNCHER_SECONDS: Final = 30.0
+_LAUNCHER_SECONDS: Final = 15.0
 # Of a lock that cannot say whether who holds it lives, and is asked for after the other.
 _PATIENCE_SECONDS: Final = 3.0
 # A runnerd that was just killed may still be on its way out of the kernel.
