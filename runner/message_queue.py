@@ -129,7 +129,8 @@ class Select(Closed, frozen=True):
     """Which jobs are meant; all that is given must hold.
 
     `user` is who submitted them. `name` is a shell pattern (fnmatch(3): *, ? and []). A label
-    with None as its value: any value. `states` None: all that have not ended.
+    with None as its value: any value. `states` None: all that have not ended. `group`: of that
+    array or flow.
     """
 
     queue: Name | None = None
@@ -139,6 +140,7 @@ class Select(Closed, frozen=True):
         dict[LabelName, LabelValue | None], Meta(max_length=MOST_LABELS, description=_LABELS)
     ] = {}
     states: Annotated[list[JobState], Meta(min_length=1, max_length=5)] | None = None
+    group: JobRef | None = None
 
 
 class Hold(Closed, frozen=True):

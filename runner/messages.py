@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from client import protocol
+from runner.message_hooks import Hooks  # noqa: TC001 - msgspec looks it up
 from runner.message_kinds import Closed, JobRef, Name, Number, OsText, User
 from runner.message_limits import LimitsRequest, LimitsUpdate
 from runner.message_logs import LogsRequest
@@ -81,6 +82,7 @@ class Submit(Closed, frozen=True):
     retry: RetryRequest | None = None
     reserve: ReserveRequest = ReserveRequest()
     idempotency_key: IdempotencyKey | None = None
+    hooks: Hooks = []
 
     def __repr__(self) -> str:
         """The size of the environment, never what is in it."""
@@ -88,9 +90,13 @@ class Submit(Closed, frozen=True):
 
 
 class List(Closed, frozen=True):
-    """One page of jobs, newest first: those that have not ended, or as `select` says."""
+    """One page of jobs, newest first: those that have not ended, or as `select` says.
+
+    `collapse`: of the jobs of a group that are meant one line, where the newest of them would be.
+    """
 
     ended: bool = False
+    collapse: bool = False
     select: Select = Select()
     limit: Annotated[int, Meta(ge=1, le=1000)] = 500
     before: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None

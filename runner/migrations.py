@@ -218,7 +218,65 @@ CREATE TABLE schedule_templates (
 );
 """
 
-SCRIPTS: Final = (_JOBS_AND_EVENTS, _PAUSES, _ENDED, _QUEUE, _SCHEDULES)
+# Jobs that were submitted as one thing, and what is to be done at changes of state. A group knows its
+# jobs by their numbers, which follow each other; it goes with the last of them. Its jobs may have
+# their spec in common: then there is none in `specs` until it is changed. Calls of hooks outlive
+# the job: what they need is in them.
+_GROUPS_AND_HOOKS: Final = """
+CREATE TABLE groups (
+    seq              INTEGER PRIMARY KEY AUTOINCREMENT,
+    id               TEXT    NOT NULL UNIQUE,
+    submitted_by_uid INTEGER NOT NULL,
+    kind             TEXT    NOT NULL CHECK (kind IN ('array', 'flow')),
+    name             TEXT,
+    size             INTEGER NOT NULL CHECK (size >= 1),
+    max_running      INTEGER CHECK (max_running >= 1),
+    submitted_ns     INTEGER NOT NULL,
+    first_seq        INTEGER NOT NULL,
+    unended          INTEGER NOT NULL CHECK (unended >= 0),
+    failed           INTEGER NOT NULL DEFAULT 0 CHECK (failed >= 0),
+    ended_ns         INTEGER,
+    idempotency_key  TEXT,
+    digest           BLOB    NOT NULL,
+    about            BLOB    NOT NULL,
+    CHECK ((unended = 0) = (ended_ns IS NOT NULL))
+);
+CREATE INDEX groups_of ON groups (submitted_by_uid, seq);
+CREATE INDEX groups_named ON groups (name, seq) WHERE name IS NOT NULL;
+CREATE UNIQUE INDEX groups_keyed ON groups (submitted_by_uid, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+
+CREATE TABLE group_specs (
+    seq  INTEGER PRIMARY KEY REFERENCES groups (seq) ON DELETE CASCADE,
+    spec BLOB NOT NULL
+);
+
+ALTER TABLE jobs ADD COLUMN group_id TEXT;
+ALTER TABLE jobs ADD COLUMN member INTEGER CHECK (member >= 0);
+ALTER TABLE jobs ADD COLUMN fate TEXT CHECK (fate IN ('ok', 'failed', 'skipped'));
+CREATE INDEX jobs_grouped ON jobs (group_id, member, state, fate) WHERE group_id IS NOT NULL;
+
+CREATE TABLE hooks (
+    owner_id TEXT    NOT NULL,
+    number   INTEGER NOT NULL,
+    events   TEXT    NOT NULL,
+    template BLOB    NOT NULL,
+    PRIMARY KEY (owner_id, number)
+) WITHOUT ROWID;
+
+CREATE TABLE hook_calls (
+    seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+    owner_id TEXT    NOT NULL,
+    number   INTEGER NOT NULL,
+    event    TEXT    NOT NULL,
+    time_ns  INTEGER NOT NULL,
+    uid      INTEGER NOT NULL,
+    about    BLOB    NOT NULL,
+    template BLOB    NOT NULL
+);
+"""
+
+SCRIPTS: Final = (_JOBS_AND_EVENTS, _PAUSES, _ENDED, _QUEUE, _SCHEDULES, _GROUPS_AND_HOOKS)
 
 
 class SchemaError(ValueError):

@@ -58,6 +58,10 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     # Ids of jobs, and what has to have become of them (`runner.message_queue.On`).
     after: tuple[tuple[str, str], ...] = ()
+    # The group that it is a job of, and which: its index in an array, its number in a flow. Its
+    # spec may be empty then: it is the group's.
+    group_id: str | None = None
+    member: int | None = None
 
     def __repr__(self) -> str:
         """Without the spec, which holds the job's environment."""
@@ -76,7 +80,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     `disk_bytes` is what the directory of an ended job takes; 0 also until it was measured.
     `rank` is set once it was moved: until then its place is `seq` * RANK_STEP. `not_before_ns` is
     also when the next attempt may begin; `attempt` counts from 1, `first_attempt` is the one that
-    the retries of now are counted from.
+    the retries of now are counted from. `member` says which job of its group it is; `fate`, once it
+    has ended for good, how (`runner.group_rows`), None where an older runnerd did not say.
     """
 
     seq: int
@@ -109,6 +114,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 1
     first_attempt: int = 1
     idempotency_key: str | None = None
+    group_id: str | None = None
+    member: int | None = None
+    fate: str | None = None
     spec: bytes
 
     @classmethod
@@ -185,6 +193,7 @@ class Selection(NamedTuple):
     name: str | None = None
     labels: tuple[tuple[str, str | None], ...] = ()
     states: tuple[State, ...] | None = None
+    group_id: str | None = None
 
 
 class QueuedColumns(TypedDict, total=False):
