@@ -218,10 +218,10 @@ CREATE TABLE schedule_templates (
 );
 """
 
-# Jobs that were submitted as one thing, and what is to be done at changes of state. A group knows its
-# jobs by their numbers, which follow each other; it goes with the last of them. Its jobs may have
-# their spec in common: then there is none in `specs` until it is changed. Calls of hooks outlive
-# the job: what they need is in them.
+# Jobs that were submitted as one thing, and what is to be done at changes of state. A group knows
+# its jobs by their numbers, which follow each other; it goes with the last of them. Its jobs may
+# have their spec in common: then there is none in `specs` until it is changed. Calls of hooks
+# outlive the job: what they need is in them.
 _GROUPS_AND_HOOKS: Final = """
 CREATE TABLE groups (
     seq              INTEGER PRIMARY KEY AUTOINCREMENT,
