@@ -15,6 +15,7 @@ from client import protocol
 from client.connection import ANSWER_SECONDS
 from client.errors import ConnectionLost, DaemonUnavailable, ProtocolError
 from client.execstream import ExecStream
+from client.group_api import GroupRequests
 from client.logstream import LogStream, Selection, read_location
 from client.queue_api import QueueRequests
 from client.requesting import RECONNECT_SECONDS, numbers_in, text_in
@@ -47,15 +48,15 @@ __all__ = ["PAGE_JOBS", "RECONNECT_SECONDS", "Client"]
 PAGE_JOBS: Final = 500
 
 
-class Client(QueueRequests, ScheduleRequests):
+class Client(QueueRequests, ScheduleRequests, GroupRequests):
     """A client of the runnerd at `socket_path` (default: RUNNERD_SOCKET, else the standard one).
 
     Connects when first used. May be used by several threads, and as a context manager.
     Every method raises DaemonUnavailable, ConnectionLost, RequestRefused or ProtocolError,
-    all of them ClientError. What follows (`logs`, `events`), `wait`, `drain` and a `submit` with
-    an `idempotency_key` outlive a restart of the daemon: they wait for it for up to
-    `reconnect_seconds`; `on_away` is called with the error when it goes, `on_back` when it is
-    there again.
+    all of them ClientError. What follows (`logs`, `events`), `wait`, `wait_group`, `drain`, a
+    `submit` with an `idempotency_key` and every submission of a group outlive a restart of the
+    daemon: they wait for it for up to `reconnect_seconds`; `on_away` is called with the error when
+    it goes, `on_back` when it is there again.
     """
 
     def submit(self, argv: Sequence[Text], **options: Unpack[Options]) -> str:
@@ -110,19 +111,7 @@ class Client(QueueRequests, ScheduleRequests):
         `select`: only those. Asks for `page` (1 to 1,000) at a time.
         """
         chosen = {} if select is None else {"select": build_selection(select)}
-        before: object = None
-        while True:
-            args = {"ended": ended, "limit": page, "before": before, **chosen}
-            answer = self._request("list", args)
-            jobs, following = answer.get("jobs"), answer.get("next")
-            if not isinstance(jobs, list):
-                raise ProtocolError("runnerd sent a list without jobs")
-            yield from jobs
-            if following is None:
-                return
-            if following == before:
-                raise ProtocolError("runnerd sent the same page of jobs again")
-            before = following
+        return self._listed({"ended": ended, "limit": page, **chosen})
 
     def logs(
         self,

@@ -7,19 +7,10 @@ failed, on what, why, and what to do. Nothing here connects or prints.
 from __future__ import annotations
 
 import re
-import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from client.error_figures import TIME, after, bound, clock, figure, is_time, with_units
 from client.text import printable
-from client.units import (
-    format_bits,
-    format_cpus,
-    format_duration,
-    format_size,
-    in_units,
-    parse_size,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,12 +43,20 @@ class ProtocolError(ClientError):
     """The other side sent something that docs/PROTOCOL.md does not allow."""
 
 
+class GroupMeant(NamedTuple):
+    """The array or flow (`kind`) that was named where a job was asked for: its id and size."""
+
+    group: str
+    kind: str
+    jobs: int
+
+
 class RequestRefused(ClientError):  # noqa: N818
     """An error of the protocol, with its code and data as in docs/PROTOCOL.md.
 
     Raised for the daemon's refusals, and with the same field names for what this side
     finds wrong before it sends anything. `job` is what the reader called the job, where
-    somebody who asked about one has put it.
+    somebody who asked about one has put it. `group` is set with the code `is-group`.
     """
 
     def __init__(
@@ -78,6 +77,7 @@ class RequestRefused(ClientError):  # noqa: N818
         self.detail = detail
         self.candidates = list(candidates)
         self.job: str | None = None
+        self.group: GroupMeant | None = None
 
     @classmethod
     def from_wire(cls, error: Any) -> RequestRefused:  # noqa: ANN401  validated here
@@ -85,7 +85,7 @@ class RequestRefused(ClientError):  # noqa: N818
         if not isinstance(error, dict) or not isinstance(error.get("code"), str):
             raise ProtocolError(f"runnerd sent an error without a code: {printable(error)[:200]}")
         candidates = error.get("candidates")
-        return cls(
+        refused = cls(
             error["code"],
             field=_text_or_none(error.get("field")),
             given=error.get("given"),
@@ -93,9 +93,19 @@ class RequestRefused(ClientError):  # noqa: N818
             detail=_text_or_none(error.get("detail")),
             candidates=[str(item) for item in candidates] if isinstance(candidates, list) else [],
         )
+        if refused.code == "is-group":
+            refused.group = _group_in(error)
+        return refused
 
     def __str__(self) -> str:
         return describe(self)
+
+
+def _group_in(error: Mapping[str, Any]) -> GroupMeant:
+    group, kind, jobs = (error.get(key) for key in ("group", "kind", "jobs"))
+    if isinstance(group, str) and isinstance(kind, str) and type(jobs) is int:
+        return GroupMeant(group, kind, jobs)
+    raise ProtocolError("runnerd named a group without its id, kind or size")
 
 
 # Codes that say everything themselves, or that need more than the data they come with.
@@ -112,6 +122,8 @@ _PROSE: Final = {
     "no-such-schedule": "no schedule of yours matches; `runctl schedule list` lists them",
     "ambiguous-schedule": "several schedules match; give more of the id",
     "not-permitted": "the policy of this host does not permit it",
+    "is-group": "an array or a flow; name one of its jobs",
+    "not-now": "that cannot be done now",
     "job-active": "the job has not ended; stop it first",
     "job-state": "the job is not in a state for that",
     "limit-below-use": "the job uses more than that now",
@@ -135,23 +147,17 @@ _PROSE: Final = {
     "internal": "runnerd has a defect; its log has the details",
 }
 
-_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
 _RANGE: Final = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,9})?) to ([0-9]{1,20})")
 _MOST: Final = re.compile(r"^(at most (?:\S+, )?)([0-9]{1,19})$")
 _LEAST: Final = re.compile(r"(at least|more than) ([0-9]{1,19}(?:\.[0-9]{1,9})?)(, .*)")
-_MILLICPUS: Final = re.compile(r"\b([0-9]{1,9}) millicpus\b")
-# Nanoseconds, from 1970 on to as far as a clock of 64 bits goes.
-_TIME: Final = re.compile(r"\b[0-9]{1,19}\b")
 # "[...]" is a key of a map that the daemon does not tell.
 _INDEX: Final = re.compile(r"\[(?:[0-9]+|\.\.\.)\]")
 _LEAST_ID_CHARS: Final = 4
-_KIB: Final = 1024
-# Above these, figures are shown as they came.
-_MAX_SHOWN: Final = 10**15
 
 # Refusals whose `given` is the job, or schedule, that was asked for: it becomes the line's subject.
 _ABOUT_A_JOB: Final = (
-    "no-such-job", "ambiguous-job", "job-active", "no-such-schedule", "ambiguous-schedule",
+    "no-such-job", "ambiguous-job", "job-active", "is-group", "not-now", "no-such-schedule",
+    "ambiguous-schedule",
 )  # fmt: skip
 # Names of the protocol in the daemon's sentences on what is allowed. Plain words are names
 # only before one of their values ("network private") and in "root with it".
@@ -184,6 +190,8 @@ def describe(error: BaseException, options: Mapping[str, str] | None = None) -> 
 def _said(error: RequestRefused, options: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
     """What the line is about, and what it says of it."""
     name, reason = _option_name(error.field, options), _reason(error)
+    if error.group:
+        return name if _is_of_another(error) else "", _is_group(error, error.group)
     if error.code in _ABOUT_A_JOB and not _is_of_another(error):
         subject = error.job or error.given
         return _value(subject) if subject else "", (reason,)
@@ -196,13 +204,13 @@ def _said(error: RequestRefused, options: Mapping[str, str]) -> tuple[str, tuple
 
 def _is_of_another(error: RequestRefused) -> bool:
     """Whether it is about a job that the one asked for was to come after, or be moved before."""
-    return error.field not in {None, "job", "schedule"}
+    return error.field not in {None, "job", "schedule", "group"}
 
 
 def _reason(error: RequestRefused) -> str:
     """The daemon's own sentence, else ours for the code where the data is not enough."""
     if error.detail:
-        detail = _with_units(printable(error.detail))
+        detail = with_units(printable(error.detail))
         known = error.code in ("unsupported-protocol", "bad-frame", "internal")
         return f"{_PROSE[error.code]} ({detail})" if known else detail
     if error.code == "invalid-argument":
@@ -214,14 +222,26 @@ def _reason(error: RequestRefused) -> str:
     return prose
 
 
+def _is_group(error: RequestRefused, meant: GroupMeant) -> tuple[str, str]:
+    """What the one is that was named, and how one of its jobs is."""
+    name, kind = _value(error.job or error.given or meant.group), printable(meant.kind)
+    jobs = "1 job" if meant.jobs == 1 else f"{meant.jobs} jobs"
+    member = "STEP" if meant.kind == "flow" else "INDEX"
+    return f"{name} is {_article(kind)} {kind} of {jobs}", f"name one of them, {name}.{member}"
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[:1] in tuple("aeiou") else "a"
+
+
 def _given(error: RequestRefused, options: Mapping[str, str]) -> str:
     if error.given is None:
         return ""
     text = _like_text(_value(error.given))
     # Of a contradiction the daemon gives the other side: "network none".
-    text = _in_words(text, options) if text.startswith("network ") else _figure(error, text)
+    text = _in_words(text, options) if text.startswith("network ") else figure(error, text)
     if error.code == "quota-exceeded":
-        text = _with_units(text)
+        text = with_units(text)
     return f"{text} given"
 
 
@@ -239,19 +259,19 @@ def _allowed(error: RequestRefused, options: Mapping[str, str]) -> str:
     if error.allowed is None:
         return ""
     text = _in_words(_value(error.allowed), options)
-    if _is_time(error):
-        text = _TIME.sub(lambda found: _clock(int(found[0])), text)
+    if is_time(error):
+        text = TIME.sub(lambda found: clock(int(found[0])), text)
     if error.code == "quota-exceeded":
-        text = _with_units(text)
+        text = with_units(text)
     if found := _RANGE.fullmatch(text):
-        return f"{_bound(error, found[1])} to {_bound(error, found[2])}{_after(error)} allowed"
+        return f"{bound(error, found[1])} to {bound(error, found[2])}{after(error)} allowed"
     if text.startswith("at most "):
-        most = _MOST.sub(lambda found: f"{found[1]}{_bound(error, found[2])}", text)
+        most = _MOST.sub(lambda found: f"{found[1]}{bound(error, found[2])}", text)
         return f"{most} allowed"
     if text.startswith("nothing, "):
         return "not allowed" + text.removeprefix("nothing").replace(", with ", " with ", 1)
     if found := _LEAST.fullmatch(text):
-        text = f"{found[1]} {_bound(error, found[2])}{_after(error)}{found[3]}"
+        text = f"{found[1]} {bound(error, found[2])}{after(error)}{found[3]}"
     return text if text.startswith("it is ") else f"allowed: {text}"
 
 
@@ -259,70 +279,6 @@ def _in_words(text: str, options: Mapping[str, str]) -> str:
     """The text with the reader's words for fields of the protocol that it names."""
     words = {field.rpartition(".")[2]: word for field, word in options.items()}
     return _FIELD_NAME.sub(lambda found: words.get(found[0], found[0]), text)
-
-
-def _is_size(error: RequestRefused) -> bool:
-    return error.field is not None and "bytes" in error.field
-
-
-def _is_time(error: RequestRefused) -> bool:
-    return (error.field or "").endswith("_ns")
-
-
-def _clock(time_ns: int) -> str:
-    """A Unix time as the reader's clock shows it."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_ns // 10**9))
-
-
-def _with_units(text: str) -> str:
-    """A sentence of the daemon, with its bytes and thousandths of CPUs as they are shown."""
-    return _MILLICPUS.sub(lambda found: f"{format_cpus(int(found[1]))} CPUs", in_units(text))
-
-
-def _figure(error: RequestRefused, given: str) -> str:
-    """What was given, in the unit in which the reader gave it."""
-    if not _NUMBER.fullmatch(given):
-        return given
-    if _is_time(error) and _TIME.fullmatch(given):
-        return _clock(int(given))
-    number = float(given)
-    if not _is_size(error):
-        shown = 0 <= number < _MAX_SHOWN
-        if shown:
-            return f"{_bound(error, given)}{_after(error)}"
-        return f"{given} s" if (error.field or "").endswith("_seconds") else given
-    return f"{_exact_size(given)}{_after(error)}"
-
-
-def _exact_size(given: str) -> str:
-    """A size as every other is shown, unless that would be another."""
-    if given.isdecimal() and int(given) >= _KIB:
-        text = format_size(int(given))
-        # Rounded it may come to a fraction of a byte.
-        with suppress(ValueError):
-            if parse_size(text.replace(" ", "")) == int(given):
-                return text
-    return f"{given} byte{'' if float(given) == 1 else 's'}"
-
-
-def _bound(error: RequestRefused, text: str) -> str:
-    """A number of this field for people: 1 GiB, 0.5 (of a CPU), 1 h."""
-    field = error.field or ""
-    if _is_size(error):
-        return format_size(int(float(text)))
-    if field.endswith("bits_per_second"):
-        return format_bits(int(float(text)))
-    if field.endswith("millicpus"):
-        return format_cpus(int(float(text)))
-    return format_duration(float(text)) if field.endswith("_seconds") else text
-
-
-def _after(error: RequestRefused) -> str:
-    """What follows the numbers of this field."""
-    field = error.field or ""
-    if field.endswith("_per_second"):
-        return " a second"
-    return " CPUs" if field.endswith("millicpus") else ""
 
 
 def _value(value: object) -> str:

@@ -29,6 +29,7 @@ Reason = Literal[
 ]
 Network = Literal["none", "host", "private"]
 On = Literal["ok", "any", "fail", "started"]
+HookEvent = Literal["started", "paused", "resumed", "retry", "ended", "ok", "fail"]
 
 
 class IoLimit(TypedDict):
@@ -190,6 +191,21 @@ class Reserve(TypedDict, total=False):
     memory_bytes: int | None
 
 
+class Hook(TypedDict):
+    """A command (`argv`) or a web address (`url`) for some changes of state; one of the two.
+
+    `timeout_seconds` is for each of its attempts, `retries` how often it is tried again.
+    """
+
+    on: Sequence[HookEvent]
+    argv: NotRequired[Sequence[Text]]
+    url: NotRequired[str]
+    timeout_seconds: NotRequired[float]
+    memory_max_bytes: NotRequired[int]
+    retries: NotRequired[int]
+    network: NotRequired[Network]
+
+
 class Options(TypedDict, total=False):
     """What a submission may say besides its command; None is the same as missing.
 
@@ -199,6 +215,7 @@ class Options(TypedDict, total=False):
     it comes after, or their ids for "ok". It starts not before `not_before_ns` (Unix time) or
     `delay_seconds` from now, with `hold` not until it is released, and has to end by
     `deadline_ns` or `deadline_seconds` from now. The same `idempotency_key` gives the same job.
+    `hooks` are run when its state changes.
     Bounds: docs/PROTOCOL.md.
     """
 
@@ -225,3 +242,4 @@ class Options(TypedDict, total=False):
     retry: Retry | None
     reserve: Reserve | None
     idempotency_key: str | None
+    hooks: Sequence[Hook] | None

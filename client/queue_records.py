@@ -58,7 +58,8 @@ class Selection(TypedDict, total=False):
     """Which jobs are meant; all that is given must hold.
 
     `user` is who submitted them, `name` a shell pattern (fnmatch(3)); a label with None as its
-    value means any value. Without `states` all that have not ended.
+    value means any value. Without `states` all that have not ended. `group` names an array or
+    flow: of its jobs.
     """
 
     queue: str | None
@@ -66,6 +67,7 @@ class Selection(TypedDict, total=False):
     name: str | None
     labels: Mapping[str, str | None] | None
     states: list[State] | None
+    group: str | None
 
 
 class Moved(TypedDict):
@@ -84,12 +86,21 @@ class Retried(TypedDict):
     attempt: int
 
 
+class GroupCap(TypedDict):
+    """The group that a job is of: how many of it run at once at most, and how many run."""
+
+    group: str
+    kind: str
+    max_running: int | None
+    running: int
+
+
 class Because(TypedDict):
     """One thing that a job waits for; docs/PROTOCOL.md, `why`, has the units of each cause.
 
     `on` are full ids of jobs, `kinds` what has to become of them when they are waited for.
     `until_ns` is when it goes away, where that is known. `kept` is what another job needs for which
-    room is kept (`reserved`), also where that one is not named.
+    room is kept (`reserved`), also where that one is not named; `group` is there of `group-cap`.
     """
 
     cause: Cause
@@ -99,6 +110,7 @@ class Because(TypedDict):
     kinds: list[On]
     until_ns: int | None
     kept: NotRequired[Promise | None]
+    group: NotRequired[GroupCap | None]
 
 
 class Queue(TypedDict):

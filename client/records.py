@@ -1,19 +1,53 @@
 """What the daemon answers, as types: the shapes of docs/PROTOCOL.md, nothing computed.
 
-Those of a submission (`client.options`), of the queue (`client.queue_records`) and of schedules
-(`client.schedule_records`) are to be had here too. Text that comes from the operating system is
-`str`, or `bytes` when it is not UTF-8; `client.protocol.to_text` makes one of both. Times are Unix
-time in nanoseconds.
+Those about the daemon and its host are here. Those of a submission (`client.options`), of jobs
+(`client.job_records`), groups (`client.group_records`), the queue (`client.queue_records`) and
+schedules (`client.schedule_records`) are to be had here, too. Text that comes from the operating
+system is `str`, or `bytes` when it is not UTF-8; `client.protocol.to_text` makes one of both. Times
+are Unix time in nanoseconds.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, TypedDict
 
+from client.group_records import (
+    ChangedGroup,
+    FailedMember,
+    GroupCounts,
+    GroupEnd,
+    GroupEntry,
+    GroupKind,
+    GroupState,
+    GroupStatus,
+    GroupSummary,
+    HeldGroup,
+    Member,
+    Need,
+    Step,
+    StoppedGroup,
+    SubmittedGroup,
+    UpdatedGroup,
+)
+from client.job_records import (
+    AppliedNet,
+    Attempt,
+    Denied,
+    ExecResult,
+    JobResult,
+    JobStatus,
+    JobSummary,
+    Location,
+    ShownHook,
+    Usage,
+    Why,
+)
 from client.options import (
     After,
     Bind,
     Environment,
+    Hook,
+    HookEvent,
     IoLimit,
     Limits,
     Logs,
@@ -38,6 +72,7 @@ from client.queue_records import (
     Dependency,
     Event,
     EventGap,
+    GroupCap,
     Moved,
     OwnUse,
     Promise,
@@ -68,6 +103,7 @@ __all__ = [
     "Bind",
     "Capacity",
     "Cause",
+    "ChangedGroup",
     "Denied",
     "Dependency",
     "Disk",
@@ -78,8 +114,20 @@ __all__ = [
     "Event",
     "EventGap",
     "ExecResult",
+    "FailedMember",
     "Feature",
+    "GroupCap",
+    "GroupCounts",
+    "GroupEnd",
+    "GroupEntry",
+    "GroupKind",
+    "GroupState",
+    "GroupStatus",
+    "GroupSummary",
+    "HeldGroup",
     "Hello",
+    "Hook",
+    "HookEvent",
     "IoLimit",
     "JobResult",
     "JobStatus",
@@ -87,8 +135,10 @@ __all__ = [
     "Limits",
     "Location",
     "Logs",
+    "Member",
     "Missed",
     "Moved",
+    "Need",
     "Net",
     "Network",
     "On",
@@ -115,163 +165,19 @@ __all__ = [
     "Scheduled",
     "Secret",
     "Selection",
+    "ShownHook",
     "State",
+    "Step",
+    "StoppedGroup",
     "StoppedMany",
     "Submitted",
+    "SubmittedGroup",
     "Text",
     "Tmpfs",
+    "UpdatedGroup",
     "Usage",
     "Why",
 ]
-
-
-class AppliedNet(Net, total=False):
-    """A private network as `status` gives it: `address` is the job's own, once it has one."""
-
-    address: str | None
-
-
-class Denied(TypedDict):
-    """A system call that the job was refused, and how often."""
-
-    syscall: str
-    count: int
-
-
-class ExecResult(TypedDict):
-    """How a command ended that was executed in a job; `runctl exec` exits with `exit_status`.
-
-    `exit_code` or `signal` is None, both when it could not be started: `detail` says why.
-    """
-
-    exit_code: int | None
-    signal: int | None
-    exit_status: int
-    detail: str | None
-
-
-class Usage(TypedDict):
-    """What a running job uses; None for a figure that this kernel does not give."""
-
-    cpu_usec: int | None
-    memory_bytes: int | None
-    memory_peak_bytes: int | None
-    pids: int | None
-
-
-class JobResult(TypedDict):
-    """How a job ended. `exit_status` is what `runctl run` exits with.
-
-    `denied` is None unless the sandbox asked for `report_denied`.
-    """
-
-    reason: Reason
-    exit_code: int | None
-    signal: int | None
-    exit_status: int
-    detail: str | None
-    stopped_by_uid: int | None
-    wall_ns: int | None
-    cpu_usec: int | None
-    cpu_user_usec: int | None
-    cpu_system_usec: int | None
-    memory_peak_bytes: int | None
-    oom_kills: int | None
-    pids_peak: int | None
-    pids_max_hits: int | None
-    io_read_bytes: int | None
-    io_write_bytes: int | None
-    log_bytes: int | None
-    log_dropped_bytes: int | None
-    paused_ns: int | None
-    throttled_usec: int | None
-    memory_high_hits: int | None
-    cpu_pressure_usec: int | None
-    memory_pressure_usec: int | None
-    io_pressure_usec: int | None
-    denied: list[Denied] | None
-
-
-class JobSummary(TypedDict):
-    """A job as `list` gives it."""
-
-    job: str
-    name: str | None
-    state: State
-    uid: int
-    gid: int
-    user: str
-    submitted_by_uid: int
-    argv: list[Text]
-    cwd: Text
-    network: Network
-    pid: int | None
-    submitted_ns: int
-    started_ns: int | None
-    ended_ns: int | None
-    result: JobResult | None
-    queue: str
-    priority: int
-    attempt: int
-    labels: dict[str, str]
-    held_by_uid: int | None
-    not_before_ns: int | None
-    deadline_ns: int | None
-    reserve: Promise
-    waits_for: Cause | None
-
-
-class Attempt(TypedDict):
-    """What became of an earlier attempt of a job; `started_ns` is None when it never ran."""
-
-    attempt: int
-    started_ns: int | None
-    ended_ns: int
-    result: JobResult
-
-
-class JobStatus(JobSummary):
-    """A job as `status` gives it."""
-
-    retry: Retry | None
-    after: list[Dependency]
-    attempts: list[Attempt]
-    idempotency_key: str | None
-    limits: Limits
-    logs: Logs
-    sandbox: Sandbox
-    net: AppliedNet
-    usage: Usage | None
-
-
-class Why(TypedDict):
-    """What a job waits for, the reason that has to go away first coming first.
-
-    `ahead` jobs come before it; `start_ns` is when it starts at the earliest, where that can be
-    told. Both are None, and `because` is empty, for a job that does not wait. `result` is there
-    once it has ended.
-    """
-
-    job: str
-    state: State
-    because: list[Because]
-    ahead: int | None
-    start_ns: int | None
-    result: JobResult | None
-
-
-class Location(TypedDict):
-    """Where in a job's output that which was asked for begins, in absolute offsets.
-
-    Read from `cursor`; what stdout has before `stdout`, and stderr before `stderr`, does not
-    belong to it. `end` is where it ends now; all in the output of `attempt`.
-    """
-
-    cursor: int
-    stdout: int
-    stderr: int
-    end: int
-    attempt: NotRequired[int]
 
 
 class Feature(TypedDict):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from client import protocol
 from client.connection import ANSWER_SECONDS
@@ -16,7 +16,7 @@ from client.patience import Patience, is_away
 from client.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 RECONNECT_SECONDS: Final = 60.0
-_JOB_ID_CHARS: Final = 36
+ID_CHARS: Final = 36
 
 
 class Request(Protocol):
@@ -107,9 +107,24 @@ class Requesting:
                     raise
                 patience.wait(error, end)
 
+    def _listed(self, args: protocol.Message) -> Iterator[Any]:
+        """The entries of all pages of `list`, which are asked for when they are wanted."""
+        before: object = None
+        while True:
+            answer = self._request("list", {**args, "before": before})
+            jobs, following = answer.get("jobs"), answer.get("next")
+            if not isinstance(jobs, list):
+                raise ProtocolError("runnerd sent a list without jobs")
+            yield from jobs
+            if following is None:
+                return
+            if following == before:
+                raise ProtocolError("runnerd sent the same page of jobs again")
+            before = following
+
     def _full_id(self, job: str) -> str:
         """The full id: while we wait, a name or prefix may come to mean another job."""
-        return job if len(job) == _JOB_ID_CHARS else self.status(job)["job"]
+        return job if len(job) == ID_CHARS else self.status(job)["job"]
 
     def _patience(self) -> Patience:
         return Patience(self.reconnect_seconds, self._on_away, self._on_back)

@@ -10,9 +10,11 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from msgpack import packb
+
 from client import protocol
 from client.environment import clean_environment, own_environment
-from client.errors import ClientError
+from client.errors import ClientError, RequestRefused
 from client.framing import invalid, shown
 from client.protocol import to_bytes, to_wire
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Unpack
 
+    from client.group_records import Step
     from client.options import (
         After,
         Environment,
@@ -35,7 +38,7 @@ _OWN_DEFAULTS: Final = ("cwd", "env", "umask")
 _OPTIONAL: Final = (
     "name", "network", "user", "group", "limits", "logs", "sandbox", "net", "queue", "priority",
     "labels", "after", "not_before_ns", "delay_seconds", "deadline_ns", "deadline_seconds", "hold",
-    "retry", "reserve", "idempotency_key",
+    "retry", "reserve", "idempotency_key", "hooks",
 )  # fmt: skip
 
 
@@ -75,6 +78,31 @@ def _dependencies(after: Sequence[After | str]) -> list[After]:
     if isinstance(after, str):
         raise invalid("after", shown(after), "a list of jobs, not one text")
     return [{"job": each} if isinstance(each, str) else each for each in after]
+
+
+def build_flow(
+    name: str, steps: Sequence[Step], env: Environment, options: Mapping[str, Any]
+) -> protocol.Message:
+    """The `args` of `submit_flow`: each step is encoded by itself. What is None is left out.
+
+    Raises RequestRefused (`invalid-argument`).
+    """
+    environment: Mapping[Any, Any] = env
+    _check_env(environment)
+    return {
+        "name": name,
+        "steps": [_packed(f"steps[{index}]", step) for index, step in enumerate(steps)],
+        "env": {to_wire(key): to_wire(value) for key, value in environment.items()},
+        **_travelling(options),
+    }
+
+
+def _packed(field: str, step: Step) -> bytes:
+    try:
+        encoded: bytes = packb(_sent(step), use_bin_type=True)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise RequestRefused("invalid-argument", field=field, detail=str(error)) from None
+    return encoded
 
 
 def build_selection(select: Selection) -> protocol.Message:

@@ -12,14 +12,17 @@ import gc
 import logging
 import os
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isolation.network.loopback import LoopbackNetworks
 from isolation.network.private import NetworkSettings, PrivateNetworks
 from isolation.user_namespaces import Ranges
+from runner import hook_program
 from runner.draining import Draining, Pulse
 from runner.event_stream import Bell
 from runner.execing import Execs
+from runner.hook_calls import HookCalls
 from runner.hooks import Hooks
 from runner.jobdirs import JobDirectories
 from runner.launcher_client import LauncherClient
@@ -38,6 +41,7 @@ from runner.server.handlers.submit import accept
 from runner.server.service import Service, group_id
 from runner.submission import Submissions
 from runner.supervisor import Supervisor
+from runner.users import account_for, with_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +52,7 @@ if TYPE_CHECKING:
     from runner.ground import Ground
     from runner.messages import Submit
     from runner.policy import Peer
-    from runner.rows import Job
+    from runner.rows import Job, NewJob
     from runner.store import Store
 
 _logger: Final = logging.getLogger(__name__)
@@ -88,6 +92,9 @@ async def assemble(config: Config, ground: Ground, pulse: Pulse, stack: AsyncExi
     service.schedules = _schedules(service)
     stack.push_async_callback(service.schedules.close)
     service.schedules.begin()
+    calls = _hook_calls(config, parts, service)
+    stack.push_async_callback(calls.close)
+    calls.begin()
     return service
 
 
@@ -235,11 +242,40 @@ def _schedules(service: Service) -> Schedules:
         job, _ = await accept(service, peer, request)
         return job
 
-    def may_run() -> bool:
-        try:
-            supervisor.refuse_if_ending()
-        except Refusal:
-            return False
-        return not supervisor.draining
+    return Schedules(supervisor.store, submitted, partial(_may_submit, supervisor))
 
-    return Schedules(supervisor.store, submitted, may_run)
+
+def _hook_calls(config: Config, parts: _Parts, service: Service) -> HookCalls:
+    """Its calls are checked like anything that a client submits, and have a queue of their own."""
+    supervisor = service.supervisor
+    submissions = Submissions(
+        config, service.admin_gid, parts.tree, parts.paths, parts.provisions,
+        parts.rules.for_hooks(),
+    )  # fmt: skip
+
+    async def prepared(peer: Peer, request: Submit, is_address: bool) -> NewJob:  # noqa: FBT001
+        if is_address:
+            account = account_for(peer, request.user, service.admin_gid)
+            account = with_group(account, request.group, peer, service.admin_gid)
+            await hook_program.check(parts.paths, account, "url")
+        return await submissions.prepare(request, peer, partial(service.find_job, peer))
+
+    def insert(new: NewJob, call_seq: int) -> Job:
+        supervisor.refuse_if_ending()
+        if supervisor.draining:
+            raise Refusal("draining")
+        job = parts.store.insert(new, call_seq=call_seq)
+        supervisor.queueing.waits(job)
+        return job
+
+    may_run = partial(_may_submit, supervisor)
+    return HookCalls(parts.store, prepared, insert, supervisor.wait_ended, may_run)
+
+
+def _may_submit(supervisor: Supervisor) -> bool:
+    """Whether jobs are taken now."""
+    try:
+        supervisor.refuse_if_ending()
+    except Refusal:
+        return False
+    return not supervisor.draining

@@ -42,7 +42,13 @@ from runner.config_kinds import (
     whole_number,
     yes_or_no,
 )
-from runner.config_queues import QUEUE_NAMES, CapacityConfig, QueueConfig, QuotasConfig
+from runner.config_queues import (
+    HOOKS_QUEUE,
+    QUEUE_NAMES,
+    CapacityConfig,
+    QueueConfig,
+    QuotasConfig,
+)
 from runner.message_logs import MOST_SEGMENTS
 from runner.toml_lines import key_lines
 
@@ -72,6 +78,7 @@ class JobsConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     max_running: Annotated[int, whole_number(1)] = 256
     max_queued: Annotated[int, whole_number(0)] = 100_000
+    max_array: Annotated[int, whole_number(1, 100_000)] = 10_000
     default_pids_max: Annotated[int, whole_number(0, 4_194_304)] = 4096
     default_memory_max: Annotated[int | None, _MEMORY] = None
     stop_grace_seconds: Annotated[float, seconds(0, 3600)] = 10
@@ -98,6 +105,12 @@ class RetentionConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes_per_user: Annotated[int | None, _DISK] = None
     max_events: Annotated[int, whole_number(1000)] = 1_000_000
     max_event_age_seconds: Annotated[float | None, seconds(0, 315_360_000)] = None
+
+
+class HooksConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """`[hooks]`: commands and addresses that are run and told when a job's state changes."""
+
+    max_running: Annotated[int, whole_number(0)] = 16
 
 
 class ShutdownConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +157,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     capacity: CapacityConfig = CapacityConfig()
     queues: Annotated[dict[str, QueueConfig], QUEUE_NAMES] = {}
     quotas: QuotasConfig = QuotasConfig()
+    hooks: HooksConfig = HooksConfig()
     logs: LogsConfig = LogsConfig()
     retention: RetentionConfig = RetentionConfig()
     shutdown: ShutdownConfig = ShutdownConfig()
@@ -185,6 +199,12 @@ def load(path: str | None = None) -> Config:
             ("logs", "keep_bytes"),
             f"expected at least logs.segment_bytes, {config.logs.segment_bytes}, "
             f"got {config.logs.keep_bytes}",
+        )
+    if HOOKS_QUEUE in config.queues:
+        source.fail(
+            ("queues", HOOKS_QUEUE),
+            "this queue is there always, for what hooks run; use another name, or set "
+            "hooks.max_running",
         )
     return config
 

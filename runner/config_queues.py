@@ -22,6 +22,8 @@ from runner.config_kinds import (
 from runner.message_queue import HIGHEST_PRIORITY, LOWEST_PRIORITY
 
 MOST_QUEUES: Final = 256
+# Not one that is configured: `runner.queues`.
+HOOKS_QUEUE: Final = "hooks"
 _MOST_USERS: Final = 10_000
 # What docs/PROTOCOL.md allows to be reserved.
 _CPUS: Final = cpus(0.01, 1024)

@@ -115,7 +115,9 @@ class Ending:
             _logger.info("job %s failed: %s, status %d", job_id, verdict.reason, status)
             self._have_retried(job_id, {**about, **changes})
             return
-        job = self._store.mark_ended(job_id, **about, disk_bytes=facts.get("disk_bytes", 0))
+        is_ok = verdict.reason == outcome.EXIT and verdict.exit_status == 0
+        disk_bytes = facts.get("disk_bytes", 0)
+        job = self._store.mark_ended(job_id, **about, is_ok=is_ok, disk_bytes=disk_bytes)
         _logger.info("job %s ended: %s, status %d", job_id, verdict.reason, verdict.exit_status)
         if "disk_bytes" not in facts:
             self._work.spawn(self._measure(job_id))

@@ -1,4 +1,4 @@
-"""What became of a job, for those that were to come after it; and how a job ends that never ran.
+"""What became of a job or a group, for those to come after it; how a job ends that never ran.
 
 Pure: rows in, ends and outcomes out. When to ask is `runner.queueing`'s, what a reason means
 `runner.outcome`'s.
@@ -9,26 +9,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from runner import outcome, records, stored
+from runner.group_rows import OK
 from runner.lifecycle import GOING, State
 from runner.scheduling.kinds import Abandon, End
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from runner.group_rows import Group
     from runner.outcome import Outcome
     from runner.rows import Fate, Job
     from runner.scheduling.kinds import Expire, Met
 
-    # A job, and what it was waited for to become.
+    # A job or a group, and what it was waited for to become.
     Meeting = tuple[str, Met]
 
 NEVER_RAN: Final = End(ok=False, has_started=False)
 
 
 def end_of(job: Job | Fate) -> End:
-    """The end of a job that has ended for good. It is `ok` when it ended by itself, with 0."""
-    is_ok = job.reason == outcome.EXIT and _status(job) == 0
-    return End(ok=is_ok, has_started=job.started_ns is not None)
+    """The end of a job, or of a group, that has ended for good."""
+    if job.fate is not None:
+        is_good = job.fate == OK
+    else:
+        # An older runnerd has not said.
+        is_good = job.reason == outcome.EXIT and _status(job) == 0
+    return End(ok=is_good, has_started=job.started_ns is not None)
+
+
+def end_of_group(group: Group) -> End:
+    """The end of a group of which every job has ended. Nobody may wait for its start alone."""
+    return End(ok=group.is_ok, has_started=True)
 
 
 def met_by(end: End) -> list[Met]:
@@ -40,9 +51,9 @@ def met_by(end: End) -> list[Met]:
 def judged(
     ids: Iterable[str], known: Mapping[str, Fate]
 ) -> tuple[dict[str, End | None], list[Meeting]]:
-    """What became of those jobs that have ended, and what all of them have become so far.
+    """What became of those jobs and groups that have ended, and what all have become so far.
 
-    `known`: those that are there. A job that is nowhere any more has an end that nobody knows.
+    `known`: those that are there. One that is nowhere any more has an end that nobody knows.
     """
     ended: dict[str, End | None] = {job_id: None for job_id in ids if job_id not in known}
     meetings: list[Meeting] = []
@@ -78,6 +89,10 @@ def _verdict(
     before = f"it was to come after job {action.on_id[:8]} ({action.kind}), which"
     if fate is None:
         return outcome.unmet(f"{before} was removed")
+    if fate.reason is None and fate.fate is not None:
+        failed = "none" if fate.fate == OK else "some"
+        group = f"it was to come after group {action.on_id[:8]} ({action.kind}), of which"
+        return outcome.unmet(f"{group} {failed} failed")
     if fate.reason is None:
         return outcome.unmet(f"{before} ended: {together.get(action.on_id, 'before it started')}")
     return outcome.unmet(f"{before} ended: {fate.reason}, status {_status(fate)}")

@@ -1,19 +1,26 @@
-"""What the store takes and gives of groups: jobs that were submitted as one thing. Values, no I/O.
+"""What the store takes and gives of groups: jobs that were submitted as one thing. Values and SQL.
 
 The common spec of an array's jobs and what a flow looks like are bytes here
-(`runner.group_submission`); how a group is kept is `runner.store_groups`'.
+(`runner.group_submission`); how a group is kept is `runner.store_groups`'. Text and values only:
+what is asked with it, and when, is the store's. Jobs are `runner.rows`' and `runner.queries`'.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 import msgspec
 
-from runner.rows import DamagedRowError
+from runner.queries import select_jobs
+from runner.rows import DamagedRowError, NewHook
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from runner.rows import Row
+
+_logger: Final = logging.getLogger(__name__)
 
 Kind = Literal["array", "flow"]
 ARRAY: Final = "array"
@@ -62,6 +69,7 @@ class NewGroup(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes
     about: bytes
     spec: bytes | None
+    hooks: tuple[NewHook, ...] = ()
 
     def __repr__(self) -> str:
         """Without the spec, which holds an environment."""
@@ -117,3 +125,114 @@ class GroupCounts(NamedTuple):
     ok: int = 0
     failed: int = 0
     skipped: int = 0
+
+
+class FailedMember(NamedTuple):
+    """A job of a group that has ended, and not well: what another attempt depends on.
+
+    `unmet`: the ids of the jobs that it was to come after, and that did not become what they had
+    to. `deadline_ns` is of the job, past or not.
+    """
+
+    id: str
+    member: int
+    fate: str
+    attempt: int
+    queue: str
+    priority: int
+    deadline_ns: int | None
+    unmet: tuple[str, ...] = ()
+
+
+def sound_groups(rows: Iterable[Row]) -> Iterator[Group]:
+    """The groups of rows. One that is damaged hides itself, not the others of its list."""
+    for row in rows:
+        try:
+            yield Group.from_row(row)
+        except DamagedRowError as error:
+            _logger.error("%s", error)  # noqa: TRY400 - the text says it
+
+
+_FIELDS: Final = ", ".join(Group.__struct_fields__)
+
+
+def _select(where: str, index: str = "") -> str:
+    through = f"INDEXED BY {index}" if index else ""
+    return f"SELECT {_FIELDS} FROM groups {through} WHERE {where}"  # noqa: S608 - text of this module
+
+
+BY_ID: Final = _select("id = :id")
+# A range, not LIKE: nothing to escape, and the index of ids serves it.
+BY_PREFIX: Final = _select(
+    "id >= :low AND id < :high AND (:uid IS NULL OR submitted_by_uid = :uid)"
+    " ORDER BY seq DESC LIMIT :limit"
+)
+NAMED: Final = _select(
+    "name = :name AND (:uid IS NULL OR submitted_by_uid = :uid) ORDER BY seq DESC LIMIT 1",
+    "groups_named",
+)
+BY_KEY: Final = _select("submitted_by_uid = :uid AND idempotency_key = :key", "groups_keyed")
+SPEC: Final = "SELECT spec FROM group_specs JOIN groups USING (seq) WHERE id = :id"
+
+# Its jobs. All that is asked of many of them is in the index.
+_MEMBER: Final = "group_id = :id"
+MEMBERS: Final = select_jobs(
+    "jobs_grouped", f"jobs.{_MEMBER} AND jobs.member > :after ORDER BY jobs.member LIMIT :limit"
+)
+MEMBER: Final = select_jobs("jobs_grouped", f"jobs.{_MEMBER} AND jobs.member = :member LIMIT 1")
+STATES: Final = (
+    f"SELECT id, state FROM jobs INDEXED BY jobs_grouped WHERE {_MEMBER} ORDER BY member"  # noqa: S608
+)
+# In the order of GroupCounts; an end of which nobody knows is no good one.
+_STANDINGS: Final = (
+    "state = 'queued'", "state = 'starting'", "state = 'running'", "state = 'paused'",
+    "state = 'ended' AND fate IS 'ok'", "state = 'ended' AND (fate IS NULL OR fate = 'failed')",
+    "state = 'ended' AND fate IS 'skipped'",
+)  # fmt: skip
+COUNTS: Final = (
+    f"SELECT {', '.join(f'coalesce(sum({each}), 0)' for each in _STANDINGS)}"  # noqa: S608
+    f" FROM jobs INDEXED BY jobs_grouped WHERE {_MEMBER}"
+)
+HAS_STARTED: Final = (
+    f"SELECT started_ns FROM jobs INDEXED BY jobs_grouped WHERE {_MEMBER}"  # noqa: S608
+    " AND started_ns IS NOT NULL LIMIT 1"
+)
+FAILED_MEMBERS: Final = (
+    "SELECT id, member, coalesce(fate, 'failed'), attempt, queue, priority, deadline_ns FROM jobs"  # noqa: S608
+    f" INDEXED BY jobs_grouped WHERE {_MEMBER} AND state = 'ended' AND fate IS NOT 'ok'"
+    " ORDER BY member"
+)
+UNMET: Final = (
+    "SELECT jobs.id, dependencies.on_id FROM jobs INDEXED BY jobs_grouped"  # noqa: S608
+    f" CROSS JOIN dependencies USING (seq) WHERE jobs.{_MEMBER} AND jobs.state = 'ended'"
+    " AND jobs.fate IS NOT 'ok' AND dependencies.met = 0"
+)
+# Whether one of its own group did not become what this one was to come after.
+WAS_SKIPPED: Final = (
+    "SELECT 1 FROM jobs CROSS JOIN dependencies USING (seq)"
+    " CROSS JOIN jobs AS other ON other.id = dependencies.on_id"
+    " WHERE jobs.id = :id AND dependencies.met = 0 AND other.group_id = jobs.group_id"
+    " AND other.state = 'ended' AND CASE dependencies.kind WHEN 'ok' THEN other.fate IS NOT 'ok'"
+    " WHEN 'fail' THEN other.fate IS 'ok' WHEN 'started' THEN other.started_ns IS NULL END LIMIT 1"
+)
+HAS_MEMBER: Final = f"SELECT 1 FROM jobs INDEXED BY jobs_grouped WHERE {_MEMBER} LIMIT 1"  # noqa: S608
+
+_NEW: Final = (
+    "id", "submitted_by_uid", "kind", "name", "size", "max_running", "submitted_ns", "first_seq",
+    "unended", "idempotency_key", "digest", "about",
+)  # fmt: skip
+INSERT: Final = (
+    f"INSERT INTO groups ({', '.join(_NEW)})"  # noqa: S608 - names of this module
+    f" VALUES ({', '.join(f':{name}' for name in _NEW)})"
+)
+INSERT_SPEC: Final = "INSERT INTO group_specs (seq, spec) VALUES (:seq, :spec)"
+FATE: Final = "SELECT ended_ns, failed FROM groups WHERE id = :id"
+CAP: Final = "SELECT max_running FROM groups WHERE id = :id"
+SET_CAP: Final = "UPDATE groups SET max_running = :max_running WHERE id = :id"
+# Before the change: whether it is the last to end is told by what was.
+STANDING: Final = "SELECT unended, failed, submitted_by_uid FROM groups WHERE id = :id"
+COUNT: Final = (
+    "UPDATE groups SET unended = :unended, failed = :failed, ended_ns = CASE WHEN :unended = 0"
+    " THEN coalesce(ended_ns, :time_ns) END WHERE id = :id"
+)
+DELETE: Final = "DELETE FROM groups WHERE id = :id"

@@ -22,18 +22,23 @@ from runner.jobdirs import BASE, ROW
 from runner.launcher_client import Launched, LaunchError
 from runner.reconcile import is_passing
 from runner.refusal import Refusal
+from runner.rows import DamagedRowError
+from runner.store_file import StoreError
 from runner.taking_up import row_of
+from runner.told import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from concurrent.futures import Executor
 
     from isolation.cgroups.tree import CgroupTree, JobCgroup
+    from runner.group_rows import About, Group
     from runner.jobdirs import JobDirectories, JobFiles
     from runner.launcher_client import LauncherClient
     from runner.paths import UserPaths
     from runner.provisions import Provisioning, Provisions
     from runner.rows import Job
+    from runner.store import Store
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -91,8 +96,13 @@ class Launching:
         self._paths = paths
         self._cap_monitor = cap_monitor
 
-    async def launch(self, job: Job, labels: Mapping[str, str] | None = None) -> Started:
-        """Start the attempt of a job that its row says.
+    async def launch(
+        self,
+        job: Job,
+        labels: Mapping[str, str] | None = None,
+        group: tuple[Group, About] | None = None,
+    ) -> Started:
+        """Start the attempt of a job that its row says; `group` is the one that it is of.
 
         Raises CannotLaunchError, which is HostShortError where another try may work, or
         LauncherGoneError when that is not known.
@@ -104,7 +114,15 @@ class Launching:
             with ExitStack() as opened:
                 provided = await self._provisions.provide(job.id, spec, opened)
                 handles, shown = await loop.run_in_executor(
-                    self._pool, self._make, job, labels or {}, spec, devices, provided, opened
+                    self._pool,
+                    self._make,
+                    job,
+                    labels or {},
+                    told(job, group),
+                    spec,
+                    devices,
+                    provided,
+                    opened,
                 )
                 monitor = await self._launcher.launch(job.id, handles, provided.given)
         # CgroupError and NetworkError are OSErrors; a damaged spec is a ValueError.
@@ -161,6 +179,7 @@ class Launching:
         self,
         job: Job,
         labels: Mapping[str, str],
+        environment: Mapping[bytes, bytes],
         spec: dict[str, Any],
         devices: dict[bytes, tuple[str, ...]],
         provided: Provisions,
@@ -171,7 +190,7 @@ class Launching:
             **spec,
             BASE: provided.base,
             ROW: row_of(job, labels),
-            "env": {**spec["env"], **_told(job)},
+            "env": {**spec["env"], **environment},
         }
         files = self._make_directory(job, stored.pack_spec(fields))
         opened.callback(files.close)
@@ -195,9 +214,17 @@ class Launching:
         return handles, job_limits.shown_limits(spec["limits"], devices, applied)
 
 
-def _told(job: Job) -> dict[bytes, bytes]:
-    """What a job finds in its environment of itself, over what its submitter had there."""
-    return {b"RUNNERD_JOB": job.id.encode(), b"RUNNERD_ATTEMPT": b"%d" % job.attempt}
+def group_of(store: Store, job: Job) -> tuple[Group, About] | None:
+    """The group that a job is of, None for a job by itself. Raises CannotLaunchError."""
+    if job.group_id is None:
+        return None
+    try:
+        group = store.group(job.group_id)
+        if group is not None:
+            return group, store.group_about(group)
+    except (StoreError, DamagedRowError) as error:
+        raise CannotLaunchError(str(error)) from error
+    raise CannotLaunchError(f"its group {job.group_id} is lost")
 
 
 def _is_of_host(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""What queued jobs come after: judged when they begin to wait, committed once it is met.
+"""What queued jobs come after, jobs and groups: judged when they begin to wait, committed once met.
 
 Beside `runner.queueing`, which says when jobs begin, end and wait; who waits for whom is in the
 scheduler's memory, what was met in the store, all that one turn of the loop has found out in
@@ -15,7 +15,7 @@ from runner.submission_queue import check_unmet
 from runner.unmet import Unmet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from runner.fates import Meeting
     from runner.rows import Job, NewJob
@@ -38,16 +38,34 @@ class Meetings:
 
         Raises StoreError, Refusal: too many are waited for.
         """
-        _, meetings = self.judged(on_id for on_id, _ in new.after)
-        reached = set(meetings)
-        met = {on_id for on_id, kind in new.after if (on_id, kind) in reached}
-        self._check(new.submitted_by_uid, len(new.after) - len(met))
+        return self.all_by_now([new])
+
+    def all_by_now(self, new: Sequence[NewJob]) -> set[str]:
+        """The same of jobs that are submitted together: what has become all that is asked of it.
+
+        They may come after each other.
+        """
+        asked = [each for job in new for each in job.after]
+        _, meetings = self.judged(on_id for on_id, _ in asked)
+        unmet = set(asked).difference(meetings)
+        unready = {on_id for on_id, _ in unmet}
+        met = {on_id for on_id, _ in asked if on_id not in unready}
+        self._check(new[0].submitted_by_uid, sum(on_id in unready for on_id, _ in asked))
         return met
 
     def check_again(self, job: Job) -> None:
         """Whether an ended job may wait again for what was not met. Raises Refusal, StoreError."""
-        unmet = sum(not known.met for known in self._store.dependencies(job.id))
-        self._check(job.submitted_by_uid, unmet)
+        self.check_all_again(job.submitted_by_uid, [job.id])
+
+    def check_all_again(self, uid: int, ids: Collection[str]) -> None:
+        """The same of jobs of one submitter that wait again together, also for each other."""
+        together = frozenset(ids)
+        unmet = sum(
+            not known.met or known.on_id in together
+            for job_id in together
+            for known in self._store.dependencies(job_id)
+        )
+        self._check(uid, unmet)
 
     def _check(self, uid: int, more: int) -> None:
         check_unmet(uid, more, self._unmet.of(uid), self._unmet.total)
@@ -74,7 +92,10 @@ class Meetings:
         self.commit([(job_id, "started")] if met else [])
 
     def settle(self, job_id: str, end: End) -> list[Meeting]:
-        """A job has ended for good; what somebody waited for it to become, to be committed."""
+        """A job or a group has ended for good; what somebody waited for it to become.
+
+        That is to be committed.
+        """
         self._unmet.drop(job_id)
         met = self._scheduler.settle(job_id, end)
         self._unmet.met(met)

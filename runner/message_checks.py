@@ -37,7 +37,7 @@ def check(message: Closed) -> None:
     if isinstance(message, Submit):
         _check_submit(message)
     elif isinstance(message, Exec):
-        _check_text(message)
+        check_text(message)
     elif isinstance(message, Update):
         _check_update(message)
 
@@ -48,15 +48,18 @@ def invalid(field: str, given: str, allowed: str) -> Refusal:
 
 
 def _check_submit(message: Submit) -> None:
-    _check_text(message)
+    check_text(message)
     check_limits(with_preset(message).limits)
     _check_logs(message)
     _check_sandbox(message.sandbox)
     _check_net(message)
 
 
-def _check_text(message: Submit | Exec) -> None:
-    """What the kernel's own limits on execve(2) and paths will refuse later, refused now."""
+def check_text(message: Submit | Exec) -> None:
+    """What the kernel's own limits on execve(2) and paths will refuse later, refused now.
+
+    Raises Refusal.
+    """
     total = 0
     for index, argument in enumerate(message.argv):
         total += _checked(f"argv[{index}]", argument)

@@ -51,7 +51,13 @@ class ArrayRequest(Closed, frozen=True):
     """
 
     ranges: Annotated[
-        list[tuple[_Index, _Index, _Stride]], Meta(min_length=1, max_length=MOST_RANGES)
+        list[tuple[_Index, _Index, _Stride]],
+        Meta(
+            min_length=1,
+            max_length=MOST_RANGES,
+            description=f"1 to {MOST_RANGES} ranges, of each the first and the last index, "
+            f"0 to {LARGEST_INDEX}, and the stride, at least 1",
+        ),
     ]
     max_running: _MaxRunning | None = None
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET
 
+from runner import hook_checks
 from runner.message_checks import invalid
+from runner.message_groups import SubmitFlow
 from runner.message_queue import Move, SetQueue, StopMany
 from runner.messages import Submit
 from runner.refusal import shown
@@ -32,6 +34,10 @@ def check(message: Closed) -> None:
         _check_times(message)
         _check_after(message)
         _check_retry(message.retry)
+        hook_checks.check(message.hooks, message.env)
+    elif isinstance(message, SubmitFlow):
+        hook_checks.check(message.hooks, message.env)
+        hook_checks.check_of_group(message.hooks)
     elif isinstance(message, Move):
         _check_move(message)
     elif isinstance(message, SetQueue) and message.paused is message.max_running is UNSET:

@@ -15,6 +15,8 @@ from msgspec import Meta
 
 from client import protocol
 from runner import (
+    message_groups,
+    message_hooks,
     message_limits,
     message_logs,
     message_queue,
@@ -46,13 +48,19 @@ _INNER: Final[dict[str, type[Closed]]] = {
     "rules": message_queue.RetryRule,
     "reserve": message_queue.ReserveRequest,
     "select": message_queue.Select,
+    "array": message_groups.ArrayRequest,
+    "needs": message_groups.Need,
+    "hooks": message_hooks.HookRequest,
 }
+# They hold environments, and what is in one is nobody's business, also when some of it is wrong.
+_PRIVATE: Final = ("env", "submit", "steps")
+_WITH_ENVIRONMENT: Final = (Submit, Exec, message_groups.SubmitFlow)
 _AT: Final = re.compile(r" - at `(key` in `)?\$\.?(?P<path>[^`]*)`$")
 # Matched first and whole, because the name is the client's and may look like a path.
 _UNKNOWN: Final = re.compile(
     r"Object contains unknown field `(?P<name>.*?)`"
-    r"(?: - at `\$\.(?P<path>(?:limits|logs|sandbox|net|retry|reserve|select|after\[[0-9]+\])"
-    r"(?:\.[a-z_]+\[[0-9]+\])?)`)?",
+    r"(?: - at `\$\.(?P<path>(?:limits|logs|sandbox|net|retry|reserve|select|array"
+    r"|(?:after|needs|hooks)\[[0-9]+\])(?:\.[a-z_]+\[[0-9]+\])?)`)?",
     re.DOTALL,
 )
 _MISSING: Final = re.compile(r"Object missing required field `(?P<name>.*)`$", re.DOTALL)
@@ -61,7 +69,7 @@ _INDEX: Final = re.compile(r"\[[^\]]*\]")
 
 def parse(kind: type[_M], args: dict[str, Any]) -> _M:
     """The message that `args` holds. Raises Refusal."""
-    if kind in (Submit, Exec) and isinstance(args.get("env"), dict):
+    if kind in _WITH_ENVIRONMENT and isinstance(args.get("env"), dict):
         args = {**args, "env": _with_bytes_keys(args["env"])}
     try:
         message = msgspec.convert(args, kind, builtin_types=(bytes,), dec_hook=_os_text)
@@ -100,8 +108,7 @@ def _refusal(text: str, args: dict[str, Any], kind: type[Closed]) -> Refusal:
     struct, name = _struct_at(kind, path)
     if missing := _MISSING.match(rest):
         return invalid(_joined(path, missing["name"]), "nothing", "it is required")
-    # What is in an environment is nobody's business, also when some of it is wrong.
-    given = "a wrong value" if path.startswith("env") else shown(_value_at(args, path))
+    given = "a wrong value" if path.startswith(_PRIVATE) else shown(_value_at(args, path))
     return invalid(path, given, _allowed(struct, name) or _plain(rest))
 
 

@@ -19,6 +19,7 @@ from runner import retention
 from runner.retention import GRACE_SECONDS, Selection
 from runner.store import StoreError
 from runner.turns import Turns
+from runner.work import in_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -142,6 +143,14 @@ class Pruning:
             to_look_at -= len(page)
             after = page[-1]
             await asyncio.sleep(0)
+
+    async def remove(self, ids: Iterable[str], by_uid: int) -> int:
+        """Remove these ended jobs; how many were. Raises StoreError: some are left then."""
+        removed = 0
+        for batch in in_batches(ids, BATCH):
+            remove = partial(self._ending.remove_ended, batch, by_uid)
+            removed += len(await self._turns.take(_ONE_QUEUE, remove))
+        return removed
 
     # By the configuration
 

@@ -17,18 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-# The fields of Job, in their order.
+# The fields of Job, in their order. A job of a group has no spec of its own until it is changed
+# alone: then it is NULL here, and `runner.store_base` puts the group's in.
 FIELDS: Final = ", ".join(
     f"specs.{name}" if name == "spec" else f"jobs.{name}" for name in Job.__struct_fields__
 )
 
 
-def _select(index: str, where: str) -> str:
+def select_jobs(index: str, where: str) -> str:
     """A query for whole jobs, in the order of Job's fields, through one index."""
     through = f"INDEXED BY {index}" if index else ""
-    # CROSS JOIN keeps the order of the tables, so specs are looked up one by one. What is
+    # LEFT JOIN keeps the order of the tables, so specs are looked up one by one. What is
     # put together here is text of this module; values are always bound.
-    return f"SELECT {FIELDS} FROM jobs {through} CROSS JOIN specs USING (seq) WHERE {where}"  # noqa: S608
+    return f"SELECT {FIELDS} FROM jobs {through} LEFT JOIN specs USING (seq) WHERE {where}"  # noqa: S608
 
 
 def _ended(index: str, of: str) -> str:
@@ -43,24 +44,24 @@ def _ended(index: str, of: str) -> str:
 # sqlite3 binds nothing larger.
 MAX_INTEGER: Final = 2**63 - 1
 
-BY_ID: Final = _select("", "jobs.id = :id")
-LAUNCHED: Final = _select(
+BY_ID: Final = select_jobs("", "jobs.id = :id")
+LAUNCHED: Final = select_jobs(
     "jobs_active",
     "jobs.state <> 'ended' AND jobs.state IN ('starting', 'running', 'paused') ORDER BY jobs.seq",
 )
 # A range, not LIKE: nothing to escape, and the index of ids serves it.
-BY_PREFIX: Final = _select(
+BY_PREFIX: Final = select_jobs(
     "",
     "jobs.id >= :low AND jobs.id < :high AND (:uid IS NULL OR jobs.submitted_by_uid = :uid)"
     " ORDER BY jobs.seq DESC LIMIT :limit",
 )
-NEWEST_NAMED: Final = _select("jobs_named", "jobs.name = :name ORDER BY jobs.seq DESC LIMIT 1")
-NEWEST_NAMED_OF: Final = _select(
+NEWEST_NAMED: Final = select_jobs("jobs_named", "jobs.name = :name ORDER BY jobs.seq DESC LIMIT 1")
+NEWEST_NAMED_OF: Final = select_jobs(
     "jobs_named_of",
     "jobs.submitted_by_uid = :uid AND jobs.name = :name ORDER BY jobs.seq DESC LIMIT 1",
 )
 
-BY_KEY: Final = _select(
+BY_KEY: Final = select_jobs(
     "jobs_keyed", "jobs.submitted_by_uid = :uid AND jobs.idempotency_key = :key"
 )
 
@@ -76,11 +77,15 @@ COUNT_ENDED: Final = (
 )
 
 # In the order of what `runner.store_queue` makes of a row.
-WAITING: Final = (
+_WAITING: Final = (
     "SELECT id, submitted_by_uid, queue, priority, rank, seq, reserved_millicpus,"
-    " reserved_memory_bytes, not_before_ns, deadline_ns, held_by_uid, time_limit_ms FROM jobs"
-    " INDEXED BY jobs_active WHERE state <> 'ended' AND state = 'queued' ORDER BY seq"
+    " reserved_memory_bytes, not_before_ns, deadline_ns, held_by_uid, time_limit_ms, group_id"
+    " FROM jobs"
 )
+WAITING: Final = (
+    f"{_WAITING} INDEXED BY jobs_active WHERE state <> 'ended' AND state = 'queued' ORDER BY seq"
+)
+WAITING_ONE: Final = f"{_WAITING} WHERE id = :id AND state = 'queued'"
 # What queued jobs wait for.
 AFTER: Final = (
     "SELECT jobs.id, dependencies.on_id, dependencies.kind FROM jobs INDEXED BY jobs_active"
@@ -100,7 +105,7 @@ HAS_UNMET: Final = (
     "SELECT 1 FROM dependencies INDEXED BY dependencies_on"
     " WHERE on_id = :on_id AND kind = :kind AND met = 0 LIMIT 1"
 )
-FATE: Final = "SELECT state, started_ns, reason, result FROM jobs WHERE id = :id"
+FATE: Final = "SELECT state, started_ns, reason, result, fate FROM jobs WHERE id = :id"
 LABELS: Final = (
     "SELECT labels.name, labels.value FROM jobs CROSS JOIN labels USING (seq) WHERE jobs.id = :id"
 )
@@ -112,8 +117,8 @@ ATTEMPTS: Final = (
 # There are as many as were ever set.
 QUEUE_STATES: Final = "SELECT name, paused, max_running FROM queues"
 
-STATE: Final = "SELECT state, submitted_by_uid FROM jobs WHERE id = :id"
-ENDED_STATE: Final = "SELECT state, submitted_by_uid, disk_bytes FROM jobs WHERE id = :id"
+STATE: Final = "SELECT state, submitted_by_uid, group_id, fate FROM jobs WHERE id = :id"
+ENDED_STATE: Final = "SELECT state, submitted_by_uid, disk_bytes, group_id FROM jobs WHERE id = :id"
 COUNT: Final = "SELECT count(*) FROM jobs"
 COUNT_ACTIVE: Final = (
     "SELECT state, submitted_by_uid, count(*) FROM jobs INDEXED BY jobs_active"
@@ -131,7 +136,7 @@ EVENTS_ABOUT: Final = (
 _NEW: Final = (
     "id", "submitted_by_uid", "uid", "gid", "name", "submitted_ns", "queue", "priority",
     "not_before_ns", "deadline_ns", "held_by_uid", "reserved_millicpus", "reserved_memory_bytes",
-    "time_limit_ms", "idempotency_key", "dependencies",
+    "time_limit_ms", "idempotency_key", "dependencies", "group_id", "member",
 )  # fmt: skip
 INSERT: Final = (
     f"INSERT INTO jobs (state, {', '.join(_NEW)})"  # noqa: S608 - names of this module
@@ -139,6 +144,10 @@ INSERT: Final = (
 )
 INSERT_LABEL: Final = "INSERT INTO labels (seq, name, value) VALUES (?, ?, ?)"
 INSERT_DEPENDENCY: Final = "INSERT INTO dependencies (seq, on_id, kind, met) VALUES (?, ?, ?, ?)"
+ENDED_ATTEMPT: Final = (
+    "SELECT state, submitted_by_uid, group_id, fate, disk_bytes, attempt, reason FROM jobs"
+    " WHERE id = :id"
+)
 # What is there already is of a job that has ended.
 INSERT_ATTEMPT: Final = (
     "INSERT INTO attempts (seq, attempt, started_ns, ended_ns, reason, result, limits)"
@@ -151,9 +160,16 @@ INSERT_EVENT: Final = (
     " VALUES (:job_id, :time_ns, :kind, :data, :uid)"
 )
 UPDATE_LIMITS: Final = "UPDATE jobs SET limits = :limits WHERE id = :id"
+# A job of a group gets its own where it had none.
 UPDATE_SPEC: Final = (
-    "UPDATE specs SET spec = :spec WHERE seq = (SELECT seq FROM jobs WHERE id = :id)"
+    "INSERT INTO specs (seq, spec) SELECT seq, :spec FROM jobs WHERE id = :id"
+    " ON CONFLICT (seq) DO UPDATE SET spec = excluded.spec"
 )
+ON_IDS: Final = (
+    "SELECT jobs.seq, dependencies.on_id FROM jobs CROSS JOIN dependencies USING (seq)"
+    " WHERE jobs.id = :id AND dependencies.met = 1"
+)
+UNMEET: Final = "UPDATE dependencies SET met = 0 WHERE seq = :seq AND on_id = :on_id"
 MEET_ON: Final = (
     "UPDATE dependencies INDEXED BY dependencies_on SET met = 1"
     " WHERE on_id = :on_id AND kind = :kind AND met = 0"
@@ -164,6 +180,8 @@ SET_QUEUE: Final = (
     " ON CONFLICT (name) DO UPDATE SET paused = :paused, max_running = :max_running"
 )
 DELETE: Final = "DELETE FROM jobs WHERE id = :id"
+# The calls of them that are due already are made all the same.
+DELETE_HOOKS: Final = "DELETE FROM hooks WHERE owner_id = :id"
 MEASURE: Final = "UPDATE jobs SET disk_bytes = :bytes WHERE id = :id"
 OLDEST_EVENT: Final = "SELECT seq FROM events ORDER BY seq LIMIT 1"
 LAST_EVENT: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
@@ -193,7 +211,7 @@ UPDATES: Final = {
         " paused_ns = paused_ns + coalesce(max(0, :ended_ns - paused_since_ns), 0),"
         " paused_since_ns = NULL,"
         " started_ns = coalesce(started_ns, :started_ns), reason = :reason, result = :result,"
-        " disk_bytes = :disk_bytes"
+        " disk_bytes = :disk_bytes, fate = :fate"
         " WHERE id = :id"
     ),
     Event.RETRY: (
@@ -202,7 +220,7 @@ UPDATES: Final = {
         " held_by_uid = CASE WHEN held_by_uid <> submitted_by_uid THEN held_by_uid END,"
         " not_before_ns = :not_before_ns, started_ns = NULL, limits = NULL,"
         " monitor_pid = NULL, paused_ns = 0, paused_since_ns = NULL, ended_ns = NULL,"
-        " reason = NULL, result = NULL, disk_bytes = 0"
+        " reason = NULL, result = NULL, disk_bytes = 0, fate = NULL"
         " WHERE id = :id"
     ),
 }

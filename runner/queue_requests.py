@@ -74,6 +74,8 @@ class QueueRequests:
         Raises Refusal, StoreError.
         """
         self._still_queued(job)
+        # A place is one among all that wait.
+        self._queueing.arrivals.hurry()
         if before is not None:
             self._refuse_neighbour(job, before)
             self._refuse_place(peer, job, before.queue, before.priority, "before")
@@ -144,7 +146,22 @@ class QueueRequests:
         found = self._queueing.explain(job.id) if job.state is State.QUEUED else None
         if found is None:
             return {"because": [], "ahead": 0, "start_ns": None}
-        return _shown(found, may_see, self._kept_for)
+        shown = _shown(found, may_see, self._kept_for)
+        for because in shown["because"]:
+            because["group"] = self._group_of(job) if because["cause"] == "group-cap" else None
+        return shown
+
+    def _group_of(self, job: Job) -> dict[str, Any] | None:
+        """The group of which so many run as may: how many that is."""
+        group = None if job.group_id is None else self._store.group(job.group_id)
+        if group is None:
+            return None
+        return {
+            "group": group.id,
+            "kind": group.kind,
+            "max_running": group.max_running,
+            "running": self._queueing.scheduler.going_of(group.id),
+        }
 
     def _kept_for(self, because: Because) -> dict[str, int] | None:
         """What the job needs that room is kept for: also of one that may not be named."""
@@ -162,7 +179,7 @@ class QueueRequests:
             "capacity": {"slots": capacity.slots, **capacity.needs._asdict()},
             "promised": {"jobs": scheduler.going_count(), **scheduler.promised()._asdict()},
             "own": {
-                "queued": self._store.queued_of(peer.uid), "running": running, **own._asdict(),
+                "queued": self._queueing.queued_of(peer.uid), "running": running, **own._asdict(),
             },
             "quota": {
                 "max_queued": quota.max_queued,
@@ -175,7 +192,10 @@ class QueueRequests:
         scheduler = self._queueing.scheduler
         queue = scheduler.queues[name]
         return {
-            **queue._asdict(),
+            "name": queue.name,
+            "priority": queue.priority,
+            "max_running": queue.max_running,
+            "paused": queue.paused,
             "allowed": bool(self._rules.may_use(peer, name)),
             "max_priority": self._rules.max_priority(name),
             "queued": scheduler.waiting_count(name),

@@ -2,8 +2,9 @@
 
 In the event loop's thread, and the one user of `runner.scheduling`. However many jobs come and
 end, there is one decision in a turn of the loop. The scheduler is made anew from the store at
-each start. What jobs come after is `runner.meeting`'s, what people ask of the queue
-`runner.queue_requests`', how a job is launched and ends `runner.supervisor`'s.
+each start. What jobs come after is `runner.meeting`'s, who comes in when `runner.arrivals`', what
+can never start `runner.hopeless`', what people ask of the queue `runner.queue_requests`', how a job
+is launched and ends `runner.supervisor`'s.
 """
 
 from __future__ import annotations
@@ -11,24 +12,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from runner import fates, limit_changes, outcome
+from runner.arrivals import Arrivals
+from runner.hopeless import Hopeless
 from runner.lifecycle import ImpossibleTransition
 from runner.meeting import Meetings
 from runner.ranks import Ranks
 from runner.reconcile import boot_id
-from runner.scheduling.kinds import Abandon, Going, Needs, Start
+from runner.scheduling.kinds import Going, Needs, Start
 from runner.scheduling.scheduler import Scheduler
 from runner.store import NoSuchJobError, StoreError
 from runner.submission_queue import check_quota
-from runner.work import RETRY_SECONDS
+from runner.work import BATCH, RETRY_SECONDS, in_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from runner.fates import Meeting
     from runner.outcome import Outcome
@@ -36,12 +37,10 @@ if TYPE_CHECKING:
     from runner.realm import Realm
     from runner.refusal import Refusal
     from runner.rows import Job, QueueState
-    from runner.scheduling.kinds import Cause, End, Expire, Explanation, Waiting
+    from runner.scheduling.kinds import Cause, End, Explanation, Waiting
 
 _logger: Final = logging.getLogger(__name__)
 
-# In one transaction; the loop goes on in between.
-_BATCH: Final = 200
 # Between two decisions of which the first had nothing to say.
 _BREATH_SECONDS: Final = 0.01
 # The wall clock may be set while something waits for a time.
@@ -77,9 +76,8 @@ class Queueing:
         self._decision: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
-        # What can never start and has not been ended yet, and whether somebody is at it.
-        self._hopeless: deque[Abandon | Expire] = deque()
-        self._is_ending = False
+        self.arrivals = Arrivals(self._work, self._let_in)
+        self._hopeless = Hopeless(self._store, self._work, self._end)
 
     def load(self) -> None:
         """Everything that waits and goes, from the store. Raises StoreError."""
@@ -100,10 +98,14 @@ class Queueing:
 
     def waits(self, job: Job) -> None:
         """A job is queued: a new one, or one that waits once more."""
-        self._surely(partial(self._wait, job))
+        if self.arrivals:
+            self.scheduler.release(job.id)
+            self.arrivals.add([job.id])
+        else:
+            self._surely(partial(self._let_in, [job.id]))
 
-    def _wait(self, job: Job) -> None:
-        self._enter([self._store.waiting_one(job)])
+    def _let_in(self, ids: Sequence[str]) -> None:
+        self._enter(self._store.waiting_of(ids))
 
     def _enter(self, jobs: Sequence[Waiting]) -> None:
         """Jobs wait that did not. Raises StoreError."""
@@ -117,15 +119,30 @@ class Queueing:
         self._surely(partial(self._change, job))
 
     def _change(self, job: Job) -> None:
-        present = self.scheduler.get(job.id)
-        if present is not None:
-            waiting = self._store.waiting_one(job)._replace(after=present.after)
-            self.ranks.put(waiting)
-            self.scheduler.change(waiting)
-        elif self.scheduler.going(job.id) is not None:
+        if self.scheduler.going(job.id) is not None:
             self.scheduler.resize(job.id, needs_of(job))
             self.scheduler.retime(job.id, job.time_limit_ms)
-        # Else it is being ended: its deadline has passed, or what it was to come after failed.
+            self.soon()
+        else:
+            self._change_queued([job.id])
+
+    def all_changed(self, ids: Sequence[str]) -> None:
+        """Queued jobs are held, released, or have another priority."""
+        self._surely(partial(self._change_queued, ids))
+
+    def _change_queued(self, ids: Sequence[str]) -> None:
+        for waiting in self._store.waiting_of(ids):
+            # Else it is on its way in, or being ended: its deadline has passed, or what it was
+            # to come after failed.
+            if self.scheduler.get(waiting.id) is not None:
+                self.ranks.put(waiting)
+                self.scheduler.change(waiting)
+        self.soon()
+
+    def cap_group(self, group_id: str, most: int | None) -> None:
+        """At most so many jobs of a group go from now on, None: as many as there is room for."""
+        for waiting in self.scheduler.cap_group(group_id, most):
+            self.ranks.put(waiting)
         self.soon()
 
     def made_room(self, ranks: Mapping[str, int]) -> None:
@@ -145,7 +162,20 @@ class Queueing:
     def ended(self, job: Job) -> None:
         """A job has ended for good."""
         self.after.commit(self._settle(job.id, fates.end_of(job)))
+        if job.group_id is not None:
+            self._surely(partial(self._settle_groups, [job.group_id]))
         self.soon()
+
+    def _settle_groups(self, ids: Iterable[str]) -> None:
+        """Jobs of these groups have ended: where none is left, that is an end as a job's is."""
+        groups = [self._store.group(group_id) for group_id in ids]
+        meetings: list[Meeting] = []
+        for group in groups:
+            if group is not None and group.ended_ns is not None:
+                _logger.info("%s %s has ended, %d failed", group.kind, group.id, group.failed)
+                meetings += self.after.settle(group.id, fates.end_of_group(group))
+                self._changes.announce(group.id)
+        self.after.commit(meetings)
 
     def needs_with(self, job: Job, old: Mapping[str, Any], new: Mapping[str, Any]) -> Needs:
         """What a job is to be promised when its limits change. Raises Refusal: its user's quota."""
@@ -181,7 +211,7 @@ class Queueing:
     async def stop(self, ids: Iterable[str], uid: int) -> set[str]:
         """End jobs that are queued, because somebody asks; those that were. Raises StoreError."""
         gone: set[str] = set()
-        for batch in _batches(ids):
+        for batch in in_batches(ids, BATCH):
             gone.update(self._end([(each, outcome.stopped_in_queue(uid)) for each in batch]))
             await asyncio.sleep(0)
         return gone
@@ -189,18 +219,30 @@ class Queueing:
     def _end(self, ends: Sequence[tuple[str, Outcome]]) -> list[str]:
         """End a batch of those that are queued still, all at once; these. Raises StoreError."""
         packed = [(job_id, verdict.reason, fates.result_of(verdict)) for job_id, verdict in ends]
+        groups = self._groups_of(job_id for job_id, _ in ends)
         gone = self._store.end_queued(packed, time.time_ns())
         meetings: list[Meeting] = []
         for job_id in gone:
             meetings += self._settle(job_id, fates.NEVER_RAN)
             self._changes.announce(job_id)
         self.after.commit(meetings)
+        self._surely(partial(self._settle_groups, groups))
         if gone:
             reasons = ", ".join(sorted({verdict.reason for _, verdict in ends}))
             _logger.info("ended while they were queued (%s): %s", reasons, ", ".join(gone))
             self._on_end()
             self.soon()
         return gone
+
+    def _groups_of(self, ids: Iterable[str]) -> set[str]:
+        """The groups that some queued jobs are of."""
+        found: set[str | None] = set()
+        for job_id in ids:
+            # One that is on its way in has no place yet.
+            waiting = self.ranks.get(job_id)
+            job = self._store.get(job_id) if waiting is None else None
+            found |= {waiting.group if waiting else job.group_id if job else None}
+        return {group_id for group_id in found if group_id is not None}
 
     # Questions
 
@@ -215,11 +257,22 @@ class Queueing:
         except KeyError:
             return None
 
+    def queued_of(self, uid: int) -> int:
+        """How many jobs of a user are queued. Those of hooks bound themselves and are no part."""
+        return self._store.queued_of(uid) - self.scheduler.waiting_apart(uid)
+
     def most_memory(self, uid: int) -> int:
         """How much memory a job of a user can be promised at most."""
         most = self._rules.quota_of(uid).running.max_memory_bytes
         capacity = self._rules.capacity.needs.memory_bytes
         return capacity if most is None else min(most, capacity)
+
+    async def settled(self) -> None:
+        """Until whatever can never start by what has ended so far has ended, too."""
+        self._decide()
+        while not self._closed and (self._hopeless or self.scheduler.has_doomed):
+            await asyncio.sleep(_BREATH_SECONDS)
+            self._decide()
 
     # Decisions
 
@@ -235,16 +288,14 @@ class Queueing:
             self._timer = self._work.loop.call_later(seconds, self._decide)
 
     def _decide(self) -> None:
+        if self._closed:
+            return
         now = time.time_ns()
         if self._decision is not None:
             self._decision.cancel()
             self._decision = None
         actions = self.scheduler.decide(now, may_start=self._may_start())
-        ends = [action for action in actions if not isinstance(action, Start)]
-        self._hopeless.extend(ends)
-        if ends and not self._is_ending:
-            self._is_ending = True
-            self._work.spawn(self._carry_out())
+        self._hopeless.add(action for action in actions if not isinstance(action, Start))
         if not self._start([action.id for action in actions if isinstance(action, Start)]):
             self._soon_again(RETRY_SECONDS)
         elif (wake := self.scheduler.wake_ns(now)) is not None:
@@ -275,23 +326,6 @@ class Queueing:
             if waiting is not None:
                 self.scheduler.unstart(waiting)
 
-    async def _carry_out(self) -> None:
-        """End what can never start, batch by batch, however long the store cannot be written."""
-        try:
-            while self._hopeless:
-                batch = [self._hopeless.popleft() for _ in range(min(_BATCH, len(self._hopeless)))]
-                await self._work.surely(partial(self._end_hopeless, batch))
-                await asyncio.sleep(0)
-        finally:
-            self._is_ending = False
-
-    def _end_hopeless(self, batch: Sequence[Abandon | Expire]) -> None:
-        self._end(self._verdicts(batch))
-
-    def _verdicts(self, batch: Sequence[Abandon | Expire]) -> list[tuple[str, Outcome]]:
-        known = self._store.became({each.on_id for each in batch if isinstance(each, Abandon)})
-        return fates.verdicts(batch, known)
-
     def _settle(self, job_id: str, end: End) -> list[Meeting]:
         self.ranks.drop(job_id)
         return self.after.settle(job_id, end)
@@ -309,16 +343,10 @@ def needs_of(job: Job) -> Needs:
     return Needs(job.reserved_millicpus, job.reserved_memory_bytes)
 
 
-def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
-    """So many at once as go into one transaction."""
-    rest = iter(items)
-    while batch := list(islice(rest, _BATCH)):
-        yield batch
-
-
 def _going(job: Job) -> Going:
     """A job of the last daemon: where it is found out not to run, that is said later."""
     return Going(
         job.id, job.submitted_by_uid, job.queue, needs_of(job), job.started_ns or time.time_ns(),
         has_started=job.started_ns is not None, time_limit_ms=job.time_limit_ms,
+        group=job.group_id,
     )  # fmt: skip

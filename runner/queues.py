@@ -8,6 +8,7 @@ runs: what an admin changes of a queue is kept in the store and told the schedul
 
 from __future__ import annotations
 
+import copy
 import grp
 import logging
 import os
@@ -15,6 +16,7 @@ import pwd
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from runner import policy
+from runner.config_queues import HOOKS_QUEUE
 from runner.rows import DEFAULT_QUEUE
 from runner.scheduling.kinds import Capacity, Needs, Queue, Quota
 
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 
 _logger: Final = logging.getLogger(__name__)
 
+# Where the jobs of hooks wait (`runner.hook_calls`): before all others, and beside them. They take
+# no slot, so a host full of endless jobs runs hooks, and no stream of hooks keeps a job waiting.
+HOOKS: Final = HOOKS_QUEUE
+_HOOKS_PRIORITY: Final = 1_000_000
 _GROUP_MARK: Final = "@"
 _MILLI: Final = 1000
 
@@ -49,7 +55,7 @@ UNBOUNDED: Final = UserQuota()
 class Rules:
     """Queues, who may use them, quotas and capacity. One for the daemon, and it never changes."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each table of the configuration
         self,
         capacity: Capacity,
         queues: Iterable[Queue] = (),
@@ -59,11 +65,17 @@ class Rules:
         quota: UserQuota = UNBOUNDED,
         quotas: Mapping[int, UserQuota] | None = None,
         admin_gid: int | None = None,
+        max_hooks: int | None = None,
     ) -> None:
         """`members` of the queues that are not open to everybody; `quotas` of single users."""
         found = {queue.name: queue for queue in queues}
         self.capacity = capacity
-        self.queues: Mapping[str, Queue] = {DEFAULT_QUEUE: Queue(DEFAULT_QUEUE), **found}
+        self.queues: Mapping[str, Queue] = {
+            DEFAULT_QUEUE: Queue(DEFAULT_QUEUE),
+            **found,
+            HOOKS: _hooks(max_hooks),
+        }
+        self._takes_hooks = False
         self._members = members or {}
         self._max_priorities = max_priorities or {}
         self._quota = quota
@@ -89,7 +101,14 @@ class Rules:
             quota=_quota(config.quotas),
             quotas=_quotas(config),
             admin_gid=None if config.admin_group is None else _gid(config.admin_group),
+            max_hooks=config.hooks.max_running,
         )
+
+    def for_hooks(self) -> Rules:
+        """The same for what hooks run: the one thing that may be put into their queue."""
+        found = copy.copy(self)
+        found._takes_hooks = True  # noqa: SLF001 - it is one of these
+        return found
 
     def quota_of(self, uid: int) -> UserQuota:
         """The quota of who submits as `uid`. Root has none."""
@@ -98,7 +117,14 @@ class Rules:
         return self._quotas.get(uid, self._quota)
 
     def may_use(self, peer: Peer, name: str) -> Decision:
-        """Whether the peer may put jobs into the queue, which need not exist."""
+        """Whether the peer may put jobs into the queue, which need not exist.
+
+        Into that of hooks nobody may, not even root: it goes before everything that is promised
+        something, and what is there is counted by `runner.hook_calls`.
+        """
+        if name == HOOKS:
+            why = "only hooks are put into this queue, by runnerd"
+            return policy.Decision(allowed=self._takes_hooks, why=why)
         return policy.may_use_queue(peer, name, self._members.get(name), self._admin_gid)
 
     def max_priority(self, name: str) -> int:
@@ -139,6 +165,12 @@ def _capacity(config: Config) -> Capacity:
         # MemTotal of proc_meminfo(5).
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return Capacity(config.jobs.max_running, Needs(millicpus, memory))
+
+
+def _hooks(most: int | None) -> Queue:
+    """The queue of hooks. One user has a quarter of it at most: a hook may take an hour."""
+    user_cap = None if most is None else max(most // 4, 1)
+    return Queue(HOOKS, _HOOKS_PRIORITY, most, apart=True, user_cap=user_cap)
 
 
 def _queue(name: str, config: QueueConfig) -> Queue:

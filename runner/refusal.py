@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 _SHOWN_CHARS: Final = 80
 _MOST_CHARS: Final = 500
+
+
+class GroupGiven(TypedDict):
+    """The group that was named where a job is meant (`is-group`): its id, kind and size."""
+
+    group: str
+    kind: str
+    jobs: int
 
 
 class Refusal(Exception):  # noqa: N818 - the word of the protocol, not a failure of ours
@@ -20,13 +28,15 @@ class Refusal(Exception):  # noqa: N818 - the word of the protocol, not a failur
         allowed: str | None = None,
         detail: str | None = None,
         candidates: list[str] | None = None,
+        group: GroupGiven | None = None,
     ) -> None:
-        fields = {
+        fields: dict[str, Any] = {
             "field": field,
             "given": given,
             "allowed": allowed,
             "detail": detail,
             "candidates": candidates,
+            **(group or {}),
         }
         self.code = code
         self.fields: dict[str, Any] = {

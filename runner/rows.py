@@ -35,6 +35,13 @@ class DamagedRowError(ValueError):
     """A row holds values that were never written. The text names it."""
 
 
+class NewHook(NamedTuple):
+    """What is to be done at some changes of state: names of events, and the template of it."""
+
+    events: tuple[str, ...]
+    template: bytes
+
+
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     """A job as it is submitted. `spec` is opaque to the store; `submitted_ns` is Unix time."""
 
@@ -62,6 +69,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     # spec may be empty then: it is the group's.
     group_id: str | None = None
     member: int | None = None
+    hooks: tuple[NewHook, ...] = ()
 
     def __repr__(self) -> str:
         """Without the spec, which holds the job's environment."""
@@ -147,12 +155,17 @@ class EndedJob(NamedTuple):
 
 
 class Fate(NamedTuple):
-    """What has become of a job so far; as `Job`, without what it is."""
+    """What has become of a job so far; as `Job`, without what it is.
+
+    Of a group it is `running` from when the first of its jobs started on, and has neither reason
+    nor result.
+    """
 
     state: State
     started_ns: int | None
     reason: str | None
     result: bytes | None
+    fate: str | None = None
 
 
 class StoredDependency(NamedTuple):
@@ -242,6 +255,9 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     submission, `monitor_pid`, `why` of a requeue, `by_uid` of what somebody asked for, with
     `changed` (names of limits) of an update, `queue` or `priority` where they changed, `reason` of
     an end, `attempt` (the new one) and `reason` (of the one before) of a retry, `removed_by_uid`.
+
+    Of a group, whose id is in the place of a job's: `group-submit` (`submitted_by_uid`, `jobs`),
+    `group-update` (`by_uid`, `max_running`, 0 for none) and `group-ended` (`ok`, `failed`).
     """
 
     seq: int

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from runner import taking_up
 from runner.files import remove_tree
 from runner.migrations import migrate
-from runner.salvaged_copy import SCRATCH, copy_readable
+from runner.salvaged_copy import copy_readable
+from runner.salvaged_source import SCRATCH
 from runner.soundness import damage_of
 from runner.store import Store
 from runner.store_file import RESTART, described, make_private

@@ -1,45 +1,33 @@
 """Copies what can be read of a damaged database into a new one, row by row.
 
 A value that we cannot have written makes its job a doubtful one: not run, not believed, but
-looked for where it may be (`_of_doubtful`). When nothing can be read because of the first
-page, copies are read with another one. The damaged files themselves are never changed.
+looked for where it may be (`_of_doubtful`). What is read of is `runner.salvaged_source`'s to find,
+how rows are read `runner.salvaged_rows`', groups and hooks are `runner.salvaged_groups`'.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 import sqlite3
-import tempfile
 from collections import Counter
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from runner.lifecycle import State
-from runner.migrations import migrate
+from runner.salvaged_groups import SalvagedGroups
 from runner.salvaged_rows import ReadRow, RowReader, few_rows, given_away
-from runner.soundness import ATTACHED, QUEUES, SCHEDULES, TABLES, connect_reading
+from runner.salvaged_source import readable_source
+from runner.soundness import ATTACHED, GROUPS, HOOK_CALLS, QUEUES, SCHEDULES, TABLES
 from runner.taking_up import LOST_UID, NO_UID, UNKNOWN_BOOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-# How the directories begin that copies are read in, after the database's name.
-SCRATCH: Final = ".reading-"
-
-_HEADER_BYTES: Final = 100
-_PAGE_BYTES: Final = 4096
-# Where the header says how many pages there are, and which are free: sqlite.org/fileformat.html.
-_PAGES_AT: Final = 28
-# The kind of a page of a table that refers to others.
-_INTERIOR: Final = 5
 
 # Where the tables' roots were only guessed, old pages may have been read: a job is queued when
 # the newest that was heard of it says so too.
 _DOUBT_THE_QUEUE: Final = """
 UPDATE jobs SET state = 'starting', boot_id = ?1 WHERE state = 'queued' AND id NOT IN (
     SELECT job_id FROM (SELECT job_id, kind, max(seq) FROM events
-                        WHERE kind NOT IN ('update', 'hold', 'release', 'move', 'priority')
+                        WHERE kind NOT IN ('update', 'hold', 'release', 'move', 'priority', 'hook')
                         GROUP BY job_id)
     WHERE kind IN ('submit', 'requeue', 'retry'))
 """
@@ -47,14 +35,16 @@ UPDATE jobs SET state = 'starting', boot_id = ?1 WHERE state = 'queued' AND id N
 # was promised, and that its key is not given to another.
 _KEPT: Final = (
     "name", "queue", "priority", "attempt", "first_attempt", "reserved_millicpus",
-    "reserved_memory_bytes", "time_limit_ms", "deadline_ns", "idempotency_key",
+    "reserved_memory_bytes", "time_limit_ms", "deadline_ns", "idempotency_key", "group_id",
+    "member",
 )  # fmt: skip
 
 
 class Copied(NamedTuple):
     """Numbers of jobs: read, with values that are not to be trusted, not readable.
 
-    `lost_queues`: what was set of queues may be lost; and so many schedules are.
+    `lost_queues`: what was set of queues may be lost; and so many schedules and groups are, and
+    hooks, or calls of them, may be.
     """
 
     read: int
@@ -62,6 +52,8 @@ class Copied(NamedTuple):
     failed: int
     lost_queues: bool = False
     lost_schedules: int = 0
+    lost_groups: int = 0
+    lost_hooks: bool = False
 
     def __str__(self) -> str:
         """For people."""
@@ -70,20 +62,16 @@ class Copied(NamedTuple):
         queues = "what was set of queues is lost (pauses, caps)" if self.lost_queues else ""
         lost = self.lost_schedules
         schedules = f"{lost} numbers of schedules could not be read" if lost else ""
-        parts = (f"{self.read} jobs were read", doubtful, failed, queues, schedules)
+        text = "{} arrays or flows could not be read, whose jobs are jobs by themselves now"
+        groups = text.format(self.lost_groups) if self.lost_groups else ""
+        hooks = "hooks, or calls of hooks, are lost" if self.lost_hooks else ""
+        parts = (f"{self.read} jobs were read", doubtful, failed, queues, schedules, groups, hooks)
         return ", ".join(filter(None, parts))
-
-
-class _Source(NamedTuple):
-    """A database that may fail anywhere. `guessed`: its first page is not its own."""
-
-    db: sqlite3.Connection
-    guessed: bool
 
 
 def copy_readable(path: str, target: sqlite3.Connection) -> Copied:
     """Fill a new database, in one transaction. Raises sqlite3.Error of the new one."""
-    with _readable_source(path) as source:
+    with readable_source(path) as source:
         if source is None:
             return Copied(0, 0, 0)
         target.execute("PRAGMA foreign_keys = OFF")
@@ -104,24 +92,30 @@ class _Copy:
         self._target = target
         self._read = self._doubtful = self._failed = 0
         self._dependencies: Counter[int] = Counter()
+        self._groups = SalvagedGroups(source, target, self._put)
 
     def all(self) -> Copied:
         """Specs and dependencies first, because a job without them is a doubtful one."""
-        specs = {row.values["seq"] for row in self._rows("specs") if self._put("specs", row)}
+        self._groups.copy_groups()
+        specs = {row.values["seq"]: self._put("specs", row) for row in self._rows("specs")}
         for table in ATTACHED:
             for row in self._rows(table):
                 if self._put(table, row) and table == "dependencies":
                     self._dependencies[row.values["seq"]] += 1
         for row in self._rows("jobs"):
-            self._put_job(row, has_spec=row.values["seq"] in specs)
+            has_spec = specs.get(row.values["seq"])
+            self._put_job(
+                row, has_spec=self._groups.has_spec(row) if has_spec is None else has_spec
+            )
         for row in self._rows("events"):
             self._put("events", row)
         for table in ("specs", *ATTACHED):
             self._target.execute(f"DELETE FROM {table} WHERE seq NOT IN (SELECT seq FROM jobs)")  # noqa: S608
-        for table in (*TABLES, "schedules"):
+        for table in (*TABLES, SCHEDULES[0], GROUPS[0], HOOK_CALLS):
             self._keep_count(table)
         lost_queues, lost_schedules = not self._put_queues(), self._put_schedules()
-        return Copied(self._read, self._doubtful, self._failed, lost_queues, lost_schedules)
+        lost = self._groups.finish()
+        return Copied(self._read, self._doubtful, self._failed, lost_queues, lost_schedules, *lost)
 
     def _put_queues(self) -> bool:
         """False where something was there and could not be read."""
@@ -156,7 +150,13 @@ class _Copy:
 
     def _put_job(self, row: ReadRow, *, has_spec: bool) -> None:
         self._read += 1
-        if has_spec and self._has_dependencies(row.values) and self._put("jobs", row):
+        row = self._groups.freed(row)
+        if (
+            has_spec
+            and _agrees(row.values)
+            and self._has_dependencies(row.values)
+            and self._put("jobs", row)
+        ):
             return
         self._doubtful += 1
         values, unsound = row
@@ -197,6 +197,11 @@ class _Copy:
             self._target.execute(query, (last, table))
 
 
+def _agrees(values: dict[str, Any]) -> bool:
+    """Whether only what has ended has a fate."""
+    return values.get("fate") is None or values.get("state") == State.ENDED.value
+
+
 def _of_doubtful(values: dict[str, Any], unsound: frozenset[str]) -> dict[str, Any]:
     """A row that makes the next step ask the kernel and the directory what became of the job.
 
@@ -222,105 +227,3 @@ def _of_doubtful(values: dict[str, Any], unsound: frozenset[str]) -> dict[str, A
         "state": State.STARTING.value,
         "boot_id": UNKNOWN_BOOT,
     }
-
-
-# Reading what is damaged
-
-
-@contextmanager
-def _readable_source(path: str) -> Iterator[_Source | None]:
-    """The damaged database, or the copy of it that gives most; None when none gives anything."""
-    directory, name = os.path.split(path)
-    with tempfile.TemporaryDirectory(prefix=f"{name}{SCRATCH}", dir=directory) as scratch:
-        best, most = None, 0
-        for attempt, guessed in _attempts(path, scratch):
-            read, failed = _try(attempt)
-            if read > most:
-                best, most = (attempt, guessed), read
-            if read and not failed:
-                break
-        if best is None:
-            yield None
-            return
-        with closing(connect_reading(best[0])) as db:
-            yield _Source(db, best[1])
-
-
-def _try(path: str) -> tuple[int, int]:
-    """How many jobs and schedules can be read, and how many jobs not."""
-    try:
-        with closing(connect_reading(path)) as db:
-            readers = [RowReader(db, table) for table in TABLES]
-            jobs = sum(1 for _ in readers[0].rows())
-            return jobs + _schedules(db), readers[0].failed
-    except sqlite3.Error:
-        return 0, 1
-
-
-def _schedules(db: sqlite3.Connection) -> int:
-    """How many can be read; none of a version that had none."""
-    with suppress(sqlite3.Error):
-        return sum(1 for _ in RowReader(db, SCHEDULES[0]).rows())
-    return 0
-
-
-def _attempts(path: str, scratch: str) -> Iterator[tuple[str, bool]]:
-    """As it is; with a new header; with the schema's pages of a new database.
-
-    They, and the tables' roots, are where they are in a new one if this runnerd made it.
-    """
-    if os.path.lexists(path) and os.path.getsize(path):
-        yield path, False
-    with suppress(OSError):
-        pages = _template(scratch)
-        for name, patches in (("header", {1: pages[1][:_HEADER_BYTES]}), ("schema", pages)):
-            copy = os.path.join(scratch, name)
-            _copy_file(path, copy)
-            _copy_file(f"{path}-wal", f"{copy}-wal")
-            _patch(copy, patches)
-            yield copy, name == "schema"
-
-
-def _copy_file(old: str, new: str) -> None:
-    with suppress(FileNotFoundError):
-        shutil.copyfile(old, new, follow_symlinks=False)
-
-
-def _template(scratch: str) -> dict[int, bytes]:
-    """The pages that hold the schema of a new database, by their numbers, from 1 on."""
-    path = os.path.join(scratch, "template")
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("PRAGMA journal_mode = WAL")
-        migrate(db)
-    with open(path, "rb") as file:
-        data = file.read()
-    return {number: _page(data, number) for number in (1, *_children(_page(data, 1)))}
-
-
-def _page(data: bytes, number: int) -> bytes:
-    return data[(number - 1) * _PAGE_BYTES : number * _PAGE_BYTES]
-
-
-def _children(first: bytes) -> list[int]:
-    """What the first page refers to: sqlite.org/fileformat.html, "B-tree Pages"."""
-
-    def number(at: int, length: int) -> int:
-        return int.from_bytes(first[at : at + length], "big")
-
-    if first[_HEADER_BYTES] != _INTERIOR:
-        return []
-    cells = range(_HEADER_BYTES + 12, _HEADER_BYTES + 12 + 2 * number(_HEADER_BYTES + 3, 2), 2)
-    return [*(number(number(cell, 2), 4) for cell in cells), number(_HEADER_BYTES + 8, 4)]
-
-
-def _patch(path: str, patches: dict[int, bytes]) -> None:
-    """Put other beginnings on pages of a file, and make it whole pages."""
-    with open(path, "r+b" if os.path.lexists(path) else "w+b") as file:
-        pages = max(*patches, 1, -(-os.fstat(file.fileno()).st_size // _PAGE_BYTES))
-        for number, data in patches.items():
-            file.seek((number - 1) * _PAGE_BYTES)
-            file.write(data)
-        # The number of pages; no list of free ones.
-        file.seek(_PAGES_AT)
-        file.write(pages.to_bytes(4, "big") + bytes(8))
-        file.truncate(pages * _PAGE_BYTES)

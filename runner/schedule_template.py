@@ -109,7 +109,7 @@ def peer_now(uid: int, gid: int, groups: frozenset[int]) -> Peer:
         known = {entry.pw_gid, *os.getgrouplist(entry.pw_name, entry.pw_gid)}
     except (KeyError, OSError):
         raise Refusal(
-            "not-permitted", detail=f"uid {uid} is no user of this host, so no schedule runs for it"
+            "not-permitted", detail=f"uid {uid} is no user of this host, so nothing is run for it"
         ) from None
     allowed = known & {gid, *groups}
     primary = gid if gid in allowed else entry.pw_gid

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from client.protocol import to_wire
 from runner import schedule_template
+from runner.hook_template import shown_request
 from runner.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ def _submission(request: Submit) -> dict[str, Any]:
     """As it was asked for, without what is private and without what a schedule has not."""
     fields: dict[str, Any] = _sendable(schedule_template.plain(request))
     hidden = {"env", *schedule_template.ONCE}
-    return {name: value for name, value in fields.items() if name not in hidden}
+    shown = {name: value for name, value in fields.items() if name not in hidden}
+    # A command, and more so an address, may hold a secret.
+    return {**shown, "hooks": [shown_request(hook) for hook in request.hooks]}
 
 
 def _sendable(value: Any) -> Any:  # noqa: ANN401 - what msgpack knows

@@ -74,19 +74,22 @@ class Wanted:
         source = self._source
         bounds = (f"{source.seq} < :before", f"{source.seq} > :above")
         text = (
-            f"SELECT {FIELDS} FROM {self._with_jobs()} CROSS JOIN specs ON specs.seq = jobs.seq"  # noqa: S608
+            f"SELECT {FIELDS} FROM {self._with_jobs()} LEFT JOIN specs ON specs.seq = jobs.seq"  # noqa: S608
             f" WHERE {self._where(*bounds)} ORDER BY {source.seq} DESC LIMIT :limit"
         )
         values = {**self._values, "before": before, "above": above, "limit": limit}
         return Query(text, values, bool(self._filters))
 
-    def every(self) -> Query:
-        """Id and state of all, oldest first: of ended ones too there would be too many."""
+    def every(self, before: int, above: int) -> Query:
+        """Id and state of all between the two, oldest first: of ended ones there would be many."""
+        source = self._source
+        bounds = (f"{source.seq} < :before", f"{source.seq} > :above")
         text = (
             f"SELECT jobs.id, jobs.state FROM {self._with_jobs()}"  # noqa: S608
-            f" WHERE {self._where()} ORDER BY {self._source.seq}"
+            f" WHERE {self._where(*bounds)} ORDER BY {source.seq}"
         )
-        return Query(text, self._values, bool(self._filters))
+        values = {**self._values, "before": before, "above": above}
+        return Query(text, values, bool(self._filters))
 
     def _where(self, *bounds: str) -> str:
         return " AND ".join((*self._source.conditions, *bounds, *self._filters)) or "1"
@@ -118,6 +121,8 @@ class Wanted:
             filters.append("jobs.state <> 'ended'")
         if selection.queue is not None:
             filters.append("jobs.queue = :queue")
+        if selection.group_id is not None:
+            filters.append("jobs.group_id = :group")
         if selection.name is not None:
             filters.append("jobs.name GLOB :name")
         for number, (_name, value) in enumerate(self._labels[1:], start=1):
@@ -137,6 +142,7 @@ def _values(
     selection: Selection, uid: int | None, labels: list[tuple[str, str | None]]
 ) -> dict[str, str | int | None]:
     values: dict[str, str | int | None] = {"uid": uid, "queue": selection.queue}
+    values["group"] = selection.group_id
     # SQLite knows ^ alone for what is not to be in brackets (sqlite.org/lang_expr.html).
     values["name"] = None if selection.name is None else selection.name.replace("[!", "[^")
     for number, (name, value) in enumerate(labels):

@@ -27,6 +27,11 @@ ATTACHED: Final = ("labels", "dependencies", "attempts")
 QUEUES: Final = "queues"
 # Schedules, and what they run: rows by their own numbers.
 SCHEDULES: Final = ("schedules", "schedule_templates")
+# Jobs that were submitted as one thing, and the spec that they have in common.
+GROUPS: Final = ("groups", "group_specs")
+# What is to be done at changes of state: by its owner and a number; calls by numbers of their own.
+HOOKS: Final = "hooks"
+HOOK_CALLS: Final = "hook_calls"
 # Far more versions than there will be: what is beyond them is no version.
 _MOST_VERSIONS: Final = 10_000
 # No row of ours is as long; a garbled one may claim to be of any length.
@@ -54,6 +59,7 @@ _IS_PRIORITY: Final = (
     f"typeof({{0}}) = 'integer' AND {{0}} BETWEEN {LOWEST_PRIORITY} AND {HIGHEST_PRIORITY}"
 )
 _IS_BLOB: Final = "typeof({0}) = 'blob'"
+_IS_FATE: Final = "typeof({0}) = 'text' AND {0} IN ('ok', 'failed', 'skipped')"
 _OR_NONE: Final = "{{0}} IS NULL OR ({})"
 
 # When a value of each column is one that we can have written. `{0}` is the column.
@@ -90,6 +96,9 @@ _SOUND: Final = {
         "first_attempt": _IS_NUMBER,
         "idempotency_key": _OR_NONE.format(_IS_TEXT),
         "dependencies": _IS_COUNT,
+        "group_id": _OR_NONE.format(_IS_ID),
+        "member": _OR_NONE.format(_IS_COUNT),
+        "fate": _OR_NONE.format(_IS_FATE),
     },
     "specs": {"seq": "1", "spec": _IS_BLOB},
     "events": {
@@ -137,6 +146,35 @@ _SOUND: Final = {
         "skipped": _IS_COUNT,
     },
     "schedule_templates": {"seq": _IS_NUMBER, "template": _IS_BLOB},
+    "groups": {
+        "seq": _IS_NUMBER,
+        "id": _IS_ID,
+        "submitted_by_uid": _IS_UID,
+        "kind": "typeof({0}) = 'text' AND {0} IN ('array', 'flow')",
+        "name": _OR_NONE.format(_IS_TEXT),
+        "size": _IS_NUMBER,
+        "max_running": _OR_NONE.format(_IS_NUMBER),
+        "submitted_ns": _IS_TIME,
+        "first_seq": _IS_NUMBER,
+        "unended": _IS_COUNT,
+        "failed": _IS_COUNT,
+        "ended_ns": _OR_NONE.format(_IS_TIME),
+        "idempotency_key": _OR_NONE.format(_IS_TEXT),
+        "digest": _IS_BLOB,
+        "about": _IS_BLOB,
+    },
+    "group_specs": {"seq": _IS_NUMBER, "spec": _IS_BLOB},
+    HOOKS: {"owner_id": _IS_ID, "number": _IS_COUNT, "events": _IS_TEXT, "template": _IS_BLOB},
+    HOOK_CALLS: {
+        "seq": _IS_NUMBER,
+        "owner_id": _IS_ID,
+        "number": _IS_COUNT,
+        "event": _IS_TEXT,
+        "time_ns": _IS_TIME,
+        "uid": _IS_UID,
+        "about": _IS_BLOB,
+        "template": _IS_BLOB,
+    },
 }
 
 # What the schema demands of a whole row. SQLite checks it only where it may write (it reads
@@ -158,7 +196,27 @@ _CONSISTENT_SINCE: Final = {
         "(state NOT IN ('queued', 'starting') OR jobs.dependencies ="
         " (SELECT count(*) FROM dependencies WHERE dependencies.seq = jobs.seq))"
     ),
+    "member": "(jobs.group_id IS NULL) = (jobs.member IS NULL)",
+    "group_id": "(jobs.group_id IS NULL OR jobs.group_id IN (SELECT id FROM groups))",
+    "fate": "(jobs.fate IS NULL OR jobs.state = 'ended')",
 }
+_HAS_SPEC: Final = "coalesce(typeof(specs.spec) = 'blob', 0)"
+# A job of a group has the group's where it has none.
+_HAS_ONE_SPEC: Final = (
+    "CASE WHEN jobs.group_id IS NULL OR specs.seq IS NOT NULL THEN typeof(specs.spec) = 'blob'"
+    " ELSE jobs.group_id IN (SELECT id FROM groups JOIN group_specs USING (seq)) END"
+)
+# What the rows of groups say of their jobs, which are between two numbers.
+_BAD_GROUP: Final = """
+SELECT groups.seq FROM groups LEFT JOIN (
+    SELECT group_id, sum(state <> 'ended') AS unended, min(seq) AS low, max(seq) AS high,
+        sum(state = 'ended' AND (fate IS NULL OR fate = 'failed')) AS failed
+    FROM jobs WHERE group_id IS NOT NULL GROUP BY group_id) AS there ON there.group_id = groups.id
+WHERE NOT (
+    there.group_id IS NOT NULL AND groups.unended = there.unended AND groups.failed >= there.failed
+    AND (groups.unended = 0) = (groups.ended_ns IS NOT NULL)
+    AND groups.first_seq <= there.low AND there.high < groups.first_seq + groups.size) LIMIT 1
+"""
 
 
 def connect_reading(path: str) -> sqlite3.Connection:
@@ -200,7 +258,7 @@ def _damage(db: sqlite3.Connection) -> str | None:
 def _damage_within(db: sqlite3.Connection, version: int) -> str | None:
     if (table := schema.lacks(db, version)) is not None:
         return f"its table {table} is not that of version {version}"
-    return _bad_job(db) or _bad_attached(db)
+    return _bad_job(db) or _bad_attached(db) or _bad_group(db)
 
 
 def is_ours(db: sqlite3.Connection) -> bool:
@@ -217,17 +275,17 @@ def is_empty(db: sqlite3.Connection) -> bool:
 def _bad_job(db: sqlite3.Connection) -> str | None:
     sound = checks(db, "jobs")
     since = (rule for name, rule in _CONSISTENT_SINCE.items() if name in sound)
-    rules = (*sound.values(), *_CONSISTENT, *since)
+    spec = _HAS_ONE_SPEC if "group_id" in sound else _HAS_SPEC
     query = (
         "SELECT jobs.seq FROM jobs NOT INDEXED LEFT JOIN specs USING (seq)"  # noqa: S608
-        f" WHERE {_broken(rules)} OR typeof(specs.spec) <> 'blob' LIMIT 1"
+        f" WHERE {_broken((*sound.values(), *_CONSISTENT, *since, spec))} LIMIT 1"
     )
     row = db.execute(query).fetchone()
     return None if row is None else f"row {row[0]} of jobs holds values that were never written"
 
 
 def _bad_attached(db: sqlite3.Connection) -> str | None:
-    for table in (*ATTACHED, QUEUES, *SCHEDULES):
+    for table in (*ATTACHED, QUEUES, *SCHEDULES, *GROUPS, HOOKS, HOOK_CALLS):
         sound = checks(db, table)
         # The first column is whose row it is.
         query = (
@@ -237,6 +295,11 @@ def _bad_attached(db: sqlite3.Connection) -> str | None:
         if row is not None:
             return f"a row of {table} ({row[0]!a}) holds values that were never written"
     return None
+
+
+def _bad_group(db: sqlite3.Connection) -> str | None:
+    row = db.execute(_BAD_GROUP).fetchone() if checks(db, GROUPS[0]) else None
+    return None if row is None else f"row {row[0]} of groups contradicts its jobs"
 
 
 def _broken(rules: Iterable[str]) -> str:

@@ -5,7 +5,8 @@ may anybody be told (WAL, synchronous=FULL). The store asks `runner.lifecycle` w
 change is possible and decides nothing else; who may see a job is `runner.policy`'s. It
 belongs to one thread, the event loop's, and to one process: the lock of the state
 directory sees to that. Here is the life of a job; what waits is `runner.store_queue`'s,
-listing `runner.store_lists`', what happened `runner.store_events`', each a part of the store.
+listing `runner.store_lists`', what happened `runner.store_events`', groups `runner.store_groups`',
+hooks `runner.store_hooks`', each a part of the store.
 """
 
 from __future__ import annotations
@@ -13,16 +14,24 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Final, Self, Unpack
 
-import msgspec
-
-from runner import queries
-from runner.lifecycle import GOING, Event, State
+from runner import group_rows, queries
+from runner.group_rows import FAILED, OK
+from runner.lifecycle import GOING, Event, State, advance
 from runner.rows import Job, LimitColumns, NewJob
-from runner.store_base import JobActiveError, NoSuchJobError, NotUpdatableError, Standing
+from runner.store_base import (
+    JobActiveError,
+    NoSuchGroupError,
+    NoSuchJobError,
+    NotUpdatableError,
+    Standing,
+    as_values,
+)
 from runner.store_events import StoredEvents
 from runner.store_file import StoreError, described, make_private, set_up
+from runner.store_groups import SUBMIT
 from runner.store_lists import StoredLists
-from runner.store_queue import StoredQueue, as_values
+from runner.store_queue import StoredQueue
+from runner.store_retries import StoredRetries
 from runner.store_schedules import StoredSchedules
 
 if TYPE_CHECKING:
@@ -32,10 +41,10 @@ if TYPE_CHECKING:
     from runner.store_base import Value
 
 __all__ = [
-    "Job", "JobActiveError", "NewJob", "NoSuchJobError", "NotUpdatableError", "Store", "StoreError",
+    "SUBMIT", "Job", "JobActiveError", "NewJob", "NoSuchGroupError", "NoSuchJobError",
+    "NotUpdatableError", "Store", "StoreError",
 ]  # fmt: skip
 
-SUBMIT: Final = "submit"
 UPDATE: Final = "update"
 REMOVE: Final = "remove"
 
@@ -43,7 +52,7 @@ REMOVE: Final = "remove"
 _UPDATABLE: Final = frozenset({State.QUEUED})
 
 
-class Store(StoredQueue, StoredSchedules, StoredLists, StoredEvents):
+class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEvents):
     """The open database. Made by `Store.open`; every method may raise StoreError."""
 
     @classmethod
@@ -67,21 +76,19 @@ class Store(StoredQueue, StoredSchedules, StoredLists, StoredEvents):
         """Close the database. Nothing is lost without it."""
         self._db.close()
 
-    def insert(self, new: NewJob, met: Container[str] = ()) -> Job:
+    def insert(self, new: NewJob, met: Container[str] = (), call_seq: int | None = None) -> Job:
         """Keep a new job, queued, with its labels and what it comes after.
 
         Those in `met` have become already what it waits for. A key that the submitter has given
-        to another job is refused: `keyed` tells.
+        to another job is refused: `keyed` tells. `call_seq`: the call of a hook that is made with
+        it, and waits no more.
         """
         about: EventData = {"submitted_by_uid": new.submitted_by_uid, "uid": new.uid}
-        values = {**msgspec.structs.asdict(new), "dependencies": len(new.after)}
         with self._transaction():
-            seq = self._db.execute(queries.INSERT, values).lastrowid
-            self._db.execute(queries.INSERT_SPEC, {"seq": seq, "spec": new.spec})
-            labels = ((seq, name, value) for name, value in new.labels.items())
-            self._db.executemany(queries.INSERT_LABEL, labels)
-            after = ((seq, on_id, kind, on_id in met) for on_id, kind in new.after)
-            self._db.executemany(queries.INSERT_DEPENDENCY, after)
+            self._insert_jobs([new], met)
+            self._insert_hooks(new.id, new.hooks)
+            if call_seq is not None:
+                self._forget_call(call_seq)
             self._record(new.id, new.submitted_ns, SUBMIT, about, new.submitted_by_uid)
         self._has_moved(None, State.QUEUED, new.submitted_by_uid)
         return self._existing(new.id)
@@ -146,11 +153,13 @@ class Store(StoredQueue, StoredSchedules, StoredLists, StoredEvents):
         reason: str,
         result: bytes,
         *,
+        is_ok: bool,
         started_ns: int | None = None,
         disk_bytes: int = 0,
     ) -> Job:
         """From any other state to ended. `result` is encoded by the caller.
 
+        `is_ok`: by itself, with status 0. With the last job of a group the group has ended.
         `started_ns` is for a job that ran though `running` was never committed; a time that
         is already there stays. `disk_bytes` is what its directory takes, 0 if not known.
         """
@@ -160,10 +169,18 @@ class Store(StoredQueue, StoredSchedules, StoredLists, StoredEvents):
             "result": result,
             "started_ns": started_ns,
             "disk_bytes": disk_bytes,
+            "fate": OK if is_ok else FAILED,
         }
-        job = self._advance(job_id, Event.FINISH, ended_ns, values, {"reason": reason})
-        self.ended.changed(job.submitted_by_uid, 1, job.disk_bytes)
-        return job
+        with self._transaction():
+            standing = self._standing(job_id)
+            values |= {"id": job_id, "state": advance(standing.state, Event.FINISH).value}
+            self._db.execute(queries.UPDATES[Event.FINISH], values)
+            self._record(job_id, ended_ns, Event.FINISH.value, {"reason": reason}, standing.uid)
+            if standing.group_id is not None:
+                self._members_moved(standing.group_id, -1, int(not is_ok), ended_ns)
+        self._has_moved(standing, State.ENDED)
+        self.ended.changed(standing.uid, 1, disk_bytes)
+        return self._existing(job_id)
 
     def delete(self, job_id: str, time_ns: int, removed_by_uid: int) -> None:
         """Remove an ended job; its events stay. Raises JobActiveError, NoSuchJobError."""
@@ -172,20 +189,32 @@ class Store(StoredQueue, StoredSchedules, StoredLists, StoredEvents):
             raise JobActiveError(f"job {job_id} is {state.value}; it has not ended")
 
     def delete_ended(self, ids: Iterable[str], time_ns: int, removed_by_uid: int) -> list[str]:
-        """Remove those of the jobs that are there and have ended, all at once; which these were."""
-        gone: dict[str, tuple[int, int]] = {}
+        """Remove those of the jobs that are there and have ended, all at once; which these were.
+
+        Their hooks go with them, and a group with the last of its jobs.
+        """
+        gone: dict[str, tuple[int, int, str | None]] = {}
         with self._transaction():
             for job_id in ids:
                 row = self._db.execute(queries.ENDED_STATE, {"id": job_id}).fetchone()
                 if row is not None and row[0] == State.ENDED.value:
                     self._db.execute(queries.DELETE, {"id": job_id})
+                    self._db.execute(queries.DELETE_HOOKS, {"id": job_id})
                     about: EventData = {"removed_by_uid": removed_by_uid}
                     self._record(job_id, time_ns, REMOVE, about, row[1])
                     gone[job_id] = row[1:]
-        for uid, size in gone.values():
+            self._drop_empty({group_id for _, _, group_id in gone.values() if group_id is not None})
+        for uid, size, _ in gone.values():
             self._has_moved(Standing(State.ENDED, uid), None)
             self.ended.changed(uid, -1, -size)
         return list(gone)
+
+    def _drop_empty(self, group_ids: Iterable[str]) -> None:
+        """Within a transaction: remove groups that have no job any more."""
+        for group_id in group_ids:
+            if self._db.execute(group_rows.HAS_MEMBER, {"id": group_id}).fetchone() is None:
+                self._db.execute(group_rows.DELETE, {"id": group_id})
+                self._db.execute(queries.DELETE_HOOKS, {"id": group_id})
 
     def measure(self, sizes: Mapping[str, int]) -> None:
         """Say what the directories of ended jobs take, in bytes; other jobs are left out."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from runner import queries
+from runner import group_rows, queries
 from runner.ended import EndedJobs
 from runner.lifecycle import Event, State, advance
 from runner.rows import EventData, Job, sound_jobs, state_of
@@ -21,13 +21,23 @@ from runner.store_file import StoreError, described
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+
+    from runner.rows import Row
 
     Value = str | int | bytes | None
+
+GROUP_ENDED: Final = "group-ended"
+_SPEC_AT: Final = Job.__struct_fields__.index("spec")
+_GROUP_AT: Final = Job.__struct_fields__.index("group_id")
 
 
 class NoSuchJobError(StoreError):
     """There is no job of this id."""
+
+
+class NoSuchGroupError(StoreError):
+    """There is no group of this id."""
 
 
 class JobActiveError(StoreError):
@@ -39,10 +49,12 @@ class NotUpdatableError(StoreError):
 
 
 class Standing(NamedTuple):
-    """The state of a job, and who submitted it: who sees its events."""
+    """The state of a job, who submitted it (who sees its events), its group, and its fate."""
 
     state: State
     uid: int
+    group_id: str | None = None
+    fate: str | None = None
 
 
 class StoreBase:
@@ -59,6 +71,8 @@ class StoreBase:
         self._recorded: dict[int, int] = {}
         self._counts = dict.fromkeys(State, 0)
         self._queued_by_uid: Counter[int] = Counter()
+        # The spec that was read last of those that are a group's. It never changes.
+        self._shared: tuple[str, bytes] | None = None
         self._count()
         self.ended = EndedJobs(db, path)
 
@@ -110,7 +124,7 @@ class StoreBase:
         row = self._db.execute(queries.STATE, {"id": job_id}).fetchone()
         if row is None:
             raise NoSuchJobError(f"there is no job {job_id}")
-        return Standing(state_of(row[0]), row[1])
+        return Standing(state_of(row[0]), *row[1:])
 
     def _existing(self, job_id: str) -> Job:
         job = self.get(job_id)
@@ -131,7 +145,42 @@ class StoreBase:
     def _jobs(self, query: str, **values: Value) -> Generator[Job]:
         """The jobs of a query, read one at a time."""
         with described(self.path), contextlib.closing(self._db.execute(query, values)) as rows:
-            yield from sound_jobs(rows)
+            yield from sound_jobs(self._with_specs(rows))
+
+    def _with_specs(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Rows of jobs, with the spec of their group where they have none of their own."""
+        for row in rows:
+            if row[_SPEC_AT] is None and row[_GROUP_AT] is not None:
+                shared = self._shared_spec(row[_GROUP_AT])
+                yield (*row[:_SPEC_AT], shared, *row[_SPEC_AT + 1 :])
+            else:
+                yield row
+
+    def _shared_spec(self, group_id: str) -> bytes | None:
+        """One for all jobs of a group: there may be 10,000."""
+        if self._shared is None or self._shared[0] != group_id:
+            row = self._db.execute(group_rows.SPEC, {"id": group_id}).fetchone()
+            if row is None or not isinstance(row[0], bytes):
+                return None
+            self._shared = group_id, row[0]
+        return self._shared[1]
+
+    def _members_moved(self, group_id: str, unended: int, failed: int, time_ns: int) -> None:
+        """Within a transaction: so many more jobs of a group are to end, or fewer, or have failed.
+
+        The end of the last one is the end of the group.
+        """
+        row = self._db.execute(group_rows.STANDING, {"id": group_id}).fetchone()
+        if row is None:
+            return
+        # Never below: what a disk has garbled must not keep a job from ending.
+        left, lost = max(row[0] + unended, 0), max(row[1] + failed, 0)
+        self._db.execute(
+            group_rows.COUNT, {"id": group_id, "unended": left, "failed": lost, "time_ns": time_ns}
+        )
+        if row[0] and not left:
+            about: EventData = {"ok": int(not lost), "failed": lost}
+            self._record(group_id, time_ns, GROUP_ENDED, about, row[2])
 
     def _count(self) -> None:
         with described(self.path):
@@ -156,3 +205,8 @@ class StoreBase:
                     self._db.execute("ROLLBACK")
         if self._recorded and self.on_events is not None:
             self.on_events(self._recorded)
+
+
+def as_values(columns: Mapping[str, object]) -> dict[str, Value]:
+    """As they are bound; their types are those of the method they were given to."""
+    return {k: v for k, v in columns.items() if v is None or isinstance(v, str | int)}

@@ -7,30 +7,64 @@ for becomes SQL in `runner.selecting`.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, overload
 
 from client.protocol import MIN_JOB_PREFIX_CHARS
 from runner import queries
 from runner.lifecycle import State
 from runner.rows import Job, Selection, state_of
 from runner.selecting import Wanted
-from runner.store_base import StoreBase
 from runner.store_file import described
+from runner.store_groups import PAGE_SPEC_BYTES, StoredGroups
 
 if TYPE_CHECKING:
+    from runner.group_rows import Group
     from runner.selecting import Query
 
 MAX_MATCHES: Final = 20
-# What one page reads of specs. How much is sent of it, and of the rest, is counted where it is
-# sent (`runner.server.pages`).
-PAGE_SPEC_BYTES: Final = 3 * 1024 * 1024
 # Rows that one page looks at, where it looks for some among others.
 WINDOW: Final = 4096
 
 _ALL: Final = Selection()
 
 
-class StoredLists(StoreBase):
+class _Bounds(NamedTuple):
+    """Numbers below the one, above the other."""
+
+    before: int
+    above: int
+
+
+_EVERYWHERE: Final = _Bounds(queries.MAX_INTEGER, 0)
+
+
+class _Page:
+    """What is on a page so far: at most `limit` entries, the next page begins at `below`."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.entries: list[Job | Group] = []
+        self.below = queries.MAX_INTEGER
+        self._size = 0
+
+    def add(self, job: Job) -> bool:
+        """False when there is no room for it."""
+        return self._add(job, len(job.spec), job.seq)
+
+    def add_group(self, group: Group) -> bool:
+        """The same for a group: what comes after it is older than each of its jobs."""
+        return self._add(group, len(group.about), group.first_seq)
+
+    def _add(self, entry: Job | Group, size: int, below: int) -> bool:
+        self._size += size
+        if self.entries and (len(self.entries) == self.limit or self._size > PAGE_SPEC_BYTES):
+            return False
+        self.entries.append(entry)
+        self.below = below
+        return True
+
+
+class StoredLists(StoredGroups):
     """The store's lists. Every method may raise StoreError."""
 
     def launched(self) -> list[Job]:
@@ -51,6 +85,7 @@ class StoredLists(StoreBase):
             return [job]
         return self._begins_with(text, submitted_by_uid) or self._named(text, submitted_by_uid)
 
+    @overload
     def list_jobs(
         self,
         *,
@@ -59,31 +94,54 @@ class StoredLists(StoreBase):
         limit: int,
         before: int | None,
         select: Selection | None = None,
-    ) -> tuple[list[Job], int | None]:
+        collapse: Literal[False] = False,
+    ) -> tuple[list[Job], int | None]: ...
+
+    @overload
+    def list_jobs(
+        self,
+        *,
+        submitted_by_uid: int | None,
+        include_ended: bool,
+        limit: int,
+        before: int | None,
+        select: Selection | None = None,
+        collapse: bool,
+    ) -> tuple[list[Job | Group], int | None]: ...
+
+    def list_jobs(
+        self,
+        *,
+        submitted_by_uid: int | None,
+        include_ended: bool,
+        limit: int,
+        before: int | None,
+        select: Selection | None = None,
+        collapse: bool = False,
+    ) -> tuple[Any, int | None]:
         """One page of jobs, newest first, and the `before` of the next page, None at the end.
 
         At most `limit` (at least 1) jobs, fewer when their specs together pass
         PAGE_SPEC_BYTES: argument lists and environments may be long. With a selection
         also fewer, even none, when it has looked at WINDOW rows. The states of a selection decide
-        over `include_ended`.
+        over `include_ended`. To `collapse`: in the place of the newest job of a group that would
+        be given is the group, and what comes after it was submitted before it.
         """
-        wanted = Wanted(select or _ALL, submitted_by_uid, include_ended=include_ended)
-        if wanted.is_nothing:
+        select = select or _ALL
+        wanted = Wanted(select, submitted_by_uid, include_ended=include_ended)
+        bounds = self._bounds(select.group_id)
+        if wanted.is_nothing or bounds is None:
             return [], None
-        older = queries.MAX_INTEGER if before is None else min(before, queries.MAX_INTEGER)
-        older = max(older, 0)
-        above = self._unreached(wanted.window(older, WINDOW))
-        query = wanted.page(older, above, limit + 1)
-        found = self._jobs(query.text, **query.values)
-        page: list[Job] = []
-        size = 0
-        with contextlib.closing(found):
-            for job in found:
-                size += len(job.spec)
-                if page and (len(page) == limit or size > PAGE_SPEC_BYTES):
-                    return page, page[-1].seq
-                page.append(job)
-        return page, above + 1 if above else None
+        older = bounds.before if before is None else max(min(before, bounds.before), 0)
+        unreached = self._unreached(wanted.window(older, WINDOW))
+        page = _Page(limit)
+        above = max(unreached, bounds.above)
+        if self._fill(page, wanted, _Bounds(older, above), collapse=collapse):
+            return page.entries, page.below
+        if unreached <= bounds.above:
+            return page.entries, None
+        # A group's jobs may go on beyond what was looked at.
+        return page.entries, min(above + 1, page.below)
 
     def matching(self, select: Selection, submitted_by_uid: int | None) -> list[tuple[str, State]]:
         """Id and state of every job that is meant and has not ended, in the order of submission."""
@@ -91,12 +149,39 @@ class StoredLists(StoreBase):
         if states is not None:
             select = select._replace(states=tuple(s for s in states if s is not State.ENDED))
         wanted = Wanted(select, submitted_by_uid, include_ended=False)
-        if wanted.is_nothing:
+        bounds = self._bounds(select.group_id)
+        if wanted.is_nothing or bounds is None:
             return []
-        query = wanted.every()
+        query = wanted.every(*bounds)
         with described(self.path):
             rows = self._db.execute(query.text, query.values).fetchall()
             return [(job_id, state_of(state)) for job_id, state in rows]
+
+    def _bounds(self, group_id: str | None) -> _Bounds | None:
+        """Between which numbers the jobs of a group are; None: there is no such group."""
+        if group_id is None:
+            return _EVERYWHERE
+        group = self.group(group_id)
+        if group is None:
+            return None
+        return _Bounds(group.first_seq + group.size, group.first_seq - 1)
+
+    def _fill(self, page: _Page, wanted: Wanted, bounds: _Bounds, *, collapse: bool) -> bool:
+        """Put jobs and groups on a page. False when there are no more of them."""
+        below: int | None = bounds.before
+        while below is not None:
+            query = wanted.page(below, bounds.above, page.limit + 1)
+            below = None
+            with contextlib.closing(self._jobs(query.text, **query.values)) as found:
+                for job in found:
+                    # One whose group cannot be read is shown itself.
+                    group = self.group(job.group_id) if collapse and job.group_id else None
+                    if not (page.add(job) if group is None else page.add_group(group)):
+                        return True
+                    if group is not None:
+                        below = group.first_seq
+                        break
+        return False
 
     def _unreached(self, window: Query) -> int:
         """The newest row that a page is not to look at; 0 when it may look at all."""

@@ -6,28 +6,29 @@ it is kept and read. The lives of jobs, also their launch, are `runner.store`'s.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, Unpack
 
-from runner import queries
-from runner.lifecycle import Event, ImpossibleTransition, State, advance
+from runner import group_rows, queries
+from runner.group_rows import FAILED, OK, SKIPPED
+from runner.lifecycle import Event, State
+from runner.outcome import DEPENDENCY
 from runner.rows import (
     RANK_STEP,
-    Attempt,
     Fate,
     Job,
     QueuedColumns,
     QueueState,
-    RetryColumns,
     StoredDependency,
     state_of,
 )
 from runner.scheduling.kinds import Dependency, Needs, Waiting
-from runner.store_base import NotUpdatableError, Standing, StoreBase
+from runner.store_base import NotUpdatableError, Standing, StoreBase, as_values
 from runner.store_file import described
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from runner.rows import EventData, Row
     from runner.scheduling.kinds import Met
@@ -37,11 +38,6 @@ QueueChange = Literal["hold", "release", "move", "priority"]
 
 # What the event of a change says of it.
 _TOLD: Final = ("queue", "priority")
-# The columns of `queries.WAITING`.
-_WAITING: Final = (
-    "id", "submitted_by_uid", "queue", "priority", "rank", "seq", "reserved_millicpus",
-    "reserved_memory_bytes", "not_before_ns", "deadline_ns", "held_by_uid", "time_limit_ms",
-)  # fmt: skip
 
 
 class StoredQueue(StoreBase):
@@ -60,27 +56,33 @@ class StoredQueue(StoreBase):
         `after` is what is not stored as met, whatever has become of it (`became`).
         """
         after: dict[str, list[Dependency]] = {}
+        caps = _Caps(self._group_cap)
         with described(self.path):
             for job_id, on_id, kind in self._db.execute(queries.AFTER):
                 after.setdefault(job_id, []).append(_dependency(on_id, kind))
             rows = self._db.execute(queries.WAITING)
-            return [_waiting(row, tuple(after.get(row[0], ()))) for row in rows]
+            return [_waiting(row, tuple(after.get(row[0], ())), caps[row[-1]]) for row in rows]
 
-    def waiting_one(self, job: Job) -> Waiting:
-        """The same of one job that is queued."""
-        unmet = (known for known in self.dependencies(job.id) if not known.met)
-        after = tuple(_dependency(known.on_id, known.kind) for known in unmet)
-        columns = (getattr(job, name) for name in _WAITING)
-        return _waiting(tuple(columns), after)
+    def waiting_of(self, ids: Iterable[str]) -> list[Waiting]:
+        """The same of those of some jobs that are queued, in the order given."""
+        caps = _Caps(self._group_cap)
+        found = []
+        for job_id in ids:
+            for row in self._all(queries.WAITING_ONE, id=job_id):
+                unmet = (known for known in self.dependencies(job_id) if not known.met)
+                after = tuple(_dependency(known.on_id, known.kind) for known in unmet)
+                found.append(_waiting(row, after, caps[row[-1]]))
+        return found
 
     def became(self, ids: Iterable[str]) -> dict[str, Fate]:
-        """What has become of jobs so far, of those that are there."""
+        """What has become of jobs and groups so far, of those that are there."""
         fates = {}
         with described(self.path):
             for job_id in ids:
                 row = self._db.execute(queries.FATE, {"id": job_id}).fetchone()
-                if row is not None:
-                    fates[job_id] = Fate(state_of(row[0]), *row[1:])
+                fate = self._group_fate(job_id) if row is None else Fate(state_of(row[0]), *row[1:])
+                if fate is not None:
+                    fates[job_id] = fate
         return fates
 
     def dependencies(self, job_id: str) -> list[StoredDependency]:
@@ -110,10 +112,6 @@ class StoredQueue(StoreBase):
         """The labels of jobs, by their ids; none of a job that is not there."""
         return {job_id: dict(self._all(queries.LABELS, id=job_id)) for job_id in job_ids}
 
-    def attempts(self, job_id: str) -> list[Attempt]:
-        """The attempts before the one that the job's row tells of, oldest first."""
-        return [Attempt._make(row) for row in self._all(queries.ATTEMPTS, id=job_id)]
-
     # Changes
 
     def change_queued(
@@ -131,79 +129,65 @@ class StoredQueue(StoreBase):
         `others` are the ranks of queued jobs that make room for it, which is no event of theirs.
         Raises NotUpdatableError unless it is queued, NoSuchJobError.
         """
-        changed = as_values(columns)
-        about: EventData = {"by_uid": by_uid}
-        about |= {k: v for k, v in changed.items() if k in _TOLD and isinstance(v, str | int)}
         with self._transaction():
             standing = self._standing(job_id)
             if standing.state is not State.QUEUED:
                 raise NotUpdatableError(f"job {job_id} is {standing.state.value}")
-            self._set(job_id, changed)
+            self._change(job_id, time_ns, kind, by_uid, as_values(columns), standing.uid)
             room = ({"id": other, "rank": rank} for other, rank in (others or {}).items())
             self._db.executemany(queries.MAKE_ROOM, room)
-            self._record(job_id, time_ns, kind, about, standing.uid)
         return self._existing(job_id)
 
-    def mark_retried(  # noqa: PLR0913 - an attempt's end and the next one's beginning
+    def change_queued_many(
         self,
-        job_id: str,
+        ids: Iterable[str],
         time_ns: int,
-        *,
-        ended_ns: int | None = None,
-        reason: str | None = None,
-        result: bytes | None = None,
-        started_ns: int | None = None,
-        not_before_ns: int | None = None,
-        spec: bytes | None = None,
-        by_uid: int | None = None,
-        **columns: Unpack[RetryColumns],
-    ) -> Job:
-        """Queue a job again, as its next attempt, and keep what became of the one before.
-
-        Of itself, one that goes: then `ended_ns`, `reason` and `result` say how the attempt ended,
-        and `started_ns` when it began if `running` was never committed. By somebody's hand
-        (`by_uid`), one that has ended: its row says the same, and retries are counted anew. A
-        `spec` takes the place of the old one. Its dependencies stay as they are.
-
-        Raises ImpossibleTransition, NoSuchJobError.
-        """
-        before = {"ended_ns": ended_ns, "reason": reason, "result": result}
-        values: dict[str, Value] = {**before, "id": job_id, "started_ns": started_ns}
-        values |= {"not_before_ns": not_before_ns, "by_hand": by_uid is not None}
+        kind: QueueChange,
+        by_uid: int,
+        **columns: Unpack[QueuedColumns],
+    ) -> list[str]:
+        """The same of many, all at once; those that are queued, the others are left out."""
+        changed, values = [], as_values(columns)
         with self._transaction():
-            standing = self._standing(job_id)
-            following = advance(standing.state, Event.RETRY)
-            if (standing.state is State.ENDED) != (by_uid is not None):
-                raise ImpossibleTransition(standing.state, Event.RETRY)
-            old = self._existing(job_id)
-            self._db.execute(queries.INSERT_ATTEMPT, values)
-            self._db.execute(queries.UPDATES[Event.RETRY], {**values, "state": following.value})
-            self._set(job_id, as_values(columns))
-            if spec is not None:
-                self._db.execute(queries.UPDATE_SPEC, {"id": job_id, "spec": spec})
-            about = _about_retry(old, old.reason or reason or "", by_uid)
-            self._record(job_id, time_ns, Event.RETRY.value, about, standing.uid)
-        self._has_moved(standing, following)
-        if standing.state is State.ENDED:
-            self.ended.changed(standing.uid, -1, -old.disk_bytes)
-        return self._existing(job_id)
+            for job_id in ids:
+                row = self._db.execute(queries.STATE, {"id": job_id}).fetchone()
+                if row is not None and row[0] == State.QUEUED.value:
+                    self._change(job_id, time_ns, kind, by_uid, values, row[1])
+                    changed.append(job_id)
+        return changed
+
+    def _change(
+        self, job_id: str, time_ns: int, kind: str, by_uid: int, columns: dict[str, Value], uid: int
+    ) -> None:
+        """Within a transaction."""
+        about: EventData = {"by_uid": by_uid}
+        about |= {k: v for k, v in columns.items() if k in _TOLD and isinstance(v, str | int)}
+        self._set(job_id, columns)
+        self._record(job_id, time_ns, kind, about, uid)
 
     def end_queued(self, ends: Sequence[tuple[str, str, bytes]], time_ns: int) -> list[str]:
         """End queued jobs, all at once: ids, reasons, encoded results.
 
-        Which these were: one that is not there or not queued any more is left out.
+        Which these were: one that is not there or not queued any more is left out. Who can never
+        start comes after the one for whose end that is: in a group it may be skipped for that.
         """
-        gone = {}
+        gone: dict[str, int] = {}
+        lost: dict[str, Counter[str]] = {}
         with self._transaction():
             for job_id, reason, result in ends:
                 row = self._db.execute(queries.STATE, {"id": job_id}).fetchone()
                 if row is None or row[0] != State.QUEUED.value:
                     continue
+                fate = self._fate_of(job_id, reason, row[2])
                 self._db.execute(queries.UPDATES[Event.FINISH], {
                     "id": job_id, "state": State.ENDED.value, "ended_ns": time_ns, "reason": reason,
-                    "result": result, "started_ns": None, "disk_bytes": 0,
+                    "result": result, "started_ns": None, "disk_bytes": 0, "fate": fate,
                 })  # fmt: skip
                 gone[job_id] = self._recorded_end(job_id, time_ns, reason, row[1])
+                if row[2] is not None:
+                    lost.setdefault(row[2], Counter())[fate] += 1
+            for group_id, fates in lost.items():
+                self._members_moved(group_id, -fates.total(), fates[FAILED], time_ns)
         for uid in gone.values():
             self._has_left_the_queue(uid)
         return list(gone)
@@ -225,6 +209,30 @@ class StoredQueue(StoreBase):
         self._record(job_id, time_ns, Event.FINISH.value, {"reason": reason}, uid)
         return uid
 
+    def _fate_of(self, job_id: str, reason: str, group_id: str | None) -> str:
+        """Of a job that ends without having begun."""
+        if group_id is None or reason != DEPENDENCY:
+            return FAILED
+        row = self._db.execute(group_rows.WAS_SKIPPED, {"id": job_id}).fetchone()
+        return FAILED if row is None else SKIPPED
+
+    def _group_fate(self, group_id: str) -> Fate | None:
+        row = self._db.execute(group_rows.FATE, {"id": group_id}).fetchone()
+        if row is None:
+            return None
+        started = self._db.execute(group_rows.HAS_STARTED, {"id": group_id}).fetchone()
+        started_ns = None if started is None else started[0]
+        if row[0] is not None:
+            return Fate(State.ENDED, started_ns, None, None, FAILED if row[1] else OK)
+        state = State.QUEUED if started is None else State.RUNNING
+        return Fate(state, started_ns, None, None)
+
+    def _group_cap(self, group_id: str | None) -> int | None:
+        if group_id is None:
+            return None
+        row = self._db.execute(group_rows.CAP, {"id": group_id}).fetchone()
+        return None if row is None else row[0]
+
     def _has_left_the_queue(self, uid: int) -> None:
         self._has_moved(Standing(State.QUEUED, uid), State.ENDED)
         self.ended.changed(uid, 1, 0)
@@ -234,28 +242,30 @@ class StoredQueue(StoreBase):
             return self._db.execute(query, values).fetchall()
 
 
-def as_values(columns: Mapping[str, object]) -> dict[str, Value]:
-    """As they are bound; their types are those of the method they were given to."""
-    return {k: v for k, v in columns.items() if v is None or isinstance(v, str | int)}
-
-
-def _about_retry(old: Job, reason: str, by_uid: int | None) -> EventData:
-    about: EventData = {"attempt": old.attempt + 1, "reason": reason}
-    return about if by_uid is None else {**about, "by_uid": by_uid}
-
-
 @lru_cache(maxsize=4096)
 def _dependency(on_id: str, kind: Met) -> Dependency:
     """One for all that come after the same job: there may be 200,000."""
     return Dependency(on_id, kind)
 
 
-def _waiting(row: Row, after: tuple[Dependency, ...]) -> Waiting:
+class _Caps(dict[str | None, int | None]):
+    """The caps of groups, each asked for once."""
+
+    def __init__(self, ask: Callable[[str | None], int | None]) -> None:
+        super().__init__()
+        self._ask = ask
+
+    def __missing__(self, group_id: str | None) -> int | None:
+        self[group_id] = cap = self._ask(group_id)
+        return cap
+
+
+def _waiting(row: Row, after: tuple[Dependency, ...], cap: int | None) -> Waiting:
     """Of a row of `queries.WAITING`. Positions, because there may be 100,000."""
     (job_id, uid, queue, priority, rank, seq, millicpus, memory_bytes,
-     not_before_ns, deadline_ns, held_by_uid, time_limit_ms) = row  # fmt: skip
+     not_before_ns, deadline_ns, held_by_uid, time_limit_ms, group_id) = row  # fmt: skip
     return Waiting(
         job_id, uid, queue, priority, seq * RANK_STEP if rank is None else rank,
         Needs(millicpus, memory_bytes), not_before_ns, deadline_ns, held_by_uid is not None, after,
-        time_limit_ms,
+        time_limit_ms, group_id, cap,
     )  # fmt: skip

@@ -15,6 +15,7 @@ from runner.message_queue import RetryReason  # noqa: TC001 - msgspec looks it u
 from runner.outcome import LOST, REASONS, STATUS_OURS
 from runner.policy import MAX_UID
 from runner.records import MAX_DENIED, RecordError
+from runner.spec import DEFAULT_HOSTNAME
 
 if TYPE_CHECKING:
     from runner.rows import Job, NewJob
@@ -202,9 +203,14 @@ RESULT_FIELDS: Final = _Result.__struct_fields__
 
 
 def spec(job: Job | NewJob) -> dict[str, Any]:
-    """A job's spec, which must agree with its row. Raises RecordError."""
+    """A job's spec, which must agree with its row. Raises RecordError.
+
+    One that the jobs of a group have in common, in which `job` is the group's id, becomes its own.
+    """
     fields = _checked(_with_logs(records.unpack(job.spec)), _Spec)
     _checked(fields["limits"], _Limits)
+    if job.group_id is not None and fields["job"] == job.group_id:
+        _make_own(fields, job.group_id, job.id)
     if (fields["job"], fields["uid"], fields["gid"]) != (job.id, job.uid, job.gid):
         raise RecordError("it is the spec of another job or of another user")
     if fields.get("timeout_seconds") is not None:
@@ -215,6 +221,14 @@ def spec(job: Job | NewJob) -> dict[str, Any]:
     for name in ("retry", "deadline_ns"):
         fields.setdefault(name, None)
     return fields
+
+
+def _make_own(fields: dict[str, Any], group_id: str, job_id: str) -> None:
+    """What of a group's spec would be the job's if it had been submitted alone."""
+    fields["job"] = job_id
+    sandbox = fields.get("sandbox", {})
+    if sandbox.get("hostname") == DEFAULT_HOSTNAME.format(group_id[:8]):
+        sandbox["hostname"] = DEFAULT_HOSTNAME.format(job_id[:8])
 
 
 def _with_logs(fields: dict[str, Any]) -> dict[str, Any]:

@@ -14,25 +14,27 @@ import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 from isolation.errors import LimitUnavailable
+from runner import hook_program, hook_template, submission_queue, surroundings
 from runner import limits as job_limits
 from runner import spec as specs
-from runner import submission_queue, surroundings
 from runner.queues import time_limit_ms
 from runner.refusal import Refusal
 from runner.rows import NewJob
 from runner.users import account_for, with_group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from isolation.cgroups.tree import CgroupTree
     from runner.config import Config
+    from runner.group_rows import Group
+    from runner.message_hooks import HookRequest
     from runner.messages import Submit
     from runner.paths import UserPaths
     from runner.policy import Peer
     from runner.provisions import Provisioning
     from runner.queues import Rules
-    from runner.rows import Job
+    from runner.rows import Job, NewHook
     from runner.users import Account
 
 # Of a job: itself, its log's, and files of a block each.
@@ -53,6 +55,11 @@ _FIELDS: Final = {
     "io.max": "limits.io",
     "io.weight": "limits.io_weight",
 }
+
+
+def new_id() -> str:
+    """The id of a job or a group that is not there yet."""
+    return str(uuid.uuid4())
 
 
 def check_output(asked: int | None, config: Config) -> None:
@@ -122,11 +129,17 @@ class Submissions:
         self._provisions = provisions
         self.rules = rules
 
-    async def prepare(self, request: Submit, peer: Peer, find: Callable[[str], Job]) -> NewJob:
-        """The job that a request asks for. Raises Refusal.
+    async def prepare(
+        self,
+        request: Submit,
+        peer: Peer,
+        find: Callable[[str], Job | Group],
+        job_id: str | None = None,
+    ) -> NewJob:
+        """The job that a request asks for, by that id or a new one. Raises Refusal.
 
-        `find` gives the job that the peer means and may control; it is asked last, after
-        everything that has to be waited for.
+        `find` gives the job or group that the peer means and may control; it is asked last,
+        after everything that has to be waited for.
         """
         account = account_for(peer, request.user, self._admin_gid)
         account = with_group(account, request.group, peer, self._admin_gid)
@@ -134,9 +147,10 @@ class Submissions:
         submission_queue.check_priority(self.rules, peer, queue, request.priority)
         now_ns = time.time_ns()
         times = submission_queue.times(request, now_ns)
-        spec = self._spec(request, account, times.deadline_ns)
+        spec = self._spec(job_id or new_id(), request, account, times.deadline_ns)
         needs = submission_queue.needs(request.reserve, spec["limits"], self.rules, peer.uid)
         await self._check_host(spec, peer, account)
+        hooks = await self.hooks_of(request.hooks, request, peer)
         packed = specs.pack(spec)
         check_room(self._config.state_dir, len(packed))
         return NewJob(
@@ -158,15 +172,26 @@ class Submissions:
             idempotency_key=request.idempotency_key,
             labels=dict(request.labels),
             after=submission_queue.dependencies(request.after, find),
+            hooks=hooks,
         )
 
-    def _spec(self, request: Submit, account: Account, deadline_ns: int | None) -> dict[str, Any]:
+    async def hooks_of(
+        self, hooks: Sequence[HookRequest], owner: Submit, peer: Peer
+    ) -> tuple[NewHook, ...]:
+        """Those of a job or a group that a peer submits as `owner` says. Raises Refusal."""
+        if any(hook.url is not None for hook in hooks):
+            account = account_for(peer, owner.user, self._admin_gid)
+            account = with_group(account, owner.group, peer, self._admin_gid)
+            await hook_program.check_hooks(self._paths, account, hooks)
+        return hook_template.new_hooks(hooks, owner, peer)
+
+    def _spec(
+        self, job_id: str, request: Submit, account: Account, deadline_ns: int | None
+    ) -> dict[str, Any]:
         """The spec, within what the configuration allows. Raises Refusal."""
         check_output(request.limits.output_max_bytes, self._config)
         check_segment(request.logs.segment_bytes, self._config)
-        spec = specs.build(
-            str(uuid.uuid4()), request, account, self._config, deadline_ns=deadline_ns
-        )
+        spec = specs.build(job_id, request, account, self._config, deadline_ns=deadline_ns)
         submission_queue.check_growth(request.retry, spec["limits"])
         return spec
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from runner import stored
+from runner.group_rows import Group
 from runner.message_checks import invalid
 from runner.queues import promised
 from runner.records import RecordError
@@ -124,14 +125,20 @@ def check_quota(wanted: Needs, quota: UserQuota, fields: Sequence[str] = _LIMITS
             )  # fmt: skip
 
 
-def check_queued(quota: UserQuota, queued: int) -> None:
-    """Whether a user who has so many queued jobs may have another. Raises Refusal."""
+def check_queued(quota: UserQuota, queued: int, more: int = 1) -> None:
+    """Whether a user who has so many queued jobs may have so many more. Raises Refusal."""
     most = quota.max_queued
-    if most is not None and queued >= most:
+    if most is not None and queued + more > most:
         raise Refusal(
-            "quota-exceeded", given=f"{queued} queued jobs and one more", allowed=f"at most {most}",
-            detail=_CONFIGURED.format("quotas.max_queued"),
+            "quota-exceeded", given=f"{queued} queued jobs and {'one' if more == 1 else more} more",
+            allowed=f"at most {most}", detail=_CONFIGURED.format("quotas.max_queued"),
         )  # fmt: skip
+
+
+def check_all_queued(most: int, queued: int, more: int = 1) -> None:
+    """Whether the daemon, which has so many queued jobs, takes so many more. Raises Refusal."""
+    if queued + more > most:
+        raise Refusal("too-many-jobs", allowed=f"{most} queued jobs")
 
 
 def check_unmet(uid: int, more: int, own: int, total: int) -> None:
@@ -162,11 +169,11 @@ def check_log_bytes(quota: UserQuota, size: int) -> None:
 
 
 def dependencies(
-    after: Sequence[AfterRequest], find: Callable[[str], Job]
+    after: Sequence[AfterRequest], find: Callable[[str], Job | Group]
 ) -> tuple[tuple[str, str], ...]:
-    """The jobs that a request waits for, by their ids, and what must have become of them.
+    """The jobs and groups that a request waits for, by ids, and what must have become of them.
 
-    `find` gives the job that the peer means and may control. Raises Refusal, its own with the
+    `find` gives the one that the peer means and may control. Raises Refusal, its own with the
     field of the request.
     """
     found: dict[str, str] = {}
@@ -178,7 +185,10 @@ def dependencies(
             refusal.fields["field"] = field
             raise
         if job.id in found:
-            raise invalid(field, shown(entry.job), f"each job once; it is {job.id} again")
+            raise invalid(field, shown(entry.job), f"each one once; it is {job.id} again")
+        if entry.on == "started" and isinstance(job, Group):
+            allowed = f"ok, any or fail: {job.kind} {job.id[:8]} has no start of its own"
+            raise invalid(f"after[{index}].on", entry.on, allowed)
         found[job.id] = entry.on
     return tuple(found.items())
 
@@ -207,11 +217,14 @@ def same_job(found: Job, request: Submit) -> Job:
     except RecordError:
         argv = None
     if argv != [bytes(argument) for argument in request.argv]:
-        raise Refusal(
-            "key-in-use", field="idempotency_key", given=shown(request.idempotency_key),
-            detail=f"job {found.id} was submitted with this key and another command",
-        )  # fmt: skip
+        detail = f"job {found.id} was submitted with this key and another command"
+        raise key_in_use(request.idempotency_key, detail)
     return found
+
+
+def key_in_use(key: str | None, detail: str) -> Refusal:
+    """The refusal of a key that something else was submitted with."""
+    return Refusal("key-in-use", field="idempotency_key", given=shown(key), detail=detail)
 
 
 def _time(at_ns: int | None, seconds: float | None, now_ns: int) -> int | None:

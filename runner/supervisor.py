@@ -16,9 +16,11 @@ from runner import outcome
 from runner.changes import Changes
 from runner.disk_usage import RunningSizes
 from runner.ending import Ending
+from runner.group_requests import GroupRequests
 from runner.hooks import Hooks
+from runner.intake import Intake
 from runner.launcher_client import LauncherGoneError
-from runner.launching import CannotLaunchError, HostShortError
+from runner.launching import CannotLaunchError, HostShortError, group_of
 from runner.lifecycle import GOING, State
 from runner.pausing import Pausing
 from runner.pruning import Pruning
@@ -30,9 +32,8 @@ from runner.restart import Restart
 from runner.running import Running
 from runner.shortage import Shortage
 from runner.shutdown import when_to_ask_again
+from runner.stop_requests import StopRequests
 from runner.stopping import Stopping
-from runner.store import StoreError
-from runner.submission_queue import check_queued
 from runner.turns import Turns
 from runner.updating import Updating
 from runner.work import Work
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from isolation.cgroups.tree import CgroupTree
     from runner.config import Config
     from runner.draining import Draining, Pulse
+    from runner.group_rows import Group, NewGroup
     from runner.jobdirs import JobDirectories
     from runner.launching import Launching
     from runner.message_limits import LimitsUpdate
@@ -86,7 +88,6 @@ class Supervisor:
         self.pulse = pulse
         self._draining = draining
         self._launching = launching
-        self._rules = rules
         self._work = Work(pool)
         realm = Realm(
             store, directories, tree, self.changes, self._work, hooks or Hooks(), problems
@@ -104,9 +105,17 @@ class Supervisor:
         self._stopping = Stopping(self._work.loop, directories, tree, self._running)
         self._ending = Ending(realm, self._on_end, self._on_again, self.queueing.most_memory)
         self.pruning = Pruning(realm, self._ending, config.retention)
+        self._intake = Intake(
+            store, self.queueing, self._ending, rules, config.jobs.max_queued,
+            self._refuse_if_closed,
+        )  # fmt: skip
         self.sizes = RunningSizes(directories.path)
         self._pausing = Pausing(realm, self._stopping)
         self._updating = Updating(realm, self.queueing)
+        self._stops = StopRequests(
+            realm, self.queueing, self._stopping, self._pausing, self._ending
+        )
+        self.groups = GroupRequests(realm, self.queueing, rules, self._intake, self.pruning)
         self._restart = Restart(
             realm,
             ending=self._ending,
@@ -125,34 +134,31 @@ class Supervisor:
 
     def submit(self, new: NewJob) -> Job:
         """Commit a job as queued; it starts when its turn comes. Raises Refusal."""
-        self._refuse_unless_open(new.submitted_by_uid)
-        job = self.store.insert(new, self.queueing.after.by_now(new))
-        _logger.info("job %s submitted by uid %d", job.id, job.submitted_by_uid)
-        self.queueing.waits(job)
-        return job
+        return self._intake.submit(new)
+
+    def submit_group(self, new: NewGroup, jobs: Sequence[NewJob]) -> Group:
+        """Commit a group with its jobs, all queued. Raises Refusal, and none of them is there."""
+        return self._intake.submit_group(new, jobs)
 
     async def retry(self, job: Job, uid: int) -> Job:
         """Queue a job that has ended for another attempt. The job then. Raises Refusal."""
         return await self._turns.take(job.id, partial(self._retry, job, uid))
 
     async def _retry(self, job: Job, uid: int) -> Job:
-        self._refuse_unless_open(job.submitted_by_uid)
-        self.queueing.after.check_again(job)
-        return self._ending.again(job, uid)
+        return self._intake.retry(job, uid)
 
-    def _refuse_unless_open(self, uid: int) -> None:
-        """Whether another job of the user may be queued. Raises Refusal."""
+    def refuse_unless_open(self, uid: int, more: int = 1) -> None:
+        """Whether so many more jobs of the user may be queued. Raises Refusal."""
+        self._intake.refuse_unless_open(uid, more)
+
+    def _refuse_if_closed(self) -> None:
         self.refuse_if_ending()
         if self.draining:
             raise Refusal("draining")
-        limit = self.config.jobs.max_queued
-        if self.store.counts()[State.QUEUED] >= limit:
-            raise Refusal("too-many-jobs", allowed=f"{limit} queued jobs")
-        check_queued(self._rules.quota_of(uid), self.queued_of(uid))
 
     def queued_of(self, uid: int) -> int:
-        """How many jobs that a user submitted are queued."""
-        return self.store.queued_of(uid)
+        """How many jobs that a user submitted are queued, but for those of hooks."""
+        return self.queueing.queued_of(uid)
 
     def cause_of(self, job_id: str) -> Cause | None:
         """The first reason why a queued job waits; None when it starts soon."""
@@ -165,34 +171,7 @@ class Supervisor:
 
     async def stop(self, job: Job, uid: int, grace_seconds: float) -> State:
         """Ask a job to end; SIGKILL after the grace. The state that it was found in."""
-        begun = await self._begun(job)
-        return State.ENDED if begun is None else self._stop(begun, uid, grace_seconds)
-
-    async def _begun(self, job: Job) -> Job | None:
-        """The job once it is not starting any more; None when it is gone."""
-        now: Job | None = job
-        while now is not None and now.state is State.STARTING:
-            # Its monitor is being made; a moment later it can be told.
-            await self.changes.next(job.id)
-            now = self.store.get(job.id)
-        return now
-
-    def _stop(self, job: Job, uid: int, grace_seconds: float) -> State:
-        if job.state is State.QUEUED:
-            self._ending.end(job.id, outcome.stopped_in_queue(uid), {})
-        elif job.state in GOING:
-            self._stopping.ask(job.id, uid, grace_seconds)
-        if job.state is State.PAUSED:
-            self._go_on(job.id, uid)
-        _logger.info("job %s: stop asked by uid %d while %s", job.id, uid, job.state.value)
-        return job.state
-
-    def _go_on(self, job_id: str, uid: int) -> None:
-        """A paused job that is stopped goes on, into its grace: its monitor sees to that."""
-        try:
-            self._pausing.resumed(job_id, uid)
-        except StoreError as error:
-            _logger.error("job %s stays paused in the store: %s", job_id, error)  # noqa: TRY400
+        return await self._stops.one(job, uid, grace_seconds)
 
     async def pause(self, job: Job, uid: int) -> State:
         """Freeze a running job. Its state afterwards. Raises Refusal, and it runs on."""
@@ -213,25 +192,7 @@ class Supervisor:
         self, jobs: Sequence[tuple[str, State]], uid: int, grace_seconds: float
     ) -> None:
         """Ask many jobs to end; queued ones end at once. Raises StoreError: some are left then."""
-        await self._turns.take(_MANY, partial(self._stop_each, jobs, uid, grace_seconds))
-
-    async def _stop_each(
-        self, jobs: Sequence[tuple[str, State]], uid: int, grace_seconds: float
-    ) -> None:
-        # Queued ones first, so that the ends of the others start none of them.
-        queued = [job_id for job_id, state in jobs if state is State.QUEUED]
-        gone = await self.queueing.stop(queued, uid)
-        for job_id, _ in jobs:
-            job = None if job_id in gone else self.store.get(job_id)
-            if job is not None:
-                self._work.spawn(self._stop_begun(job, uid, grace_seconds))
-
-    async def _stop_begun(
-        self, job: Job, uid: int, grace_seconds: float, only: frozenset[State] = frozenset(State)
-    ) -> None:
-        begun = await self._begun(job)
-        if begun is not None and begun.state in only:
-            self._stop(begun, uid, grace_seconds)
+        await self._turns.take(_MANY, partial(self._stops.many, jobs, uid, grace_seconds))
 
     async def wait_ended(self, job_id: str) -> Job | None:
         """The job once it has ended; None when it was removed meanwhile."""
@@ -274,9 +235,7 @@ class Supervisor:
 
     def stop_all(self, uid: int) -> None:
         """Ask every job that is under way to end, with its grace; those that wait stay queued."""
-        grace = self.config.jobs.stop_grace_seconds
-        for job in self.store.launched():
-            self._work.spawn(self._stop_begun(job, uid, grace, GOING))
+        self._stops.all_going(uid, self.config.jobs.stop_grace_seconds)
 
     def shut_down(self) -> None:
         """Take and start no more jobs, because the daemon ends."""
@@ -305,7 +264,7 @@ class Supervisor:
 
     async def _launch(self, job: Job) -> None:
         try:
-            started = await self._launching.launch(job)
+            started = await self._launching.launch(job, group=group_of(self.store, job))
         except HostShortError as error:
             self._shortage.found(str(error))
             await self._restart.requeue(job.id, str(error))
@@ -346,6 +305,7 @@ class Supervisor:
         self.shut_down()
         self.queueing.close()
         self._stopping.close()
+        await self.groups.close()
         await self.pruning.close()
         await self._turns.close()
         await self._work.close()

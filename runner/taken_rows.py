@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import msgspec
 
+from runner import queries
 from runner.lifecycle import State
 from runner.message_kinds import Name  # noqa: TC001 - msgspec looks at the types of fields
 from runner.message_queue import IdempotencyKey, Labels, Priority, UnixTime  # noqa: TC001
@@ -69,7 +70,11 @@ _LAST: Final = """
 SELECT max(coalesce((SELECT max(seq) FROM jobs), 0),
            coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0))
 """
-_IS_TAKEN: Final = "SELECT 1 FROM jobs WHERE seq = ?"
+# What is between the jobs of a group is not shown where a list has the group in their place.
+_IS_TAKEN: Final = (
+    "SELECT 1 FROM jobs WHERE seq = ?1 UNION ALL"
+    " SELECT 1 FROM groups WHERE ?1 BETWEEN first_seq AND first_seq + size - 1"
+)
 _HAS_KEY: Final = "SELECT 1 FROM jobs WHERE submitted_by_uid = ? AND idempotency_key = ?"
 _COLUMNS: Final = (
     "seq", "id", "submitted_by_uid", "uid", "gid", "name", "state", "submitted_ns", "boot_id",
@@ -92,9 +97,14 @@ _BEGUN: Final = (
     "UPDATE jobs SET state = :state, boot_id = :boot_id, attempt = :attempt,"
     " first_attempt = min(first_attempt, :attempt), started_ns = NULL, limits = NULL,"
     " monitor_pid = NULL, paused_ns = 0, paused_since_ns = NULL, ended_ns = NULL, reason = NULL,"
-    " result = NULL, disk_bytes = 0, held_by_uid = NULL WHERE id = :id"
+    " result = NULL, disk_bytes = 0, held_by_uid = NULL, fate = NULL WHERE id = :id"
 )
-_SPEC: Final = "UPDATE specs SET spec = ? WHERE seq = (SELECT seq FROM jobs WHERE id = ?)"
+# Its group had counted its end.
+_UNCOUNT: Final = (
+    "UPDATE groups SET unended = unended + 1, ended_ns = NULL, failed = max(0, failed - ("
+    " SELECT fate IS NULL OR fate = 'failed' FROM jobs WHERE id = :id))"
+    " WHERE id = (SELECT group_id FROM jobs WHERE id = :id AND state = 'ended')"
+)
 
 
 def row_of(job: Job, labels: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
@@ -118,9 +128,10 @@ def write(
         for job_id, attempt in begun.items():
             values = {"id": job_id, "state": State.STARTING.value, "boot_id": UNKNOWN_BOOT}
             db.execute(_KEEP_END, values)
+            db.execute(_UNCOUNT, values)
             db.execute(_BEGUN, {**values, "attempt": attempt})
         for job_id, spec in specs.items():
-            db.execute(_SPEC, (spec, job_id))
+            db.execute(queries.UPDATE_SPEC, {"id": job_id, "spec": spec})
         db.execute("COMMIT")
     finally:
         if db.in_transaction:

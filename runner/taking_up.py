@@ -59,8 +59,15 @@ class _Found(NamedTuple):
 
 
 _STATES: Final = "SELECT id, state, started_ns IS NOT NULL, {} FROM jobs"
+# A job of a group has the group's spec where it has none of its own.
 _ACTIVE: Final = (
-    "SELECT id, uid, gid, spec FROM jobs CROSS JOIN specs USING (seq) WHERE state <> 'ended'"
+    "SELECT id, uid, gid, coalesce(specs.spec, (SELECT group_specs.spec FROM groups"
+    " CROSS JOIN group_specs USING (seq) WHERE groups.id = jobs.group_id)), group_id"
+    " FROM jobs LEFT JOIN specs USING (seq) WHERE state <> 'ended'"
+)
+# Of versions without groups.
+_ACTIVE_ALONE: Final = (
+    "SELECT id, uid, gid, spec, NULL FROM jobs CROSS JOIN specs USING (seq) WHERE state <> 'ended'"
 )
 _REMOVED: Final = "SELECT job_id FROM events WHERE kind = 'remove'"
 
@@ -103,7 +110,8 @@ def _look(db: sqlite3.Connection, directories: JobDirectories, tree: CgroupTree)
     found = _Found([], {}, {}, [])
     states = {}
     gone = set()
-    attempt = "attempt" if "attempt" in checks(db, "jobs") else "1"
+    columns = checks(db, "jobs")
+    attempt = "attempt" if "attempt" in columns else "1"
     for job_id, state, was_begun, number in db.execute(_STATES.format(attempt)):
         states[job_id] = state, number
         if state == State.ENDED.value and was_begun:
@@ -122,8 +130,11 @@ def _look(db: sqlite3.Connection, directories: JobDirectories, tree: CgroupTree)
         strays = _not_removed(db, strays, directories, found.remarks)
         _look_at_strays(strays, directories, found)
     found.remarks.extend(_gone(sorted(gone)))
-    for job_id, uid, gid, spec in db.execute(_ACTIVE):
-        _look_at_spec(_new_job(job_id, UNKNOWN_ROW, uid, gid, spec), directories, found)
+    for job_id, uid, gid, spec, group_id in db.execute(
+        _ACTIVE if "group_id" in columns else _ACTIVE_ALONE
+    ):
+        job = _new_job(job_id, UNKNOWN_ROW, uid, gid, spec)
+        _look_at_spec(msgspec.structs.replace(job, group_id=group_id), directories, found)
     return found
 
 

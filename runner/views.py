@@ -51,6 +51,8 @@ def summary(
             "memory_bytes": job.reserved_memory_bytes,
         },
         "waits_for": waits_for,
+        "group": job.group_id,
+        "member": job.member,
     }
 
 

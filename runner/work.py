@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from itertools import count
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final
 
 from runner.reconcile import is_passing
 from runner.store_file import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
     from concurrent.futures import Executor
 
 _logger: Final = logging.getLogger(__name__)
@@ -24,6 +24,17 @@ RETRY_SECONDS: Final = 1.0
 # Said at once and then every minute, not every second.
 _TRIES_A_COMPLAINT: Final = 60
 _SETTLE_SECONDS: Final = 10.0
+
+
+# What is done to many jobs is done to so many in one transaction; the loop goes on in between.
+BATCH: Final = 200
+
+
+def in_batches(ids: Iterable[str], most: int = BATCH) -> Iterator[list[str]]:
+    """Some at a time, in their order."""
+    rest = iter(ids)
+    while batch := list(islice(rest, most)):
+        yield batch
 
 
 class Work:

@@ -36,6 +36,7 @@ VERBS: Final[Mapping[str, str]] = {
         "queues",
         "queue",
         "schedule",
+        "flow",
         "events",
         "rm",
         "prune",

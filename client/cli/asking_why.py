@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from client.cli.facts import user_name
+from client.cli.group_words import counted, kind_and_size
 from client.cli.waiting import Known, needed
 from client.errors import RequestRefused
 
@@ -26,10 +27,12 @@ def known(client: Client, job: str, causes: Sequence[Because]) -> Known:
     wanted = needed(causes)
     status = _status(client, job) if wanted & {"held", "queues"} else None
     held_by = status.get("held_by_uid") if status else None
+    states, groups = _waited_for(client, causes if "states" in wanted else ())
     return Known(
         None if held_by is None else user_name(held_by),
-        _states(client, causes) if "states" in wanted else {},
+        states,
         _own_queues(client, status) if "queues" in wanted else None,
+        groups,
     )
 
 
@@ -39,10 +42,27 @@ def _status(client: Client, job: str) -> JobStatus | None:
     return None
 
 
-def _states(client: Client, causes: Sequence[Because]) -> dict[str, str]:
-    jobs = [job for because in causes if because["cause"] == "dependency" for job in because["on"]]
-    statuses = ((job, _status(client, job)) for job in jobs[:_JOBS_ASKED])
-    return {job: status["state"] for job, status in statuses if status is not None}
+def _waited_for(client: Client, causes: Sequence[Because]) -> tuple[dict[str, str], dict[str, str]]:
+    """The states of the jobs that are waited for, and what the groups among them are."""
+    states: dict[str, str] = {}
+    groups: dict[str, str] = {}
+    waited = [job for each in causes if each["cause"] == "dependency" for job in each["on"]]
+    for job in waited[:_JOBS_ASKED]:
+        # Somebody else's, or removed: it is named, and nothing is said of it.
+        with suppress(RequestRefused):
+            try:
+                states[job] = client.status(job)["state"]
+            except RequestRefused as error:
+                if error.group is None:
+                    raise
+                groups[job] = _group(client, job)
+    return states, groups
+
+
+def _group(client: Client, asked: str) -> str:
+    """What a group is, and how far it has come."""
+    group = client.group(asked, limit=0)
+    return f"{kind_and_size(group['kind'], group['size'])}: {counted(group['counts'])}"
 
 
 def _own_queues(client: Client, status: JobStatus | None) -> Queues | None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from client.api import Client
-    from client.records import State
+    from client.errors import GroupMeant, RequestRefused
+    from client.records import HeldGroup, State
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 job_argument = click.argument("job", metavar="JOB")
@@ -97,29 +98,52 @@ def short(job: str) -> str:
 
 
 def each(
-    jobs: Iterable[str], act: Callable[[str], None], words: Mapping[str, str] | None = None
+    jobs: Iterable[str],
+    act: Callable[[str], None],
+    words: Mapping[str, str] | None = None,
+    act_on_group: Callable[[str], None] | None = None,
 ) -> int:
     """Do it for every job, also after one was refused; 125 when one was, else 0.
 
-    A refusal is said on stderr, in the verb's `words` for fields of the protocol; any other
-    error ends the loop.
+    Where an array or a flow was named, the verb's `act_on_group` is done with its full id. A
+    refusal is said on stderr, in the verb's `words` for fields of the protocol; any other error
+    ends the loop.
     """
     from client.errors import RequestRefused, describe
 
     status = 0
     for job in jobs:
         try:
-            act(job)
+            _act(job, act, act_on_group)
         except RequestRefused as error:
             error.job = job
             about = ""
-            if error.code == "not-permitted" and error.field == "job":
+            if error.code == "not-permitted" and error.field in ("job", "group"):
                 # What the reader called it says more than the field and the daemon's name for it.
                 error.field = error.given = None
                 about = f"{job}: "
             say(about + describe(error, words))
             status = 125
     return status
+
+
+def _act(job: str, act: Callable[[str], None], act_on_group: Callable[[str], None] | None) -> None:
+    from client.errors import RequestRefused
+
+    try:
+        act(job)
+    except RequestRefused as error:
+        meant = group_meant(error)
+        if meant is None or act_on_group is None:
+            raise
+    else:
+        return
+    act_on_group(meant.group)
+
+
+def group_meant(error: RequestRefused) -> GroupMeant | None:
+    """The array or flow that was named where the verb has a job, if that is why it was refused."""
+    return error.group if error.field in (None, "job") else None
 
 
 def change_states(
@@ -129,8 +153,12 @@ def change_states(
     *,
     as_json: bool,
     word: str = "",
+    change_group: Callable[[Client, str], HeldGroup] | None = None,
 ) -> int:
-    """Pause, hold or the like each job, and say what it is now, or `word`; the exit status."""
+    """Pause, hold or the like each job, and say what it is now, or `word`; the exit status.
+
+    `change_group` does it to all jobs of a group.
+    """
     with open_client(socket_path) as client:
 
         def act(job: str) -> None:
@@ -140,9 +168,23 @@ def change_states(
             if as_json:
                 write_json({"job": full, "state": state}, line=True)
             else:
-                write(f"{short(full)} {word or f'is {printable(state)}'}\n")
+                write(f"{short(full)} is {word or printable(state)}\n")
 
-        return each(jobs, act)
+        def act_on_group(group: str) -> None:
+            changed = change_group(client, group) if change_group else None
+            if as_json:
+                write_json(changed, line=True)
+            elif changed:
+                write(f"{short(group)}: {jobs_are(changed['jobs'])} {word}\n")
+
+        return each(jobs, act, None, act_on_group if change_group else None)
+
+
+def jobs_are(count: int) -> str:
+    """The beginning of a sentence about so many jobs, to be ended with what was done to them."""
+    if not count:
+        return "no job had to be"
+    return "1 job is" if count == 1 else f"{count} jobs are"
 
 
 @contextmanager

@@ -6,13 +6,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from client.cli.common import flush, json_option, open_client, say, short, write, write_json
+from client.cli.common import (
+    flush,
+    group_meant,
+    json_option,
+    open_client,
+    say,
+    short,
+    write,
+    write_json,
+)
 from client.text import printable
 from client.units import MAX_INTEGER
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from client.api import Client
     from client.cli.log_times import Stamps
-    from client.eventstream import EventStream
     from client.records import Event, EventGap
 
 # The words of this command line for the fields of the protocol.
@@ -27,7 +38,7 @@ _WORDS: Final = {"since": "--since", "job": "--job"}
     metavar="SEQ",
     help="What came after the event of this number (default: all, with -f what is to come).",
 )
-@click.option("--job", metavar="JOB", help="Of this job alone.")
+@click.option("--job", metavar="JOB", help="Of this job alone, or of those of a group.")
 @json_option
 @click.pass_obj
 def command(
@@ -42,19 +53,58 @@ def command(
     since = 0 if since is None and not follow else since
     with open_client(socket_path) as client:
         try:
-            with client.events(since=since, follow=follow, job=job) as stream:
-                _show(stream, as_json=as_json)
+            _follow(client, since=since, follow=follow, job=job, as_json=as_json)
         except RequestRefused as error:
             error.job = job
             raise ClientError(describe(error, _WORDS)) from error
     return 0
 
 
-def _show(stream: EventStream, *, as_json: bool) -> None:
+def _follow(
+    client: Client, *, since: int | None, follow: bool, job: str | None, as_json: bool
+) -> None:
+    if job is None or (group := _group(client, job)) is None:
+        with client.events(since=since, follow=follow, job=job) as stream:
+            _show(stream, as_json=as_json)
+        return
+    # Before it is asked for events: so that none of them is of a job that is not known.
+    jobs = {group, *(member["job"] for member in client.members(group))}
+    with client.events(since=since, follow=follow) as stream:
+        _show(_those_of(jobs, group, stream), as_json=as_json)
+
+
+def _group(client: Client, asked: str) -> str | None:
+    """The id of the group that is meant, if it is one. What is removed, its events know."""
+    from client.errors import RequestRefused
+
+    try:
+        client.status(asked)
+    except RequestRefused as error:
+        meant = group_meant(error)
+        return None if meant is None else meant.group
+    return None
+
+
+def _those_of(
+    jobs: set[str], group: str, items: Iterable[Event | EventGap]
+) -> Iterator[Event | EventGap]:
+    """What happened to these jobs, until the last of them was removed."""
+    left = jobs - {group}
+    for item in items:
+        if "gap" in item:
+            yield item
+        elif item["job"] in jobs:
+            yield item
+            left.discard(item["job"] if item["kind"] == "remove" else "")
+            if not left:
+                return
+
+
+def _show(items: Iterable[Event | EventGap], *, as_json: bool) -> None:
     from client.cli.log_times import Stamps
 
     stamps = Stamps()
-    for item in stream:
+    for item in items:
         if as_json:
             write_json(item, line=True)
         elif "gap" in item:

@@ -14,8 +14,14 @@ from client.cli.common import change_states, jobs_argument, json_option
 def command(socket_path: str | None, *, jobs: tuple[str, ...], as_json: bool) -> int:
     """Keep each queued JOB from starting, until `runctl release`.
 
-    Holding a held job is no error. What an admin holds, only an admin releases.
+    Of an array or a flow all that wait. Holding a held job is no error. What an admin holds, only
+    an admin releases.
     """
     return change_states(
-        socket_path, jobs, lambda client, job: client.hold(job), as_json=as_json, word="is held"
+        socket_path,
+        jobs,
+        lambda client, job: client.hold(job),
+        as_json=as_json,
+        word="held",
+        change_group=lambda client, group: client.hold_group(group),
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from client.api import RECONNECT_SECONDS
 from client.cli.common import short
 from client.cli.log_lines import select
+from client.cli.log_members import labels
 from client.cursors import Cursor
 from client.errors import RequestRefused
 from client.text import printable
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
     from client.api import Client
     from client.cli.log_entries import Entry, EntryView
+    from client.cli.log_members import Chosen
     from client.cli.log_views import View
     from client.logstream import LogChunk, LogGap
-    from client.records import JobStatus
 
     Refused = Callable[[str, RequestRefused], None]
 
@@ -133,23 +134,19 @@ def open_one(client: Client, job: str, wanted: Wanted) -> Log:
 
 
 def open_several(
-    client: Client, jobs: Sequence[str], wanted: Wanted, refused: Refused
+    client: Client, jobs: Sequence[Chosen], wanted: Wanted, refused: Refused
 ) -> list[Log]:
-    """The logs of the jobs, each job once; a refused one is left out. Raises ClientError."""
-    statuses: dict[str, JobStatus] = {}
+    """The logs of the jobs; a refused one is left out. Raises ClientError."""
     logs: list[Log] = []
     for job in jobs:
         try:
-            status = client.status(job)
-            if status["job"] not in statuses:
-                logs.append(Log(client, job, status["job"], wanted))
-                statuses[status["job"]] = status
+            logs.append(Log(client, job.asked, job.job, wanted))
         except RequestRefused as error:
-            refused(job, error)
-    names = [status["name"] for status in statuses.values()]
+            refused(job.asked, error)
+    opened = {log.job for log in logs}
+    called = labels([job for job in jobs if job.job in opened])
     for log in logs:
-        name = statuses[log.job]["name"]
-        log.label = printable(name) if name and names.count(name) == 1 else short(log.job)
+        log.label = called[log.job]
     return logs
 
 

@@ -80,6 +80,7 @@ OPTIONS: Final = all_of(
             metavar="N",
             help="Of this attempt alone (default: the newest; with -f the later ones, too).",
         ),
+        click.option("--failed", is_flag=True, help="Of an array or a flow only what failed."),
         click.option("--exit-code", is_flag=True, help="Exit as the job did."),
     )
 )
@@ -102,11 +103,10 @@ _WORDS: Final = {
 def command(socket_path: str | None, /, *, jobs: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401  the options above
     """Write each JOB's stdout to stdout and its stderr to stderr, byte for byte.
 
-    On a terminal, colours apart, nothing in it acts on the terminal. Several jobs are shown
-    together, each line after its job's name. TIME is 14:00, '2026-11-22 14:00', @1700000000,
-    or how long ago: 10m. Ctrl-C ends following; the job goes on.
+    On a terminal, colours apart, nothing in it acts on the terminal. Several jobs, and those of an
+    array or a flow, are shown together, each line after its job's name. TIME is 14:00,
+    '2026-11-22 14:00', @1700000000, or how long ago: 10m. Ctrl-C ends following; the job goes on.
     """
-    _refuse_contradictions(options, several=len(jobs) > 1)
     return _Logs(jobs, options).show(socket_path)
 
 
@@ -140,14 +140,29 @@ class _Logs:
     def __init__(self, jobs: Sequence[str], options: dict[str, Any]) -> None:
         self._jobs = jobs
         self._options = options
+        self._several = len(jobs) > 1 or options["failed"]
         self._logs: list[Log] = []
         self._status = 0
 
     def show(self, socket_path: str | None) -> int:
         """Show everything; the exit status."""
+        from client.cli.common import group_meant
+        from client.errors import RequestRefused
+
+        try:
+            return self._show(socket_path)
+        except RequestRefused as error:
+            if group_meant(error) is None:
+                raise
+        # One that was named is many. Nothing was shown so far.
+        self._several = True
+        return self._show(socket_path)
+
+    def _show(self, socket_path: str | None) -> int:
         from client.cli.common import open_client
         from client.cli.log_sources import Absence, exit_status
 
+        _refuse_contradictions(self._options, several=self._several)
         view = self._view()
         absence = Absence(view.say)
         with open_client(socket_path, absence.on_away, absence.on_back) as client, view:
@@ -163,25 +178,29 @@ class _Logs:
         return self._status
 
     def _show_jobs(self, client: Client, view: View) -> None:
-        if len(self._jobs) == 1:
-            self._show_one(client, view, self._jobs[0])
-        else:
+        if self._several:
             self._show_several(client, view)
+        else:
+            self._show_one(client, view, self._jobs[0])
 
     def _show_one(self, client: Client, view: View, job: str) -> None:
+        from client.cli.common import group_meant
         from client.cli.log_sources import open_one, show_one
         from client.errors import ClientError, RequestRefused
 
         try:
             log = open_one(client, job, self._wanted())
-            self._logs.append(log)
             with log.stream:
+                self._logs = [log]
                 show_one(log, view)
         except RequestRefused as error:
+            if group_meant(error) is not None:
+                raise
             raise ClientError(_described(job, error)) from error
 
     def _show_several(self, client: Client, view: View) -> None:
         from client.cli.log_entries import EntryView, LineView
+        from client.cli.log_members import chosen
         from client.cli.log_sources import open_several, show_merged
 
         def refused(job: str, error: RequestRefused) -> None:
@@ -190,7 +209,8 @@ class _Logs:
             view.say(name + _described(job, error))
             self._status = _FAILURE
 
-        self._logs += open_several(client, self._jobs, self._wanted(), refused)
+        jobs = chosen(client, self._jobs, refused, only_failed=self._options["failed"])
+        self._logs = open_several(client, jobs, self._wanted(), refused)
         if isinstance(view, LineView):
             view.name(self._logs)
         if self._options["follow"]:
@@ -225,7 +245,7 @@ class _Logs:
     def _view(self) -> View:
         from client.cli.log_views import BytesView, Look
 
-        options, several = self._options, len(self._jobs) > 1
+        options, several = self._options, self._several
         look = Look(
             follow=options["follow"],
             raw=options["raw"],

@@ -6,7 +6,7 @@ Everything that comes from a job's submitter goes through `client.text.printable
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from client.cli.common import short
 from client.cli.facts import (
@@ -20,17 +20,19 @@ from client.cli.facts import (
     surroundings,
     user_name,
 )
+from client.cli.group_words import as_job, command_of, counted, group_of
 from client.text import command_line, cut, printable, width
 from client.units import format_age, format_duration, format_size, in_units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from client.records import JobResult, JobStatus, JobSummary, Limits
+    from client.records import GroupEntry, JobResult, JobStatus, JobSummary, Limits
 
 _NAME_COLUMNS: Final = 16
 _USER_COLUMNS: Final = 10
 _LEAST_COMMAND_COLUMNS: Final = 10
+_LEAST_STATE_COLUMNS: Final = 24
 
 
 def last_words(job: JobStatus, uid: int | None = None) -> list[str]:
@@ -177,34 +179,52 @@ def age(job: JobSummary, now_ns: int) -> str:
     return format_age((end - begin if taken is None else taken) / SECOND_NS)
 
 
-def job_table(jobs: Iterable[JobSummary], now_ns: int, columns: int | None) -> str:
-    """A table of jobs with a heading; cut to `columns` when given (a terminal), else whole."""
+def job_table(jobs: Iterable[JobSummary | GroupEntry], now_ns: int, columns: int | None) -> str:
+    """A table of jobs and groups with a heading; cut to `columns` (a terminal), else whole."""
     listed = list(jobs)
     cells = [_queue_cells(job) for job in listed]
     # A column in which every job has the same, which is also what everybody has, says nothing.
-    shown = [i for i, usual in enumerate(("default", "0")) if any(c[i] != usual for c in cells)]
-    heading = ["JOB", "NAME", "USER", *(_QUEUE_HEADING[i] for i in shown)]
+    usual = (("default", "-"), ("0", "-"))
+    shown = [i for i in range(len(usual)) if any(cell[i] not in usual[i] for cell in cells)]
+    heading = ["JOB", "NAME", "USER", *(_QUEUE_HEADING[i] for i in shown), "STATE", "TIME"]
     rows = [
-        _job_row(job, [cell[i] for i in shown], now_ns)
-        for job, cell in zip(listed, cells, strict=True)
+        _row(job, [cell[i] for i in shown], now_ns) for job, cell in zip(listed, cells, strict=True)
     ]
     if columns is not None:
-        rows = [_cut_row(row) for row in rows]
-    return table([*heading, "STATE", "TIME", "COMMAND"], rows, columns)
+        rows = _fitted([_cut_row(row) for row in rows], heading, columns)
+    return table([*heading, "COMMAND"], rows, columns)
 
 
 _QUEUE_HEADING: Final = ("QUEUE", "PRIO")
 
 
-def _queue_cells(job: JobSummary) -> tuple[str, str]:
+def _queue_cells(entry: JobSummary | GroupEntry) -> tuple[str, str]:
+    if (group := group_of(entry)) is not None:
+        # Each of its jobs has a priority of its own.
+        return printable(group["queue"] or "-"), "-"
+    job = cast("JobSummary", entry)
     return printable(job.get("queue", "default")), str(job.get("priority", 0))
 
 
-def _job_row(job: JobSummary, cells: Sequence[str], now_ns: int) -> list[str]:
-    name = printable(job["name"] or "-")
-    command = command_line(job["argv"])
-    state, taken = state_word(job, now_ns), age(job, now_ns)
-    return [short(job["job"]), name, printable(job["user"]), *cells, state, taken, command]
+def _row(entry: JobSummary | GroupEntry, cells: Sequence[str], now_ns: int) -> list[str]:
+    group = group_of(entry)
+    if group is None:
+        job = cast("JobSummary", entry)
+        state, command = state_word(job, now_ns), command_line(job["argv"])
+    else:
+        job = as_job(group)
+        state, command = counted(group["counts"]), command_of(group)
+    name, user = printable(job["name"] or "-"), printable(job["user"])
+    return [short(job["job"]), name, user, *cells, state, age(job, now_ns), command]
+
+
+def _fitted(rows: list[list[str]], heading: Sequence[str], columns: int) -> list[list[str]]:
+    """The rows with states, of which a group's may be long, cut to what others leave of a line."""
+    others = [i for i, word in enumerate(heading) if word != "STATE"]
+    taken = sum(max(width(row[i]) for row in [heading, *rows]) + 2 for i in others)
+    room = max(columns - taken - 2 - _LEAST_COMMAND_COLUMNS, _LEAST_STATE_COLUMNS)
+    state = heading.index("STATE")
+    return [[*row[:state], cut(row[state], room), *row[state + 1 :]] for row in rows]
 
 
 def _cut_row(row: list[str]) -> list[str]:
@@ -230,11 +250,11 @@ def _line(row: Sequence[str], widths: Sequence[int], left: int | None) -> str:
 
 def job_record(job: JobStatus) -> str:
     """Everything about a job, a line a fact."""
-    from client.cli.queue_facts import attempts, place
+    from client.cli.queue_facts import attempts, hooks, place
 
     now_ns = time.time_ns()
     facts = [*_identity(job), *_times(job), *place(job, now_ns)]
-    facts += attempts(job, now_ns)
+    facts += [*attempts(job, now_ns), *hooks(job)]
     facts += [("limit", text) for text in limit_lines(job["limits"])] or [("limit", "none")]
     facts += [("log", text) for text in log_lines(job.get("logs") or {}, job["limits"])]
     facts += surroundings(job)
@@ -264,6 +284,8 @@ def _identity(job: JobStatus) -> list[tuple[str, str]]:
     if job["submitted_by_uid"] != job["uid"]:
         user += f", submitted by uid {job['submitted_by_uid']}"
     named = [("name", printable(job["name"]))] if job["name"] else []
+    if group := job.get("group"):
+        named.append(("group", f"{short(group)}, member {job['member']}"))
     return [
         ("job", printable(job["job"])),
         *named,
@@ -290,8 +312,9 @@ def _times(job: JobStatus) -> list[tuple[str, str]]:
         ("started", job["started_ns"]),
         ("ended", job["ended_ns"]),
     )
-    return [(label, _moment(ns)) for label, ns in moments if ns is not None]
+    return [(label, moment(ns)) for label, ns in moments if ns is not None]
 
 
-def _moment(time_ns: int) -> str:
+def moment(time_ns: int) -> str:
+    """A time in a record: with its day, and how far the zone is from UTC."""
     return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(time_ns // SECOND_NS))

@@ -15,7 +15,10 @@ from client.cli.quantity import Quantity
 from client.cli.selecting import WORDS, select_options, selection
 
 if TYPE_CHECKING:
-    from client.records import JobSummary, Selection
+    from client.api import Client
+    from client.records import GroupEntry, JobSummary, Selection
+
+    Entry = JobSummary | GroupEntry
 
 
 def _order(text: str) -> Any:  # noqa: ANN401  read when it is given
@@ -27,6 +30,8 @@ def _order(text: str) -> Any:  # noqa: ANN401  read when it is given
 @click.command(name="ps", short_help="List jobs.")
 @click.option("-a", "--all", "ended", is_flag=True, help="Jobs that have ended too.")
 @click.option("-n", "most", type=click.IntRange(min=1), metavar="N", help="The newest N only.")
+@click.option("--expand", is_flag=True, help="Every job of arrays and flows, a line each.")
+@click.option("--group", metavar="GROUP", help="The jobs of this array or flow, a line each.")
 @select_options
 @click.option(
     "--state",
@@ -41,8 +46,8 @@ def _order(text: str) -> Any:  # noqa: ANN401  read when it is given
     "order",
     type=Quantity("field[,field...]", _order),
     metavar="FIELD[,FIELD...]",
-    help="By submitted, started, ended, name, state, priority, queue, user, mem, cpu or time; "
-    "-FIELD: the greatest first.",
+    help="By submitted, started, ended, name, state, priority, queue, user, mem, cpu, time or "
+    "member (of its group); -FIELD: the greatest first.",
 )
 @json_option
 @click.pass_obj
@@ -50,7 +55,8 @@ def command(socket_path: str | None, /, **options: Any) -> None:  # noqa: ANN401
     """List jobs that wait or run, newest first.
 
     TIME is how long a job waits, runs, or took. On a terminal COMMAND is cut to its width. QUEUE
-    and PRIO are shown where they say something. History: `runctl ps -a -n 20`.
+    and PRIO are shown where they say something. An array or a flow is one line, with how many of
+    its jobs are in which state. History: `runctl ps -a -n 20`.
     """
     now_ns = time.time_ns()
     jobs = _jobs(socket_path, options)
@@ -66,7 +72,7 @@ def command(socket_path: str | None, /, **options: Any) -> None:  # noqa: ANN401
     write(job_table(jobs, now_ns, terminal_columns()))
 
 
-def _jobs(socket_path: str | None, options: dict[str, Any]) -> list[JobSummary]:
+def _jobs(socket_path: str | None, options: dict[str, Any]) -> list[Entry]:
     """The newest of those that are meant."""
     from client.api import PAGE_JOBS
     from client.errors import ClientError, RequestRefused, describe
@@ -76,9 +82,16 @@ def _jobs(socket_path: str | None, options: dict[str, Any]) -> list[JobSummary]:
     page = min(most or PAGE_JOBS, PAGE_JOBS)
     with open_client(socket_path) as client:
         try:
-            return list(islice(client.jobs(ended=options["ended"], page=page, **asked), most))
+            is_each = options["expand"] or options["group"] is not None
+            listed = client.jobs if is_each or not _knows_groups(client) else client.entries
+            return list(islice(listed(ended=options["ended"], page=page, **asked), most))
         except RequestRefused as error:
             raise ClientError(describe(error, WORDS)) from error
+
+
+def _knows_groups(client: Client) -> bool:
+    """Whether there can be any: an older runnerd refuses the question."""
+    return not {"arrays", "flows"}.isdisjoint(client.hello()["features"])
 
 
 def _selection(options: dict[str, Any]) -> Selection:
@@ -87,6 +100,8 @@ def _selection(options: dict[str, Any]) -> Selection:
         states = [state for several in options["states"] for state in several]
         # Each once: the order of the table is another's.
         select["states"] = list(dict.fromkeys(states))
+    if options["group"] is not None:
+        select["group"] = options["group"]
     return select
 
 

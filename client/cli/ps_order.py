@@ -5,14 +5,17 @@ A figure that a job has not got (yet) comes last, whichever way the others are s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from client.cli.group_words import as_job, group_of
 from client.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from client.records import JobSummary
+    from client.records import GroupEntry, JobSummary
+
+    Entry = JobSummary | GroupEntry
 
 Order = tuple[str, bool]
 
@@ -41,6 +44,7 @@ FIELDS: Final[dict[str, Callable[[JobSummary, int], int | str | None]]] = {
     "mem": lambda job, _now: _of_result(job, "memory_peak_bytes"),
     "cpu": lambda job, _now: _of_result(job, "cpu_usec"),
     "time": _time,
+    "member": lambda job, _now: job.get("member"),
 }
 
 
@@ -56,15 +60,20 @@ def parse_order(text: str) -> list[Order]:
     return order
 
 
-def ordered(jobs: Iterable[JobSummary], order: Sequence[Order], now_ns: int) -> list[JobSummary]:
-    """The jobs by the fields; of equal ones the order stays."""
+def ordered(jobs: Iterable[Entry], order: Sequence[Order], now_ns: int) -> list[Entry]:
+    """The jobs and groups by the fields; of equal ones the order stays."""
     result = list(jobs)
     for field, descending in reversed(order):
-        keyed = [(FIELDS[field](job, now_ns), job) for job in result]
+        keyed = [(FIELDS[field](_seen(job), now_ns), job) for job in result]
         known = [(key, job) for key, job in keyed if key is not None]
         known.sort(key=lambda pair: _comparable(pair[0]), reverse=descending)
         result = [job for _, job in known] + [job for key, job in keyed if key is None]
     return result
+
+
+def _seen(entry: Entry) -> JobSummary:
+    group = group_of(entry)
+    return cast("JobSummary", entry) if group is None else as_job(group)
 
 
 def _comparable(key: float | str) -> Any:  # noqa: ANN401  of one field all are of one type

@@ -131,5 +131,17 @@ _GROWING: Final[tuple[tuple[str, str, str, Callable[[Any], str]], ...]] = (
 )
 
 
+def hooks(job: JobStatus) -> Facts:
+    """What is done when its state changes: "ok, fail: mail", "ended: https://example.org"."""
+    return [("hook", _hook(item)) for item in job.get("hooks") or []]
+
+
+def _hook(item: Mapping[str, Any]) -> str:
+    events = ", ".join(printable(event) for event in item.get("on") or [])
+    if (host := item.get("host")) is not None:
+        return f"{events}: tells {printable(host)}"
+    return f"{events}: runs {printable(item.get('command') or '?')}"
+
+
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"

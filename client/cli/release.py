@@ -14,12 +14,13 @@ from client.cli.common import change_states, jobs_argument, json_option
 def command(socket_path: str | None, *, jobs: tuple[str, ...], as_json: bool) -> int:
     """Let each JOB that was held start when its turn comes.
 
-    Releasing a job that is not held is no error.
+    Of an array or a flow all that are held. Releasing a job that is not held is no error.
     """
     return change_states(
         socket_path,
         jobs,
         lambda client, job: client.release(job),
         as_json=as_json,
-        word="is released",
+        word="released",
+        change_group=lambda client, group: client.release_group(group),
     )

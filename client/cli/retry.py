@@ -6,6 +6,7 @@ import click
 
 from client.cli.common import (
     each,
+    jobs_are,
     jobs_argument,
     json_option,
     open_client,
@@ -22,7 +23,8 @@ from client.cli.common import (
 def command(socket_path: str | None, *, jobs: tuple[str, ...], as_json: bool) -> int:
     """Queue each JOB, which must have ended, once more: as a new attempt under the same id.
 
-    It has a log of its own; `runctl logs --attempt 1` shows the first one's.
+    Of an array or a flow what failed is queued, and what was skipped for it. An attempt has a log
+    of its own; `runctl logs --attempt 1` shows the first one's.
     """
     with open_client(socket_path) as client:
 
@@ -33,4 +35,11 @@ def command(socket_path: str | None, *, jobs: tuple[str, ...], as_json: bool) ->
             else:
                 write(f"{short(retried['job'])} is queued, attempt {retried['attempt']}\n")
 
-        return each(jobs, retry)
+        def retry_group(group: str) -> None:
+            retried = client.retry_group(group)
+            if as_json:
+                write_json(retried, line=True)
+            else:
+                write(f"{short(retried['group'])}: {jobs_are(retried['jobs'])} queued again\n")
+
+        return each(jobs, retry, None, retry_group)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from client.api import Client
+    from client.records import ChangedGroup
 
 
 @click.command(name="rm", short_help="Remove ended jobs and their logs.")
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def command(socket_path: str | None, *, jobs: tuple[str, ...], force: bool, as_json: bool) -> int:
-    """Remove each JOB, which must have ended, with its output and result."""
+    """Remove each JOB, which must have ended, with its output and result.
+
+    Of an array or a flow every job, once all have ended.
+    """
     with open_client(socket_path) as client:
 
         def remove(job: str) -> None:
@@ -39,7 +43,15 @@ def command(socket_path: str | None, *, jobs: tuple[str, ...], force: bool, as_j
             else:
                 write(f"{short(removed)} removed\n")
 
-        return each(jobs, remove)
+        def remove_group(group: str) -> None:
+            removed = _remove_group_by_force(client, group) if force else client.remove_group(group)
+            if as_json:
+                write_json(removed, line=True)
+            else:
+                count = removed["jobs"]
+                write(f"{short(removed['group'])} removed, {count} job{'s' * (count != 1)}\n")
+
+        return each(jobs, remove, None, remove_group)
 
 
 def _remove_by_force(client: Client, job: str) -> str:
@@ -52,6 +64,12 @@ def _remove_by_force(client: Client, job: str) -> str:
             client.wait(full)
         client.remove(full)
     return full
+
+
+def _remove_group_by_force(client: Client, group: str) -> ChangedGroup:
+    client.stop_group(group, kill=True)
+    client.wait_group(group)
+    return client.remove_group(group)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """`runctl run`: options to a submission; then the id alone, or `client.cli.foreground`.
 
-The options themselves are in `run_queue`, `run_limits`, `run_logs`, `run_sandbox` and `run_net`;
-with `--every` it becomes a schedule (`run_every`). What they may be is the daemon's to check; here
-only what cannot be read is refused.
+The options themselves are in `run_queue`, `run_hooks`, `run_limits`, `run_logs`, `run_sandbox` and
+`run_net`; with `--array` it becomes many jobs (`run_array`), with `--every` a schedule
+(`run_every`). What they may be is the daemon's to check; here only what cannot be read is refused.
 """
 
 from __future__ import annotations
@@ -11,17 +11,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from client.cli import run_every, run_limits, run_logs, run_net, run_queue, run_sandbox
+from client.cli import (
+    run_array,
+    run_every,
+    run_hooks,
+    run_limits,
+    run_logs,
+    run_net,
+    run_queue,
+    run_sandbox,
+)
 from client.cli.common import flush, open_client, say, write, write_json
 from client.cli.paths import inside
 from client.cli.sections import SectionedCommand, option
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from client.records import Submitted
 
 # The words of this command line for the fields of the protocol.
 OPTIONS: Final = {
     **run_queue.WORDS,
+    **run_hooks.WORDS,
     **run_limits.WORDS,
     **run_logs.WORDS,
     **run_sandbox.WORDS,
@@ -40,7 +52,7 @@ OPTIONS: Final = {
     context_settings={"allow_interspersed_args": False},
 )
 @option("-d --detach", is_flag=True, help="Print the job's id and leave it running.")
-@option("--json as_json", is_flag=True, help="With -d: write JSON.")
+@option("--json as_json", is_flag=True, help="With -d or --array: write JSON.")
 @option("--name", metavar="NAME", help="A name to call the job by.")
 @option("--cwd", metavar="DIR", help="Directory to run in (default: this one).")
 @option(
@@ -55,7 +67,9 @@ OPTIONS: Final = {
     help="Not this environment: a PATH, HOME, USER, LOGNAME, SHELL and LANG, and --env.",
 )
 @run_queue.queue_options
+@run_array.array_options
 @run_every.every_options
+@run_hooks.hook_options
 @run_limits.limit_options(run_limits.MEMORY)
 @run_limits.limit_options(run_limits.REST)
 @run_limits.limit_options(run_limits.TIME)
@@ -72,23 +86,23 @@ def command(socket_path: str | None, /, **options: Any) -> int:  # noqa: ANN401 
     the exit status is the job's: 128+N for signal N, 124 at the time limit, 126 and 127
     when the command cannot be run or found, 125 for failures of runctl or runnerd.
     The job's standard input is empty. A schedule (--every) runs it again and again, and nothing
-    comes out here.
+    comes out here, nor from an array (--array), many jobs with an index each.
     """
-    is_schedule = run_every.is_asked_for(options)
-    if options["as_json"] and not (options["detach"] or is_schedule):
+    is_array, is_schedule = run_array.is_asked_for(options), run_every.is_asked_for(options)
+    if options["as_json"] and not (options["detach"] or is_array or is_schedule):
         raise click.UsageError(
-            "--json goes with --detach or --every; `runctl wait --json` gives the result"
+            "--json goes with --detach, --array or --every; `runctl wait --json` gives the result"
         )
-    if options["cwd"] == "":
-        raise click.UsageError("--cwd: '' given; a directory is allowed")
-    arguments, words = _arguments(options), {**OPTIONS, **run_limits.words(options)}
+    asked, known = arguments(options), words(options)
+    if is_array:
+        return run_array.make(socket_path, options, asked, known)
     if is_schedule:
-        return run_every.make(socket_path, options, arguments, words)
+        return run_every.make(socket_path, options, asked, known)
     if options["detach"]:
-        return _detach(socket_path, arguments, words, as_json=options["as_json"])
+        return _detach(socket_path, asked, known, as_json=options["as_json"])
     from client.cli.foreground import run_in_foreground
 
-    return run_in_foreground(socket_path, arguments, words)
+    return run_in_foreground(socket_path, asked, known)
 
 
 def _detach(
@@ -125,8 +139,15 @@ def _print_id(submitted: Submitted, *, as_json: bool) -> None:
     flush()
 
 
-def _arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of `Client.submit`."""
+def words(options: Mapping[str, Any]) -> dict[str, str]:
+    """The words of this command line for the fields of the protocol, as they were typed."""
+    return {**OPTIONS, **run_limits.words(options)}
+
+
+def arguments(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of `Client.submit` for what was typed. Raises click.UsageError."""
+    if options["cwd"] == "":
+        raise click.UsageError("--cwd: '' given; a directory is allowed")
     user = run_sandbox.account(options["user"])
     return {
         "argv": list(options["command"]),
@@ -141,10 +162,13 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
         "sandbox": run_sandbox.asked_sandbox(options),
         "net": run_net.asked_net(options),
         **run_queue.asked_queue(options),
+        **run_hooks.asked_hooks(options),
     }
 
 
-def _environment(options: dict[str, Any], user: str | int | None) -> dict[str | bytes, str | bytes]:
+def _environment(
+    options: Mapping[str, Any], user: str | int | None
+) -> dict[str | bytes, str | bytes]:
     """The caller's whole environment, or a clean one, with the settings over it."""
     from client.cli.settings import lay_over
     from client.environment import clean_environment, own_environment

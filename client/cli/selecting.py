@@ -24,6 +24,7 @@ WORDS: Final = {
     "select.name": "--name",
     "select.labels": "--label",
     "select.states": "--state",
+    "select.group": "--group",
 }
 
 select_options: Final = all_of([

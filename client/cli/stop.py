@@ -12,6 +12,7 @@ from client.cli.selecting import select_options, selection
 
 if TYPE_CHECKING:
     from client.api import Client
+    from client.records import StoppedGroup
 
 
 @click.command(name="stop", short_help="Stop jobs.")
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 def command(socket_path: str | None, /, *, jobs: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401  the options above
     """Send SIGTERM to every process of each job, after the grace SIGKILL; say how it ended.
 
-    A job that is queued ends at once. Stopping a job that has ended is no error. With --all,
+    A job that is queued ends at once. Stopping a job that has ended is no error. Of an array or a
+    flow every job is stopped; it says how many. With --all,
     --queue, --label, --user or --name: every job that all of these are true of (an admin's: of
     everybody, unless --user is given), once you have said yes to their number.
     """
@@ -62,11 +64,17 @@ class _Stopping:
         self._options = options
         self._as_json = options["as_json"]
         self._asked: list[str] = []
+        self._groups: dict[str, StoppedGroup] = {}
 
     def stop(self, socket_path: str | None, jobs: tuple[str, ...]) -> int:
         """Ask all, then wait for each; the exit status."""
         with open_client(socket_path) as client:
-            failed = each(jobs, lambda job: self._ask(client, job), {"grace_seconds": "--grace"})
+            failed = each(
+                jobs,
+                lambda job: self._ask(client, job),
+                {"grace_seconds": "--grace"},
+                lambda group: self._ask_group(client, group),
+            )
             if self._options["no_wait"]:
                 return failed
             return max(failed, each(self._asked, lambda job: self._await_end(client, job)))
@@ -80,9 +88,21 @@ class _Stopping:
         if self._options["no_wait"]:
             self._report_state(full, state)
 
+    def _ask_group(self, client: Client, group: str) -> None:
+        grace, kill = self._options["grace"], self._options["kill"]
+        stopped = client.stop_group(group, grace_seconds=grace, kill=kill)
+        self._groups[stopped["group"]] = stopped
+        self._asked.append(stopped["group"])
+        if self._options["no_wait"]:
+            self._report_group(stopped, {**stopped})
+
     def _await_end(self, client: Client, job: str) -> None:
         from client.cli.output import how_it_ended
 
+        if stopped := self._groups.get(job):
+            ended = client.wait_group(job)
+            self._report_group(stopped, {**ended, "stopped": stopped})
+            return
         status = client.wait(job)
         if self._as_json:
             write_json(status, line=True)
@@ -94,3 +114,12 @@ class _Stopping:
             write_json({"job": job, "state": state}, line=True)
         else:
             write(f"{short(job)} {'has ended' if state == 'ended' else 'is asked to stop'}\n")
+
+    def _report_group(self, stopped: StoppedGroup, values: dict[str, Any]) -> None:
+        if self._as_json:
+            write_json(values, line=True)
+            return
+        from client.cli.stop_many import asked
+
+        has_waited = not self._options["no_wait"]
+        write(f"{short(stopped['group'])}: {asked(stopped, has_waited=has_waited)}\n")

@@ -15,7 +15,7 @@ from client.errors import ClientError, RequestRefused, describe
 
 if TYPE_CHECKING:
     from client.api import Client
-    from client.records import Selection, StoppedMany
+    from client.records import Selection, StoppedGroup, StoppedMany
 
 _FAILURE: Final = 125
 _WORDS: Final = {**WORDS, "grace_seconds": "--grace"}
@@ -46,7 +46,9 @@ def stop_many(socket_path: str | None, select: Selection, how: How) -> int:
     if how.as_json:
         write_json(stopped)
     else:
-        write(f"{_asked(stopped, has_waited=how.wait)}\n")
+        # Of more than it named, it cannot be said that they have ended.
+        has_waited = how.wait and len(stopped["ids"]) == stopped["jobs"]
+        write(f"{asked(stopped, has_waited=has_waited)}\n")
     return 0
 
 
@@ -94,7 +96,7 @@ def _is_yes(found: StoppedMany) -> bool:
     return answer.strip().lower() in ("y", "yes")
 
 
-def _counted(found: StoppedMany) -> str:
+def _counted(found: StoppedMany | StoppedGroup) -> str:
     jobs = f"{found['jobs']} {'job' if found['jobs'] == 1 else 'jobs'}"
     if not found["jobs"]:
         return "no jobs"
@@ -111,8 +113,8 @@ def _await(client: Client, stopped: StoppedMany) -> None:
                 raise
 
 
-def _asked(stopped: StoppedMany, *, has_waited: bool) -> str:
+def asked(stopped: StoppedMany | StoppedGroup, *, has_waited: bool) -> str:
+    """How many were stopped, or asked to stop where nobody waited for their ends."""
     if not stopped["jobs"]:
         return "no job to stop"
-    has_ended = has_waited and len(stopped["ids"]) == stopped["jobs"]
-    return f"{_counted(stopped)} {'stopped' if has_ended else 'asked to stop'}"
+    return f"{_counted(stopped)} {'stopped' if has_waited else 'asked to stop'}"

@@ -39,13 +39,14 @@ _WORDS: Final = {
 class Known(NamedTuple):
     """What was asked for besides, where a cause needs it: None and nothing where it was not.
 
-    `states` are those of jobs that are waited for; `queues` is the answer to that question when
-    the quota is the reader's own.
+    `states` are those of jobs that are waited for, `groups` what arrays and flows among these are;
+    `queues` is the answer to that question when the quota is the reader's own.
     """
 
     held_by: str | None = None
     states: Mapping[str, str] = {}
     queues: Queues | None = None
+    groups: Mapping[str, str] = {}
 
 
 def waits_word(job: JobSummary, now_ns: int) -> str:
@@ -87,13 +88,13 @@ def _lines(because: Because, known: Known, now_ns: int) -> list[str]:
     if cause == "held":
         return [f"is held{f' by {known.held_by}' if known.held_by else ''}"]
     if cause == "dependency":
-        return _dependencies(because, known.states)
+        return _dependencies(because, known)
     if cause == "time":
         until = because["until_ns"]
         return ["waits for its time" + (f": {shown_ahead(until, now_ns)}" if until else "")]
     if cause in _QUOTAS:
         return [f"waits for {_quota(because, known.queues)}"]
-    text = _SENTENCES.get(cause, f"waits for {printable(cause)}")
+    text = _group_cap(because) or _SENTENCES.get(cause, f"waits for {printable(cause)}")
     return [f"{text}{_figures(because)}{_until(because, now_ns)}"]
 
 
@@ -110,13 +111,26 @@ _SENTENCES: Final = {
 }
 
 
-def _dependencies(because: Because, states: Mapping[str, str]) -> list[str]:
+def _group_cap(because: Because) -> str:
+    group = because.get("group")
+    if not group:
+        return ""
+    which = f"{printable(group['kind'])} {short(group['group'])}"
+    run = "1 job runs" if group["running"] == 1 else f"{group['running']} jobs run"
+    return f"waits for its {which}: {run}, {group['max_running']} may at once"
+
+
+def _dependencies(because: Because, known: Known) -> list[str]:
     kinds = because["kinds"] or ["ok"] * len(because["on"])
     lines = []
     for job, kind in list(zip(because["on"], kinds, strict=False))[:_JOBS_SHOWN]:
-        state = states.get(job)
+        state = known.states.get(job)
         which = f", which is {printable(state)}" if state else ""
-        lines.append(f"waits for job {short(job)} ({printable(kind)}){which}")
+        what = f"{short(job)} ({printable(kind)})"
+        group = known.groups.get(job)
+        lines.append(
+            f"waits for {what}, {printable(group)}" if group else f"waits for job {what}{which}"
+        )
     more = len(because["on"]) - len(lines)
     return [*lines, f"waits for {more} more jobs"] if more > 0 else lines
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 def command(socket_path: str | None, *, jobs: tuple[str, ...], as_json: bool) -> int:
     """Say what each JOB waits for, a line a cause, and when it starts where that can be told.
 
-    Of a job that runs, that it does; of one that has ended, how.
+    Of a job that runs, that it does; of one that has ended, how. Of an array or a flow: how far it
+    has come, and what those of its jobs wait for that are queued.
     """
     with open_client(socket_path) as client:
 
@@ -42,7 +43,30 @@ def command(socket_path: str | None, *, jobs: tuple[str, ...], as_json: bool) ->
             name = short(why["job"])
             write("".join(f"{name} {line}\n" for line in _lines(client, why)))
 
-        return each(jobs, ask)
+        def ask_group(group: str) -> None:
+            _show_group(client, group, as_json=as_json)
+
+        return each(jobs, ask, None, ask_group)
+
+
+def _show_group(client: Client, asked: str, *, as_json: bool) -> None:
+    """How far a group has come, then the first of its jobs for each thing that is waited for."""
+    from client.cli.group_members import waiting
+    from client.cli.group_words import counted, member_name
+
+    group = client.group(asked, limit=0)
+    found = waiting(client, group)
+    if as_json:
+        whys = [client.why(each_["job"]) for each_, _ in found]
+        write_json({"group_summary": {**group}, "waiting": whys}, line=True)
+        return
+    lines = [f"{short(group['group'])} {printable(group['state'])}: {counted(group['counts'])}"]
+    for member, jobs in found:
+        name = member_name(group, member)
+        lines += [f"{name} {line}" for line in _lines(client, client.why(member["job"]))]
+        if more := jobs - 1:
+            lines.append(f"{more} more {'waits' if more == 1 else 'wait'} for the same")
+    write("".join(f"{line}\n" for line in lines))
 
 
 def _lines(client: Client, why: Why) -> list[str]:

@@ -37,12 +37,18 @@ class Capacity(NamedTuple):
 
 
 class Queue(NamedTuple):
-    """A queue. A higher priority comes first; `max_running` None is no cap of its own."""
+    """A queue. A higher priority comes first; `max_running` None is no cap of its own.
+
+    Jobs of one that is `apart` take none of the slots, count for no quota and need nothing: they
+    hold nobody up, and nobody them, but each other. `user_cap` of it, of one user, run at once.
+    """
 
     name: str
     priority: int = 0
     max_running: int | None = None
     paused: bool = False
+    apart: bool = False
+    user_cap: int | None = None
 
 
 class Quota(NamedTuple):
@@ -65,7 +71,7 @@ class Waiting(NamedTuple):
 
     `rank` is its place among its submitter's jobs of the same queue and priority, lower first;
     `uid` is who submitted it. `time_limit_ms` is how long it may run, None when nobody knows.
-    `group` names an array or the like, of which at most `group_cap` run at once.
+    `group` names an array or the like, of which at most `group_cap` run at once, None: no cap.
     """
 
     id: str

@@ -36,7 +36,7 @@ _END: Final = 1 << 62
 class Lane:
     """One user's jobs of one queue and priority. `ready` are those that no group holds back."""
 
-    __slots__ = ("key", "members", "ready", "strand", "user", "version")
+    __slots__ = ("is_full", "key", "members", "ready", "strand", "user", "version")
 
     def __init__(self, strand: Strand, user: User) -> None:
         self.strand = strand
@@ -45,6 +45,8 @@ class Lane:
         self.members: dict[str, Members] = {}
         self.key: Key | None = None
         self.version = user.version
+        # As many of its queue go as may of one user.
+        self.is_full = False
 
     def add(self, item: Item, group: Group | None) -> None:
         """One more job."""
@@ -75,7 +77,7 @@ class Lane:
         self.version = self.user.version
         if self.is_parked and (first is None or not self.user.is_held_at(self.position(first))):
             del self.user.parked[self]
-        if first is None or self.is_parked:
+        if first is None or self.is_parked or self.is_full:
             key = None
         else:
             key = (self.user.share, self.user.served, first, self.user.uid)

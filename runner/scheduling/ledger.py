@@ -7,12 +7,14 @@ so that a job of yesterday's larger machine can run alone and no sum looks worse
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from runner.scheduling.kinds import Needs
 
 if TYPE_CHECKING:
     from runner.scheduling.kinds import Capacity, Cause, Going, Quota
+
+_T = TypeVar("_T")
 
 
 class Account:
@@ -74,6 +76,9 @@ class Ledger:
         self.users: dict[int, Account] = {}
         self.queues: Counter[str] = Counter()
         self.groups: Counter[str] = Counter()
+        # Queues whose jobs are no part of the above but `queues`; and theirs, by user.
+        self.apart: set[str] = set()
+        self.beside: Counter[int] = Counter()
 
     def set_capacity(self, capacity: Capacity) -> None:
         """Count everything again: what was beyond the old capacity may not be beyond the new."""
@@ -86,10 +91,13 @@ class Ledger:
 
     def enter(self, job: Going) -> None:
         """It goes from now on."""
-        needs = self.clamped(job.needs)
         self.going[job.id] = job
-        self.all.enter(needs)
-        self.users.setdefault(job.uid, Account()).enter(needs)
+        if job.queue in self.apart:
+            self.beside[job.uid] += 1
+        else:
+            needs = self.clamped(job.needs)
+            self.all.enter(needs)
+            self.users.setdefault(job.uid, Account()).enter(needs)
         self.queues[job.queue] += 1
         if job.group is not None:
             self.groups[job.group] += 1
@@ -98,9 +106,12 @@ class Ledger:
         """It goes no more; None: it did not."""
         job = self.going.pop(job_id, None)
         if job is not None:
-            needs = self.clamped(job.needs)
-            self.all.leave(needs)
-            self._leave_user(job.uid, needs)
+            if job.queue in self.apart:
+                _count_down(self.beside, job.uid)
+            else:
+                needs = self.clamped(job.needs)
+                self.all.leave(needs)
+                self._leave_user(job.uid, needs)
             _count_down(self.queues, job.queue)
             if job.group is not None:
                 _count_down(self.groups, job.group)
@@ -165,7 +176,7 @@ class Ledger:
             del self.users[uid]
 
 
-def _count_down(counts: Counter[str], name: str) -> None:
+def _count_down(counts: Counter[_T], name: _T) -> None:
     counts[name] -= 1
     if not counts[name]:
         del counts[name]

@@ -90,6 +90,8 @@ def _of_caps(state: State, entry: Entry) -> Iterator[Cause]:
     closed = "no-queue" if line is None else state.closed(line)
     if closed is not None:
         yield closed
+    elif state.is_apart(entry) and state.is_user_full(entry):
+        yield "queue-cap"
     if is_group_full(state, entry):
         yield "group-cap"
     quota = state.beyond_quota(entry) or state.over_quota(entry)
@@ -98,7 +100,8 @@ def _of_caps(state: State, entry: Entry) -> Iterator[Cause]:
 
 
 def _of_machine(state: State, entry: Entry) -> Iterator[Cause]:
-    slots: list[Cause] = ["slots"] if state.ledger.free_slots <= 0 else []
+    has_slot = state.is_apart(entry) or state.ledger.free_slots > 0
+    slots: list[Cause] = [] if has_slot else ["slots"]
     yield from chain(slots, state.ledger.short_of(entry.needs))
 
 

@@ -38,7 +38,8 @@ def end_ns(job: Going, now_ns: int) -> int | None:
 
 def by_end(ledger: Ledger, now_ns: int) -> list[tuple[int, str]]:
     """The jobs that go and whose end is known, those that end first coming first."""
-    ends = ((end_ns(job, now_ns), job.id) for job in ledger.going.values() if job.time_limit_ms)
+    going = (each for each in ledger.going.values() if each.queue not in ledger.apart)
+    ends = ((end_ns(job, now_ns), job.id) for job in going if job.time_limit_ms)
     return sorted((end, job_id) for end, job_id in ends if end is not None)
 
 

@@ -187,6 +187,13 @@ class Scheduler:
         self._queues[queue.name] = queue
         self._state.set_queue(queue.name, queue)
 
+    def cap_group(self, name: str, cap: int | None) -> list[Waiting]:
+        """At most so many jobs of a group go from now on, None: no bound. Its waiting jobs then.
+
+        `after` is not in them. Those that go stay, also beyond it.
+        """
+        return self._state.cap_group(name, cap)
+
     def remove_queue(self, name: str) -> None:
         """Its waiting jobs go on waiting (`no-queue`)."""
         if self._queues.pop(name, None) is not None:
@@ -245,6 +252,11 @@ class Scheduler:
         return self._state.ledger.going.get(job_id)
 
     @property
+    def has_doomed(self) -> bool:
+        """Whether jobs are known that can never start, which the next decision gives up."""
+        return self._state.dependencies.doomed is not None
+
+    @property
     def queues(self) -> Mapping[str, Queue]:
         """The queues that are known."""
         return MappingProxyType(self._queues)
@@ -263,10 +275,19 @@ class Scheduler:
         ledger = self._state.ledger
         return ledger.all.jobs if queue is None else ledger.queues[queue]
 
+    def going_of(self, group: str) -> int:
+        """How many jobs of a group go."""
+        return self._state.ledger.groups[group]
+
     def waiting_of(self, uid: int) -> int:
         """How many jobs of a user wait."""
         user = self._state.users.get(uid)
         return 0 if user is None else user.waiting
+
+    def waiting_apart(self, uid: int) -> int:
+        """How many jobs of a user wait in queues that are apart."""
+        user = self._state.users.get(uid)
+        return 0 if user is None else user.waiting_apart
 
     def usage(self, uid: int) -> tuple[int, Needs]:
         """How many jobs of a user go, and what they are promised."""

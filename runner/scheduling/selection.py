@@ -51,9 +51,13 @@ class _Look:
         self._starts: list[Start] = []
         self._passing: Passing | None = None
         self._has_asked = False
+        # Whether the jobs that are looked at take no slot.
+        self._is_apart = False
 
     def run(self) -> list[Start]:
         for level, strands in self._state.lines.levels(self._state.is_open):
+            apart = self._state.ledger.apart
+            self._is_apart = all(strand.line.name in apart for strand in strands)
             if not self._may_go_on() or not self._left:
                 break
             self._level(level, strands)
@@ -167,7 +171,8 @@ class _Look:
         return entry.lane is not None and self._state.is_open(entry.lane.strand.line)
 
     def _may_go_on(self) -> bool:
-        return self._state.ledger.free_slots > 0 and len(self._starts) < self._most
+        has_slot = self._is_apart or self._state.ledger.free_slots > 0
+        return has_slot and len(self._starts) < self._most
 
     def _fits(self, entry: Entry) -> bool:
         return self._state.ledger.fits(entry.needs)

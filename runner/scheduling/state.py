@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from runner.scheduling.dependencies import Dependencies
 from runner.scheduling.groups import Group
-from runner.scheduling.kinds import Going
+from runner.scheduling.kinds import Going, Needs
 from runner.scheduling.lanes import Lines
 from runner.scheduling.ledger import Account, Ledger, over_promise, over_quota
 from runner.scheduling.reservation import Patience, Reservation
@@ -21,7 +21,7 @@ from runner.scheduling.users import Hold, User
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runner.scheduling.kinds import Capacity, Cause, Needs, Queue, Quota, Waiting
+    from runner.scheduling.kinds import Capacity, Cause, Queue, Quota, Waiting
     from runner.scheduling.lanes import Item, Lane, Line
 
 _NOTHING = Account()
@@ -70,10 +70,10 @@ class State:
 
     def enter(self, job: Waiting) -> Entry:
         """It waits; `place` it when its dependencies are known."""
-        entry = Entry(job, self.ledger.clamped(job.needs), self._user(job.uid))
+        entry = Entry(job, self._needs(job), self._user(job.uid))
         self.waiting[job.id] = entry
         self.waiting_in[job.queue] += 1
-        entry.user.waiting += 1
+        entry.user.waits(1, is_apart=self.is_apart(entry))
         self.times.add(job)
         return entry
 
@@ -90,7 +90,7 @@ class State:
         self.waiting_in[job.queue] -= 1
         if not self.waiting_in[job.queue]:
             del self.waiting_in[job.queue]
-        entry.user.waiting -= 1
+        entry.user.waits(-1, is_apart=self.is_apart(entry))
 
     def place(self, entry: Entry) -> None:
         """Into its lane if it could start now, else out of it."""
@@ -134,6 +134,7 @@ class State:
                 self.reservation.leave(job_id)
             user = self.users[job.uid]
             self._usage_changed(user, job.group)
+            self._let_in(user, job.queue)
             self._forget(user)
         return job
 
@@ -155,12 +156,14 @@ class State:
             user.share = self.ledger.share(user.uid)
             user.changed()
         for entry in self.waiting.values():
-            entry.needs = self.ledger.clamped(entry.job.needs)
+            entry.needs = self._needs(entry.job)
             self.place(entry)
         self.look_again()
 
     def set_queue(self, name: str, queue: Queue | None) -> None:
-        """A queue is new, or another; None: there is none of that name any more."""
+        """A queue is new, or another (as apart as before); None: there is none of that name."""
+        if queue is not None and queue.apart:
+            self.ledger.apart.add(name)
         self.lines.set(name, queue)
         self._forget_line(self.lines.line(name))
         self.look_again()
@@ -171,6 +174,24 @@ class State:
         for user in self.users.values():
             user.unhold()
         self.is_stirred = True
+
+    def cap_group(self, name: str, cap: int | None) -> list[Waiting]:
+        """So many of a group may go at once, None: as many as there is room for. Who waits then."""
+        found = [entry for entry in self.waiting.values() if entry.job.group == name]
+        for entry in found:
+            capped = entry.job._replace(group_cap=cap)
+            if (entry.job.group_cap is None) == (cap is None):
+                entry.job = capped
+                continue
+            # Hidden or shown by a group from now on, or by none any more.
+            self._out_of_lane(entry)
+            entry.job = capped
+            self.place(entry)
+        group = self.groups.get(name)
+        if group is not None and cap is not None:
+            group.set(cap, group.going)
+        self.is_stirred = True
+        return [entry.job for entry in found]
 
     def is_open(self, line: Line) -> bool:
         """Whether a queue starts jobs."""
@@ -190,11 +211,15 @@ class State:
 
     def over_quota(self, entry: Entry) -> Cause | None:
         """The quota of its user that it would pass now."""
+        if self.is_apart(entry):
+            return None
         return over_quota(entry.user.quota, self.ledger.used_by(entry.job.uid), entry.needs)
 
     def holds_back(self, entry: Entry) -> bool:
         """Whether its user's quota lets it wait; the later ones of that user wait with it."""
         user, lane = entry.user, entry.lane
+        if self.is_apart(entry):
+            return self._is_full(entry)
         if user.hold is None and not user.is_bounded:
             return False
         if lane is None or not self.is_open(lane.strand.line):
@@ -207,6 +232,35 @@ class State:
             user.hold_from(Hold(at, entry.job.id, lane))
         lane.park()
         return True
+
+    def is_apart(self, entry: Entry) -> bool:
+        """Whether its queue is."""
+        return entry.job.queue in self.ledger.apart
+
+    def is_user_full(self, entry: Entry) -> bool:
+        """Whether as many of its user go as its queue, which is apart, lets."""
+        queue = self.lines.line(entry.job.queue).queue
+        most = None if queue is None else queue.user_cap
+        return most is not None and self.ledger.beside[entry.job.uid] >= most
+
+    def _is_full(self, entry: Entry) -> bool:
+        """The same; then its lane waits until one of them has ended."""
+        is_full = self.is_user_full(entry)
+        if is_full and entry.lane is not None:
+            entry.lane.is_full = True
+            entry.lane.refresh()
+        return is_full
+
+    def _let_in(self, user: User, queue: str) -> None:
+        """One of the user's jobs of a queue has ended, so that another may start."""
+        if queue in self.ledger.apart:
+            for lane in [each for each in user.lanes if each.is_full]:
+                lane.is_full = False
+                lane.refresh()
+
+    def _needs(self, job: Waiting) -> Needs:
+        """At most the capacity; nothing in a queue that is apart."""
+        return Needs() if job.queue in self.ledger.apart else self.ledger.clamped(job.needs)
 
     def _could_start(self, entry: Entry) -> bool:
         job = entry.job
@@ -234,7 +288,7 @@ class State:
             return
         job = entry.job
         lane.remove(entry.item, self._group(job))
-        if job.group is not None:
+        if job.group is not None and job.group_cap is not None:
             self._forget_group(job.group)
             self.is_stirred = True
         if self.reservation is not None and self.reservation.job_id == job.id:
@@ -249,6 +303,8 @@ class State:
 
     def _may_matter(self, entry: Entry, lane: Lane) -> bool:
         """Whether a new job could start, or has to be kept room for: else nothing has changed."""
+        if self.is_apart(entry):
+            return True
         if self.ledger.free_slots <= 0:
             return False
         kept = self.reservation
@@ -288,5 +344,6 @@ class State:
         return user
 
     def _forget(self, user: User) -> None:
-        if not user.waiting and not self.ledger.used_by(user.uid).jobs:
+        ledger = self.ledger
+        if not (user.waiting or ledger.used_by(user.uid).jobs or ledger.beside[user.uid]):
             self.users.pop(user.uid, None)

@@ -30,7 +30,7 @@ class User:
 
     __slots__ = (
         "hold", "is_bounded", "lanes", "parked", "quota", "served", "share", "uid", "version",
-        "waiting",
+        "waiting", "waiting_apart",
     )  # fmt: skip
 
     def __init__(self, uid: int, quota: Quota) -> None:
@@ -40,11 +40,17 @@ class User:
         self.share = 0.0
         self.served = 0
         self.waiting = 0
+        self.waiting_apart = 0  # of these, in queues that are apart
         self.lanes: dict[Lane, None] = {}
         self.parked: dict[Lane, None] = {}
         # Counted on with each change of share and service: what a lane's place was made of.
         self.version = 0
         self.hold: Hold | None = None
+
+    def waits(self, count: int, *, is_apart: bool) -> None:
+        """So many jobs more."""
+        self.waiting += count
+        self.waiting_apart += count if is_apart else 0
 
     def is_held_at(self, position: tuple[int | str, ...]) -> bool:
         """Whether a job at that place of his order has to wait for an earlier one's quota."""

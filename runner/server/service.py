@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from client import __version__, protocol
 from runner import views
+from runner.group_rows import Group
+from runner.hook_template import shown_hooks
 from runner.lifecycle import GOING, State
 from runner.parsing import parse
 from runner.policy import Peer, is_admin, may_see
-from runner.refusal import Refusal, shown
+from runner.refusal import GroupGiven, Refusal, shown
 from runner.server.handlers import HANDLERS
 from runner.server.pages import fitting
+from runner.server.references import References
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -46,7 +49,7 @@ MAX_HELD_BYTES: Final = 16 * 1024 * 1024
 FEATURES: Final = (
     "logs.follow", "logs.until", "logs.attempt", "locate", "submit.logs", "prune",
     "drain", "doctor.disk", "retention", "queue", "retry", "idempotency", "labels", "select",
-    "stop_many", "events", "why", "schedules",
+    "stop_many", "events", "why", "schedules", "arrays", "flows", "hooks",
 )  # fmt: skip
 
 
@@ -184,7 +187,8 @@ class Service:
             attempts=store.attempts(job.id),
         )
         newest = fitting(reversed(shown["attempts"]), ATTEMPTS_BYTES)
-        return {**shown, "attempts": newest[::-1]}
+        hooks = shown_hooks(store.hooks(job.id))
+        return {**shown, "attempts": newest[::-1], "hooks": hooks}
 
     def grace(self, asked: float | None, *, kill: bool) -> float:
         """Seconds between SIGTERM and SIGKILL, where a request asks for a stop."""
@@ -209,26 +213,43 @@ class Service:
         """The one job that a peer means and may do with what `may` (`runner.policy`) decides.
 
         `field` of the request names it. Raises Refusal: none that it may see, or several; what
-        it may not do is answered as if there were no such job.
+        it may not do is answered as if there were no such job. Of a group: `is-group`.
         """
-        store = self.supervisor.store
-        found = store.find(text, self.visible_to(peer))
-        if found and not found[0].id.startswith(text):
-            # A name: one's own job wins, so that nobody can put another under root's hands.
-            found = store.find(text, peer.uid) or found
-        if not found:
+        target = self.find_target(peer, text, may, field)
+        if isinstance(target, Group):
+            group = GroupGiven(group=target.id, kind=target.kind, jobs=target.size)
+            raise Refusal("is-group", field=field, given=shown(text), group=group)
+        return target
+
+    def find_target(
+        self,
+        peer: Peer,
+        text: str,
+        may: Callable[[Peer, int, int | None], Decision] = may_see,
+        field: str = "job",
+    ) -> Job | Group:
+        """The one job or group that a peer means, as `find_job`. Raises Refusal."""
+        found = self._references(peer).target(text, field)
+        if found is None or not may(peer, found.submitted_by_uid, self.admin_gid):
             raise Refusal("no-such-job", field=field, given=shown(text))
-        if len(found) > 1:
-            raise Refusal(
-                "ambiguous-job",
-                field=field,
-                given=shown(text),
-                candidates=[job.id for job in found],
-            )
-        (job,) = found
-        if not may(peer, job.submitted_by_uid, self.admin_gid):
-            raise Refusal("no-such-job", field=field, given=shown(text))
-        return job
+        return found
+
+    def find_group(
+        self,
+        peer: Peer,
+        text: str,
+        may: Callable[[Peer, int, int | None], Decision] = may_see,
+        field: str = "group",
+    ) -> Group:
+        """The one group that a peer means, as `find_job`. Raises Refusal."""
+        found = self._references(peer).group(text, field)
+        if found is None or not may(peer, found.submitted_by_uid, self.admin_gid):
+            detail = "no array or flow of yours matches"
+            raise Refusal("no-such-job", field=field, given=shown(text), detail=detail)
+        return found
+
+    def _references(self, peer: Peer) -> References:
+        return References(self.supervisor.store, self.visible_to(peer), peer.uid)
 
 
 def _usage(tree: CgroupTree, job: Job) -> dict[str, int | None] | None:

@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 
 
 async def selected(service: Service, peer: Peer, select: Select, act: str) -> Selection:
-    """A request's `select` with its user looked up. Raises Refusal.
+    """A request's `select` with its user and its group looked up. Raises Refusal.
 
     It bounds what an admin means; a member's own uid has to bound the rest as everywhere.
     `act` is what is to be done with jobs: "see", "stop".
     """
-    user = select.user
+    user, text = select.user, select.group
+    group = None if text is None else service.find_group(peer, text, field="select.group")
     return Selection(
         queue=select.queue,
         uid=None if user is None else await uid_of(service, peer, user, "select.user", act),
         name=select.name,
         labels=tuple(select.labels.items()),
         states=None if select.states is None else tuple(State(name) for name in select.states),
+        group_id=None if group is None else group.id,
     )
 
 

@@ -23,7 +23,7 @@ from runner import (
     spec,
     stored,
     submission_queue,
-)  # fmt: skip
+)
 from runner.config import Config
 from runner.lifecycle import State
 from runner.policy import Peer
@@ -35,6 +35,7 @@ from runner.scheduling.kinds import Capacity, Needs, Queue
 from runner.server.framing import FrameBuffer
 from runner.server.handlers import HANDLERS
 from runner.users import Account
+from tests.fuzz import groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,8 +150,11 @@ def _check_request(request: object) -> None:
     try:
         if isinstance(request, messages.Submit):
             _check_submission(request)
+            groups.check_hooks(request, _PEER)
         elif isinstance(request, message_schedules.MakeSchedule):
             _check_schedule(request)
+        else:
+            groups.check(request, _check_submission)
     except Refusal as refusal:
         _check_refusal(refusal)
 
@@ -261,21 +265,19 @@ def _requests() -> list[tuple[str, Message]]:
         ("hello", {"protocol": 1, "client": "runctl"}),
         ("submit", {"argv": ["a"], "cwd": "/", "env": {"A": b"\xff"}}),
         ("submit", _FULL_SUBMIT),
-        ("list", {"ended": True, "limit": 5, "before": 7, "select": _SELECT}),
+        ("list", {"ended": True, "limit": 5, "select": _SELECT, "collapse": True}),
         ("logs", {**job, "cursor": 3, "follow": True, "credit": 2, "until_ns": 5, "attempt": 1}),
         ("locate", {**job, "lines": 3, "since_ns": 1, "until_ns": 5, "streams": [1]}),
         ("exec", {**job, "argv": ["a"], "env": {}, "clean_env": True, "cwd": "/", "credit": 1}),
         ("stop", {**job, "grace_seconds": 0.5, "kill": True}),
         ("wait", {**job, "timeout_seconds": 2}),
         ("update", {**job, "limits": {"pids_max": None, "memory_max_bytes": 2**30}, "priority": 3}),
-        ("prune", {"older_than_seconds": 5, "keep": 2, "user": "x", "everybody": False}),
+        ("prune", {"older_than_seconds": 5, "keep": 2, "user": "x"}),
         ("drain", {"timeout_seconds": 5, "stop": True}),
-        *((op, job) for op in ("status", "pause", "resume", "remove")),
-        *((op, job) for op in ("hold", "release", "retry", "why")),
-        ("move", {**job, "top": True}), ("move", {**job, "before": "3f2a"}),
-        ("move", {**job, "queue": "batch", "top": True}),
-        ("events", {"since": 5, "follow": True, "job": _JOB, "credit": 3}), ("queues", {}),
-        ("queue", {"name": "batch", "paused": True, "max_running": None}),
+        *((op, job) for op in _ON_JOBS), *groups.requests(), *groups.wrong(),
+        ("move", {**job, "before": "3f2a"}), ("move", {**job, "queue": "batch", "top": True}),
+        ("events", {"since": 5, "follow": True, "job": _JOB, "credit": 3}),
+        ("queues", {}), ("queue", {"name": "batch", "paused": True, "max_running": None}),
         ("stop_many", {"select": _SELECT, "grace_seconds": 1.5, "kill": True, "dry_run": True,
                        "expect": 3}),
         ("schedule", {"every": "*/5 0-6,12 1 jan mon-fri", "submit": {"argv": ["a"], "cwd": "/"},
@@ -286,6 +288,7 @@ def _requests() -> list[tuple[str, Message]]:
     ]  # fmt: skip
 
 
+_ON_JOBS: Final = ("status", "pause", "resume", "remove", "hold", "release", "retry", "why")
 _ON_SCHEDULES: Final = ("status", "pause", "resume", "run", "remove")
 _SELECT: Final[Message] = {
     "queue": "batch", "user": "x", "name": "n*", "labels": {"a/b": None, "c": "d"},
@@ -327,8 +330,7 @@ def _answers() -> list[list[Message]]:
     gap = {"gap_bytes": 7, "offset": 10, "why": "removed"}
     end = {"cursor": 10, "status": {"job": _JOB}}
     first = {"attempt": 2, "offset": 0}
-    data = {"reason": "exit"}
-    happened = {"seq": 4, "time_ns": 5, "job": _JOB, "kind": "finish", "data": data}
+    happened = {"seq": 4, "time_ns": 5, "job": _JOB, "kind": "finish", "data": {"reason": "exit"}}
     missing = {"gap": True, "since": 3, "oldest": 9}
     refusal = {
         "code": "limit-below-use",

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from client.logstream import LogChunk, LogGap
 from tests.kernel import inside
 from tests.kernel.hostile import no_defect_in_the_log  # noqa: F401 - used by every test here
+from tests.load import account
 
 if TYPE_CHECKING:
     from client.api import Client
     from tests.kernel.harness import Daemon
 
 JOBS = 200
+WAITING = 1000
 THREADS = 8
 MIB = 1024 * 1024
 KIB = 1024
@@ -143,3 +145,20 @@ def test_jobs_that_must_wait_start_one_after_the_other_in_their_order(own_daemon
         ended = [client.wait(job) for job in jobs]
     times = [(job["started_ns"] or 0, job["ended_ns"] or 0) for job in ended]
     assert all(before[1] <= after[0] for before, after in pairwise(times))
+
+
+def test_a_thousand_jobs_wait_over_a_kill_and_are_stopped_together(own_daemon: Daemon) -> None:
+    own_daemon.start()
+    with own_daemon.client() as client, ThreadPoolExecutor(THREADS) as pool:
+        client.set_queue("default", paused=True)
+        jobs = set(pool.map(lambda _: inside.submit(client, "true"), range(WAITING)))
+        before = list(client.jobs())
+        own_daemon.kill()
+        own_daemon.start()
+        # The same, in the same order.
+        assert list(client.jobs()) == before
+        assert {job["job"] for job in before} == jobs
+        stopped = client.stop_many({}, expect=WAITING)
+        assert (stopped["jobs"], stopped["queued"], stopped["running"]) == (WAITING, WAITING, 0)
+        account.all_stopped_unrun(client, jobs)
+        assert client.prune(everybody=True)["jobs"] == WAITING

@@ -27,13 +27,18 @@ class Checks:
         self._of_user: dict[int, Needs] = {}
         self._of_queue: Counter[str] = Counter()
         self._of_group: Counter[str | None] = Counter()
+        # By queue and user, of queues that are apart: these count for nothing else.
+        self._beside: Counter[tuple[str, int]] = Counter()
         for job in world.going.values():
+            self._of_queue[job.queue] += 1
+            self._of_group[job.group] += 1
+            if self._is_apart(job.queue):
+                self._beside[job.queue, job.uid] += 1
+                continue
             needs = self._clamped(job.needs)
             self._all = self._all.plus(needs)
             self._jobs[job.uid] += 1
             self._of_user[job.uid] = self._of_user.get(job.uid, Needs()).plus(needs)
-            self._of_queue[job.queue] += 1
-            self._of_group[job.group] += 1
 
     def order(self, actions: list[Action]) -> None:
         """Ends before starts, and nobody twice."""
@@ -49,7 +54,7 @@ class Checks:
 
     def abandon(self, action: Abandon) -> None:
         on_id, kind = action.on_id, action.kind
-        assert on_id in self._world.fates, f"{action}: that job has not ended"
+        assert self._world.has_ended(on_id), f"{action}: that has not ended"
         end = self._world.ends.get(on_id)
         assert end is None or not _met(kind, end.ok, end.has_started), f"{action}: it is met"
 
@@ -59,6 +64,7 @@ class Checks:
         assert self.is_eligible(job), f"{action}: {job} may not start"
         assert self._is_open(job), f"{action}: its queue is closed"
         assert not self._is_group_full(job), f"{action}: its group is full"
+        assert not self._is_user_full(job), f"{action}: its user has enough in that queue"
         assert self._quota_left(job), f"{action}: no quota left"
         assert self._has_room(job), f"{action}: no room for it"
 
@@ -71,10 +77,11 @@ class Checks:
         behind = self._first_without_quota()
         deep = self._looked_past()
         for job in self._world.waiting.values():
-            if kept is not None and self._level(job) >= kept.level and job.id != kept.job_id:
-                continue
-            if deep is not None and self._level(job) >= deep:
-                continue
+            if not self._is_apart(job.queue):
+                if kept is not None and self._level(job) >= kept.level and job.id != kept.job_id:
+                    continue
+                if deep is not None and self._level(job) >= deep:
+                    continue
             assert not self._could_start(job, behind), f"{job} could start and waits"
 
     def explanations(self) -> None:
@@ -101,12 +108,16 @@ class Checks:
         world = self._world
         scheduler = world.scheduler
         assert scheduler.waiting_count() == len(world.waiting)
-        assert scheduler.going_count() == len(world.going)
+        apart = sum(self._beside.values())
+        assert scheduler.going_count() == len(world.going) - apart
         assert scheduler.promised() == self._all
         for uid, count in Counter(job.uid for job in world.waiting.values()).items():
             assert scheduler.waiting_of(uid) == count
         for uid, needs in self._of_user.items():
             assert scheduler.usage(uid) == (self._jobs[uid], needs)
+        waiting = Counter(job.uid for job in world.waiting.values() if self._is_apart(job.queue))
+        for uid in {job.uid for job in world.waiting.values()}:
+            assert scheduler.waiting_apart(uid) == waiting[uid]
 
     def _could_start(self, job: Waiting, behind: dict[int, tuple[int | str, ...]]) -> bool:
         if not self._is_candidate(job) or not self._quota_left(job) or not self._has_room(job):
@@ -135,7 +146,8 @@ class Checks:
         return min(short, default=None)
 
     def _is_candidate(self, job: Waiting) -> bool:
-        return self.is_eligible(job) and self._is_open(job) and not self._is_group_full(job)
+        is_full = self._is_group_full(job) or self._is_user_full(job)
+        return self.is_eligible(job) and self._is_open(job) and not is_full
 
     def _is_open(self, job: Waiting) -> bool:
         queue = self._world.queues.get(job.queue)
@@ -148,7 +160,19 @@ class Checks:
             return False
         return self._of_group[job.group] >= job.group_cap
 
+    def _is_user_full(self, job: Waiting) -> bool:
+        queue = self._world.queues.get(job.queue)
+        if queue is None or queue.user_cap is None:
+            return False
+        return self._beside[job.queue, job.uid] >= queue.user_cap
+
+    def _is_apart(self, name: str) -> bool:
+        queue = self._world.queues.get(name)
+        return queue is not None and queue.apart
+
     def _quota_left(self, job: Waiting) -> bool:
+        if self._is_apart(job.queue):
+            return True
         most = self._world.quota_of(job.uid).max_running
         used = self._of_user.get(job.uid, Needs())
         return (most is None or self._jobs[job.uid] < most) and self._within(job, used)
@@ -165,11 +189,13 @@ class Checks:
         )
 
     def _has_room(self, job: Waiting) -> bool:
+        if self._is_apart(job.queue):
+            return True
         world, needs = self._world, self._clamped(job.needs)
         both = self._all.plus(needs)
         most = world.capacity.needs
         return (
-            len(world.going) < world.capacity.slots
+            len(world.going) - sum(self._beside.values()) < world.capacity.slots
             and (not needs.millicpus or both.millicpus <= most.millicpus)
             and (not needs.memory_bytes or both.memory_bytes <= most.memory_bytes)
         )

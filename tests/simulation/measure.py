@@ -106,7 +106,7 @@ class Simulation:
 
     def run(self) -> Figures:
         """Fill, ask, change, work off."""
-        for _ in range(self._scale.jobs):
+        while self._people.count < self._scale.jobs:
             self._people.submit(self.world)
             self.world.decide()
         self.world.check()

@@ -10,8 +10,17 @@ from tests.simulation.world import Plan, World
 if TYPE_CHECKING:
     import random
 
+    from runner.scheduling.kinds import Met
+
 SECOND = 10**9
 GIB = 2**30
+# How often somebody submits a group instead of a job, and how often that is a flow.
+_GROUPS = 0.01
+_FLOWS = 0.3
+_QUEUES = (*["default"] * 9, *["batch"] * 3, *["capped"] * 3, *["urgent"] * 2, "hooks")
+_SIZES = (3, 10, 50)
+_CAPS = (1, 2, 8, None)
+_CAPPED_ANEW = 0.2
 
 
 class Scale(NamedTuple):
@@ -39,6 +48,7 @@ class People:
         self._random = random
         self._scale = scale
         self._capacity = capacity_of(scale)
+        self._groups: list[str] = []
         self.count = 0
 
     def world(self) -> World:
@@ -49,19 +59,27 @@ class People:
             Queue("batch", -5),
             Queue("capped", 0, cap),
             Queue("urgent", 10),
+            Queue("hooks", 10**6, cap, apart=True, user_cap=1),
         )
         return World(self._capacity, queues, quota_of)
 
-    def submit(self, world: World) -> str:
-        """One job of somebody."""
-        r, now = self._random, world.now_ns
-        job_id = f"{self.count:032x}"
-        run_ns = r.randint(1, 120) * SECOND
+    def submit(self, world: World) -> None:
+        """One job of somebody, or a group."""
+        run_ns = self._random.randint(1, 120) * SECOND
+        job = self._job(world.now_ns, run_ns)
+        if self._random.random() >= _GROUPS:
+            world.submit(job, self._plan(run_ns))
+            self.count += 1
+            return
+        self._submit_group(world, job, run_ns)
+
+    def _job(self, now: int, run_ns: int) -> Waiting:
+        r = self._random
         uid = r.randrange(self._scale.users)
-        job = Waiting(
-            job_id,
+        return Waiting(
+            _id(self.count),
             uid=uid,
-            queue=r.choice(("default", "default", "default", "batch", "capped", "urgent")),
+            queue=r.choice(_QUEUES),
             priority=r.choice((0, 0, 0, -5, 5)),
             rank=self.count,
             needs=self._needs(quota_of(uid)),
@@ -70,21 +88,38 @@ class People:
             is_held=r.random() < 0.01,
             after=self._after(),
             time_limit_ms=run_ns // 10**6 * 2 if r.random() < 0.6 else None,
-            group=f"array-{self.count // 50}" if r.random() < 0.1 else None,
-            group_cap=2,
         )
-        world.submit(job, Plan(run_ns, r.random() < 0.9, 2 if r.random() < 0.05 else 1))
-        self.count += 1
-        return job_id
+
+    def _plan(self, run_ns: int) -> Plan:
+        r = self._random
+        return Plan(run_ns, r.random() < 0.9, 2 if r.random() < 0.05 else 1)
+
+    def _submit_group(self, world: World, first: Waiting, run_ns: int) -> None:
+        """Jobs that are alike, so many of them at once; or each after one of those before it."""
+        r, name = self._random, f"group-{self.count}"
+        size = min(r.choice(_SIZES), self._scale.jobs - self.count)
+        cap, is_flow = r.choice(_CAPS), r.random() < _FLOWS
+        jobs = []
+        for number in range(self.count, self.count + size):
+            job = first._replace(id=_id(number), rank=number, group=name, group_cap=cap)
+            if is_flow and number > self.count:
+                on = _id(r.randrange(max(self.count, number - 3), number))
+                job = job._replace(after=(Dependency(on, r.choice(("ok", "ok", "any", "fail"))),))
+            jobs.append((job, self._plan(run_ns)))
+        world.submit_group(name, jobs)
+        self._groups.append(name)
+        self.count += size
 
     def meddle(self, world: World) -> None:
         """Now and then somebody changes his mind about a job that waits."""
-        job_id = f"{self._random.randrange(self.count):032x}"
+        job_id = _id(self._random.randrange(self.count))
         job = world.waiting.get(job_id)
         if job is None:
             return
         deed = self._random.randrange(4)
-        if deed == 0:
+        if job.group is not None and self._random.random() < _CAPPED_ANEW:
+            world.cap_group(job.group, self._random.choice(_CAPS))
+        elif deed == 0:
             world.stop(job_id)
         elif deed == 1:
             world.change(job._replace(is_held=not job.is_held))
@@ -109,7 +144,14 @@ class People:
         r = self._random
         if not self.count or r.random() > 0.05:
             return ()
-        chosen = {r.randrange(max(0, self.count - 100), self.count) for _ in range(2)}
-        return tuple(
-            Dependency(f"{n:032x}", r.choice(("ok", "any", "fail", "started"))) for n in chosen
-        )
+        chosen = {_id(r.randrange(max(0, self.count - 100), self.count)) for _ in range(2)}
+        if self._groups and r.random() < 0.3:
+            # Of a group nobody may wait for the start.
+            group = Dependency(r.choice(self._groups[-5:]), r.choice(("ok", "any", "fail")))
+            return (group,)
+        kinds: tuple[Met, ...] = ("ok", "any", "fail", "started")
+        return tuple(Dependency(on_id, r.choice(kinds)) for on_id in sorted(chosen))
+
+
+def _id(number: int) -> str:
+    return f"{number:032x}"

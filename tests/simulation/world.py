@@ -60,6 +60,12 @@ class World:
         self.ends: dict[str, End] = {}
         self.begun: set[str] = set()
         self.unmet: dict[str, set[Dependency]] = {}
+        # Of groups: how many run at once; of those that end as one, what is left of them.
+        self.caps: dict[str, int | None] = {}
+        self.members: dict[str, set[str]] = {}
+        self.group_of: dict[str, str] = {}
+        self.failed_groups: set[str] = set()
+        self.over: set[str] = set()
         self.started: list[str] = []
         self.may_start = True
         self._ending: list[tuple[int, str]] = []
@@ -69,7 +75,26 @@ class World:
 
     def submit(self, job: Waiting, plan: Plan) -> None:
         self.plans[job.id] = plan
+        if job.group is not None:
+            self.caps.setdefault(job.group, job.group_cap)
         self._wait(job)
+
+    def submit_group(self, name: str, jobs: Iterable[tuple[Waiting, Plan]]) -> None:
+        """As one thing: when the last of them has ended, that is an end that others wait for."""
+        members = list(jobs)
+        self.members[name] = {job.id for job, _ in members}
+        self.group_of |= {job.id: name for job, _ in members}
+        for job, plan in members:
+            self.submit(job, plan)
+
+    def cap_group(self, name: str, cap: int | None) -> None:
+        """So many of a group run at once from now on; None: as many as there is room for."""
+        self.caps[name] = cap
+        ours = {job.id for job in self.waiting.values() if job.group == name}
+        capped = self.scheduler.cap_group(name, cap)
+        assert {(job.id, job.group_cap) for job in capped} == {(each, cap) for each in ours}
+        for job_id in ours:
+            self.waiting[job_id] = self.waiting[job_id]._replace(group_cap=cap)
 
     def change(self, job: Waiting) -> None:
         self.waiting[job.id] = job
@@ -172,8 +197,11 @@ class World:
             self.plans[job_id] = plan._replace(attempts=plan.attempts - 1)
             del self.going[job_id]
             self.scheduler.release(job_id)
-            again = Waiting(job_id, going.uid, going.queue, 0, len(self.started), going.needs)
-            self._wait(again._replace(group=going.group, time_limit_ms=going.time_limit_ms))
+            self._wait(Waiting(
+                job_id, going.uid, going.queue, 0, len(self.started), going.needs,
+                time_limit_ms=going.time_limit_ms, group=going.group,
+                group_cap=None if going.group is None else self.caps[going.group],
+            ))  # fmt: skip
         else:
             self._end(job_id, End(plan.ok, has_started=True), "ok" if plan.ok else "failed")
 
@@ -193,6 +221,23 @@ class World:
         self.going.pop(job_id, None)
         self.unmet.pop(job_id, None)
         self._met(job_id, self.scheduler.settle(job_id, end))
+        if job_id in self.group_of:
+            self._one_less(self.group_of[job_id], job_id, ok=end.ok)
+
+    def _one_less(self, name: str, job_id: str, *, ok: bool) -> None:
+        if not ok:
+            self.failed_groups.add(name)
+        self.members[name].remove(job_id)
+        if not self.members[name]:
+            del self.members[name]
+            end = End(ok=name not in self.failed_groups, has_started=True)
+            self.ends[name] = end
+            self.over.add(name)
+            self._met(name, self.scheduler.settle(name, end))
+
+    def has_ended(self, on_id: str) -> bool:
+        """Whether a job has, or every job of a group."""
+        return on_id in self.fates or on_id in self.over
 
     def _met(self, on_id: str, job_ids: tuple[str, ...]) -> None:
         """Written down: this was met."""
@@ -204,7 +249,7 @@ class World:
 
     def _ended(self, after: Iterable[Dependency]) -> dict[str, End | None]:
         return {
-            on_id: self.ends.get(on_id) for on_id, _ in after if on_id in self.fates
+            on_id: self.ends.get(on_id) for on_id, _ in after if self.has_ended(on_id)
         }  # fmt: skip
 
     def _new(self) -> Scheduler:

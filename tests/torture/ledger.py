@@ -130,7 +130,7 @@ class Ledger:
         self._lock = threading.Lock()
         self.story = Story(read_lines(path))
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        _end_torn_line(path, self._fd)
+        end_torn_line(path, self._fd)
 
     def close(self) -> None:
         """Close the file."""
@@ -148,7 +148,8 @@ class Ledger:
         return self.story.trails[number]
 
 
-def _end_torn_line(path: str, fd: int) -> None:
+def end_torn_line(path: str, fd: int) -> None:
+    """What a power cut tore is a line of its own, which is left out."""
     with open(path, "rb") as file:
         data = file.read()
     if data and not data.endswith(b"\n"):

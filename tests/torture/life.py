@@ -18,18 +18,26 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tests.kernel.conftest import USERS
-from tests.torture import leftovers, plan, programs, riders, verifier
+from tests.torture import group_verifier, leftovers, plan, programs, riders, verifier
 from tests.torture.counts import say
+from tests.torture.group_riders import GroupRider
 from tests.torture.session import BALLAST, CLIENTS, SHARE, Session
 from tests.torture.trouble import troublemakers
+
+if TYPE_CHECKING:
+    from threading import Thread
 
 _TICK_SECONDS: Final = 0.5
 _TICKS_A_LINE: Final = 6
 # After the torture: for the jobs that still run, and for what holds them up.
 _GRACE_SECONDS: Final = 150.0
+# For so many riders of jobs one of groups.
+_JOBS_A_GROUP: Final = 3
+# What commands write to, each with its lines.
+_LISTS: Final = ("starts", "group-starts", "hook-lines")
 
 
 def main() -> int:
@@ -43,6 +51,7 @@ def main() -> int:
         session.bring_up()
         session.call_off_drain()
         verifier.after_power_cut(session)
+        group_verifier.after_power_cut(session)
         torture(session, options.seconds, options.jobs_at_once, options.trouble.split(","))
         verifier.at_the_end(session)
     with session.looking_after(None):
@@ -54,6 +63,7 @@ def main() -> int:
     session.counts.add("starts in vain", session.victim.starts_in_vain)
     session.counts.save()
     session.ledger.close()
+    session.groups.ledger.close()
     return int(session.counts.differences > 0)
 
 
@@ -82,10 +92,12 @@ def prepare(out: str, seed: int) -> None:
     share = Path(out, "share")
     if not share.exists():
         share.mkdir()
-        (share / "starts").touch()
+        for name in _LISTS:
+            (share / name).touch()
         (share / "blob").write_bytes(programs.make_blob(seed))
-    for path, mode in ((share, 0o777), (share / "starts", 0o666)):
-        path.chmod(mode)
+    share.chmod(0o777)
+    for name in _LISTS:
+        (share / name).chmod(0o666)
     for place in (SHARE, CLIENTS):
         os.makedirs(place)
     subprocess.run(["mount", "--bind", share, SHARE], check=True)
@@ -103,7 +115,8 @@ def _monitors_of_earlier_lives(out: str) -> list[int]:
 def torture(session: Session, seconds: float, at_once: int, trouble: list[str]) -> None:
     """Everything at once, for so long; 0 for ever."""
     begun = time.monotonic()
-    crew = [riders.Rider(session, f"rider-{number}") for number in range(at_once)]
+    crew: list[Thread] = [riders.Rider(session, f"rider-{number}") for number in range(at_once)]
+    crew += [GroupRider(session, f"group-{n}") for n in range(max(1, at_once // _JOBS_A_GROUP))]
     harm = troublemakers(session, session.seed, session.life, trouble)
     for thread in (session.errands, *session.witnesses, *crew, *harm):
         thread.start()

@@ -256,7 +256,7 @@ TROUBLE: Final = (
     Pace("daemon", 7), Pace("launcher", 6), Pace("monitor", 2.5), Pace("freeze", 2),
     Pace("clock", 2.5), Pace("disk", 11), Pace("pause", 1.3), Pace("client", 1.5),
     Pace("drain", 10), Pace("move", 0.5), Pace("queue", 2), Pace("repeat", 0.8),
-    Pace("watch", 0.1),
+    Pace("group", 0.8), Pace("watch", 0.1),
 )  # fmt: skip
 
 

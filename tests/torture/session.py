@@ -20,6 +20,7 @@ from client.patience import is_away
 from tests.torture import plan, riders, verdicts, wishes
 from tests.torture.counts import Counts
 from tests.torture.errands import Clients, Errands
+from tests.torture.group_riders import Groups
 from tests.torture.ledger import Ledger
 from tests.torture.submitting import Submitter
 from tests.torture.users import UserClient, account
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from client.records import JobStatus
+    from tests.torture.group_plans import GroupPlan
     from tests.torture.plan import JobPlan
 
 BALLAST: Final = "/var/lib/runnerd/ballast"
@@ -65,6 +67,7 @@ class Session:
         self.clients = Clients()
         self.errands = Errands(self)
         self.submitter = Submitter(self)
+        self.groups = Groups(self)
         # Odd while somebody changes one.
         self.queue_changes = 0
         self.true_time_offset = time.time() - time.monotonic()
@@ -91,7 +94,7 @@ class Session:
     # Who does what
 
     @contextmanager
-    def looking_after(self, about: JobPlan | None) -> Iterator[None]:
+    def looking_after(self, about: JobPlan | GroupPlan | None) -> Iterator[None]:
         """What goes wrong in here is a difference, not the end of the thread."""
         name = threading.current_thread().name if about is None else about.token
         try:
@@ -286,9 +289,9 @@ class Session:
         self.counts.trace(f"disk full: {full}")
         if full:
             self._disk_full.set()
-            self.ledger.note("disk", full=True)
-        else:
-            self.ledger.note("disk", full=False)
+        for ledger in (self.ledger, self.groups.ledger):
+            ledger.note("disk", full=full)
+        if not full:
             self._disk_full.clear()
 
     def bring_up(self) -> None:

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from client.errors import ConnectionLost, DaemonUnavailable, RequestRefused
+from tests.torture import group_plans, wishes
 from tests.torture import plan as plans
-from tests.torture import wishes
 from tests.torture.verdicts import DifferenceError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tests.torture.plan import JobPlan
     from tests.torture.session import Session
 
-_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Refused, and surely not accepted.
 NOT_NOW: Final = (
     "shutting-down", "draining", "store-error", "too-many-jobs", "not-permitted", "quota-exceeded",
@@ -115,10 +114,12 @@ def submission(plan: JobPlan, share: str, ids: dict[int, str]) -> dict[str, Any]
     """
     argv = plans.command(plan, f"{share}/blob", f"{share}/starts")
     args = {
-        "argv": argv, "cwd": "/", "env": {"PATH": _PATH}, "name": plan.token,
+        "argv": argv, "cwd": "/", "env": {"PATH": group_plans.PATH}, "name": plan.token,
         "limits": plan.limits, "logs": plan.logs, "network": plan.network,
         "sandbox": dict(_sandbox(plan, share)), **wishes.request(plan.wishes, plan.token, ids),
     }  # fmt: skip
+    if plan.wishes.hooks:
+        args["hooks"] = [group_plans.hook(share, plan.wishes.hooks)]
     if plan.ending == plans.STOP:
         args["labels"] = {**args["labels"], **plan.group}
     if plan.surroundings == "readonly":

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from client.errors import ClientError, RequestRefused
+from tests.torture.group_trouble import GroupTrouble
 from tests.torture.harm import Trouble
 from tests.torture.plan import TROUBLE, trouble_dice
 from tests.torture.queue_trouble import MoveTrouble, QueueTrouble, RepeatTrouble, WatchTrouble
@@ -267,7 +268,7 @@ _KINDS: Final[dict[str, Any]] = {
     for kind in (
         DaemonTrouble, LauncherTrouble, MonitorTrouble, FreezeTrouble, ClientTrouble,
         ClockTrouble, DiskTrouble, PauseTrouble, DrainTrouble, MoveTrouble, QueueTrouble,
-        RepeatTrouble, WatchTrouble,
+        RepeatTrouble, GroupTrouble, WatchTrouble,
     )
 }  # fmt: skip
 

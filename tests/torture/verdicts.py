@@ -143,7 +143,7 @@ def check_result(plan: JobPlan, trail: Trail, result: dict[str, Any], number: in
     elif reason == "stopped" and (stoppers := _stoppers(plan, trail)):
         if result["stopped_by_uid"] not in stoppers:
             raise DifferenceError(f"stopped by {result['stopped_by_uid']}: {stoppers}")
-    elif reason in ("launch-error", "log-error") and trail.disk_full and _names_no_room(result):
+    elif reason in ("launch-error", "log-error") and trail.disk_full and names_no_room(result):
         _same(result, exit_status=125)
     else:
         _check_planned(plan, result, *plan.planned(number))
@@ -153,7 +153,8 @@ def _stoppers(plan: JobPlan, trail: Trail) -> list[int]:
     return trail.stopped_by + (trail.group_stopped_by if plan.ending == plans.STOP else [])
 
 
-def _names_no_room(result: dict[str, Any]) -> bool:
+def names_no_room(result: dict[str, Any]) -> bool:
+    """Whether an attempt ended because the disk was full."""
     return any(text in (result["detail"] or "") for text in _NO_ROOM)
 
 

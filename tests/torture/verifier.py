@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from client.errors import RequestRefused
 from tests.kernel.harness import wait_until
-from tests.torture import histories, leftovers, plan, verdicts
+from tests.torture import group_verifier, histories, leftovers, plan, verdicts
 from tests.torture.riders import ended_of, results_of
 from tests.torture.verdicts import DifferenceError
 from tests.torture.witness import all_events
@@ -88,8 +88,12 @@ def at_the_end(session: Session) -> None:
     for trail in session.ledger.story.acknowledged():
         with session.looking_after(session.plan_of(trail.number)):
             _verify(session, trail)
+    group_verifier.finish_all(session)
+    with session.looking_after(None):
+        group_verifier.settle_hooks(session)
     session.set_clock(0)
     _check_starts(session)
+    group_verifier.check_starts(session)
     with session.looking_after(None):
         _check_list(session)
     for witness in session.witnesses:
@@ -167,7 +171,8 @@ def _check_starts(session: Session) -> None:
 
 def _check_histories(session: Session) -> None:
     """The events say what was told, and that jobs came after those that they were to."""
-    found = histories.histories(all_events(session.witnesses))
+    events = list(all_events(session.witnesses))
+    found = histories.histories(events)
     trails = {
         trail.number: histories.Target(trail, found[trail.job])
         for trail in session.ledger.story.trails.values()
@@ -183,6 +188,8 @@ def _check_histories(session: Session) -> None:
             histories.check_after(trail, found[trail.job], trails)
             session.counts.add("came after", len(trail.after))
     session.counts.add("histories", len(found))
+    group_verifier.check_order(session, events)
+    group_verifier.check_hooks(session, events)
 
 
 def _check_list(session: Session) -> None:
@@ -191,9 +198,11 @@ def _check_list(session: Session) -> None:
     known = {trail.job for trail in story.acknowledged()}
     # The power was cut while they were being removed: there or not, both are right.
     either = {trail.job for trail in story.trails.values() if trail.removing and not trail.removed}
-    listed = {job["job"] for job in session.client("root").jobs(ended=True)}
-    if listed - either != known:
-        unknown = listed - either - known
+    jobs = [dict(job) for job in session.client("root").jobs(ended=True)]
+    listed: set[str] = {str(job["job"]) for job in jobs}
+    others = group_verifier.known_jobs(session, jobs)
+    if listed - either - others != known:
+        unknown = listed - either - others - known
         raise DifferenceError(f"listed, not known: {unknown}; missing: {known - listed}")
     for text in leftovers.check_state_dir(session.victim, listed):
         session.counts.differ("left over", text)

@@ -16,6 +16,8 @@ USERS: Final = ("alice", "bob", "root")
 # Queues of the runnerd that is tortured, and what it has to promise.
 QUEUES: Final = ("default", "narrow", "low")
 LATE: Final = "late"
+# What is run of hooks: it takes no slot, and its jobs are no part of any sum.
+HOOKS: Final = "hooks"
 NARROW_MOST: Final = 2
 LATE_MOST: Final = 1
 TOP_PRIORITY: Final = 5
@@ -38,7 +40,7 @@ class Wishes(NamedTuple):
 
     The first `failures` attempts exit with `failure`, 0: kill themselves. `held` until somebody
     releases it; `root_holds` it, too. `twins` clients submit it at once, with a key. `again`: it is
-    retried by hand when it has ended.
+    retried by hand when it has ended. `hooks` are the changes of it that a command is told of.
     """
 
     queue: str = "default"
@@ -54,6 +56,7 @@ class Wishes(NamedTuple):
     reserve: dict[str, int] = {}  # noqa: RUF012 - nobody changes it
     twins: int = 0
     again: bool = False
+    hooks: tuple[str, ...] = ()
 
     @property
     def is_timed(self) -> bool:
@@ -127,6 +130,7 @@ def wishes(seed: int, number: int, user: str, *, ends_late: bool, may_retry: boo
         reserve=_reserve(dice, user),
         twins=weighted(dice, {0: 14, 1: 2, 2: 2, 3: 1}),
         again=retry is None and not block.is_flow and dice.random() < 0.06,
+        hooks=weighted(dice, {(): 24, ("ended",): 1, ("started", "retry", "ended"): 1}),
     )
 
 

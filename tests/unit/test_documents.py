@@ -22,6 +22,7 @@ from client.errors import _PROSE
 from client.options import Options
 from runner import (
     config,
+    message_groups,
     message_limits,
     message_logs,
     message_queue,
@@ -83,6 +84,13 @@ def verb_command(verb: str) -> click.Command:
     return command
 
 
+def verb_options(verb: str) -> set[str]:
+    """The options of a verb and of what stands below it."""
+    command = verb_command(verb)
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    return option_names(command).union(*map(option_names, below))
+
+
 # Manual pages
 
 
@@ -108,7 +116,7 @@ def test_the_page_of_runctl_has_no_option_that_a_verb_lacks(verb: str) -> None:
     (described,) = (
         part for part in verbs.split("\n.SS ")[1:] if part.strip('"').split()[0] == verb
     )
-    assert entries(described) <= option_names(verb_command(verb))
+    assert entries(described) <= verb_options(verb)
 
 
 # Commands in the documents
@@ -130,7 +138,7 @@ def test_every_option_in_a_command_exists() -> None:
     assert len(given) > len(VERBS)
     for document, verb, rest in given:
         options = set(re.findall(r"(?<= )--?[a-z][a-z-]*", rest))
-        assert options <= option_names(verb_command(verb)), (document, verb, rest)
+        assert options <= verb_options(verb), (document, verb, rest)
 
 
 def test_the_readme_shows_every_verb() -> None:
@@ -235,6 +243,20 @@ def test_everything_that_a_schedule_may_say_is_in_the_protocol() -> None:
     assert fields == set(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE))
 
 
+def test_everything_that_a_group_may_say_is_in_the_protocol() -> None:
+    tables = {
+        message_groups.ArrayRequest: ("### submit_array", "| array |"),
+        message_groups.SubmitFlow: ("### submit_flow", "| field |"),
+        message_groups.Step: ("### submit_flow", "| step |"),
+    }
+    for asked, (heading, table) in tables.items():
+        rows = section("docs/PROTOCOL.md", heading).partition(f"\n{table}")[2].partition("\n\n")[0]
+        named = set(re.findall(r"^\| `(\w+)` \|", rows, flags=re.MULTILINE))
+        assert named == set(asked.__struct_fields__)
+    assert set(message_groups.Step.__struct_fields__) == set(typing.get_type_hints(records.Step))
+    assert set(message_groups.Need.__struct_fields__) == set(typing.get_type_hints(records.Need))
+
+
 def test_a_selection_is_known_to_client_and_protocol() -> None:
     fields = set(message_queue.Select.__struct_fields__)
     assert fields == set(records.Selection.__annotations__)
@@ -260,6 +282,15 @@ def test_a_selection_is_known_to_client_and_protocol() -> None:
         (records.QueueSetting, "### queue"),
         (records.Scheduled, "### schedule"),
         (records.ScheduleRun, "### schedule_run"),
+        (records.SubmittedGroup, "### submit_array"),
+        (records.SubmittedGroup, "### submit_flow"),
+        (records.StoppedGroup, "### stop_group"),
+        (records.ChangedGroup, "### retry_group"),
+        (records.FailedMember, "### wait_group"),
+        (records.HeldGroup, "### hold_group"),
+        (records.UpdatedGroup, "### update_group"),
+        (records.ChangedGroup, "### remove_group"),
+        (records.GroupEntry, "### list"),
         (records.Event, "### events"),
         (records.EventGap, "### events"),
     ],
@@ -279,8 +310,9 @@ def test_the_protocol_has_every_cause_and_the_client_knows_it() -> None:
 def test_the_protocol_has_every_kind_of_event() -> None:
     rows = section("docs/PROTOCOL.md", "### events").partition("\n| kind |")[2]
     named = re.findall(r"^\| (.*?) \|", rows, flags=re.MULTILINE)
-    assert set(re.findall(r"`([a-z]+)`", " ".join(named))) == {
+    assert set(re.findall(r"`([a-z-]+)`", " ".join(named))) == {
         *(event.value for event in Event), "submit", "update", "remove", "hold", "release", "move",
+        "priority", "group-submit", "group-update", "group-ended", "hook",
     }  # fmt: skip
 
 
@@ -336,6 +368,9 @@ def test_runctl_has_no_word_for_a_field_that_does_not_exist() -> None:
         (records.Dependency, "### status", "| field |"),
         (records.Promise, "### status", "| field |"),
         (records.Because, "### why", "| because |"),
+        (records.GroupCap, "### why", "| because |"),
+        (records.GroupSummary, "### group", "| field |"),
+        (records.GroupCounts, "### group", "| field |"),
         (records.Schedule, "### schedules", "| field |"),
     ],
 )

@@ -48,9 +48,12 @@ def _reader(service: Service, peer: Peer, request: message_queue.Events) -> Even
 
 
 def _job(service: Service, peer: Peer, text: str) -> tuple[str, bool]:
-    """Its id, and whether it is there still: a removed one is known by its events alone."""
+    """The id of a job or group, and whether it is there still.
+
+    A removed one is known by its events alone.
+    """
     try:
-        return service.find_job(peer, text).id, True
+        return service.find_target(peer, text).id, True
     except Refusal:
         uid = service.visible_to(peer)
         if text.isascii() and service.supervisor.store.events_since(0, 1, uid, text):

@@ -1,12 +1,12 @@
-"""`list`: one page of jobs."""
+"""`list`: one page of jobs, and of groups where these are one line each."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from runner import views
-from runner.lifecycle import State
+from runner.group_rows import Group
+from runner.server import grouped
 from runner.server.pages import Page
 from runner.server.whose import selected
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from runner.rows import Job
     from runner.server.connection import Stream
     from runner.server.service import Service
-    from runner.supervisor import Supervisor
 
 # After so many others have their turn.
 _AT_ONCE: Final = 50
@@ -28,23 +27,26 @@ async def list_jobs(
     """Show the jobs that the peer may see and means, newest first."""
     select = await selected(service, peer, request.select, "see")
     store = service.supervisor.store
-    jobs, following = store.list_jobs(
+    entries, following = store.list_jobs(
         submitted_by_uid=service.visible_to(peer),
         include_ended=request.ended,
         limit=request.limit,
         before=request.before,
         select=select,
+        collapse=request.collapse,
     )
     page = Page()
-    for number, job in enumerate(jobs):
-        if number % _AT_ONCE == _AT_ONCE - 1:
+    for number, entry in enumerate(entries):
+        if number % _AT_ONCE == _AT_ONCE - 1 or isinstance(entry, Group):
             await asyncio.sleep(0)
-        if not page.add(_shown(service.supervisor, job)):
-            following = jobs[number - 1].seq
+        if not page.add(_shown(service, entry)):
+            last = entries[number - 1]
+            following = last.first_seq if isinstance(last, Group) else last.seq
             break
     return {"jobs": page.entries, "next": following}
 
 
-def _shown(supervisor: Supervisor, job: Job) -> dict[str, Any]:
-    waits_for = supervisor.cause_of(job.id) if job.state is State.QUEUED else None
-    return views.summary(job, labels=supervisor.store.labels([job.id])[job.id], waits_for=waits_for)
+def _shown(service: Service, entry: Job | Group) -> dict[str, Any]:
+    if isinstance(entry, Group):
+        return {"group_summary": grouped.summary(service, entry)}
+    return grouped.shown(service.supervisor, entry)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner import submission_queue
 from runner.policy import may_control
+from runner.submission_queue import key_in_use
 
 if TYPE_CHECKING:
     from runner import messages
@@ -35,7 +36,7 @@ async def accept(service: Service, peer: Peer, request: messages.Submit) -> tupl
     quota = service.submissions.rules.quota_of(peer.uid)
     submission_queue.check_queued(quota, service.supervisor.queued_of(peer.uid))
     await check_log_bytes(service, peer.uid)
-    find = partial(service.find_job, peer, may=may_control)
+    find = partial(service.find_target, peer, may=may_control)
     new = await service.submissions.prepare(request, peer, find)
     # From here on nothing is waited for: nobody comes between what is asked and the commit.
     if (found := _found(service, peer, request)) is not None:
@@ -45,10 +46,15 @@ async def accept(service: Service, peer: Peer, request: messages.Submit) -> tupl
 
 
 def _found(service: Service, peer: Peer, request: messages.Submit) -> Job | None:
-    """The job that was submitted with this key before. Raises Refusal: for another command."""
-    if request.idempotency_key is None:
+    """The job that was submitted with this key before. Raises Refusal: for something else."""
+    store, key = service.supervisor.store, request.idempotency_key
+    if key is None:
         return None
-    found = service.supervisor.store.keyed(peer.uid, request.idempotency_key)
+    if (group := store.keyed_group(peer.uid, key)) is not None:
+        raise key_in_use(
+            key, f"{group.kind} {group.id}, which is no job, was submitted with this key"
+        )
+    found = store.keyed(peer.uid, key)
     return None if found is None else submission_queue.same_job(found, request)
 
 

@@ -21,7 +21,7 @@ async def why(
     uid, store = service.visible_to(peer), service.supervisor.store
 
     def may_know(job_id: str) -> bool:
-        other = None if uid is None else store.get(job_id)
+        other = None if uid is None else store.get(job_id) or store.group(job_id)
         return uid is None or (other is not None and other.submitted_by_uid == uid)
 
     return {

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fuzz import driver
+from runner.messages import Submit
+from runner.parsing import parse
+from runner.refusal import Refusal
+from tests.fuzz import driver, groups, wire
 from tests.fuzz.mutate import MOST_BYTES, mutated
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from client.protocol import Message
     from tests.fuzz.driver import Done
 
 # Some seconds for each target; `scripts/fuzz` goes on for as long as it is told.
@@ -25,6 +29,25 @@ def test_nothing_that_a_stranger_wrote_is_a_defect(name: str, tmp_path: Path) ->
     done = driver.run(name, seconds=0, seed=SEED, crashes=str(tmp_path), most_runs=RUNS[name])
     assert not done.crashes, done.crashes[0].error
     assert done.runs == RUNS[name]
+
+
+def read(op: str, args: Message) -> object:
+    request = parse(wire._KINDS[op], args)
+    groups.check(request, wire._check_submission)
+    return request
+
+
+@pytest.mark.parametrize(("op", "args"), groups.requests())
+def test_mutations_of_groups_begin_with_what_is_accepted(op: str, args: Message) -> None:
+    request = read(op, args)
+    if isinstance(request, Submit):
+        groups.check_hooks(request, wire._PEER)
+
+
+@pytest.mark.parametrize(("op", "args"), groups.wrong())
+def test_mutations_of_groups_begin_with_what_is_refused_too(op: str, args: Message) -> None:
+    with pytest.raises(Refusal):
+        read(op, args)
 
 
 def test_mutations_are_bounded_and_follow_from_the_seed() -> None:

@@ -8,9 +8,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from runner import fates, outcome
 from runner.changes import Changes
+from runner.group_requests import GroupRequests
+from runner.group_rows import About, NewGroup, StepAbout
 from runner.hooks import Hooks
+from runner.intake import Intake
 from runner.policy import Peer
 from runner.problems import Problems
 from runner.queue_requests import QueueRequests
@@ -23,9 +28,11 @@ from runner.store import Store
 from runner.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
+    from runner.group_rows import Group
+    from runner.refusal import Refusal
     from runner.rows import Job
 
 ALICE = Peer(uid=1000, gid=1000, groups=frozenset(), pid=os.getpid())
@@ -57,6 +64,12 @@ class QueueBench:
             realm, rules, launch=self._launch, may_start=lambda: self.may_start, on_end=self._on_end
         )
         self.requests = QueueRequests(realm, self.queueing, rules)
+        # What is refused while nothing is taken, and ended jobs that are to be removed.
+        self.closed: Refusal | None = None
+        self.removed: list[list[str]] = []
+        self.intake = Intake(self.store, self.queueing, nothing, rules, 1000, self._open)
+        removing: Any = _Removing(self)
+        self.groups = GroupRequests(realm, self.queueing, rules, self.intake, removing)
         self._made = len(self.store.waiting()) + len(self.store.launched())
 
     def _launch(self, job: Job) -> None:
@@ -75,6 +88,70 @@ class QueueBench:
         self.queueing.waits(self.store.insert(new, self.queueing.after.by_now(new)))
         return job_id
 
+    def _open(self) -> None:
+        if self.closed is not None:
+            raise self.closed
+
+    async def array(self, size: int, uid: int = 1000, **fields: Any) -> Group:
+        """An array, and its jobs in the queue. `cap`: so many of it run at once."""
+        return await self.group("array", [()] * size, uid, **fields)
+
+    async def flow(
+        self, *needs: Sequence[tuple[int, str]], uid: int = 1000, **fields: Any
+    ) -> Group:
+        """A flow of steps that need others, by their numbers; "s0" and so on are their names."""
+        return await self.group("flow", needs, uid, **fields)
+
+    async def group(
+        self, kind: Any, needs: Sequence[Sequence[tuple[int, str]]], uid: int, **fields: Any
+    ) -> Group:
+        """A group whose jobs have these ids: `of`."""
+        group_id = f"{self._made:08x}-0000-4000-8000-00000000000a"
+        name, cap = fields.pop("name", None), fields.pop("cap", None)
+        after = fields.pop("after", ())
+        start = self._made + 1
+        self._made += 1 + len(needs)
+        ids = [f"{start + number:08x}-0000-4000-8000-000000000000" for number in range(len(needs))]
+        about = About(ranges=[(0, len(needs) - 1, 1)])
+        if kind == "flow":
+            steps = [
+                StepAbout(name=f"s{number}", needs=[(f"s{on}", on_kind) for on, on_kind in each])
+                for number, each in enumerate(needs)
+            ]
+            about = About(steps=steps)
+        new = NewGroup(
+            id=group_id, submitted_by_uid=uid, kind=kind, name=name, submitted_ns=time.time_ns(),
+            max_running=cap, idempotency_key=None, digest=b"d",
+            about=msgspec.msgpack.encode(about), spec=b"s" if kind == "array" else None,
+        )  # fmt: skip
+        jobs = [
+            NewJob(
+                id=job_id, submitted_by_uid=uid, uid=uid, gid=uid, submitted_ns=time.time_ns(),
+                spec=b"" if kind == "array" else b"s", group_id=group_id, member=number,
+                name=None if name is None else f"{name}.{number}",
+                after=(*after, *((ids[on], on_kind) for on, on_kind in needs[number])), **fields,
+            )
+            for number, job_id in enumerate(ids)
+        ]  # fmt: skip
+        group = self.intake.submit_group(new, jobs)
+        await self.turn()
+        return group
+
+    def of(self, group: Group) -> list[str]:
+        """The ids of its jobs."""
+        return [job_id for job_id, _ in self.store.member_states(group.id)]
+
+    def group_now(self, group: Group) -> Group:
+        found = self.store.group(group.id)
+        assert found is not None
+        return found
+
+    async def through(self, job_id: str, status: int = 0) -> None:
+        """It was launched: it runs and ends, and what comes of that is carried out."""
+        self.run(job_id)
+        self.end(job_id, status)
+        await self.turn()
+
     def job(self, job_id: str) -> Job:
         job = self.store.get(job_id)
         assert job is not None
@@ -88,7 +165,9 @@ class QueueBench:
     def end(self, job_id: str, status: int = 0) -> None:
         """It has ended by itself."""
         result = fates.result_of(outcome.Outcome("exit", status, None, status))
-        self.queueing.ended(self.store.mark_ended(job_id, time.time_ns(), "exit", result))
+        self.queueing.ended(
+            self.store.mark_ended(job_id, time.time_ns(), "exit", result, is_ok=status == 0)
+        )
 
     async def turn(self) -> None:
         """Let what is decided soon be decided, and carried out."""
@@ -99,6 +178,17 @@ class QueueBench:
         self.queueing.close()
         await self.work.close()
         self.store.close()
+
+
+class _Removing:
+    """Removes from the store alone."""
+
+    def __init__(self, bench: QueueBench) -> None:
+        self._bench = bench
+
+    async def remove(self, ids: Sequence[str], by_uid: int) -> int:
+        self._bench.removed.append(list(ids))
+        return len(self._bench.store.delete_ended(ids, 9, by_uid))
 
 
 def on_queue(

@@ -68,7 +68,7 @@ class Bench:
     def ended(self, *, uid: int = 1, age: float = 100, size: int = 10) -> str:
         job_id = self.queued(uid)
         at = time.time_ns() - round(age * SECOND)
-        self.store.mark_ended(job_id, at, "exit", b"r", disk_bytes=size)
+        self.store.mark_ended(job_id, at, "exit", b"r", disk_bytes=size, is_ok=True)
         return job_id
 
     def left(self) -> set[str]:

@@ -49,6 +49,7 @@ def test_an_empty_file_means_the_defaults(tmp_path: pathlib.Path) -> None:
     assert Config().jobs == JobsConfig(
         max_running=256,
         max_queued=100_000,
+        max_array=10_000,
         default_pids_max=4096,
         default_memory_max=None,
         stop_grace_seconds=10,
@@ -83,7 +84,7 @@ def test_every_key_can_be_set(tmp_path: pathlib.Path) -> None:
         group = "a"
         admin_group = "b"
         required_controllers = ["cpu", "io"]
-        jobs = { max_running = 1, max_queued = 0, default_pids_max = 2, \
+        jobs = { max_running = 1, max_queued = 0, max_array = 3, default_pids_max = 2, \
                  default_memory_max = "256M", stop_grace_seconds = 0.5 }
         [logs]
         segment_bytes = 4096
@@ -111,6 +112,7 @@ def test_every_key_can_be_set(tmp_path: pathlib.Path) -> None:
         jobs=JobsConfig(
             max_running=1,
             max_queued=0,
+            max_array=3,
             default_pids_max=2,
             default_memory_max=256 * MIB,
             stop_grace_seconds=0.5,
@@ -165,6 +167,10 @@ REFUSALS = [
     (
         "[jobs]\nmax_queued = -1",
         "config.toml:2: jobs.max_queued: expected a whole number of at least 0, got -1",
+    ),
+    (
+        "[jobs]\nmax_array = 1_000_000_000",
+        "config.toml:2: jobs.max_array: expected a whole number from 1 to 100000, got 1000000000",
     ),
     (
         "[jobs]\ndefault_pids_max = 4194305",
@@ -286,7 +292,7 @@ REFUSALS = [
         '[jobs]\n"x y\\n" = 1',
         (
             'config.toml:2: jobs."x y\\n": unknown key; known here: max_running, max_queued,'
-            " default_pids_max, default_memory_max, stop_grace_seconds"
+            " max_array, default_pids_max, default_memory_max, stop_grace_seconds"
         ),
     ),
     (
@@ -516,6 +522,15 @@ WHO = 'expected a list of users and groups such as ["alice", "@staff"]'
     [
         ("queues = 3", "1: queues: expected a table, got 3"),
         ("[queues]\na = 3", "2: queues.a: expected a table, got 3"),
+        (
+            "[queues.hooks]\nmax_running = 3",
+            "1: queues.hooks: this queue is there always, for what hooks run; use another name, or "
+            "set hooks.max_running",
+        ),
+        (
+            "[hooks]\nmax_running = -1",
+            "2: hooks.max_running: expected a whole number of at least 0, got -1",
+        ),
         ("[[queues.a]]\npriority = 3", '1: queues.a: expected a table, got [{"priority": 3}]'),
         ('[queues]\n"a b" = {}', f'2: queues."a b": {NAME}, got "a b"'),
         ('\n[queues."-x"]\npriority = 1', f'2: queues.-x: {NAME}, got "-x"'),

@@ -41,7 +41,7 @@ def queued(kept: Store, number: int, uid: int = 1) -> str:
 
 def ended(kept: Store, number: int, *, uid: int = 1, ended_ns: int = 9, size: int = 10) -> str:
     job_id = queued(kept, number, uid)
-    kept.mark_ended(job_id, ended_ns, "exit", b"r", disk_bytes=size)
+    kept.mark_ended(job_id, ended_ns, "exit", b"r", disk_bytes=size, is_ok=True)
     return job_id
 
 

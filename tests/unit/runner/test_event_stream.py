@@ -59,7 +59,7 @@ def submit(store: Store, *uids: int) -> list[str]:
 
 
 def end_and_remove(store: Store, job_id: str) -> None:
-    store.mark_ended(job_id, 9, "stopped", b"result")
+    store.mark_ended(job_id, 9, "stopped", b"result", is_ok=False)
     store.delete(job_id, 10, ALICE)
 
 
@@ -136,7 +136,7 @@ def test_of_one_job_nothing_is_missing_when_its_submission_is_there(store: Store
     _, _, job = submit(store, ALICE, ALICE, ALICE)
     store.trim_events(1, 100)
     assert numbers(all_of(reader_of(store, 0, ALICE, job))) == [3]
-    store.mark_ended(job, 9, "stopped", b"result")
+    store.mark_ended(job, 9, "stopped", b"result", is_ok=False)
     store.trim_events(1, 100)
     items = all_of(reader_of(store, 0, ALICE, job))
     assert items[0] == {"gap": True, "since": 0, "oldest": 4}

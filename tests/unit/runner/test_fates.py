@@ -53,6 +53,21 @@ def told(action: Any, known: dict[str, Fate], *more: Any) -> outcome.Outcome:
     return dict(fates.verdicts([action, *more], known))[action.id]
 
 
+def test_what_the_store_says_of_an_end_counts_before_what_its_result_says() -> None:
+    skipped = Fate(State.ENDED, None, outcome.DEPENDENCY, None, "skipped")
+    assert fates.end_of(skipped) == fates.NEVER_RAN
+    assert fates.end_of(Fate(State.ENDED, 5, outcome.EXIT, b"rubbish", "ok")).ok
+    assert not fates.end_of(ended(exited(0))._replace(fate="failed")).ok
+
+
+def test_who_can_never_start_is_told_after_which_group() -> None:
+    for fate, kind, words in (("failed", "ok", "some failed"), ("ok", "fail", "none failed")):
+        group = Fate(State.ENDED, 5, None, None, fate)
+        action = Abandon(CHILD, PARENT, kind)  # type: ignore[arg-type]
+        told_of = told(action, {PARENT: group}).detail
+        assert told_of == f"it was to come after group 3f2a0000 ({kind}), of which {words}"
+
+
 def test_who_can_never_start_is_told_after_which_job_and_how_that_ended() -> None:
     verdict = told(Abandon(CHILD, PARENT, "ok"), {PARENT: ended(exited(3))})
     assert verdict.reason == outcome.DEPENDENCY

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,11 @@ from isolation.cgroups.limit_kinds import AppliedLimits, JobLimits
 from isolation.cgroups.tree import JobFds
 from isolation.errors import CgroupError, LimitUnavailable
 from runner import records, stored
+from runner.group_rows import About, NewGroup
 from runner.handles import Given
 from runner.jobdirs import JobDirectories
 from runner.launcher_client import Launched, LauncherGoneError, LaunchError
-from runner.launching import CannotLaunchError, HostShortError, Launching, Started
+from runner.launching import CannotLaunchError, HostShortError, Launching, Started, group_of
 from runner.provisions import Provisions
 from runner.refusal import Refusal
 from runner.rows import Job
@@ -31,6 +33,7 @@ from tests.unit.runner.test_taking_up import IDS, new_job
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from runner.group_rows import Group
     from runner.handles import Handles
 
 FIELDS = JobLimits.__dataclass_fields__
@@ -117,7 +120,12 @@ def host(tmp_path: Path) -> Iterator[Host]:
     assert set(os.listdir("/proc/self/fd")) <= before
 
 
-def launch(host: Host, job: Job, labels: dict[str, str] | None = None) -> Started:
+def launch(
+    host: Host,
+    job: Job,
+    labels: dict[str, str] | None = None,
+    group: tuple[Group, About] | None = None,
+) -> Started:
     async def once() -> Started:
         with ThreadPoolExecutor(1) as pool:
             parts: Any = SimpleNamespace(host=host)
@@ -130,7 +138,7 @@ def launch(host: Host, job: Job, labels: dict[str, str] | None = None) -> Starte
                 paths=parts.host,
                 cap_monitor=parts.host.cap,
             )
-            return await made.launch(job, labels)
+            return await made.launch(job, labels, group)
 
     return asyncio.run(once())
 
@@ -182,6 +190,46 @@ def test_a_job_finds_its_id_and_its_attempt_over_what_it_was_given(host: Host, j
             b"A": b"b", b"RUNNERD_JOB": job.id.encode(), b"RUNNERD_ATTEMPT": b"%d" % attempt,
         }  # fmt: skip
     assert host.directories.attempts(job.id) == [3]
+
+
+def array_of(store: Store) -> Group:
+    common = new_job("g", timeout_seconds=9)
+    group = NewGroup(
+        id="g", submitted_by_uid=1000, kind="array", name=None, submitted_ns=1, max_running=None,
+        idempotency_key=None, digest=b"", spec=common.spec,
+        about=msgspec.msgpack.encode(About(ranges=[(4, 8, 4)])),
+    )  # fmt: skip
+    jobs = [
+        msgspec.structs.replace(common, id=job_id, spec=b"", group_id="g", member=member)
+        for job_id, member in ((IDS[1], 4), (IDS[2], 8))
+    ]
+    return store.insert_group(group, jobs)
+
+
+def test_a_job_of_a_group_finds_that_in_its_environment(host: Host, tmp_path: Path) -> None:
+    with closing(Store.open(str(tmp_path / "db"))) as store:
+        array_of(store)
+        job = store.mark_starting(IDS[2], 1, "boot")
+        launch(host, job, group=group_of(store, job))
+    fields = host.directories.read_spec(job.id)
+    assert fields["job"] == job.id
+    told = {b"RUNNERD_GROUP": b"g", b"RUNNERD_ARRAY_INDEX": b"8", b"RUNNERD_ARRAY_FIRST": b"4"}
+    assert told.items() <= fields["env"].items()
+
+
+def test_a_job_whose_group_is_lost_or_damaged_is_not_launched(tmp_path: Path) -> None:
+    with closing(Store.open(str(tmp_path / "db"))) as store:
+        store.insert(new_job(IDS[0]))
+        alone = store.mark_starting(IDS[0], 1, "boot")
+        assert group_of(store, alone) is None
+        lost = msgspec.structs.replace(alone, group_id="gone", member=1)
+        with pytest.raises(CannotLaunchError, match="its group gone is lost"):
+            group_of(store, lost)
+        array_of(store)
+        job = store.mark_starting(IDS[1], 1, "boot")
+        store._db.execute("UPDATE groups SET about = x'c1'")
+        with pytest.raises(CannotLaunchError, match="damaged"):
+            group_of(store, job)
 
 
 FAILURES: dict[str, Exception] = {

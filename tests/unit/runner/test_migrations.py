@@ -79,7 +79,9 @@ def test_a_newer_database_is_refused(db: sqlite3.Connection) -> None:
 
 
 # A job of an older version: in the queue "default", with no promise, no times, one attempt.
-QUEUED_AS_BEFORE = ("default", 0, None, None, None, None, 0, 0, None, 1, 1, None, 0)
+# Of no group, and how those ended that have is told by their results alone.
+ALONE = (None, None, None)
+QUEUED_AS_BEFORE = ("default", 0, None, None, None, None, 0, 0, None, 1, 1, None, 0, *ALONE)
 
 
 def version_1(db: sqlite3.Connection) -> None:
@@ -244,6 +246,58 @@ def test_what_hangs_on_a_job_goes_with_it(db: sqlite3.Connection) -> None:
      "reserved_memory_bytes = -1", "queue = NULL", "priority = NULL", "dependencies = -1"],
 )  # fmt: skip
 def test_the_queue_s_columns_refuse_what_makes_no_sense(
+    db: sqlite3.Connection, change: str
+) -> None:
+    version_1(db)
+    migrate(db)
+    with pytest.raises(sqlite3.IntegrityError):
+        db.execute(f"UPDATE jobs SET {change} WHERE id = 'job-1'")
+
+
+def group(db: sqlite3.Connection, **columns: object) -> None:
+    fields = {
+        "id": "g", "submitted_by_uid": 1, "kind": "array", "size": 2, "submitted_ns": 1,
+        "first_seq": 1, "unended": 2, "digest": b"", "about": b"", **columns,
+    }  # fmt: skip
+    names = ", ".join(fields)
+    marks = ", ".join("?" for _ in fields)
+    db.execute(f"INSERT INTO groups ({names}) VALUES ({marks})", tuple(fields.values()))
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"kind": "heap"}, {"size": 0}, {"max_running": 0}, {"unended": -1}, {"failed": -1},
+     {"unended": 0}, {"ended_ns": 3}, {"digest": None}, {"about": None}, {"first_seq": None}],
+)  # fmt: skip
+def test_a_group_that_makes_no_sense_is_refused(
+    db: sqlite3.Connection, columns: dict[str, object]
+) -> None:
+    migrate(db)
+    with pytest.raises(sqlite3.IntegrityError):
+        group(db, **columns)
+    group(db, unended=0, ended_ns=5)
+
+
+def test_a_groups_spec_goes_with_it_and_its_id_and_key_are_its_own(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA foreign_keys = ON")
+    migrate(db)
+    group(db, idempotency_key="k")
+    db.execute("INSERT INTO group_specs VALUES (1, x'00')")
+    for columns in ({"id": "g"}, {"id": "h", "idempotency_key": "k"}):
+        with pytest.raises(sqlite3.IntegrityError):
+            group(db, **columns)
+    group(db, id="h", idempotency_key="k", submitted_by_uid=2)
+    with pytest.raises(sqlite3.IntegrityError):
+        db.execute("INSERT INTO group_specs VALUES (99, x'00')")
+    db.execute("DELETE FROM groups WHERE id = 'g'")
+    assert value(db, "SELECT count(*) FROM group_specs") == 0
+    db.execute("DELETE FROM groups")
+    group(db)
+    assert value(db, "SELECT seq FROM groups") == 3
+
+
+@pytest.mark.parametrize("change", ["member = -1", "fate = 'lost'"])
+def test_the_columns_of_groups_refuse_what_makes_no_sense(
     db: sqlite3.Connection, change: str
 ) -> None:
     version_1(db)

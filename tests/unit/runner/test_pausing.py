@@ -150,7 +150,11 @@ def test_a_job_that_is_stopped_before_or_meanwhile_is_not_paused(host: Host) -> 
 def test_a_job_that_ends_meanwhile_is_refused_as_ended(host: Host) -> None:
     host.freezes = False
     host.on_tell = lambda: (
-        (None if host.job.state is State.ENDED else host.store.mark_ended(JOB, 2, "exit", b""))
+        (
+            None
+            if host.job.state is State.ENDED
+            else host.store.mark_ended(JOB, 2, "exit", b"", is_ok=True)
+        )
         and None
     )
     assert refused(host.pause)["given"] == "ended"
@@ -190,7 +194,7 @@ def test_after_a_restart_the_kernel_is_right(host: Host, *, was_paused: bool, fr
 
 def test_a_job_that_has_ended_since_is_not_settled(host: Host) -> None:
     before = host.job
-    host.store.mark_ended(JOB, 2, "exit", b"")
+    host.store.mark_ended(JOB, 2, "exit", b"", is_ok=True)
     host.pausing().settle(before, frozen=True)
     assert host.told == []
     host.answers = False

@@ -8,13 +8,13 @@ import sqlite3
 
 import pytest
 
-from runner import queries
+from runner import group_rows, queries
 from runner.lifecycle import State
 from runner.migrations import migrate
 from runner.rows import Selection
 from runner.selecting import Wanted
 
-SOME = Selection(queue="q", name="b*", labels=(("a", None), ("b", "1"), ("c", None)))
+SOME = Selection(queue="q", name="b*", group_id="g", labels=(("a", None), ("b", "1"), ("c", None)))
 ANY_VALUE = Selection(labels=(("a", None),))
 ENDED = Selection(states=(State.ENDED,))
 
@@ -32,7 +32,7 @@ def pages() -> dict[str, str]:
             found[f"PAGE {key}"] = wanted.page(1, 1, 1).text
             found[f"WINDOW {key}"] = wanted.window(1, 1).text
             if not ended and selection != ENDED:
-                found[f"EVERY {key}"] = wanted.every().text
+                found[f"EVERY {key}"] = wanted.every(1, 1).text
     return found
 
 
@@ -40,6 +40,10 @@ def plans() -> dict[str, str]:
     every = {name: text for name, text in vars(queries).items() if isinstance(text, str)}
     every = {name: text for name, text in every.items() if not name.startswith("_")}
     every |= pages()
+    every |= {
+        f"GROUP {name}": text for name, text in vars(group_rows).items()
+        if isinstance(text, str) and not name.startswith("_")
+    }  # fmt: skip
     db = sqlite3.connect(":memory:", isolation_level=None)
     migrate(db)
     found = {}
@@ -65,7 +69,29 @@ def test_no_query_walks_a_table_or_sorts_more_than_the_matches_of_a_prefix() -> 
             assert not re.search(r"SCAN \w+\b(?! USING (COVERING )?INDEX jobs_active\b)", plan), (
                 name, plan,
             )  # fmt: skip
-        assert ("TEMP B-TREE" in plan) == (name == "BY_PREFIX"), (name, plan)
+        assert ("TEMP B-TREE" in plan) == name.endswith("BY_PREFIX"), (name, plan)
+
+
+def test_a_groups_jobs_are_asked_for_by_their_group_and_counted_without_reading_a_row() -> None:
+    found = plans()
+    for name in ("MEMBERS", "MEMBER", "STATES", "HAS_STARTED", "FAILED_MEMBERS", "UNMET",
+                 "HAS_MEMBER"):  # fmt: skip
+        assert "INDEX jobs_grouped (group_id=?" in found[f"GROUP {name}"], name
+    assert "(group_id=? AND member>?)" in found["GROUP MEMBERS"]
+    assert "(group_id=? AND member=?)" in found["GROUP MEMBER"]
+    assert "groups_named (name=?)" in found["GROUP NAMED"]
+    assert "groups_keyed (submitted_by_uid=? AND idempotency_key=?)" in found["GROUP BY_KEY"]
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(db)
+    (row,) = db.execute(f"EXPLAIN QUERY PLAN {group_rows.COUNTS}", {"id": "x"}).fetchall()
+    assert "USING COVERING INDEX jobs_grouped (group_id=?)" in row[3]
+    db.close()
+
+
+def test_a_page_looks_up_the_specs_one_by_one() -> None:
+    for name, plan in plans().items():
+        if name.startswith("PAGE"):
+            assert re.search(r"SEARCH specs USING INTEGER PRIMARY KEY \(rowid=\?\)", plan), plan
 
 
 @pytest.mark.parametrize("kind", ["PAGE", "WINDOW", "EVERY"])

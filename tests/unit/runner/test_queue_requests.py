@@ -339,6 +339,8 @@ def test_the_queues_are_shown_with_what_is_there_and_what_the_peer_may(tmp_path:
              "allowed": True, "max_priority": 0, "queued": 1, "running": 0},
             {"name": "fast", "priority": 5, "max_running": 2, "paused": False,
              "allowed": False, "max_priority": 7, "queued": 0, "running": 1},
+            {"name": "hooks", "priority": 1_000_000, "max_running": None, "paused": False,
+             "allowed": False, "max_priority": 0, "queued": 0, "running": 0},
         ]  # fmt: skip
         assert shown["capacity"] == {"slots": 1, "millicpus": 4000, "memory_bytes": 1000}
         assert shown["promised"] == {"jobs": 1, "millicpus": 500, "memory_bytes": 0}
@@ -367,7 +369,7 @@ def test_a_queue_is_paused_and_capped_and_the_rest_of_it_stays(tmp_path: Path) -
         assert change(max_running=None) == {"name": "slow", "paused": False, "max_running": 3}
         error = refused(change, name="none")
         assert (error["code"], error["field"]) == ("no-such-queue", "name")
-        assert error["allowed"] == "default, slow"
+        assert error["allowed"] == "default, slow, hooks"
 
     on_queue(tmp_path, test, rules)
 

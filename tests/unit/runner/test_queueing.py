@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner import queueing, stored
+from runner import arrivals, hopeless, queueing, stored
 from runner.lifecycle import State
 from runner.queues import UserQuota
 from runner.refusal import Refusal
 from runner.rows import QueueState
 from runner.scheduling.kinds import Expire, Needs, Queue, Quota
 from runner.store import StoreError
-from tests.unit.runner.queue_bench import SECOND, QueueBench, on_queue, rules_of
+from tests.unit.runner.queue_bench import ALICE, SECOND, QueueBench, on_queue, rules_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,7 +125,7 @@ def test_a_job_that_is_no_more_keeps_nobody_waiting(tmp_path: Path) -> None:
     async def test(bench: QueueBench) -> None:
         gone = bench.submit()
         following = bench.submit()
-        bench.store.mark_ended(gone, 1, "lost", b"")
+        bench.store.mark_ended(gone, 1, "lost", b"", is_ok=False)
         await bench.turn()
         bench.queueing.soon()
         await bench.turn()
@@ -205,7 +205,7 @@ def test_a_chain_ends_down_to_its_last_job_also_one_that_comes_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test(bench: QueueBench) -> None:
-        monkeypatch.setattr(queueing, "_BATCH", 20)
+        monkeypatch.setattr(hopeless, "BATCH", 20)
         root = bench.submit(deadline_ns=time.time_ns() - 1)
         chain = [root]
         for _ in range(45):
@@ -247,7 +247,7 @@ def test_what_has_become_of_many_is_committed_at_once(tmp_path: Path) -> None:
         assert bench.queueing.after._unmet.of(1000) == 20
         # While nobody looks.
         for target in targets[30:]:
-            bench.store.mark_ended(target, 5, "stopped", b"")
+            bench.store.mark_ended(target, 5, "stopped", b"", is_ok=False)
         assert bench.job(last).state is State.QUEUED
 
     async def after(bench: QueueBench) -> None:
@@ -266,7 +266,7 @@ def test_what_can_never_start_is_ended_a_batch_in_a_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test(bench: QueueBench) -> None:
-        monkeypatch.setattr(queueing, "_BATCH", 20)
+        monkeypatch.setattr(hopeless, "BATCH", 20)
         late = [bench.submit(deadline_ns=time.time_ns() - 1) for _ in range(45)]
         others = [Expire(job) for job in late]
         decide = bench.queueing.scheduler.decide
@@ -438,7 +438,7 @@ def test_queued_jobs_end_in_batches_and_others_have_their_turn_in_between(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test(bench: QueueBench) -> None:
-        monkeypatch.setattr(queueing, "_BATCH", 20)
+        monkeypatch.setattr(queueing, "BATCH", 20)
         bench.may_start = False
         jobs = [bench.submit() for _ in range(45)]
         turns = 0
@@ -548,5 +548,246 @@ def test_nothing_is_decided_once_it_is_closed(tmp_path: Path) -> None:
         bench.queueing.soon()
         await bench.turn()
         assert bench.launched == []
+
+    on_queue(tmp_path, test)
+
+
+# Groups
+
+
+def unmet_of(bench: QueueBench, job_id: str) -> list[bool]:
+    return [known.met for known in bench.store.dependencies(job_id)]
+
+
+def test_an_array_runs_in_its_order_and_never_more_of_it_than_may(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        group = await bench.array(5, cap=2)
+        jobs = bench.of(group)
+        other = bench.submit()
+        await bench.turn()
+        assert bench.launched == [*jobs[:2], other]
+        assert bench.queueing.cause(jobs[2]) == "group-cap"
+        await bench.through(jobs[1])
+        assert bench.launched[3:] == [jobs[2]]
+
+    on_queue(tmp_path, test, rules_of(9))
+
+
+def test_who_comes_after_a_group_starts_when_all_of_it_has_ended(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        group = await bench.array(2)
+        after = {kind: bench.submit(after=((group.id, kind),)) for kind in ("ok", "any", "fail")}
+        first, second = bench.of(group)
+        waiting = asyncio.ensure_future(bench.changes.next(group.id))
+        await bench.through(first)
+        assert bench.launched == [first, second]
+        assert not waiting.done()
+        await bench.through(second)
+        assert waiting.done()
+        assert bench.launched[2:] == [after["ok"], after["any"]]
+        assert unmet_of(bench, after["ok"]) == [True]
+        result = stored.result(bench.job(after["fail"]).result or b"")
+        assert result["detail"] == (
+            f"it was to come after group {group.id[:8]} (fail), of which none failed"
+        )
+        # One that comes later is told at once.
+        late = bench.submit(after=((group.id, "any"),))
+        await bench.turn()
+        assert bench.launched[-1] == late
+
+    on_queue(tmp_path, test, rules_of(9))
+
+
+def test_a_group_of_which_a_job_failed_has_failed(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        group = await bench.array(2)
+        good = bench.submit(after=((group.id, "ok"),))
+        bad = bench.submit(after=((group.id, "fail"),))
+        for job, status in zip(bench.of(group), (3, 0), strict=True):
+            await bench.through(job, status)
+        assert bench.launched[-1] == bad
+        assert "of which some failed" in str(stored.result(bench.job(good).result or b""))
+
+    on_queue(tmp_path, test, rules_of(9))
+
+
+def test_a_group_that_was_stopped_in_the_queue_has_ended_for_who_comes_after_it(
+    tmp_path: Path,
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        bench.may_start = False
+        group = await bench.array(3)
+        after = bench.submit(after=((group.id, "any"),))
+        await bench.queueing.stop(bench.of(group), 1000)
+        assert unmet_of(bench, after) == [True]
+        assert bench.group_now(group).failed == 3
+
+    on_queue(tmp_path, test)
+
+
+def test_what_ended_while_nobody_looked_has_ended_at_the_start(tmp_path: Path) -> None:
+    found: dict[str, str] = {}
+
+    async def before(bench: QueueBench) -> None:
+        bench.may_start = False
+        group = await bench.array(2)
+        found["ok"] = bench.submit(after=((group.id, "ok"),))
+        found["fail"] = bench.submit(after=((group.id, "fail"),))
+        for job in bench.of(group):
+            bench.store.mark_ended(job, 5, "exit", b"", is_ok=True)
+
+    async def after(bench: QueueBench) -> None:
+        await bench.turn()
+        assert bench.launched == [found["ok"]]
+        assert bench.job(found["fail"]).reason == "dependency"
+
+    on_queue(tmp_path, before)
+    on_queue(tmp_path, after)
+
+
+def test_what_goes_of_a_group_counts_for_its_cap_after_a_restart(tmp_path: Path) -> None:
+    jobs: list[str] = []
+
+    async def before(bench: QueueBench) -> None:
+        # Without a cap as yet.
+        group = await bench.array(4)
+        jobs.extend(bench.of(group))
+        bench.run(jobs[0])
+        assert bench.launched == jobs[:2]
+        bench.store.set_group_max_running(group.id, 2, 9, 0)
+
+    async def after(bench: QueueBench) -> None:
+        await bench.turn()
+        assert bench.launched == []
+        assert bench.queueing.cause(jobs[2]) == "group-cap"
+        bench.end(jobs[0])
+        await bench.turn()
+        assert bench.launched == [jobs[2]]
+
+    on_queue(tmp_path, before, rules_of(2))
+    on_queue(tmp_path, after, rules_of(9))
+
+
+def test_another_cap_of_a_group_counts_at_once_also_where_there_was_none(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        bench.may_start = False
+        group = await bench.array(9)
+        jobs = bench.of(group)
+        for cap, count in ((2, 2), (3, 3), (1, 3), (None, 9)):
+            bench.queueing.cap_group(group.id, cap)
+            bench.may_start = True
+            await bench.turn()
+            assert bench.launched == jobs[:count]
+            place = bench.queueing.ranks.get(jobs[8])
+            assert place is None or place.group_cap == cap
+
+    on_queue(tmp_path, test, rules_of(20))
+
+
+def test_a_flow_ends_from_what_failed_down_and_tells_that_it_was_skipped(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        chain = [[(0, "ok")], [(1, "ok")], [(0, "fail")], [(2, "any")]]
+        group = await bench.flow([], *chain)
+        first, second, third, cleanup, report = bench.of(group)
+        await bench.through(first, 3)
+        assert bench.launched == [first, cleanup, report]
+        assert [bench.job(job).fate for job in (second, third)] == ["skipped", "skipped"]
+        for job in (cleanup, report):
+            await bench.through(job)
+        now = bench.group_now(group)
+        assert (now.ended_ns is not None, now.is_ok, now.failed) == (True, False, 1)
+
+    on_queue(tmp_path, test, rules_of(9))
+
+
+# Many at once
+
+
+def test_many_come_in_some_at_a_time_in_their_order_and_whoever_comes_meanwhile_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "AT_ONCE", 10)
+    seen: list[int] = []
+
+    async def test(bench: QueueBench) -> None:
+        enter = bench.queueing.after.enter
+
+        def counted(jobs: Any) -> None:
+            seen.append(len(jobs))
+            enter(jobs)
+
+        monkeypatch.setattr(bench.queueing.after, "enter", counted)
+        made = asyncio.ensure_future(bench.array(45))
+        await asyncio.sleep(0)
+        later = bench.submit()
+        group = await made
+        while bench.queueing.arrivals:
+            await asyncio.sleep(0)
+        await bench.turn()
+        assert seen == [10, 10, 10, 10, 5, 1]
+        assert bench.launched == [*bench.of(group), later]
+
+    on_queue(tmp_path, test, rules_of(99))
+
+
+def test_who_is_stopped_or_changed_on_the_way_in_is_not_what_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "AT_ONCE", 2)
+
+    async def test(bench: QueueBench) -> None:
+        made = asyncio.ensure_future(bench.array(8))
+        await asyncio.sleep(0)
+        (group,) = bench.store.find_groups("00000000", None)
+        jobs = bench.of(group)
+        assert bench.queueing.arrivals
+        assert await bench.queueing.stop(jobs[6:], 1000) == set(jobs[6:])
+        bench.requests.hold(bench.job(jobs[5]), 1000)
+        await made
+        while bench.queueing.arrivals:
+            await asyncio.sleep(0)
+        await bench.turn()
+        assert bench.launched == jobs[:5]
+        assert bench.queueing.cause(jobs[5]) == "held"
+        assert bench.queueing.scheduler.waiting_count() == 1
+
+    on_queue(tmp_path, test, rules_of(99))
+
+
+def test_a_group_that_is_stopped_on_its_way_in_has_ended_for_who_comes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "AT_ONCE", 1)
+
+    async def test(bench: QueueBench) -> None:
+        bench.may_start = False
+        made = asyncio.ensure_future(bench.array(4))
+        await asyncio.sleep(0)
+        (group,) = bench.store.find_groups("00000000", None)
+        after = bench.submit(after=((group.id, "any"),))
+        bench.queueing.arrivals.hurry()
+        await bench.queueing.stop(bench.of(group), 1000)
+        await made
+        assert unmet_of(bench, after) == [True]
+
+    on_queue(tmp_path, test)
+
+
+def test_a_move_waits_for_nobody_on_the_way_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "AT_ONCE", 1)
+
+    async def test(bench: QueueBench) -> None:
+        bench.may_start = False
+        made = asyncio.ensure_future(bench.array(4))
+        await asyncio.sleep(0)
+        (group,) = bench.store.find_groups("00000000", None)
+        last = bench.job(bench.of(group)[-1])
+        bench.requests.move(last, ALICE, top=True, before=None, queue=None)
+        bench.may_start = True
+        await made
+        await bench.turn()
+        assert bench.launched[0] == last.id
 
     on_queue(tmp_path, test)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.config import Config, JobsConfig
+from runner.config import Config, HooksConfig, JobsConfig
 from runner.config_queues import CapacityConfig, QueueConfig, QuotaConfig, QuotasConfig
 from runner.policy import Peer
 from runner.queues import Rules, UserQuota, promised, time_limit_ms
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 USERS = {"alice": 1000, "bob": 1001}
 GROUPS = {"staff": 50, "wheel": 10}
+# Of the default configuration.
+HOOKS_ALONE = {"hooks": Queue("hooks", 1_000_000, 16, apart=True, user_cap=4)}
 
 
 @pytest.fixture(autouse=True)
@@ -38,10 +40,21 @@ def peer(uid: int, gid: int = 4, groups: Iterable[int] = ()) -> Peer:
 
 def test_without_a_word_there_is_one_queue_for_everybody_and_no_quota() -> None:
     rules = Rules.of(Config())
-    assert rules.queues == {"default": Queue("default")}
+    assert rules.queues == {"default": Queue("default"), **HOOKS_ALONE}
     assert rules.may_use(peer(4000), "default")
     assert rules.quota_of(4000) == UserQuota()
     assert rules.max_priority("default") == 0
+
+
+def test_the_queue_of_hooks_is_there_for_nobody_but_what_hooks_run() -> None:
+    rules = Rules.of(Config(hooks=HooksConfig(max_running=2), admin_group="wheel"))
+    assert rules.queues["hooks"] == Queue("hooks", 1_000_000, 2, apart=True, user_cap=1)
+    for who in (peer(0), peer(4000), peer(4000, 10)):
+        decision = rules.may_use(who, "hooks")
+        assert not decision
+        assert "only hooks" in decision.why
+        assert rules.for_hooks().may_use(who, "hooks")
+    assert rules.for_hooks().quota_of(4000) == rules.quota_of(4000)
 
 
 def test_the_capacity_is_the_machines_unless_it_is_configured(
@@ -72,6 +85,7 @@ def test_a_queue_is_as_it_is_configured() -> None:
     assert rules.queues == {
         "night": Queue("night", -5, 2),
         "default": Queue("default", 3, None),
+        **HOOKS_ALONE,
     }
     assert rules.max_priority("night") == 9
     assert rules.may_have_priority(peer(1000), "night", 9)

@@ -8,8 +8,9 @@ import random
 import shutil
 import sqlite3
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,11 +18,12 @@ from hypothesis import strategies as st
 from isolation.cgroups.tree import CgroupTree
 from runner import messages, parsing, salvage, salvaged_rows, schema, soundness, spec
 from runner.config import Config
+from runner.group_rows import About, Group, NewGroup
 from runner.jobdirs import JobDirectories
 from runner.lifecycle import State
 from runner.migrations import APPLICATION_ID, SCRIPTS
 from runner.problems import Problems
-from runner.rows import Job, NewJob
+from runner.rows import Job, NewHook, NewJob
 from runner.store import Store, StoreError
 from runner.users import Account
 
@@ -85,8 +87,41 @@ def fill(store: Store, count: int) -> dict[str, Job]:
     for number in range(count):
         job = store.insert(new_job(number, random.Random(number).randrange(9000)))
         if number < count * 3 // 4:
-            store.mark_ended(job.id, number, "exit", b"\x81\xa7version\x01")
+            store.mark_ended(job.id, number, "exit", b"\x81\xa7version\x01", is_ok=True)
     return jobs_of(store)
+
+
+def put_group(store: Store, number: int, count: int, *, own: bool = True) -> Group:
+    """A group of which the first job has failed, with a spec of its own or not."""
+    group_id = str(uuid.UUID(int=number + 2**100))
+    job = new_job(number)
+    hooks = (NewHook(("ended",), b"template"),)
+    about = msgspec.msgpack.encode(About(ranges=[(0, count - 1, 1)]))
+    new = NewGroup(
+        id=group_id, submitted_by_uid=1000, kind="array", name="g", submitted_ns=7, max_running=2,
+        idempotency_key="k", digest=b"d", about=about, spec=job.spec, hooks=hooks,
+    )  # fmt: skip
+    members = [
+        msgspec.structs.replace(
+            new_job(number + 1 + n), spec=b"", group_id=group_id, member=n, after=(), hooks=(),
+        )
+        for n in range(count)
+    ]  # fmt: skip
+    store.insert_group(new, members)
+    if own:
+        store.update(members[0].id, 8, new_job(number + 1).spec, None, {})
+    store.mark_ended(members[0].id, 9, "exit", b"\x81\xa7version\x01", is_ok=False)
+    return group_of(store, group_id)
+
+
+def group_of(store: Store, group_id: str) -> Group:
+    found = store.group(group_id)
+    assert found is not None
+    return found
+
+
+def members_of(store: Store, group: Group) -> list[Job]:
+    return store.members(group.id, -1, 100)[0]
 
 
 def jobs_of(store: Store) -> dict[str, Job]:
@@ -114,7 +149,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Jo
     base = tmp_path_factory.mktemp("filled")
     made = Host(base)
     store = made.open()
-    fill(store, JOBS)
+    fill(store, JOBS - 6)
+    put_group(store, 900, 6, own=False)
     jobs = jobs_of(store)
     shutil.copytree(made.state, base / "killed")
     store.close()
@@ -137,7 +173,12 @@ def test_a_sound_store_is_opened_and_nothing_is_said(host: Host) -> None:
 def test_every_column_of_the_tables_has_a_word_on_what_is_sound(host: Host) -> None:
     host.open().close()
     with contextlib.closing(soundness.connect_reading(str(host.path))) as db:
-        for table in (*soundness.TABLES, *soundness.ATTACHED, soundness.QUEUES):
+        tables = (*soundness.TABLES, *soundness.ATTACHED, soundness.QUEUES, *soundness.SCHEDULES,
+                  *soundness.GROUPS, soundness.HOOKS, soundness.HOOK_CALLS)  # fmt: skip
+        assert {*tables, "sqlite_sequence"} == {
+            name for name, thing in schema.things(db).items() if thing.kind == "table"
+        } | {"sqlite_sequence"}
+        for table in tables:
             columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
             assert list(soundness.checks(db, table)) == columns
 
@@ -394,6 +435,237 @@ def test_what_hangs_on_a_job_and_cannot_be_true_is_left_out_and_no_job_runs_with
     assert host.of_the_store == []
 
 
+def groups_and_hooks(store: Store) -> list[list[object]]:
+    names = ("groups", "group_specs", "hooks", "hook_calls")
+    return [store._db.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for name in names]
+
+
+def test_groups_and_hooks_are_copied_with_their_jobs(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        group = put_group(store, 30, 4)
+        hooks = (NewHook(("ended", "ok"), b"a"), NewHook(("started",), b"b"))
+        job = store.insert(msgspec.structs.replace(new_job(7), hooks=hooks))
+        store.mark_starting(job.id, 5, "boot")
+        store.mark_running(job.id, 7, 5, None)
+        before, jobs = groups_and_hooks(store), jobs_of(store)
+        assert [len(rows) for rows in before] == [1, 1, 3, 1]
+    host.path.write_bytes(bytes(100) + host.path.read_bytes()[100:])
+    with contextlib.closing(host.open()) as store:
+        assert groups_and_hooks(store) == before
+        assert jobs_of(store) == jobs
+        assert group_of(store, group.id) == group
+        (numbers,) = store._db.execute(
+            "SELECT count(*) FROM sqlite_sequence WHERE name IN ('groups', 'hook_calls')"
+        ).fetchone()
+        assert numbers == 2
+    assert "5 jobs were read" in host.said
+    assert "arrays or flows" not in host.said
+    assert "calls of hooks" not in host.said
+
+
+def open_twice(host: Host) -> Store:
+    """What was found is repaired: the second start has nothing to say."""
+    host.open().close()
+    said = host.problems
+    store = host.open()
+    assert host.of_the_store == []
+    host.problems = said
+    return store
+
+
+def test_of_a_group_whose_row_is_damaged_the_jobs_are_jobs_by_themselves(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        group = put_group(store, 30, 4)
+        own, *others = members_of(store, group)
+        alone = store.insert(new_job(7))
+    host.sql("UPDATE groups SET digest = 'text'")
+    with contextlib.closing(open_twice(host)) as store:
+        found = jobs_of(store)
+        assert groups_and_hooks(store) == [[], [], [], []]
+    assert found.pop(alone.id) == alone
+    assert found.pop(own.id) == msgspec.structs.replace(own, group_id=None, member=None)
+    # Without their spec it is looked for what became of them.
+    assert sorted(found) == sorted(job.id for job in others)
+    for job in found.values():
+        assert (job.state, job.boot_id, job.spec) == (State.STARTING, "unknown", b"")
+        assert job.group_id is None
+    assert "1 arrays or flows could not be read" in host.said
+    assert "5 jobs were read, 3 of them had garbled values" in host.said
+
+
+def test_of_a_group_whose_spec_is_damaged_the_jobs_stay_its_jobs(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        group = put_group(store, 30, 4)
+        own = members_of(store, group)[0]
+    host.sql("UPDATE group_specs SET spec = 'text'")
+    with contextlib.closing(open_twice(host)) as store:
+        now = members_of(store, group)
+        assert group_of(store, group.id) == group
+    assert now[0] == own
+    assert [job.state for job in now[1:]] == [State.STARTING] * 3
+    assert [job.spec for job in now[1:]] == [b""] * 3
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_of_a_job_of_a_group_a_garbled_spec_is_not_taken_for_none(
+    host: Host, is_there: bool  # noqa: FBT001
+) -> None:  # fmt: skip
+    with contextlib.closing(host.open()) as store:
+        group = put_group(store, 30, 4)
+        own, *others = members_of(store, group)
+    # One that is gone is that of the group, as for the others.
+    host.sql("UPDATE groups SET failed = 0",
+             "UPDATE specs SET spec = 'text'" if is_there else "DELETE FROM specs")  # fmt: skip
+    with contextlib.closing(open_twice(host)) as store:
+        now, *rest = members_of(store, group)
+    assert rest == others
+    if is_there:
+        assert (now.state, now.spec) == (State.STARTING, b"")
+    else:
+        assert now == msgspec.structs.replace(own, spec=others[0].spec)
+
+
+WRONG_COUNTS = {
+    "unended": "unended = 7",
+    "none to end": "unended = 0",
+    "an end": "ended_ns = 3",
+    "failed": "failed = 0",
+    "first": "first_seq = 3",
+    "size": "size = 1",
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_COUNTS)
+def test_counts_of_a_group_that_contradict_its_jobs_are_counted_anew(host: Host, kind: str) -> None:
+    with contextlib.closing(host.open()) as store:
+        store.insert(new_job(7))
+        group = put_group(store, 30, 4)
+        jobs = jobs_of(store)
+    host.sql(f"UPDATE groups SET {WRONG_COUNTS[kind]}")
+    assert "row 1 of groups contradicts its jobs" in str(soundness.damage_of(str(host.path)))
+    with contextlib.closing(open_twice(host)) as store:
+        assert group_of(store, group.id) == group
+        assert jobs_of(store) == jobs
+
+
+def test_jobs_of_a_group_that_were_removed_stay_counted_and_lost_ones_have_failed(
+    host: Host,
+) -> None:
+    with contextlib.closing(host.open()) as store:
+        group = put_group(store, 30, 4)
+        failed, *others = members_of(store, group)
+        store.delete(failed.id, 10, 0)
+        for job in others[:2]:
+            store.mark_ended(job.id, 20, "exit", b"\x81\xa7version\x01", is_ok=True)
+    host.sql(f"UPDATE jobs SET id = 'x' WHERE seq = {others[2].seq}")
+    with contextlib.closing(open_twice(host)) as store:
+        now = group_of(store, group.id)
+    # The one that was removed, and the one that nobody will ever hear of again.
+    assert (now.unended, now.failed, now.ended_ns) == (0, 2, 20)
+
+
+def test_a_group_that_has_lost_all_of_its_jobs_is_no_group(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        put_group(store, 30, 4)
+    host.sql("DELETE FROM jobs", "DELETE FROM specs")
+    with contextlib.closing(open_twice(host)) as store:
+        assert groups_and_hooks(store) == [[], [], [], []]
+
+
+MEMBER_ROWS = {
+    "group": "group_id = 'x'",
+    "of a group that is not there": f"group_id = '{NEVER}'",
+    "of no group": "group_id = NULL",
+    "member": "member = 'first'",
+    "no member": "member = NULL",
+}
+
+
+@pytest.mark.parametrize("kind", MEMBER_ROWS)
+def test_a_job_whose_group_cannot_be_told_is_a_job_by_itself(host: Host, kind: str) -> None:
+    with contextlib.closing(host.open()) as store:
+        group = put_group(store, 30, 4)
+        own, *others = members_of(store, group)
+    host.sql(f"UPDATE jobs SET {MEMBER_ROWS[kind]} WHERE seq = {own.seq}")
+    with contextlib.closing(open_twice(host)) as store:
+        assert store.get(own.id) == msgspec.structs.replace(own, group_id=None, member=None)
+        assert members_of(store, group) == others
+        assert group_of(store, group.id) == group
+    assert "the store was damaged" in host.said
+
+
+@pytest.mark.parametrize("fate", ["'lost'", "7", "'ok'"])
+def test_a_job_whose_fate_cannot_be_true_is_looked_for(host: Host, fate: str) -> None:
+    with contextlib.closing(host.open()) as store:
+        group = put_group(store, 30, 4)
+        own, queued, *_ = members_of(store, group)
+    bad = queued if fate == "'ok'" else own
+    host.sql(f"UPDATE jobs SET fate = {fate} WHERE seq = {bad.seq}")
+    with contextlib.closing(open_twice(host)) as store:
+        job = store.get(bad.id)
+        assert job is not None
+        assert (job.state, job.fate, job.group_id) == (State.STARTING, None, group.id)
+        now = group_of(store, group.id)
+    assert (now.unended, now.failed) == ((3, 1) if bad == queued else (4, 0))
+
+
+HOOKS = {
+    "a hook": "UPDATE hooks SET template = 'text' WHERE number = 1",
+    "a call": "UPDATE hook_calls SET uid = -1",
+}
+
+
+@pytest.mark.parametrize("kind", HOOKS)
+def test_a_hook_or_a_call_that_cannot_be_true_is_left_out_and_said(host: Host, kind: str) -> None:
+    hooks = (NewHook(("ended",), b"a"), NewHook(("started",), b"b"))
+    with contextlib.closing(host.open()) as store:
+        job = store.insert(msgspec.structs.replace(new_job(7), hooks=hooks))
+        store.mark_starting(job.id, 5, "boot")
+        job = store.mark_running(job.id, 7, 5, None)
+        before = groups_and_hooks(store)
+    host.sql(HOOKS[kind])
+    with contextlib.closing(open_twice(host)) as store:
+        *_, kept, calls = groups_and_hooks(store)
+        assert jobs_of(store) == {job.id: job}
+    assert kept == (before[2][:1] if kind == "a hook" else before[2])
+    assert calls == ([] if kind == "a call" else before[3])
+    assert "hooks, or calls of hooks, are lost" in host.said
+
+
+def test_rows_by_their_key_are_read_from_both_ends_and_not_for_ever() -> None:
+    class Torn:
+        """A table of which the middle cannot be read, and pages that go in a circle."""
+
+        def __init__(self, *orders: list[tuple[object, ...]]) -> None:
+            self.orders = iter(orders)
+
+        def execute(self, query: str) -> Iterator[tuple[object, ...]]:
+            if query.startswith("PRAGMA"):
+                names = ("owner_id", "number", "events", "template")
+                return iter([(n, name) for n, name in enumerate(names)])
+            return self.read(next(self.orders))
+
+        def read(self, rows: list[tuple[object, ...]]) -> Iterator[tuple[object, ...]]:
+            yield from rows
+            raise sqlite3.DatabaseError("torn")
+
+    def row(owner: object, number: int) -> tuple[object, ...]:
+        return (owner, number, "ended", b"t", 1, 1, 1, 1)
+
+    for orders, numbers in [
+        (([row("a", 0), row("a", 1)], [row("b", 5)]), [0, 1, 5]),
+        (([row("a", 0), row("a", 0)], [row("b", 5), row("b", 6)]), [0, 5]),
+        (([row("a", 0), row(7, 1)], []), [0]),
+    ]:
+        reader = salvaged_rows.KeyedReader(
+            cast("Any", Torn(*orders)),
+            soundness.HOOKS,
+            ("owner_id", "number"),
+        )
+        assert [found.values["number"] for found in reader.rows()] == numbers
+        assert reader.has_failed
+
+
 def test_of_two_jobs_with_the_same_key_one_keeps_it(host: Host) -> None:
     with contextlib.closing(host.open()) as store:
         fill(store, 8)
@@ -421,7 +693,7 @@ def test_numbers_that_were_given_away_are_not_given_to_another(host: Host) -> No
     with contextlib.closing(host.open()) as store:
         jobs = fill(store, 8)
         newest = max(jobs.values(), key=lambda job: job.seq)
-        store.mark_ended(newest.id, 1, "exit", b"")
+        store.mark_ended(newest.id, 1, "exit", b"", is_ok=True)
         store.delete(newest.id, 1, 0)
     host.sql("UPDATE jobs SET state = 'xyz' WHERE seq = 3")
     with contextlib.closing(host.open()) as store:
@@ -566,7 +838,13 @@ def test_what_precedes_the_garbled_part_of_a_log_is_kept_and_the_rest_is_said(
     as_after_a_kill(host, filled, lambda log: log[:at] + b"\1" * 9 + log[at + 9 :])
     for again in (False, True):
         with contextlib.closing(host.open()) as store:
-            assert_only_truth(jobs_of(store), filled[1] if not again else jobs_of(store))
+            found = jobs_of(store)
+        # Whose end was not read any more is as it was before.
+        late = {i for i, job in found.items() if job.state is State.QUEUED} if not again else set()
+        late -= {job_id for job_id, job in filled[1].items() if job.state is State.QUEUED}
+        assert len(late) <= 1
+        before = filled[1] if not again else found
+        assert_only_truth({i: job for i, job in found.items() if i not in late}, before)
         assert ("transactions cannot be read" in host.said) is not again
     assert len([name for name in host.names() if "damaged" in name]) == 1
 

@@ -51,7 +51,7 @@ def new_job(  # a job of one user, unless said otherwise
 
 
 def ended(kept: Store, job_id: str) -> Job:
-    return kept.mark_ended(job_id, 9, "stopped", b"result")
+    return kept.mark_ended(job_id, 9, "stopped", b"result", is_ok=False)
 
 
 @pytest.fixture
@@ -93,9 +93,15 @@ def test_a_job_goes_from_queued_to_ended_and_keeps_what_it_was_given(kept: Store
     assert running == msgspec.structs.replace(
         starting, state=State.RUNNING, monitor_pid=4321, started_ns=7, limits=b"limits"
     )
-    last = kept.mark_ended(new.id, 8, "exit", b"result")
+    last = kept.mark_ended(new.id, 8, "exit", b"result", is_ok=True)
     assert last == msgspec.structs.replace(
-        running, state=State.ENDED, monitor_pid=None, ended_ns=8, reason="exit", result=b"result"
+        running,
+        state=State.ENDED,
+        monitor_pid=None,
+        ended_ns=8,
+        reason="exit",
+        result=b"result",
+        fate="ok",
     )
     assert kept.get(new.id) == last
 
@@ -107,7 +113,7 @@ def test_each_change_is_an_event_with_its_time(kept: Store) -> None:
     kept.mark_requeued(new.id, 7, "no log")
     kept.mark_starting(new.id, 8, "boot")
     kept.mark_running(new.id, 4321, 9, None)
-    kept.mark_ended(new.id, 10, "lost", b"")
+    kept.mark_ended(new.id, 10, "lost", b"", is_ok=False)
     kept.delete(new.id, 11, 0)
     events = kept.events_since(0, 100)
     assert [event.seq for event in events] == [1, 2, 3, 4, 5, 6, 7]
@@ -139,7 +145,7 @@ def test_a_job_remembers_how_long_it_was_paused_and_who_did_it(kept: Store) -> N
     resumed = kept.mark_resumed(job.id, 50, 8)
     assert resumed == msgspec.structs.replace(job, paused_ns=30)
     kept.mark_paused(job.id, 60, 7)
-    last = kept.mark_ended(job.id, 100, "stopped", b"result")
+    last = kept.mark_ended(job.id, 100, "stopped", b"result", is_ok=False)
     assert (last.paused_ns, last.paused_since_ns, last.monitor_pid) == (70, None, None)
     events = kept.events_since(3, 100)
     assert [(event.kind, event.time_ns, event.data) for event in events] == [
@@ -155,7 +161,7 @@ def test_a_clock_that_is_set_back_makes_no_pause_negative(kept: Store) -> None:
     kept.mark_paused(job.id, 100, 0)
     assert kept.mark_resumed(job.id, 50, 0).paused_ns == 0
     kept.mark_paused(job.id, 100, 0)
-    assert kept.mark_ended(job.id, 60, "exit", b"").paused_ns == 0
+    assert kept.mark_ended(job.id, 60, "exit", b"", is_ok=True).paused_ns == 0
 
 
 def test_new_limits_are_kept_with_who_changed_which(kept: Store) -> None:
@@ -210,7 +216,7 @@ def test_a_change_that_is_not_possible_leaves_job_and_events_alone(kept: Store) 
         kept.mark_requeued(job.id, 2)
     last = ended(kept, job.id)
     with pytest.raises(ImpossibleTransition):
-        kept.mark_ended(job.id, 10, "exit", b"other")
+        kept.mark_ended(job.id, 10, "exit", b"other", is_ok=True)
     assert kept.get(job.id) == last
     assert len(kept.events_since(0, 100)) == 2
 
@@ -218,14 +224,14 @@ def test_a_change_that_is_not_possible_leaves_job_and_events_alone(kept: Store) 
 def test_a_job_that_ran_unseen_gets_its_start_with_its_end(kept: Store) -> None:
     job = kept.insert(new_job())
     kept.mark_starting(job.id, 2, "boot")
-    assert kept.mark_ended(job.id, 9, "exit", b"", started_ns=3).started_ns == 3
+    assert kept.mark_ended(job.id, 9, "exit", b"", started_ns=3, is_ok=True).started_ns == 3
 
 
 def test_a_start_that_is_known_is_not_replaced(kept: Store) -> None:
     job = kept.insert(new_job())
     kept.mark_starting(job.id, 2, "boot")
     kept.mark_running(job.id, 4321, 3, None)
-    assert kept.mark_ended(job.id, 9, "exit", b"", started_ns=4).started_ns == 3
+    assert kept.mark_ended(job.id, 9, "exit", b"", started_ns=4, is_ok=True).started_ns == 3
 
 
 def test_an_unknown_job_is_an_error_to_change_and_nothing_to_read(kept: Store) -> None:

@@ -59,7 +59,7 @@ for number in itertools.count():
     print(job_id, "running", flush=True)
     kept.mark_paused(job_id, 4, 0)
     print(job_id, "paused", flush=True)
-    kept.mark_ended(job_id, 5, "exit", b"r" * (number % 500))
+    kept.mark_ended(job_id, 5, "exit", b"r" * (number % 500), is_ok=True)
     print(job_id, "ended", flush=True)
 """
 
@@ -193,7 +193,7 @@ def test_a_full_file_is_told_from_every_other_error(path: str) -> None:
     kept = Store.open(path)
     try:
         kept.insert(new_job("job"))
-        kept.mark_ended("job", 1, "exit", b"r")
+        kept.mark_ended("job", 1, "exit", b"r", is_ok=True)
         (pages,) = kept._db.execute("PRAGMA page_count").fetchone()
         kept._db.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(FullStoreError, match="Make room"):

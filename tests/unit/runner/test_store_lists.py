@@ -132,6 +132,7 @@ selections = st.builds(
         max_size=2, unique_by=lambda label: label[0],
     ).map(tuple),
     states=st.none() | st.sets(st.sampled_from(STATES), min_size=1).map(tuple),
+    group_id=st.none(),
 )  # fmt: skip
 jobs_in = st.lists(
     st.fixed_dictionaries({
@@ -164,7 +165,7 @@ def filled(kept: Store, jobs: list[dict[str, Any]]) -> list[Job]:
             kept.mark_starting(job.id, 2, "boot")
             job = kept.mark_running(job.id, 7, 3, None)
         if state is State.ENDED:
-            job = kept.mark_ended(job.id, 4, "exit", b"")
+            job = kept.mark_ended(job.id, 4, "exit", b"", is_ok=True)
         made.append(job)
     return made
 

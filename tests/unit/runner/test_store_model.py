@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runner.group_rows import GroupCounts, NewGroup
 from runner.lifecycle import TRANSITIONS, Event, ImpossibleTransition, State
-from runner.rows import RANK_STEP
+from runner.rows import RANK_STEP, NewHook
 from runner.scheduling.kinds import Dependency, Waiting
 from runner.store import Job, JobActiveError, NewJob, NoSuchJobError, NotUpdatableError, Store
 
@@ -32,6 +33,14 @@ def pages(kept: Store, uid: int | None, *, include_ended: bool, limit: int) -> l
 COMMON = set(NewJob.__struct_fields__) & set(Job.__struct_fields__)
 
 
+class Counted(NamedTuple):
+    """What the store should count of a group."""
+
+    unended: int
+    failed: int
+    ended_ns: int | None
+
+
 class Model:
     """What the store should hold, as plain Python."""
 
@@ -43,6 +52,30 @@ class Model:
         self.labels: dict[str, dict[str, str]] = {}
         self.after: dict[str, list[tuple[str, str]]] = {}
         self.attempts: dict[str, list[tuple[int, str]]] = {}
+        self.needs: dict[str, list[tuple[str, str]]] = {}
+        self.groups: dict[str, Counted] = {}
+
+    def insert_group(self, new: NewGroup, jobs: list[NewJob]) -> None:
+        for job in jobs:
+            # What it reads as its own is the group's.
+            self.insert(msgspec.structs.replace(job, spec=job.spec or new.spec or b""))
+        self.groups[new.id] = Counted(len(jobs), 0, None)
+        self.submitters[new.id] = new.submitted_by_uid
+        self.events.append((new.id, "group-submit"))
+
+    def members(self, group_id: str | None) -> list[Job]:
+        return [job for job in self.jobs.values() if group_id and job.group_id == group_id]
+
+    def moved(self, job: Job, now: int) -> None:
+        """Count a job of a group that has just ended."""
+        if job.group_id is None:
+            return
+        old = self.groups[job.group_id]
+        left = old.unended - 1
+        failed = old.failed + (job.fate == "failed")
+        self.groups[job.group_id] = Counted(left, failed, None if left else now)
+        if not left:
+            self.events.append((job.group_id, "group-ended"))
 
     def insert(self, new: NewJob) -> None:
         self.submitted += 1
@@ -59,6 +92,7 @@ class Model:
             **{name: getattr(new, name) for name in COMMON},
         )
         self.labels[new.id], self.after[new.id] = new.labels, list(new.after)
+        self.needs[new.id] = list(new.after)
         self.attempts[new.id], self.submitters[new.id] = [], new.submitted_by_uid
         self.events.append((new.id, "submit"))
 
@@ -81,8 +115,11 @@ class Model:
             changes |= {"paused_since_ns": None, "paused_ns": paused}
         if event is Event.FINISH:
             changes |= {"monitor_pid": None, "ended_ns": now, "reason": "exit", "result": b"r"}
+            changes |= {"fate": "ok" if is_ok(now) else "failed"}
         self.jobs[job_id] = msgspec.structs.replace(job, **changes)
         self.events.append((job_id, event.value))
+        if event is Event.FINISH:
+            self.moved(self.jobs[job_id], now)
         return True
 
     def retry(self, job: Job, *, by_hand: bool) -> bool:
@@ -92,8 +129,12 @@ class Model:
             first_attempt=job.attempt + 1 if by_hand else job.first_attempt,
             held_by_uid=None if job.held_by_uid == job.submitted_by_uid else job.held_by_uid,
             started_ns=None, limits=None, monitor_pid=None, paused_ns=0, paused_since_ns=None,
-            ended_ns=None, reason=None, result=None, disk_bytes=0, not_before_ns=None,
+            ended_ns=None, reason=None, result=None, disk_bytes=0, not_before_ns=None, fate=None,
         )  # fmt: skip
+        if by_hand and job.group_id is not None:
+            old = self.groups[job.group_id]
+            failed = old.failed - (job.fate == "failed")
+            self.groups[job.group_id] = Counted(old.unended + 1, failed, None)
         self.events.append((job.id, "retry"))
         return True
 
@@ -103,6 +144,15 @@ class Model:
         if what == "by hand":
             is_over = job is not None and job.state is State.ENDED
             return is_over and job is not None and self.retry(job, by_hand=True)
+        if what == "retry group":
+            jobs = self.members(job.group_id if job else None) or ([job] if job else [])
+            again = [other for other in jobs if other.state is State.ENDED]
+            ids = {other.id for other in again}
+            for other in again:
+                self.retry(other, by_hand=True)
+                unmet = self.after[other.id]
+                unmet += [n for n in self.needs[other.id] if n[0] in ids and n not in unmet]
+            return bool(again)
         if what == "meet":
             for after in self.after.values():
                 after[:] = [
@@ -115,18 +165,37 @@ class Model:
             "hold": {"held_by_uid": now},
             "release": {"held_by_uid": None},
             "move": {"queue": "other", "rank": -now, "priority": now % 3},
-            "finish": {"state": State.ENDED, "ended_ns": now, "reason": "stopped", "result": b"q"},
-        }
+            "finish": {"state": State.ENDED, "ended_ns": now, "reason": "stopped", "result": b"q",
+                       "fate": "failed"},
+            "skip": {"state": State.ENDED, "ended_ns": now, "reason": "dependency", "result": b"q",
+                     "fate": self.fate(job)},
+            "update": {"spec": b"own"},
+        }  # fmt: skip
         self.jobs[job_id] = msgspec.structs.replace(job, **changes[what])
-        self.events.append((job_id, what))
+        self.events.append((job_id, "finish" if what == "skip" else what))
+        if what in {"finish", "skip"}:
+            self.moved(self.jobs[job_id], now)
         return True
+
+    def fate(self, job: Job) -> str:
+        """Of a job that never starts, because of what it was to come after."""
+        others = {other.id: other for other in self.members(job.group_id)}
+        unmet = [others[on_id] for on_id, _ in self.after[job.id] if on_id in others]
+        is_why = any(other.state is State.ENDED and other.fate != "ok" for other in unmet)
+        return "skipped" if is_why else "failed"
+
+    def counts(self, group_id: str) -> GroupCounts:
+        jobs = self.members(group_id)
+        found = [job.state.value if job.fate is None else job.fate for job in jobs]
+        return GroupCounts(*(found.count(name) for name in GroupCounts._fields))
 
     def waiting(self) -> list[Waiting]:
         return [
             Waiting(
                 job.id, job.submitted_by_uid, job.queue, job.priority,
                 job.seq * RANK_STEP if job.rank is None else job.rank,
-                is_held=job.held_by_uid is not None,
+                is_held=job.held_by_uid is not None, group=job.group_id,
+                group_cap=None if job.group_id is None else 2,
                 after=tuple(Dependency(*after) for after in sorted(self.after[job.id])),  # type: ignore[arg-type]
             )
             for job in sorted(self.jobs.values(), key=lambda job: job.seq)
@@ -136,9 +205,16 @@ class Model:
     def remove(self, job_id: str) -> bool:
         if job_id not in self.jobs or self.jobs[job_id].state is not State.ENDED:
             return False
-        del self.jobs[job_id]
+        job = self.jobs.pop(job_id)
         self.events.append((job_id, "remove"))
+        if job.group_id is not None and not self.members(job.group_id):
+            del self.groups[job.group_id]
         return True
+
+
+def is_ok(now: int) -> bool:
+    """How the job ends that ends at that time."""
+    return bool(now % 3)
 
 
 def apply(kept: Store, job_id: str, event: Event | None, now: int) -> bool:
@@ -156,7 +232,7 @@ def apply(kept: Store, job_id: str, event: Event | None, now: int) -> bool:
             case Event.RESUME:
                 kept.mark_resumed(job_id, now, 0)
             case Event.FINISH:
-                kept.mark_ended(job_id, now, "exit", b"r")
+                kept.mark_ended(job_id, now, "exit", b"r", is_ok=is_ok(now))
             case Event.RETRY:
                 kept.mark_retried(job_id, now, ended_ns=now, reason="oom", result=b"r")
             case None:
@@ -166,7 +242,13 @@ def apply(kept: Store, job_id: str, event: Event | None, now: int) -> bool:
     return True
 
 
-def apply_change(kept: Store, job_id: str, what: str, now: int) -> bool:
+def with_its_group(kept: Store, job_id: str) -> list[str]:
+    job = kept.get(job_id)
+    states = kept.member_states(job.group_id) if job is not None and job.group_id else []
+    return [each for each, _ in states] or [job_id]
+
+
+def apply_change(kept: Store, job_id: str, what: str, now: int) -> bool:  # noqa: C901 - one of each
     try:
         match what:
             case "hold":
@@ -179,6 +261,12 @@ def apply_change(kept: Store, job_id: str, what: str, now: int) -> bool:
                 )
             case "finish":
                 return kept.end_queued([(job_id, "stopped", b"q")], now) == [job_id]
+            case "skip":
+                return kept.end_queued([(job_id, "dependency", b"q")], now) == [job_id]
+            case "update":
+                kept.update(job_id, now, b"own", None, {})
+            case "retry group":
+                return bool(kept.mark_retried_many(with_its_group(kept, job_id), now, 0))
             case "meet":
                 kept.meet_many([(job_id, "ok")])
             case "by hand":
@@ -209,6 +297,15 @@ def assert_equal(kept: Store, model: Model) -> None:
         # Also of those that were removed.
         assert events == [e for e in model.events if uid in {None, model.submitters[e[0]]}]
     assert kept.waiting() == model.waiting()
+    for group_id, members in GROUPS.items():
+        group = kept.group(group_id)
+        counted = group and Counted(group.unended, group.failed, group.ended_ns)
+        assert counted == model.groups.get(group_id)
+        assert kept.group_counts(group_id) == model.counts(group_id)
+        there = [job_id for job_id in members if job_id in model.jobs]
+        assert [job.id for job in kept.members(group_id, -1, 10)[0]] == there
+        hooks = "SELECT count(*) FROM hooks WHERE owner_id = ?"
+        assert kept._db.execute(hooks, (group_id,)).fetchone() == (int(group is not None),)
     assert kept.labels(model.jobs) == {job_id: model.labels[job_id] for job_id in model.jobs}
     for job in newest_first:
         assert [kept.queued_of(job.submitted_by_uid), job] == [
@@ -223,13 +320,36 @@ def assert_equal(kept: Store, model: Model) -> None:
         )
 
 
-IDS = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(6)]
-CHANGES = ["hold", "release", "move", "finish", "meet", "by hand"]
+IDS = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(9)]
+# The others are jobs by themselves.
+GROUPS = {"aaaaaaaa-0000-4000-8000-000000000000": IDS[4:7],
+          "bbbbbbbb-0000-4000-8000-000000000000": IDS[7:]}  # fmt: skip
+CHANGES = [
+    "hold", "release", "move", "finish", "skip", "update", "meet", "by hand", "retry group",
+]  # fmt: skip
 WHATS = ["insert", "insert", "reopen", None, *Event, *Event, *(f"!{what}" for what in CHANGES)]
 steps = st.lists(
     st.tuples(st.sampled_from(WHATS), st.sampled_from(IDS)),
     max_size=40,
 )
+
+
+def a_group(group_id: str, ids: list[str], now: int) -> tuple[NewGroup, list[NewJob]]:
+    """Each of its jobs comes after the one before; the first has a spec of its own."""
+    new = NewGroup(
+        id=group_id, submitted_by_uid=now % 3, kind="flow", name=None, submitted_ns=now,
+        max_running=2, idempotency_key=None, digest=b"d", about=b"a", spec=b"shared",
+        hooks=(NewHook(("ended",), b"t"),),
+    )  # fmt: skip
+    jobs = [
+        NewJob(
+            id=job_id, submitted_by_uid=now % 3, uid=now, gid=now, name=None, submitted_ns=now,
+            spec=b"" if number else b"own", group_id=group_id, member=number,
+            after=((ids[number - 1], "ok"),) if number else (), idempotency_key=f"key-{job_id}",
+        )
+        for number, job_id in enumerate(ids)
+    ]  # fmt: skip
+    return new, jobs
 
 
 def opened(path: str) -> Store:
@@ -248,7 +368,13 @@ def test_any_walk_over_the_store_ends_as_the_model_says(
     seen: set[str] = set()
     for now, (what, job_id) in enumerate(steps, start=1):
         if what == "insert":
-            if job_id not in seen:
+            group_id = next((g for g, ids in GROUPS.items() if job_id in ids), None)
+            if group_id is not None and job_id not in seen:
+                seen.update(GROUPS[group_id])
+                parts = a_group(group_id, GROUPS[group_id], now)
+                kept.insert_group(*parts)
+                model.insert_group(*parts)
+            elif job_id not in seen:
                 seen.add(job_id)
                 name = "n" if now % 2 else None
                 new = NewJob(

@@ -73,7 +73,7 @@ def test_a_job_keeps_what_the_queue_needs_to_know_of_it(kept: Store, path: str) 
         new.id, 1000, "night", -5, RANK_STEP, Needs(1500, 2**33), 10, 20, True, after, 60_000,  # noqa: FBT003
     )  # fmt: skip
     assert again.waiting() == [expected]
-    assert again.waiting_one(job) == expected
+    assert again.waiting_of([job.id]) == [expected]
     again.close()
 
 
@@ -88,7 +88,7 @@ def test_a_key_means_the_job_that_has_it_until_that_is_removed(kept: Store) -> N
     with pytest.raises(StoreError, match="UNIQUE"):
         insert(kept, idempotency_key="once")
     assert kept.queued_of(1000) == 2
-    kept.mark_ended(job.id, 9, "exit", b"")
+    kept.mark_ended(job.id, 9, "exit", b"", is_ok=True)
     assert kept.keyed(1000, "once") == kept.get(job.id)
     kept.delete(job.id, 10, 0)
     assert kept.keyed(1000, "once") is None
@@ -98,7 +98,7 @@ def test_a_key_means_the_job_that_has_it_until_that_is_removed(kept: Store) -> N
 def test_waiting_is_what_is_queued_in_the_order_of_submission_without_its_spec(kept: Store) -> None:
     first, gone, moved, held = (insert(kept, by=by) for by in (1, 2, 3, 4))
     running(kept)
-    kept.mark_ended(gone.id, 5, "stopped", b"")
+    kept.mark_ended(gone.id, 5, "stopped", b"", is_ok=False)
     kept.change_queued(moved.id, 6, "move", 3, rank=-7, queue="other")
     kept.change_queued(held.id, 6, "hold", 4, held_by_uid=4)
     kept._db.execute("UPDATE specs SET spec = 7")
@@ -173,7 +173,7 @@ def test_jobs_make_room_for_one_that_is_moved_in_its_transaction_and_event(kept:
     assert [event.job_id for event in kept.events_since(0, 99) if event.kind == "move"] == [
         moved.id
     ]
-    kept.mark_ended(moved.id, 9, "stopped", b"")
+    kept.mark_ended(moved.id, 9, "stopped", b"", is_ok=False)
     with pytest.raises(NotUpdatableError):
         kept.change_queued(moved.id, 9, "move", 1, others={one.id: 1}, rank=7)
     assert kept.waiting()[0].rank == 5
@@ -181,7 +181,7 @@ def test_jobs_make_room_for_one_that_is_moved_in_its_transaction_and_event(kept:
 
 def test_who_has_ended_depends_on_nothing_any_more(kept: Store) -> None:
     job = insert(kept, after=(("x", "ok"),))
-    kept.mark_ended(job.id, 5, "dependency", b"")
+    kept.mark_ended(job.id, 5, "dependency", b"", is_ok=False)
     assert kept.dependents("x") == []
     assert kept.waiting() == []
     assert len(kept.dependencies(job.id)) == 1
@@ -189,11 +189,11 @@ def test_who_has_ended_depends_on_nothing_any_more(kept: Store) -> None:
 
 def test_what_became_of_jobs_is_told_of_those_that_are_there(kept: Store) -> None:
     queued, going = insert(kept), running(kept)
-    ended = kept.mark_ended(running(kept).id, 9, "exit", b"result")
+    ended = kept.mark_ended(running(kept).id, 9, "exit", b"result", is_ok=True)
     assert kept.became([queued.id, going.id, ended.id, "removed"]) == {
         queued.id: Fate(State.QUEUED, None, None, None),
         going.id: Fate(State.RUNNING, 3, None, None),
-        ended.id: Fate(State.ENDED, 3, "exit", b"result"),
+        ended.id: Fate(State.ENDED, 3, "exit", b"result", "ok"),
     }
 
 
@@ -280,16 +280,16 @@ def test_a_paused_job_that_is_tried_again_was_never_paused(kept: Store) -> None:
 def test_what_another_than_its_submitter_holds_stays_held_when_it_is_run_again(kept: Store) -> None:
     job = insert(kept, by=5)
     kept.change_queued(job.id, 6, "hold", 0, held_by_uid=0)
-    kept.mark_ended(job.id, 20, "stopped", b"result")
+    kept.mark_ended(job.id, 20, "stopped", b"result", is_ok=False)
     again = kept.mark_retried(job.id, 30, by_uid=5)
     assert again.held_by_uid == 0
-    assert kept.waiting_one(again).is_held
+    assert kept.waiting_of([again.id])[0].is_held
 
 
 def test_a_job_that_has_ended_is_run_again_by_hand_and_its_retries_count_anew(kept: Store) -> None:
     job = running(kept, by=5, held_by_uid=5, deadline_ns=99)
     retried(kept, job.id)
-    kept.mark_ended(job.id, 20, "stopped", b"result", disk_bytes=512)
+    kept.mark_ended(job.id, 20, "stopped", b"result", disk_bytes=512, is_ok=False)
     assert (kept.ended.total(5), kept.ended.total()) == (Total(1, 512), Total(1, 512))
     again = kept.mark_retried(job.id, 30, by_uid=0, deadline_ns=None)
     assert (again.state, again.attempt, again.first_attempt) == (State.QUEUED, 3, 3)
@@ -313,7 +313,7 @@ def test_what_goes_is_not_run_again_by_hand_nor_what_has_ended_of_itself(kept: S
     for by_uid in (0, None):
         with pytest.raises(ImpossibleTransition):
             retried(kept, job.id, by_uid=by_uid)
-        kept.mark_ended(job.id, 9, "exit", b"") if by_uid == 0 else None
+        kept.mark_ended(job.id, 9, "exit", b"", is_ok=True) if by_uid == 0 else None
     queued = insert(kept)
     with pytest.raises(ImpossibleTransition):
         retried(kept, queued.id)
@@ -337,7 +337,7 @@ def test_many_queued_jobs_end_at_once_and_what_is_no_longer_queued_does_not(kept
     for job in jobs:
         ended = kept.get(job.id)
         assert ended == msgspec.structs.replace(
-            job, state=State.ENDED, ended_ns=50, reason="stopped", result=b"r"
+            job, state=State.ENDED, ended_ns=50, reason="stopped", result=b"r", fate="failed"
         )
     assert kept.get(going.id) == going
     assert kept.counts() == {State.QUEUED: 0, State.STARTING: 0, State.RUNNING: 1,
@@ -384,7 +384,7 @@ def test_queued_jobs_are_counted_by_who_submitted_them_also_after_a_restart(
     kept.mark_starting(jobs[0].id, 5, "boot")
     assert [kept.queued_of(uid) for uid in (1, 2, 3)] == [1, 1, 0]
     kept.mark_requeued(jobs[0].id, 6)
-    kept.mark_ended(jobs[2].id, 7, "stopped", b"")
+    kept.mark_ended(jobs[2].id, 7, "stopped", b"", is_ok=False)
     kept.close()
     again = Store.open(path)
     assert [again.queued_of(uid) for uid in (1, 2, 3)] == [2, 0, 0]

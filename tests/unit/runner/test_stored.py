@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgpack
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +64,47 @@ def test_a_spec_of_an_older_runnerd_has_surroundings_as_they_were(field: str) ->
     del fields[field]
     assert stored.spec(row(records.pack(fields)))[field] == stored.unsaid()[field]
     assert set(stored.unsaid()[field]) == set(a_spec()[field])
+
+
+GROUP = "9c1b0000-0000-4000-8000-000000000009"
+
+
+def member(packed: bytes, uid: int = 1) -> Job:
+    """The row of a job of a group."""
+    return msgspec.structs.replace(row(packed, uid), group_id=GROUP, member=3)
+
+
+def of(owner: str, hostname: str | None = None) -> dict[str, Any]:
+    args = {"argv": ["a"], "cwd": "/", "sandbox": {"hostname": hostname} if hostname else {}}
+    request = parsing.parse(messages.Submit, args)
+    return spec.build(owner, request, Account(1, 2, (3,), "x"), Config())
+
+
+@pytest.mark.parametrize("hostname", [None, "mine", "job-other"])
+def test_a_job_reads_the_spec_of_its_group_as_if_it_had_been_submitted_alone(
+    hostname: str | None,
+) -> None:
+    shared = spec.pack(of(GROUP, hostname))
+    assert stored.spec(member(shared)) == {"version": 1, **of(JOB, hostname)}
+    # And its own, once it has one.
+    own = spec.pack(of(JOB, hostname))
+    assert stored.spec(member(own)) == {"version": 1, **of(JOB, hostname)}
+
+
+def test_the_default_hostname_of_a_group_is_its_own() -> None:
+    assert stored.spec(member(spec.pack(of(GROUP))))["sandbox"]["hostname"] == f"job-{JOB[:8]}"
+
+
+def test_the_spec_of_another_group_or_of_a_job_alone_is_not_read() -> None:
+    shared = spec.pack(of(GROUP))
+    for job in (
+        row(shared),
+        msgspec.structs.replace(member(shared), group_id=JOB),
+        member(shared, uid=5),
+        member(spec.pack(of("00000000-0000-4000-8000-000000000000"))),
+    ):
+        with pytest.raises(RecordError, match="another job"):
+            stored.spec(job)
 
 
 LATER = {"retry", "deadline_ns"}

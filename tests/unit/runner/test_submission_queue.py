@@ -187,6 +187,22 @@ def test_one_queued_job_more_than_the_quota_is_refused() -> None:
     assert "quotas.max_queued" in answer["detail"]
 
 
+def test_many_jobs_at_once_count_as_many() -> None:
+    quota = UserQuota(max_queued=10)
+    submission_queue.check_queued(quota, 3, 7)
+    answer = refused(submission_queue.check_queued, quota, 3, 8)
+    assert answer["code"] == "quota-exceeded"
+    assert (answer["given"], answer["allowed"]) == ("3 queued jobs and 8 more", "at most 10")
+
+
+def test_what_the_daemon_takes_in_all_is_bounded() -> None:
+    submission_queue.check_all_queued(10, 9)
+    submission_queue.check_all_queued(10, 0, 10)
+    for queued, more in ((10, 1), (0, 11)):
+        answer = refused(submission_queue.check_all_queued, 10, queued, more)
+        assert answer == {"code": "too-many-jobs", "allowed": "10 queued jobs"}
+
+
 def test_output_beyond_the_quota_keeps_jobs_out() -> None:
     submission_queue.check_log_bytes(RULES.quota_of(1000), 2**20 - 1)
     submission_queue.check_log_bytes(RULES.quota_of(0), 2**50)
@@ -269,7 +285,7 @@ def test_a_limit_that_is_there_grows() -> None:
 
 def submitted(job_id: str, **fields: object) -> Any:
     built = spec.build(job_id, request(**fields), Account(1, 2, (), "x"), Config())
-    return SimpleNamespace(id=job_id, uid=1, gid=2, spec=spec.pack(built))
+    return SimpleNamespace(id=job_id, uid=1, gid=2, spec=spec.pack(built), group_id=None)
 
 
 def test_the_same_key_with_the_same_command_is_the_same_job() -> None:

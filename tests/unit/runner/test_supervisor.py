@@ -142,7 +142,7 @@ def test_what_waits_for_too_many_is_refused_new_and_by_hand(
             assert {known.on_id: known.met for known in stored} == {target: False, done: True}
             new = msgspec.structs.replace(new_job(4), after=after)
             assert code_of(supervisor, new) == "quota-exceeded"
-            ended = bench.store.mark_ended(jobs[0].id, 5, "dependency", b"")
+            ended = bench.store.mark_ended(jobs[0].id, 5, "dependency", b"", is_ok=False)
             supervisor.queueing.ended(ended)
             supervisor.submit(new)
             with pytest.raises(Refusal, match="quota-exceeded"):
@@ -212,7 +212,7 @@ def test_a_launch_that_the_host_had_no_room_for_puts_the_job_back_and_waits(
         errors = [HostShortError("no room"), CannotLaunchError("no such directory")]
 
         class Launching:
-            async def launch(self, _job: Any) -> Any:
+            async def launch(self, _job: Any, *, group: Any) -> Any:  # noqa: ARG002
                 raise errors.pop(0)
 
         with ThreadPoolExecutor(1) as pool:
@@ -227,7 +227,7 @@ def test_a_launch_that_the_host_had_no_room_for_puts_the_job_back_and_waits(
             await until(lambda: bench.store.get(job.id).state is State.QUEUED)  # type: ignore[union-attr]
             waiting = supervisor.queueing.scheduler.get(job.id)
             assert waiting is not None
-            assert waiting.rank == bench.store.waiting_one(job).rank
+            assert waiting.rank == bench.store.waiting_of([job.id])[0].rank
             assert supervisor.cause_of(job.id) == "draining"
             assert "no room" in bench.problems.all()[0].text
             assert len(errors) == 1

@@ -13,6 +13,7 @@ import pytest
 
 from runner import messages, parsing, records, spec, stored, taking_up
 from runner.config import Config
+from runner.group_rows import About, NewGroup
 from runner.lifecycle import State
 from runner.rows import Job, NewJob
 from runner.store import Store
@@ -306,7 +307,7 @@ def test_the_limits_are_those_that_were_changed_to(host: Host) -> None:
 def test_a_directory_that_came_back_after_its_removal_is_removed_again(host: Host) -> None:
     with contextlib.closing(host.open()) as store:
         job = launched(host, store, new_job(IDS[1]))
-        store.mark_ended(job.id, 7, "exit", b"")
+        store.mark_ended(job.id, 7, "exit", b"", is_ok=True)
         store.delete(job.id, 8, 1000)
     with contextlib.closing(host.open()) as store:
         assert store.get(job.id) is None
@@ -369,6 +370,110 @@ def test_a_spec_that_is_garbled_in_the_store_is_that_of_the_directory(host: Host
     assert "its directory has no other" in host.said
 
 
+GROUP = "9c1b0000-0000-4000-8000-000000000009"
+
+
+def put_group(host: Host, store: Store, *ids: str) -> list[Job]:
+    """An array of which the jobs have their spec in common, each in the middle of its launch."""
+    shared = new_job(GROUP)
+    about = msgspec.msgpack.encode(About(ranges=[(0, len(ids) - 1, 1)]))
+    new = NewGroup(
+        id=GROUP, submitted_by_uid=1000, kind="array", name=None, submitted_ns=5, max_running=None,
+        idempotency_key=None, digest=b"d", about=about, spec=shared.spec,
+    )  # fmt: skip
+    store.insert_group(new, [
+        msgspec.structs.replace(new_job(job_id), spec=b"", group_id=GROUP, member=number)
+        for number, job_id in enumerate(ids)
+    ])  # fmt: skip
+    return [launched_again(host, store, job_id) for job_id in ids]
+
+
+def test_the_jobs_of_a_sound_group_are_as_they_were(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        jobs = put_group(host, store, *IDS[:3])
+    with contextlib.closing(host.open()) as store:
+        assert store.launched() == jobs
+    assert host.problems.all() == []
+
+
+def test_a_job_of_a_group_that_only_its_directory_knows_goes_on_by_itself(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        jobs = put_group(host, store, *IDS[:2])
+        expected = [stored.spec(job) for job in jobs]
+    forget_the_store(host)
+    with contextlib.closing(host.open()) as store:
+        found = store.launched()
+        assert [(job.id, job.group_id, job.member) for job in found] == [
+            (job.id, None, None) for job in jobs
+        ]
+        assert [stored.spec(job) for job in found] == expected
+        assert store.group(GROUP) is None
+
+
+def test_the_spec_of_a_group_that_is_garbled_is_that_of_each_jobs_directory(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        jobs = put_group(host, store, *IDS[:2])
+        expected = [stored.spec(job) for job in jobs]
+    host.sql("UPDATE group_specs SET spec = x'93'")
+    with contextlib.closing(host.open()) as store:
+        found = store.launched()
+        assert [stored.spec(job) for job in found] == expected
+        assert {job.group_id for job in found} == {GROUP}
+    assert host.said.count("that of its directory is used") == 2
+    host.open().close()
+    assert host.problems.all() == []
+
+
+def test_a_group_waits_again_for_a_job_that_was_begun_once_more(host: Host) -> None:
+    with contextlib.closing(host.open()) as store:
+        put_group(host, store, *IDS[:2])
+        for job_id, is_ok in zip(IDS, (True, False), strict=False):
+            store.mark_ended(job_id, 9, "exit", b"\x81\xa7version\x01", started_ns=7, is_ok=is_ok)
+        before = store.group(GROUP)
+        for job_id in IDS[:2]:
+            (host.state / "jobs" / job_id / "exit").write_bytes(b"")
+            store.mark_retried(job_id, 10, by_uid=0)
+            launched_again(host, store, job_id)
+            attempt = host.directories.newest_attempt(job_id)
+            assert attempt == 2
+            store.mark_ended(job_id, 9, "exit", b"\x81\xa7version\x01", is_ok=job_id == IDS[0])
+        assert before is not None
+        assert (before.unended, before.failed, before.ended_ns) == (0, 1, 9)
+    # As a log that lost its end leaves it.
+    host.sql("DELETE FROM attempts", "UPDATE jobs SET attempt = 1, first_attempt = 1")
+    for job_id in IDS[:2]:
+        cgroup = f"{host.tree.root}/job-{job_id}/monitor"
+        os.makedirs(cgroup)
+        with open(f"{cgroup}/cgroup.procs", "w", encoding="ascii") as file:
+            file.write("77\n")
+    with contextlib.closing(host.open()) as store:
+        group = store.group(GROUP)
+        assert group is not None
+        assert (group.unended, group.failed, group.ended_ns) == (2, 0, None)
+        assert [(job.attempt, job.fate) for job in store.launched()] == [(2, None)] * 2
+    host.open().close()
+    assert "the store was damaged" not in host.said
+
+
+def test_a_number_among_those_of_a_group_is_not_given_to_a_job_that_is_taken_up(
+    host: Host,
+) -> None:
+    with contextlib.closing(host.open()) as store:
+        put_group(host, store, *IDS[:3])
+    # Its row is lost, and what it was of with it.
+    host.sql(f"DELETE FROM jobs WHERE id = '{IDS[1]}'")
+    host.sql("UPDATE groups SET unended = 2")
+    with contextlib.closing(host.open()) as store:
+        job = store.get(IDS[1])
+        assert job is not None
+        assert (job.seq, job.group_id) == (4, None)
+        group = store.group(GROUP)
+        listed, _ = store.list_jobs(
+            submitted_by_uid=None, include_ended=True, limit=9, before=None, collapse=True
+        )
+        assert listed == [job, group]
+
+
 def test_what_is_no_job_among_the_directories_is_left_alone(host: Host) -> None:
     for name in ("lost+found", "x\n", IDS[0].upper(), "removed-x", f"removed-{IDS[1]}"):
         (host.state / "jobs" / name).mkdir()
@@ -388,7 +493,7 @@ def test_of_many_strange_things_some_are_named_and_the_rest_counted(host: Host) 
 
 
 def ended(store: Store, job_id: str) -> None:
-    store.mark_ended(job_id, 9, "exit", b"\x81\xa7version\x01", started_ns=7)
+    store.mark_ended(job_id, 9, "exit", b"\x81\xa7version\x01", started_ns=7, is_ok=True)
 
 
 def test_an_ended_job_whose_directory_is_gone_is_said_and_one_that_never_began_is_not(
@@ -399,7 +504,7 @@ def test_an_ended_job_whose_directory_is_gone_is_said_and_one_that_never_began_i
             launched(host, store, new_job(job_id))
             ended(store, job_id)
         store.insert(new_job(IDS[4]))
-        store.mark_ended(IDS[4], 9, "stopped", b"\x81\xa7version\x01")
+        store.mark_ended(IDS[4], 9, "stopped", b"\x81\xa7version\x01", is_ok=False)
     for job_id in IDS[1:3]:
         shutil.rmtree(host.state / "jobs" / job_id)
     host.directories.doom(IDS[3])

@@ -370,7 +370,7 @@ def test_a_job_that_has_ended_or_is_ending_is_not_changed(host: Host) -> None:
     with pytest.raises(Refusal) as caught:
         host.update(pids_max=9)
     assert caught.value.code == "job-state"
-    host.store.mark_ended(JOB, 5, "exit", b"")
+    host.store.mark_ended(JOB, 5, "exit", b"", is_ok=True)
     with pytest.raises(Refusal) as caught:
         host.update(pids_max=9)
     assert (caught.value.code, caught.value.fields["given"]) == ("job-state", "ended")
@@ -411,7 +411,7 @@ def test_one_that_was_not_begun_changes_nothing(host: Host) -> None:
     host.settle()
     assert host.steps == []
     host.intent = {"limits": {"pids_max": 9}, "devices": {}, "uid": 7}
-    host.store.mark_ended(JOB, 5, "exit", b"")
+    host.store.mark_ended(JOB, 5, "exit", b"", is_ok=True)
     host.settle()
     assert host.steps == []
 

@@ -17,7 +17,8 @@ JOB = "3f2a0000-0000-4000-8000-000000000001"
 SUMMARY = {
     "job", "name", "state", "uid", "gid", "user", "submitted_by_uid", "argv", "cwd", "network",
     "pid", "submitted_ns", "started_ns", "ended_ns", "result", "queue", "priority", "attempt",
-    "labels", "held_by_uid", "not_before_ns", "deadline_ns", "reserve", "waits_for",
+    "labels", "held_by_uid", "not_before_ns", "deadline_ns", "reserve", "waits_for", "group",
+    "member",
 }  # fmt: skip
 
 

@@ -328,6 +328,7 @@ def test_events_are_a_line_each_from_the_oldest_on(runctl: Runctl, daemon: FakeD
 def test_events_go_on_after_a_number_and_say_what_is_gone(
     runctl: Runctl, daemon: FakeDaemon
 ) -> None:
+    daemon.refuse("status", "no-such-job")
     serve_events(daemon, {"gap": True, "since": 3, "oldest": 7}, event(7, "started"))
     status, out, err = runctl("events", "--since", "3", "--job", JOB_ID)
     assert status == 0
@@ -357,6 +358,7 @@ def test_who_follows_events_begins_now(runctl: Runctl, daemon: FakeDaemon) -> No
 def test_events_of_an_unknown_job_are_refused_by_its_name(
     runctl: Runctl, daemon: FakeDaemon
 ) -> None:
+    daemon.refuse("status", "no-such-job", field="job")
     daemon.refuse("events", "no-such-job", field="job")
     status, _, err = runctl("events", "--job", "nope")
     assert status == 125

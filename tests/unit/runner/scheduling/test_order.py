@@ -163,6 +163,44 @@ def test_a_group_may_be_given_another_cap(machine: type[Machine]) -> None:
     assert m.decide() == ["a1", "a2"]
 
 
+def test_a_cap_that_is_given_to_a_group_counts_at_once_with_those_that_go(
+    machine: type[Machine],
+) -> None:
+    m = machine(9, 0, 0)
+    for n in range(3):
+        m.add(f"a{n}", group="a")
+    assert m.decide() == ["a0", "a1", "a2"]
+    for n in range(3, 9):
+        m.add(f"a{n}", group="a", is_held=n == 8)
+    m.add("other", group="b", group_cap=1)
+    assert m.scheduler.going_of("a") == 3
+    changed = m.scheduler.cap_group("a", 4)
+    assert [(job.id, job.group_cap) for job in changed] == [(f"a{n}", 4) for n in range(3, 9)]
+    assert m.decide() == ["a3", "other"]
+    assert m.why("a4") == ["group-cap"]
+    m.scheduler.cap_group("a", 2)
+    m.end("a0")
+    assert m.decide() == []
+    m.scheduler.cap_group("a", None)
+    assert m.decide() == ["a4", "a5", "a6", "a7"]
+    m.scheduler.cap_group("nobody", 1)
+    assert m.decide() == []
+
+
+def test_a_large_job_for_which_room_was_kept_waits_for_its_group_from_now_on(
+    machine: type[Machine],
+) -> None:
+    m = machine(9, 0, 9)
+    m.add("going", seconds=9, group="a", memory=5)
+    assert m.decide() == ["going"]
+    m.add("large", group="a", memory=9)
+    assert m.decide() == []
+    m.add("small", 2, memory=4, seconds=99)
+    assert m.decide() == []
+    m.scheduler.cap_group("a", 1)
+    assert m.decide() == ["small"]
+
+
 def test_a_users_quota_of_running_jobs_holds_back_that_user_alone(machine: type[Machine]) -> None:
     m = machine(9, 0, 0)
     m.quotas[1] = Quota(max_running=1)

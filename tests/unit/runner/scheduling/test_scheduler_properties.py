@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -9,6 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from runner.scheduling.kinds import Capacity, Dependency, Needs, Queue, Quota, Waiting
 from tests.simulation.checks import Checks
 from tests.simulation.world import Plan, World
+
+if TYPE_CHECKING:
+    from runner.scheduling.kinds import Met
 
 SECOND = 10**9
 QUICK = settings(
@@ -18,7 +23,7 @@ QUICK = settings(
 
 needs = st.builds(Needs, st.sampled_from([0, 1, 2, 4, 9]), st.sampled_from([0, 1, 3, 8, 20]))
 priorities = st.sampled_from([-1, 0, 0, 0, 1])
-names = st.sampled_from(["default", "default", "capped", "urgent", "unknown"])
+names = st.sampled_from(["default", "default", "capped", "urgent", "unknown", "apart"])
 kinds = st.sampled_from(["ok", "any", "fail", "started"])
 QUOTAS = {2: Quota(max_running=2), 3: Quota(max_memory_bytes=8, max_millicpus=5)}
 
@@ -28,7 +33,8 @@ class People(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        queues = [Queue("default"), Queue("capped", 0, 1), Queue("urgent", 5)]
+        apart = Queue("apart", 10**6, 2, apart=True, user_cap=1)
+        queues = [Queue("default"), Queue("capped", 0, 1), Queue("urgent", 5), apart]
         self.world = World(Capacity(4, Needs(8, 16)), queues, lambda uid: QUOTAS.get(uid, Quota()))
         self.count = 0
 
@@ -66,7 +72,7 @@ class People(RuleBasedStateMachine):
             f"{self.count:04}", uid, queue, priority, self.count, needs,
             None if wait is None else now + wait * SECOND,
             None if deadline is None else now + deadline * SECOND,
-            held, after, limit, group, None if group is None else 2,
+            held, after, limit, group, None if group is None else self.world.caps.get(group, 2),
         )  # fmt: skip
         if limit is not None:
             run = min(run, limit // 1000)
@@ -105,6 +111,38 @@ class People(RuleBasedStateMachine):
         job_id = data.draw(st.sampled_from(sorted(self.world.going)))
         if self.world.scheduler.resize(job_id, needs):
             self.world.going[job_id] = self.world.going[job_id]._replace(needs=needs)
+
+    @rule(
+        ons=st.lists(st.sampled_from([None, "ok", "any", "fail"]), min_size=1, max_size=4),
+        cap=st.sampled_from([None, 1, 2]), needs=needs, ok=st.booleans(),
+        attempts=st.sampled_from([1, 2]), queue=names,
+    )  # fmt: skip
+    def submit_flow(
+        self,
+        *,
+        ons: list[Met | None],
+        cap: int | None,
+        needs: Needs,
+        ok: bool,
+        attempts: int,
+        queue: str,
+    ) -> None:
+        """Each after the one before, or after none; and one job after all of it."""
+        name, jobs = f"flow-{self.count}", []
+        for on in ons:
+            after = (Dependency(f"{self.count - 1:04}", on),) if on and jobs else ()
+            job = Waiting(f"{self.count:04}", 1, queue, 0, self.count, needs, after=after)
+            jobs.append((job._replace(group=name, group_cap=cap), Plan(SECOND, ok, attempts)))
+            self.count += 1
+        self.world.submit_group(name, jobs)
+        last = Waiting(f"{self.count:04}", 2, queue, 0, self.count, after=(Dependency(name, "ok"),))
+        self.world.submit(last, Plan(SECOND))
+        self.count += 1
+
+    @precondition(lambda self: self.world.caps)
+    @rule(data=st.data(), cap=st.sampled_from([None, 1, 3]))
+    def cap_group(self, data: st.DataObject, cap: int | None) -> None:
+        self.world.cap_group(data.draw(st.sampled_from(sorted(self.world.caps))), cap)
 
     @rule(cap=st.sampled_from([None, 0, 1, 3]), paused=st.booleans(), priority=priorities)
     def set_queue(self, *, cap: int | None, paused: bool, priority: int) -> None:

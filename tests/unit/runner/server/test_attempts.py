@@ -71,7 +71,7 @@ class Host:
         if again:
             self.store.mark_retried(JOB, 3, ended_ns=3, reason="exit", result=result)
         else:
-            self.store.mark_ended(JOB, 3, "exit", result)
+            self.store.mark_ended(JOB, 3, "exit", result, is_ok=True)
         self.changes.announce(JOB)
 
     def attempt(self, data: bytes, *, again: bool = True) -> None:
@@ -280,7 +280,7 @@ def test_the_next_attempt_is_told_of_before_it_begins(host: Host) -> None:
 
     def stop() -> None:
         seen.append(host.seen())
-        host.store.mark_ended(JOB, 5, "stopped", b"r")
+        host.store.mark_ended(JOB, 5, "stopped", b"r", is_ok=False)
         host.changes.announce(JOB)
 
     assert end(host.logs(stop, follow=True)) == (2, 0)
@@ -358,7 +358,7 @@ def test_a_job_that_is_removed_meanwhile_ends_its_followers(host: Host) -> None:
     host.attempt(b"one")
 
     def remove() -> None:
-        host.store.mark_ended(JOB, 5, "stopped", b"r")
+        host.store.mark_ended(JOB, 5, "stopped", b"r", is_ok=False)
         host.store.delete_ended([JOB], 6, 0)
         host.changes.announce(JOB)
 

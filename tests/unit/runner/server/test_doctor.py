@@ -49,7 +49,7 @@ class Host:
             (self.base / "jobs" / job_id).mkdir(parents=True)
             (self.base / "jobs" / job_id / "log").write_bytes(os.urandom(size))
         else:
-            self.store.mark_ended(job_id, 9, "exit", b"r", disk_bytes=size)
+            self.store.mark_ended(job_id, 9, "exit", b"r", disk_bytes=size, is_ok=True)
         return job_id
 
     def ask(self, peer: Peer) -> dict[str, Any]:

@@ -43,8 +43,8 @@ class Fixture:
             visible_to=lambda peer: None if peer.uid == 0 else peer.uid,
             admin_gid=None,
         )
-        find_job: Any = Service.find_job
-        self.service.find_job = partial(find_job, self.service)
+        for name in ("find_target", "_references"):
+            setattr(self.service, name, partial(getattr(Service, name), self.service))
 
     def submit(self, peer: Peer, count: int = 1) -> str:
         """The newest of so many new jobs."""
@@ -58,7 +58,7 @@ class Fixture:
         return job_id
 
     def remove(self, job_id: str) -> None:
-        self.store.mark_ended(job_id, 9, "stopped", b"result")
+        self.store.mark_ended(job_id, 9, "stopped", b"result", is_ok=False)
         self.store.delete(job_id, 10, 0)
 
     def stream(self) -> Stream:

@@ -48,7 +48,7 @@ class Fixture:
         return self.store.insert(new).id
 
     def end(self, job_id: str) -> None:
-        self.store.mark_ended(job_id, 9, "stopped", b"torn")
+        self.store.mark_ended(job_id, 9, "stopped", b"torn", is_ok=False)
 
     def page(self, peer: Peer, **args: Any) -> dict[str, Any]:
         nothing: Any = None

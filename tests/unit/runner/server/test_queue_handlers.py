@@ -138,7 +138,7 @@ def test_another_attempt_is_refused_as_a_submission_is_when_output_takes_too_muc
         desk = Desk(bench)
         job, other = bench.submit(), bench.submit()
         await bench.turn()
-        bench.store.mark_ended(job, 2, "exit", b"r", disk_bytes=4095)
+        bench.store.mark_ended(job, 2, "exit", b"r", disk_bytes=4095, is_ok=True)
         running = SimpleNamespace(of=sizes)
         desk.supervisor.sizes = running
         assert (await desk.ask(ALICE, "retry", job=job))["job"] == job
@@ -223,7 +223,7 @@ def test_only_admins_change_a_queue_and_everybody_sees_them(tmp_path: Path) -> N
         changed = await desk.ask(ROOT, "queue", name="slow", paused=True)
         assert changed == {"name": "slow", "paused": True, "max_running": None}
         shown = await desk.ask(ALICE, "queues")
-        assert [queue["paused"] for queue in shown["queues"]] == [False, True]
+        assert [queue["paused"] for queue in shown["queues"]] == [False, True, False]
 
     on_queue(tmp_path, test, rules_of(1, Queue("slow")))
 

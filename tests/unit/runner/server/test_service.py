@@ -88,7 +88,7 @@ def test_somebody_elses_job_is_refused_exactly_as_one_that_does_not_exist(
 ) -> None:
     found = refusal_of(service, BOB, text)
     assert found == {"code": "no-such-job", "field": "job", "given": repr(text)}
-    service.supervisor.store.mark_ended(JOB, 1, "lost", b"")
+    service.supervisor.store.mark_ended(JOB, 1, "lost", b"", is_ok=False)
     service.supervisor.store.delete(JOB, 2, 0)
     assert refusal_of(service, BOB, text) == found
 
@@ -101,7 +101,8 @@ def test_the_admins_group_must_be_a_group_of_the_peer_and_not_its_uid(service: S
 def test_a_store_that_finds_too_much_does_not_give_it_away(service: Service) -> None:
     """The decision is made on the job itself and not only by the query."""
     job = service.find_job(ALICE, JOB)
-    careless = service_on(cast("Store", SimpleNamespace(find=lambda _text, _uid: [job])))
+    found: Any = {"find": lambda *_about: [job], "find_groups": lambda *_about: []}
+    careless = service_on(cast("Store", SimpleNamespace(**found)))
     assert refusal_of(careless, BOB, JOB)["code"] == "no-such-job"
     assert careless.find_job(ALICE, JOB) == job
 
@@ -327,6 +328,8 @@ def test_the_operations_are_those_of_the_protocol() -> None:
         "pause", "resume", "update", "exec", "drain", "locate", "prune", "hold", "release", "move",
         "retry", "why", "events", "queues", "queue", "stop_many", "schedule", "schedules",
         "schedule_status", "schedule_pause", "schedule_resume", "schedule_run", "schedule_remove",
+        "submit_array", "submit_flow", "group", "stop_group", "retry_group", "wait_group",
+        "hold_group", "update_group", "remove_group",
     }  # fmt: skip
 
 
@@ -351,6 +354,8 @@ class Asking(Service):
     def find_job(self, _peer: Any, _text: Any, may: Any = may_see, field: str = "job") -> Any:  # noqa: ARG002
         raise Asked(may)
 
+    find_group: Any = find_job
+
 
 CHANGES: dict[str, dict[str, Any]] = {
     "pause": {},
@@ -366,7 +371,12 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("op", ["logs", "status", "wait", "why", *CHANGES])
+GROUP_CHANGES = ("stop_group", "retry_group", "hold_group", "update_group", "remove_group")
+
+
+@pytest.mark.parametrize(
+    "op", ["logs", "status", "wait", "why", "group", "wait_group", *CHANGES, *GROUP_CHANGES]
+)
 def test_changing_ending_and_removing_ask_for_more_than_seeing(op: str) -> None:
     nothing: Any = None
     service = Asking(
@@ -374,9 +384,9 @@ def test_changing_ending_and_removing_ask_for_more_than_seeing(op: str) -> None:
         problems=nothing, pruning=nothing, searches=nothing, bell=nothing,
     )  # fmt: skip
     with pytest.raises(Asked) as caught:
-        args = {"job": JOB, **CHANGES.get(op, {})}
+        args = {"group" if "group" in op else "job": JOB, **CHANGES.get(op, {})}
         asyncio.run(service.handle(ALICE, op, args, NO_STREAM))
-    assert caught.value.args == (may_control if op in CHANGES else may_see,)
+    assert caught.value.args == (may_control if op in {*CHANGES, *GROUP_CHANGES} else may_see,)
 
 
 def test_a_refusal_names_the_field_that_the_job_was_in(service: Service) -> None:
@@ -411,7 +421,7 @@ def test_of_more_attempts_than_a_status_holds_the_newest_are_shown(
     store = Store.open(str(tmp_path / "db"))
     job = store.insert(new_job(JOB, ALICE.uid))
     for number in range(40):
-        store.mark_ended(JOB, number, "exit", b"torn")
+        store.mark_ended(JOB, number, "exit", b"torn", is_ok=True)
         job = store.mark_retried(JOB, number, by_uid=ALICE.uid)
     nothing: Any = None
     service: Any = service_on(store)

@@ -33,6 +33,7 @@ class Daemon:
         self.ended_bytes = 0
         self.running = {"mine": 1000, "theirs": 1001}
         self.may: object = None
+        self.flow_key: tuple[int, str] | None = None
         capacity = Capacity(1, Needs(1000, 2**30))
         self.rules = Rules(capacity, quota=quota or UserQuota())
 
@@ -40,6 +41,7 @@ class Daemon:
     def service(self) -> Any:
         store = SimpleNamespace(
             keyed=self._keyed,
+            keyed_group=self._keyed_group,
             launched=lambda: [
                 SimpleNamespace(id=job_id, submitted_by_uid=uid)
                 for job_id, uid in self.running.items()
@@ -53,11 +55,16 @@ class Daemon:
             sizes=SimpleNamespace(of=self._sizes),
         )
         submissions = SimpleNamespace(rules=self.rules, prepare=self._prepare)
-        return SimpleNamespace(supervisor=supervisor, submissions=submissions, find_job=self._find)
+        return SimpleNamespace(
+            supervisor=supervisor, submissions=submissions, find_target=self._find
+        )
 
     def _keyed(self, uid: int, key: str) -> Any:
         owned = (job for job in self.jobs if job.submitted_by_uid == uid)
         return next((job for job in owned if job.idempotency_key == key), None)
+
+    def _keyed_group(self, uid: int, key: str) -> Any:
+        return SimpleNamespace(kind="flow", id="ci") if (uid, key) == self.flow_key else None
 
     def _find(self, peer: Peer, ref: str, may: object) -> Any:
         self.may = may
@@ -75,7 +82,7 @@ class Daemon:
         built = spec.build(job_id, request, Account(1, 2, (), "x"), Config())
         return SimpleNamespace(
             id=job_id, uid=1, gid=2, spec=spec.pack(built), submitted_by_uid=peer.uid,
-            idempotency_key=request.idempotency_key, state=State.QUEUED,
+            idempotency_key=request.idempotency_key, state=State.QUEUED, group_id=None,
             after=[find(entry.job) for entry in request.after],
         )  # fmt: skip
 
@@ -132,6 +139,18 @@ def test_a_key_that_another_command_has_queues_nothing() -> None:
         asyncio.run(daemon.ask(idempotency_key="k", argv=["false"]))
     assert caught.value.code == "key-in-use"
     assert len(daemon.jobs) == 1
+
+
+def test_a_key_that_a_flow_has_is_no_jobs_but_another_users_may_be() -> None:
+    daemon = Daemon()
+    daemon.flow_key = (1000, "k")
+    with pytest.raises(Refusal) as caught:
+        asyncio.run(daemon.ask(idempotency_key="k"))
+    assert caught.value.code == "key-in-use"
+    assert "flow ci, which is no job" in caught.value.fields["detail"]
+    assert daemon.prepared == 0
+    daemon.flow_key = (1001, "k")
+    assert asyncio.run(daemon.ask(idempotency_key="k"))["existing"] is False
 
 
 def test_at_most_as_many_wait_as_the_quota_says_also_of_those_that_come_at_once() -> None:

@@ -32,7 +32,14 @@ def job_with(logs: dict[str, Any] | None = None, **limits: Any) -> Any:
     packed = spec.pack(spec.build("id", request, Account(1, 1, (), "x"), Config()))
     state = SimpleNamespace(value="running")
     return SimpleNamespace(
-        id="id", uid=1, gid=1, spec=packed, state=state, queue="default", priority=0
+        id="id",
+        uid=1,
+        gid=1,
+        spec=packed,
+        state=state,
+        queue="default",
+        priority=0,
+        group_id=None,
     )
 
 

@@ -1,0 +1,146 @@
+"""Jobs that are tried again, and the attempts before. A part of the store.
+
+Whether there is another attempt is decided in `runner.retrying`, or by a person; here the one
+before is kept and the job is queued. How it waits is `runner.store_queue`'s.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Unpack
+
+from runner import queries
+from runner.group_rows import OK, SKIPPED
+from runner.lifecycle import Event, ImpossibleTransition, State, advance
+from runner.rows import Attempt, Job, RetryColumns
+from runner.store_base import Standing, StoreBase, as_values
+from runner.store_file import described
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from runner.rows import EventData
+    from runner.store_base import Value
+
+
+class StoredRetries(StoreBase):
+    """The store's further attempts. Every method may raise StoreError."""
+
+    def attempts(self, job_id: str) -> list[Attempt]:
+        """The attempts before the one that the job's row tells of, oldest first."""
+        with described(self.path):
+            rows = self._db.execute(queries.ATTEMPTS, {"id": job_id}).fetchall()
+        return [Attempt._make(row) for row in rows]
+
+    def mark_retried(  # noqa: PLR0913 - an attempt's end and the next one's beginning
+        self,
+        job_id: str,
+        time_ns: int,
+        *,
+        ended_ns: int | None = None,
+        reason: str | None = None,
+        result: bytes | None = None,
+        started_ns: int | None = None,
+        not_before_ns: int | None = None,
+        spec: bytes | None = None,
+        by_uid: int | None = None,
+        **columns: Unpack[RetryColumns],
+    ) -> Job:
+        """Queue a job again, as its next attempt, and keep what became of the one before.
+
+        Of itself, one that goes: then `ended_ns`, `reason` and `result` say how the attempt ended,
+        and `started_ns` when it began if `running` was never committed. By somebody's hand
+        (`by_uid`), one that has ended: its row says the same, and retries are counted anew. A
+        `spec` takes the place of the old one. Its dependencies stay as they are.
+
+        Raises ImpossibleTransition, NoSuchJobError.
+        """
+        before = {"ended_ns": ended_ns, "reason": reason, "result": result}
+        values: dict[str, Value] = {**before, "id": job_id, "started_ns": started_ns}
+        values |= {"not_before_ns": not_before_ns, "by_hand": by_uid is not None}
+        with self._transaction():
+            standing = self._standing(job_id)
+            following = advance(standing.state, Event.RETRY)
+            if (standing.state is State.ENDED) != (by_uid is not None):
+                raise ImpossibleTransition(standing.state, Event.RETRY)
+            old = self._existing(job_id)
+            self._db.execute(queries.INSERT_ATTEMPT, values)
+            self._db.execute(queries.UPDATES[Event.RETRY], {**values, "state": following.value})
+            self._set(job_id, as_values(columns))
+            if spec is not None:
+                self._db.execute(queries.UPDATE_SPEC, {"id": job_id, "spec": spec})
+            self._uncount([standing], time_ns)
+            about = _about_retry(old, old.reason or reason or "", by_uid)
+            self._record(job_id, time_ns, Event.RETRY.value, about, standing.uid)
+        self._has_moved(standing, following)
+        if standing.state is State.ENDED:
+            self.ended.changed(standing.uid, -1, -old.disk_bytes)
+        return self._existing(job_id)
+
+    def mark_retried_many(
+        self,
+        ids: Iterable[str],
+        time_ns: int,
+        by_uid: int,
+        specs: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> list[str]:
+        """Queue jobs that have ended once more, by somebody's hand and all at once; these.
+
+        What they come after among these is waited for anew. One that is not there, or has not
+        ended, is left out. `specs` take the place of the old ones, of jobs whose deadline counts no
+        more.
+        """
+        moved: dict[str, tuple[Standing, int]] = {}
+        with self._transaction():
+            for job_id in dict.fromkeys(ids):
+                row = self._db.execute(queries.ENDED_ATTEMPT, {"id": job_id}).fetchone()
+                if row is None or row[0] != State.ENDED.value:
+                    continue
+                standing = Standing(State.ENDED, *row[1:4])
+                moved[job_id] = standing, row[4]
+                self._queue_again(job_id, specs.get(job_id))
+                about: EventData = {"attempt": row[5] + 1, "reason": row[6], "by_uid": by_uid}
+                self._record(job_id, time_ns, Event.RETRY.value, about, standing.uid)
+            self._unmeet(moved)
+            self._uncount([standing for standing, _ in moved.values()], time_ns)
+        for standing, size in moved.values():
+            self._has_moved(standing, State.QUEUED)
+            self.ended.changed(standing.uid, -1, -size)
+        return list(moved)
+
+    def _uncount(self, standings: Iterable[Standing], time_ns: int) -> None:
+        """Within a transaction: jobs go on, which their groups had counted if they had ended."""
+        unended: Counter[str] = Counter()
+        failed: Counter[str] = Counter()
+        for standing in standings:
+            if standing.group_id is not None and standing.state is State.ENDED:
+                unended[standing.group_id] += 1
+                failed[standing.group_id] += standing.fate not in {OK, SKIPPED}
+        for group_id, count in unended.items():
+            self._members_moved(group_id, count, -failed[group_id], time_ns)
+
+    def _queue_again(self, job_id: str, spec: bytes | None) -> None:
+        """Within a transaction: the row of a job that has ended, and is tried again by hand."""
+        values: dict[str, Value] = {"id": job_id, "by_hand": True, "state": State.QUEUED.value}
+        values |= dict.fromkeys(("started_ns", "ended_ns", "reason", "result", "not_before_ns"))
+        self._db.execute(queries.INSERT_ATTEMPT, values)
+        self._db.execute(queries.UPDATES[Event.RETRY], values)
+        if spec is not None:
+            self._set(job_id, {"deadline_ns": None})
+            self._db.execute(queries.UPDATE_SPEC, {"id": job_id, "spec": spec})
+
+    def _unmeet(self, ids: Collection[str]) -> None:
+        """Within a transaction: what these jobs come after among themselves is to become again."""
+        met = [
+            {"seq": seq, "on_id": on_id}
+            for job_id in ids
+            for seq, on_id in self._db.execute(queries.ON_IDS, {"id": job_id})
+            if on_id in ids
+        ]
+        self._db.executemany(queries.UNMEET, met)
+
+
+def _about_retry(old: Job, reason: str, by_uid: int | None) -> EventData:
+    about: EventData = {"attempt": old.attempt + 1, "reason": reason}
+    return about if by_uid is None else {**about, "by_uid": by_uid}
