@@ -254,7 +254,8 @@ CREATE TABLE group_specs (
 ALTER TABLE jobs ADD COLUMN group_id TEXT;
 ALTER TABLE jobs ADD COLUMN member INTEGER CHECK (member >= 0);
 ALTER TABLE jobs ADD COLUMN fate TEXT CHECK (fate IN ('ok', 'failed', 'skipped'));
-CREATE INDEX jobs_grouped ON jobs (group_id, member, state, fate) WHERE group_id IS NOT NULL;
+CREATE INDEX jobs_grouped ON jobs (group_id, member, state, fate, started_ns)
+    WHERE group_id IS NOT NULL;
 
 CREATE TABLE hooks (
     owner_id TEXT    NOT NULL,

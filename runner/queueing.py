@@ -64,6 +64,7 @@ class Queueing:
         on_end: Callable[[], None],
     ) -> None:
         self._store, self._changes, self._work = realm.store, realm.changes, realm.work
+        self._surely = realm.work.now_or_later
         self._rules = rules
         self._launch = launch
         self._may_start = may_start
@@ -329,13 +330,6 @@ class Queueing:
     def _settle(self, job_id: str, end: End) -> list[Meeting]:
         self.ranks.drop(job_id)
         return self.after.settle(job_id, end)
-
-    def _surely(self, act: Callable[[], None]) -> None:
-        """Now, or as soon as the store can be used again."""
-        try:
-            act()
-        except StoreError:
-            self._work.spawn(self._work.surely(act))
 
 
 def needs_of(job: Job) -> Needs:

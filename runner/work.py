@@ -78,6 +78,13 @@ class Work:
             else:
                 return
 
+    def now_or_later(self, commit: Callable[[], object]) -> None:
+        """Commit what has happened now, or as soon as the store can be used again."""
+        try:
+            commit()
+        except StoreError:
+            self.spawn(self.surely(commit))
+
     async def close(self) -> None:
         """Let what is under way settle for a while, then cancel the rest."""
         if self._tasks:

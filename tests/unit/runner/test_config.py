@@ -524,8 +524,10 @@ WHO = 'expected a list of users and groups such as ["alice", "@staff"]'
         ("[queues]\na = 3", "2: queues.a: expected a table, got 3"),
         (
             "[queues.hooks]\nmax_running = 3",
-            "1: queues.hooks: this queue is there always, for what hooks run; use another name, or "
-            "set hooks.max_running",
+            (
+                "1: queues.hooks: this queue is there always, for what hooks run; use another "
+                "name, or set hooks.max_running"
+            ),
         ),
         (
             "[hooks]\nmax_running = -1",
