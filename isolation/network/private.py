@@ -13,6 +13,7 @@ import errno
 import logging
 import os
 import socket
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
@@ -21,7 +22,6 @@ from isolation.network import egress, resolver
 from isolation.network.addresses import AddressPool, names_for
 from isolation.network.asking import Asking
 from isolation.network.errors import PrivateNetworkError
-from isolation.network.loopback import IMPORTING
 from isolation.network.wanted import WantedNetwork, again, job_network, parsed
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ _POLL_SECONDS: Final = 0.01
 _VERIFY_SECONDS: Final = 30.0
 _STAYS: Final = "what private networks needed stays: %s"
 _logger: Final = logging.getLogger(__name__)
+# pyroute2 imports itself in circles: two threads that begin at once wait for each other.
+_IMPORTING: Final = threading.Lock()
 
 
 class NetworkSettings(NamedTuple):
@@ -201,7 +203,7 @@ class PrivateNetworks:
     def _made(self) -> PrivateHost:
         """On the thread: what does the work, and everything that it imports."""
         if self._host is None:
-            with IMPORTING:
+            with _IMPORTING:
                 from isolation.network.private_host import PrivateHost
 
             try:
@@ -212,7 +214,7 @@ class PrivateNetworks:
         return self._host
 
     def _try_out(self) -> None:
-        with IMPORTING:
+        with _IMPORTING:
             from isolation.network import trial
 
         trial.private_network(self._settings.identity, self._subnet)

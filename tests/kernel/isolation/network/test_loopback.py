@@ -23,7 +23,7 @@ SECONDS = 60.0
 
 @pytest.fixture(autouse=True)
 def imported() -> None:
-    """pyroute2 keeps nothing open, but what it imports may be opened once."""
+    """Nothing is kept open, but what is imported may be opened once."""
     networks = LoopbackNetworks(ready=0)
     os.close(networks.take().result(SECONDS))
     networks.close()

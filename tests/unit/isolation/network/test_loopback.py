@@ -70,7 +70,7 @@ def pool(maker: Maker) -> Iterator[LoopbackNetworks]:
     assert all(_closed(fd) for fd in maker.made)
 
 
-def test_nothing_heavy_is_imported_before_the_first_namespace() -> None:
+def test_nothing_heavy_is_imported_for_it() -> None:
     program = "import sys, isolation.network.loopback; sys.exit('pyroute2' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run([sys.executable, "-c", program], env=environment, check=False)
