@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence  # noqa: TC003  typing.get_type_hints looks for it
 from typing import Any, Literal, NotRequired, TypedDict
 
-from client.job_records import JobResult, JobSummary
+from client.job_records import JobResult, JobSummary, ShownHook
 from client.options import On, Text  # noqa: TC001  the same
 
 GroupKind = Literal["array", "flow"]
@@ -48,7 +48,7 @@ class GroupCounts(TypedDict):
     """How many jobs are in which state; of those that have ended, how.
 
     `skipped`: a job of a flow that was to come after another of it, which did not become what it
-    had to.
+    had to. `removed`: it is not there any more, and may have been any of these.
     """
 
     queued: int
@@ -58,6 +58,7 @@ class GroupCounts(TypedDict):
     ok: int
     failed: int
     skipped: int
+    removed: int
 
 
 class GroupSummary(TypedDict):
@@ -87,16 +88,16 @@ class GroupSummary(TypedDict):
 
 
 class Member(JobSummary):
-    """A job of a group; `step` is its name in a flow, None in an array."""
+    """A job of a group, with what a flow says of its step; of an array both are empty."""
 
-    step: str | None
     values: dict[str, str]
     needs: list[Need]
 
 
 class GroupStatus(GroupSummary):
-    """A group with one page of its jobs; `next` is the `after` of the following one."""
+    """A group with its hooks and one page of its jobs; `next` is the `after` of the following."""
 
+    hooks: NotRequired[list[ShownHook]]
     members: list[Member]
     next: int | None
 

@@ -5,7 +5,7 @@ Programs find these names in `client.records`, with what is answered about the r
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from client.options import (
     HookEvent,
@@ -20,6 +20,8 @@ from client.options import (
     Text,
 )
 from client.queue_records import Because, Cause, Dependency, Promise  # noqa: TC001  the same
+
+Fate = Literal["ok", "failed", "skipped"]
 
 
 class AppliedNet(Net, total=False):
@@ -92,7 +94,9 @@ class JobResult(TypedDict):
 class JobSummary(TypedDict):
     """A job as `list` gives it.
 
-    `group` is the id of the array or flow that it is one of, `member` says which.
+    `group` is the id of the array or flow that it is one of, `member` says which, `group_name` is
+    what that one is called and `step` which step of a flow it is; all None for a job of no group.
+    `fate` is what it counts as in its group, once it has ended.
     """
 
     job: str
@@ -121,6 +125,9 @@ class JobSummary(TypedDict):
     waits_for: Cause | None
     group: str | None
     member: int | None
+    group_name: NotRequired[str | None]
+    step: NotRequired[str | None]
+    fate: NotRequired[Fate | None]
 
 
 class Attempt(TypedDict):
@@ -132,12 +139,25 @@ class Attempt(TypedDict):
     result: JobResult
 
 
-class ShownHook(TypedDict):
-    """A hook as `status` gives it: of a command its first word, of an address its host."""
+class HookRun(TypedDict):
+    """The newest job that a hook was run as, and how it is."""
 
+    job: str
+    state: State
+    result: JobResult | None
+
+
+class ShownHook(TypedDict):
+    """A hook as `status` gives it: of a command its first word, of an address its host.
+
+    `number` is its place, from 0 on. `last` is None when it was not run yet, or is not kept.
+    """
+
+    number: NotRequired[int]
     on: list[HookEvent]
     command: Text | None
     host: str | None
+    last: NotRequired[HookRun | None]
 
 
 class JobStatus(JobSummary):

@@ -39,9 +39,13 @@ class Promise(TypedDict):
 
 
 class Dependency(TypedDict):
-    """The same as `status` gives it; `met` once that has happened."""
+    """The same as `status` gives it; `met` once that has happened.
+
+    `step` is what the other one is called in the flow that both are of.
+    """
 
     job: str
+    step: NotRequired[str | None]
     on: On
     met: bool
 

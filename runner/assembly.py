@@ -37,7 +37,7 @@ from runner.queues import Rules
 from runner.refusal import Refusal
 from runner.salvage import open_store
 from runner.schedules import Schedules
-from runner.server.handlers.submit import accept
+from runner.server.handlers.submit import accept, check_log_bytes
 from runner.server.service import Service, group_id
 from runner.submission import Submissions
 from runner.supervisor import Supervisor
@@ -254,6 +254,7 @@ def _hook_calls(config: Config, parts: _Parts, service: Service) -> HookCalls:
     )  # fmt: skip
 
     async def prepared(peer: Peer, request: Submit, is_address: bool) -> NewJob:  # noqa: FBT001
+        await check_log_bytes(service, peer.uid)
         if is_address:
             account = account_for(peer, request.user, service.admin_gid)
             account = with_group(account, request.group, peer, service.admin_gid)

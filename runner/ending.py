@@ -1,7 +1,7 @@
 """The end of attempts and of jobs: records read, cgroups removed, results committed; and removal.
 
 In what order a job gets here is `runner.supervisor`'s, why it ended `runner.outcome`'s, whether
-another attempt follows `runner.retrying`'s, which ended jobs nobody needs to keep
+another attempt follows `runner.another_attempt`'s, which ended jobs nobody needs to keep
 `runner.pruning`'s.
 """
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from isolation.errors import CgroupError
 from runner import outcome, records, retrying, stored
+from runner.another_attempt import AnotherAttempt
 from runner.disk_usage import job_bytes
 from runner.lifecycle import State
 from runner.pausing import not_now, state_of
@@ -37,8 +38,7 @@ class Ending:
     """The ends of one daemon's jobs.
 
     `on_end` is called when one has ended for good, `on_again` when one is queued for another
-    attempt. `most_memory` says what may be reserved for a user's job in an attempt that is given
-    more, in bytes; None: as much as it is limited to.
+    attempt. What the other two say is `AnotherAttempt`'s.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Ending:
         on_end: Callable[[Job], None],
         on_again: Callable[[Job], None],
         most_memory: Callable[[int], int | None] | None = None,
+        most_log_bytes: Callable[[int], int | None] | None = None,
     ) -> None:
         self._store, self._directories, self._tree = realm.store, realm.directories, realm.tree
         self._changes = realm.changes
@@ -55,7 +56,7 @@ class Ending:
         self._problems = realm.problems
         self._on_end = on_end
         self._on_again = on_again
-        self._most_memory = most_memory
+        self._another = AnotherAttempt(realm, most_memory, most_log_bytes)
         # Removed jobs whose directories are being removed, and are not known to be gone.
         self._removing: set[str] = set()
         self._left: set[str] = set()
@@ -80,6 +81,7 @@ class Ending:
         """End a job of which nobody knows how it ended."""
         usage = await self._work.blocking(self._last_usage, job_id)
         await self.clean_up(job_id)
+        usage["disk_bytes"] = await self._work.blocking(self.disk_bytes, job_id)
         _logger.error("job %s is lost: %s", job_id, why)
         await self._work.surely(lambda: self.end(job_id, outcome.lost(why), usage))
 
@@ -109,14 +111,14 @@ class Ending:
             "result": records.pack(result),
             "started_ns": facts.get("started_ns"),
         }
-        changes = self._next_attempt(job_id, verdict, ended_ns)
+        disk_bytes = facts.get("disk_bytes", 0)
+        changes = self._another.changes(job_id, verdict, ended_ns, disk_bytes)
         if changes is not None:
             status = verdict.exit_status
             _logger.info("job %s failed: %s, status %d", job_id, verdict.reason, status)
             self._have_retried(job_id, {**about, **changes})
             return
         is_ok = verdict.reason == outcome.EXIT and verdict.exit_status == 0
-        disk_bytes = facts.get("disk_bytes", 0)
         job = self._store.mark_ended(job_id, **about, is_ok=is_ok, disk_bytes=disk_bytes)
         _logger.info("job %s ended: %s, status %d", job_id, verdict.reason, verdict.exit_status)
         if "disk_bytes" not in facts:
@@ -125,50 +127,6 @@ class Ending:
         self._on_end(job)
 
     # Another attempt
-
-    def _next_attempt(self, job_id: str, verdict: Outcome, ended_ns: int) -> dict[str, Any] | None:
-        """What changes of the job's row for another attempt; None: there is none."""
-        job = self._store.get(job_id) if retrying.is_failure(verdict) else None
-        if job is None or job.state in {State.QUEUED, State.ENDED}:
-            return None
-        try:
-            spec = stored.spec(job)
-        except records.RecordError:
-            return None
-        is_last = spec["retry"] is None or job.attempt >= retrying.MOST_ATTEMPTS
-        if is_last or self._is_unwanted(job):
-            return None
-        earlier = [
-            each.reason
-            for each in self._store.attempts(job_id)
-            if each.attempt >= job.first_attempt
-        ]
-        again = retrying.next_attempt(
-            spec["retry"], job.attempt - job.first_attempt + 1, earlier, verdict, spec["limits"],
-            ended_ns, deadline_ns=spec["deadline_ns"],
-        )  # fmt: skip
-        if again is None:
-            return None
-        return {"not_before_ns": again.not_before_ns, **self._changed(job, spec, again.limits)}
-
-    def _is_unwanted(self, job: Job) -> bool:
-        """Whether somebody asked for the job's end, though it ended by itself."""
-        try:
-            return self._directories.is_stop_asked(job.id, job.attempt)
-        except OSError as error:
-            text = f"whether its stop was asked cannot be found out, so it is not retried: {error}"
-            self._problems.add(text, job.id)
-            return True
-
-    def _changed(self, job: Job, spec: dict[str, Any], limits: dict[str, Any]) -> dict[str, Any]:
-        """The columns that other limits change: what follows a limit goes with it."""
-        if limits == spec["limits"]:
-            return {}
-        most = None if self._most_memory is None else self._most_memory(job.submitted_by_uid)
-        more = retrying.with_its_limits(
-            job.reserved_memory_bytes, job.time_limit_ms, spec["limits"], limits, most
-        )
-        return {"spec": stored.pack_spec({**spec, "limits": limits}), **more}
 
     def _have_retried(self, job_id: str, values: dict[str, Any]) -> Job:
         job = self._store.mark_retried(job_id, time.time_ns(), **values)
@@ -189,13 +147,12 @@ class Ending:
         if now.attempt >= retrying.MOST_ATTEMPTS:
             raise not_now(now, f"it has had {now.attempt} attempts, the most of a job; submit anew")
         try:
-            spec = stored.spec(now)
+            stored.spec(now)
         except records.RecordError as error:
             raise not_now(now, f"its record is damaged: {error}") from None
         changes: dict[str, Any] = {}
-        if spec["deadline_ns"] is not None and spec["deadline_ns"] <= time.time_ns():
-            packed = stored.pack_spec({**spec, "deadline_ns": None})
-            changes = {"deadline_ns": None, "spec": packed}
+        if now.deadline_ns is not None and now.deadline_ns <= time.time_ns():
+            changes = {"deadline_ns": None}
         return self._have_retried(now.id, {"by_uid": uid, **changes})
 
     async def _measure(self, job_id: str) -> None:
@@ -271,15 +228,17 @@ class Ending:
     async def remove_ended(self, ids: Iterable[str], uid: int) -> list[str]:
         """Forget ended jobs; which of them are no more. What cannot be removed is a problem.
 
+        What is of a group that goes on again since it was chosen stays.
         Raises StoreError: then some may have lost their output, and can be removed again.
         """
-        ended = [job_id for job_id in ids if self._has_ended(job_id)]
+        jobs = {job_id: self._store.get(job_id) for job_id in ids}
+        ended = [job_id for job_id, job in jobs.items() if job is None or self.is_over(job)]
         return await self._forget([job_id for job_id in ended if self._doomed(job_id)], uid)
 
-    def _has_ended(self, job_id: str) -> bool:
-        """Whether it is still so: a job may be queued again at any moment but this."""
-        job = self._store.get(job_id)
-        return job is None or job.state is State.ENDED
+    def is_over(self, job: Job) -> bool:
+        """Whether a job has ended, and its group. It may be queued again at any moment but this."""
+        goes_on = job.group_id is not None and self._store.ended.goes_on(job.group_id)
+        return job.state is State.ENDED and not goes_on
 
     async def finish_removals(self) -> None:
         """After a restart: remove what was being removed."""

@@ -6,6 +6,7 @@ Pure: rows in, ends and outcomes out. When to ask is `runner.queueing`'s, what a
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from runner import outcome, records, stored
@@ -67,12 +68,17 @@ def judged(
 
 
 def verdicts(
-    actions: Sequence[Abandon | Expire], known: Mapping[str, Fate]
+    actions: Sequence[Abandon | Expire],
+    known: Mapping[str, Fate],
+    steps: Mapping[str, str] = MappingProxyType({}),
 ) -> list[tuple[str, Outcome]]:
-    """How jobs end that can never start. `known`: the jobs that some were to come after."""
+    """How jobs end that can never start. `known`: the jobs that some were to come after.
+
+    `steps`: what those of them are called that are steps of the same flow.
+    """
     # In the same chain: these end in the same moment.
     together = {action.id: _reason(action) for action in actions}
-    return [(action.id, _verdict(action, known, together)) for action in actions]
+    return [(action.id, _verdict(action, known, together, steps)) for action in actions]
 
 
 def result_of(verdict: Outcome) -> bytes:
@@ -81,12 +87,15 @@ def result_of(verdict: Outcome) -> bytes:
 
 
 def _verdict(
-    action: Abandon | Expire, known: Mapping[str, Fate], together: Mapping[str, str]
+    action: Abandon | Expire,
+    known: Mapping[str, Fate],
+    together: Mapping[str, str],
+    steps: Mapping[str, str],
 ) -> Outcome:
     if not isinstance(action, Abandon):
         return outcome.past_deadline()
     fate = known.get(action.on_id)
-    before = f"it was to come after job {action.on_id[:8]} ({action.kind}), which"
+    before = f"it was to come after {_called(action, steps)}, which"
     if fate is None:
         return outcome.unmet(f"{before} was removed")
     if fate.reason is None and fate.fate is not None:
@@ -96,6 +105,13 @@ def _verdict(
     if fate.reason is None:
         return outcome.unmet(f"{before} ended: {together.get(action.on_id, 'before it started')}")
     return outcome.unmet(f"{before} ended: {fate.reason}, status {_status(fate)}")
+
+
+def _called(action: Abandon, steps: Mapping[str, str]) -> str:
+    step, short = steps.get(action.on_id), action.on_id[:8]
+    return (
+        f"job {short} ({action.kind})" if step is None else f"step {step} ({short}, {action.kind})"
+    )
 
 
 def _status(job: Job | Fate) -> int | None:

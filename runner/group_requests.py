@@ -22,7 +22,7 @@ from runner.lifecycle import State
 from runner.pausing import not_now
 from runner.refusal import Refusal
 from runner.submission_queue import check_priority, queue_for
-from runner.turns import Turns
+from runner.turns import Breaths, Turns
 from runner.work import in_batches
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class GroupRequests:
         self._intake = intake
         self._pruning = pruning
         self._turns = Turns()
+        self._breaths = Breaths()
 
     async def close(self) -> None:
         """Wait a while for what is under way."""
@@ -66,11 +67,6 @@ class GroupRequests:
         while (group := self._store.group(group_id)) is not None and group.ended_ns is None:
             await self._changes.next(group_id)
         return group
-
-    def under_way(self, group: Group) -> list[tuple[str, State]]:
-        """Its jobs that have not ended, and how they are."""
-        states = self._store.member_states(group.id)
-        return [(job_id, state) for job_id, state in states if state is not State.ENDED]
 
     # Once more
 
@@ -86,7 +82,6 @@ class GroupRequests:
         return await self._turns.take(group.id, partial(self._retry, group, peer, job.id))
 
     async def _retry(self, group: Group, peer: Peer, only: str | None) -> int:
-        specs: dict[str, bytes] = {}
         checked: set[str] = set()
         while True:
             # What is to be skipped for what has failed must have been, or it would stay behind.
@@ -95,10 +90,10 @@ class GroupRequests:
             self._intake.refuse_unless_open(group.submitted_by_uid, len(ids))
             if checked.issuperset(ids):
                 break
-            specs |= await self._checked([each for each in ids if each not in checked], peer)
+            await self._check([each for each in ids if each not in checked], peer)
             checked.update(ids)
         # Nothing was waited for since it was known which.
-        again = self._intake.retry_all(group.submitted_by_uid, ids, peer.uid, specs)
+        again = self._intake.retry_all(group.submitted_by_uid, ids, peer.uid)
         for job_id in again:
             self._changes.announce(job_id)
         _logger.info("%s %s: %d jobs are queued again by uid %d",
@@ -115,24 +110,22 @@ class GroupRequests:
                           detail="none of its jobs that are still there has failed")  # fmt: skip
         return ids
 
-    async def _checked(self, ids: Iterable[str], peer: Peer) -> dict[str, bytes]:
-        """Whether jobs may be tried again, as one may; specs of those whose deadline has passed.
-
-        Raises Refusal.
-        """
+    async def _check(self, ids: Iterable[str], peer: Peer) -> None:
+        """Whether jobs may be tried again, as one may. Raises Refusal."""
         places: set[tuple[str, int]] = set()
-        specs: dict[str, bytes] = {}
+        sound = b""
         for batch in in_batches(ids, BATCH):
             for job in filter(None, map(self._store.get, batch)):
                 if (job.queue, job.priority) not in places:
                     queue = queue_for(self._rules, peer, job.queue)
                     check_priority(self._rules, peer, queue, job.priority)
                     places.add((job.queue, job.priority))
-                spec = _sound_spec(job)
-                if spec["deadline_ns"] is not None and spec["deadline_ns"] <= time.time_ns():
-                    specs[job.id] = stored.pack_spec({**spec, "deadline_ns": None})
+                _check_attempts(job)
+                # The jobs of an array have one in common, of up to some MiB.
+                if job.spec is not sound:
+                    _check_spec(job)
+                    sound = job.spec
             await asyncio.sleep(0)
-        return specs
 
     # Held, changed
 
@@ -176,8 +169,9 @@ class GroupRequests:
     async def update(self, group: Group, peer: Peer, request: UpdateGroup) -> tuple[Group, int]:
         """How many of it run at once, and the priority of its queued jobs.
 
-        The group then, and how many jobs have another priority. Raises Refusal, and nothing is
-        changed; StoreError.
+        The group then, and how many jobs have another priority; one that is moved meanwhile to
+        where it may not have that keeps its own. Raises Refusal, and nothing is changed;
+        StoreError.
         """
         return await self._turns.take(group.id, partial(self._update, group, peer, request))
 
@@ -186,16 +180,27 @@ class GroupRequests:
         if priority is not UNSET:
             await self._check_priority(group, peer, priority)
         if most is not UNSET:
-            group = self._store.set_group_max_running(group.id, most, time.time_ns(), peer.uid)
-            self._queueing.cap_group(group.id, most)
-            _logger.info("%s %s: at most %s of it run at once, by uid %d",
-                         group.kind, group.id, most, peer.uid)  # fmt: skip
+            await self._cap(group, peer.uid, most)
         changed = 0
         if priority is not UNSET:
-            changed = await self._change(
-                group, "priority", peer.uid, lambda job: job.priority != priority, priority=priority
-            )
+
+            def may(job: Job) -> bool:
+                # Asked once more: since the check it may have been moved.
+                is_other = job.priority != priority
+                return is_other and bool(self._rules.may_have_priority(peer, job.queue, priority))
+
+            changed = await self._change(group, "priority", peer.uid, may, priority=priority)
         return self._store.group(group.id) or group, changed
+
+    async def _cap(self, group: Group, uid: int, most: int | None) -> None:
+        async with self._breaths.of(uid):
+            now = self._store.group(group.id)
+            if now is not None and now.max_running == most:
+                return
+            self._store.set_group_max_running(group.id, most, time.time_ns(), uid)
+            self._queueing.cap_group(group.id, most)
+        _logger.info("%s %s: at most %s of it run at once, by uid %d",
+                     group.kind, group.id, most, uid)  # fmt: skip
 
     async def _check_priority(self, group: Group, peer: Peer, priority: int) -> None:
         queues: set[str] = set()
@@ -257,13 +262,18 @@ class GroupRequests:
         return removed
 
 
-def _sound_spec(job: Job) -> dict[str, Any]:
-    """Its spec, if it may be tried again. Raises Refusal."""
-    name = job.name or job.id[:8]
+def _check_attempts(job: Job) -> None:
+    """Whether there may be one more. Raises Refusal."""
     if job.attempt >= retrying.MOST_ATTEMPTS:
+        name = job.name or job.id[:8]
         detail = f"job {name} has had {job.attempt} attempts, the most of a job; submit anew"
         raise not_now(job, detail, "group")
+
+
+def _check_spec(job: Job) -> None:
+    """Whether its spec can be read. Raises Refusal."""
     try:
-        return stored.spec(job)
+        stored.spec(job)
     except records.RecordError as error:
+        name = job.name or job.id[:8]
         raise not_now(job, f"the record of job {name} is damaged: {error}", "group") from None

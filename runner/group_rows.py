@@ -77,7 +77,7 @@ class NewGroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """A group as it was when it was read, without its spec.
+    """A group as it was when it was read, without its spec and what it looks like: both are large.
 
     `size` is how many jobs it was submitted with; their `seq` are `first_seq` and the following
     ones. `unended` of them have not ended for good, `failed` have ended so (skipped ones not
@@ -98,7 +98,6 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     ended_ns: int | None
     idempotency_key: str | None
     digest: bytes
-    about: bytes
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
@@ -144,6 +143,17 @@ class FailedMember(NamedTuple):
     unmet: tuple[str, ...] = ()
 
 
+def step_name(group_name: str | None, job_name: str | None) -> str | None:
+    """What the step is called whose job has that name; None: it is none of that flow.
+
+    So nobody has to read what a whole flow looks like for the name of one of its jobs.
+    """
+    start = f"{group_name}."
+    if group_name is None or job_name is None or not job_name.startswith(start):
+        return None
+    return job_name.removeprefix(start)
+
+
 def sound_groups(rows: Iterable[Row]) -> Iterator[Group]:
     """The groups of rows. One that is damaged hides itself, not the others of its list."""
     for row in rows:
@@ -172,6 +182,7 @@ NAMED: Final = _select(
     "groups_named",
 )
 BY_KEY: Final = _select("submitted_by_uid = :uid AND idempotency_key = :key", "groups_keyed")
+ABOUT: Final = "SELECT about FROM groups WHERE id = :id"
 SPEC: Final = "SELECT spec FROM group_specs JOIN groups USING (seq) WHERE id = :id"
 
 # Its jobs. All that is asked of many of them is in the index.
@@ -180,6 +191,11 @@ MEMBERS: Final = select_jobs(
     "jobs_grouped", f"jobs.{_MEMBER} AND jobs.member > :after ORDER BY jobs.member LIMIT :limit"
 )
 MEMBER: Final = select_jobs("jobs_grouped", f"jobs.{_MEMBER} AND jobs.member = :member LIMIT 1")
+# Many jobs may have that name; of a group, one, and its numbers follow each other.
+MEMBER_NAMED: Final = select_jobs(
+    "jobs_named",
+    f"jobs.name = :name AND jobs.seq >= :first AND jobs.seq < :end AND jobs.{_MEMBER} LIMIT 1",
+)
 STATES: Final = (
     f"SELECT id, state FROM jobs INDEXED BY jobs_grouped WHERE {_MEMBER} ORDER BY member"  # noqa: S608
 )
@@ -202,6 +218,11 @@ FAILED_MEMBERS: Final = (
     f" INDEXED BY jobs_grouped WHERE {_MEMBER} AND state = 'ended' AND fate IS NOT 'ok'"
     " ORDER BY member"
 )
+FIRST_FAILED: Final = select_jobs(
+    "jobs_grouped",
+    f"jobs.{_MEMBER} AND jobs.state = 'ended' AND (jobs.fate IS NULL OR jobs.fate = 'failed')"
+    " ORDER BY jobs.member LIMIT 1",
+)
 UNMET: Final = (
     "SELECT jobs.id, dependencies.on_id FROM jobs INDEXED BY jobs_grouped"  # noqa: S608
     f" CROSS JOIN dependencies USING (seq) WHERE jobs.{_MEMBER} AND jobs.state = 'ended'"
@@ -214,6 +235,36 @@ WAS_SKIPPED: Final = (
     " WHERE jobs.id = :id AND dependencies.met = 0 AND other.group_id = jobs.group_id"
     " AND other.state = 'ended' AND CASE dependencies.kind WHEN 'ok' THEN other.fate IS NOT 'ok'"
     " WHEN 'fail' THEN other.fate IS 'ok' WHEN 'started' THEN other.started_ns IS NULL END LIMIT 1"
+)
+# Two jobs of one flow, the first of which comes after the second.
+STEP_BEFORE: Final = (
+    "SELECT groups.name, other.name FROM jobs CROSS JOIN jobs AS other ON other.id = :on_id"
+    " CROSS JOIN groups ON groups.id = other.group_id"
+    " WHERE jobs.id = :id AND other.group_id = jobs.group_id"
+)
+# What ended groups have, for retention, which does not look at one that goes on. The numbers of
+# their jobs follow each other, so that groups and jobs are in one order: by end and number.
+_ENDED: Final = (
+    "SELECT id, submitted_by_uid, ended_ns, first_seq, size FROM groups INDEXED BY groups_ended{}"
+    " WHERE {}ended_ns >= :ended_ns AND (ended_ns > :ended_ns OR first_seq + size > :seq + 1)"
+    " ORDER BY ended_ns, first_seq LIMIT :limit"
+)
+ENDED: Final = _ENDED.format("", "")
+ENDED_OF: Final = _ENDED.format("_of", "submitted_by_uid = :uid AND ")
+ENDED_MEMBERS: Final = (
+    "SELECT id, seq, disk_bytes FROM jobs NOT INDEXED WHERE seq > :after AND seq < :end"
+    " AND group_id = :id AND state = 'ended' ORDER BY seq LIMIT :limit"
+)
+COUNT_ENDED: Final = (
+    "SELECT groups.id, submitted_by_uid, ended_ns IS NULL, jobs, bytes FROM"
+    " (SELECT group_id, count(*) AS jobs, sum(disk_bytes) AS bytes"
+    " FROM jobs INDEXED BY jobs_grouped WHERE group_id IS NOT NULL AND state = 'ended'"
+    " GROUP BY group_id) AS there"
+    " CROSS JOIN groups ON groups.id = there.group_id"
+)
+COUNT_ENDED_OF: Final = (
+    "SELECT count(*), coalesce(sum(disk_bytes), 0) FROM jobs INDEXED BY jobs_grouped"  # noqa: S608
+    f" WHERE {_MEMBER} AND state = 'ended'"
 )
 HAS_MEMBER: Final = f"SELECT 1 FROM jobs INDEXED BY jobs_grouped WHERE {_MEMBER} LIMIT 1"  # noqa: S608
 

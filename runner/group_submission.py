@@ -15,6 +15,7 @@ import msgspec
 
 from client import protocol
 from runner import flow_graph, hook_checks
+from runner.array_indexes import indexes_of
 from runner.group_rows import ARRAY, FLOW, About, NewGroup, StepAbout
 from runner.message_checks import check_text, invalid
 from runner.message_groups import Step
@@ -30,13 +31,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from runner.group_rows import Group, Kind
-    from runner.message_groups import ArrayRequest, SubmitArray, SubmitFlow
+    from runner.message_groups import SubmitArray, SubmitFlow
     from runner.policy import Peer
     from runner.rows import Job, NewHook, NewJob
     from runner.submission import Submissions
 
-# Of all specs of a flow: its environment is in each of them.
-MOST_SPEC_BYTES: Final = 32 * 1024 * 1024
+# Of all specs of a flow: its environment is in each of them. They are written in one transaction,
+# and nothing else is done meanwhile.
+MOST_SPEC_BYTES: Final = 8 * 1024 * 1024
+# Of all values of a flow's steps: they are read anew at each start of a step.
+MOST_VALUE_BYTES: Final = 256 * 1024
 # Steps of a flow that are checked at once: the host is asked in threads.
 _AT_ONCE: Final = 8
 # Rows of labels: each is written when the array is, and nothing else is done meanwhile.
@@ -117,8 +121,11 @@ class Flow:
         steps: list[StepAbout],
         needs: list[tuple[tuple[int, str], ...]],
         digest: bytes,
+        dependencies: int,
     ) -> None:
         self._request, self._steps, self._needs = request, steps, needs
+        # On each other and on others, by number.
+        self._dependencies = dependencies
         self.size = len(steps)
         self.idempotency_key = request.idempotency_key
         self.digest = digest
@@ -131,6 +138,8 @@ class Flow:
         A job that a step is to come after may be removed while the next steps are looked at: the
         step ends for that, as it would have a moment later.
         """
+        # Before any of them is looked up.
+        check_unmet(peer.uid, self._dependencies, 0, 0)
         group_id, ids = new_id(), [new_id() for _ in self._steps]
         _, first = read_step(self._request, 0)
         hooks = await submissions.hooks_of(self._request.hooks, first, peer)
@@ -143,8 +152,10 @@ class Flow:
                 bytes_left -= len(new.spec)
                 _check_bytes(bytes_left, number, self._steps[number].name)
                 jobs.append(msgspec.structs.replace(new, group_id=group_id, member=number))
-        check_unmet(peer.uid, sum(len(job.after) for job in jobs), 0, 0)
-        return Prepared(self._group(group_id, peer, jobs[0].submitted_ns, hooks), jobs)
+        # One time for all: what is committed at once has happened at once.
+        submitted_ns = max(job.submitted_ns for job in jobs)
+        jobs = [msgspec.structs.replace(job, submitted_ns=submitted_ns) for job in jobs]
+        return Prepared(self._group(group_id, peer, submitted_ns, hooks), jobs)
 
     async def _prepared(
         self,
@@ -194,7 +205,7 @@ async def _all(asked: Iterable[Coroutine[Any, Any, NewJob]]) -> list[NewJob]:
 
 def read_array(request: SubmitArray, most: int) -> Array:
     """The array that a request asks for, of `most` jobs at most. Raises Refusal."""
-    indexes = _indexes(request.array, most)
+    indexes = indexes_of(request.array, most)
     try:
         submit = parse(Submit, request.submit)
         hook_checks.check_of_group(submit.hooks)
@@ -210,15 +221,19 @@ async def read_flow(request: SubmitFlow) -> Flow:
     """The flow that a request asks for; others have their turn meanwhile. Raises Refusal."""
     digest = hashlib.sha256(msgspec.msgpack.encode(FLOW))
     steps: list[StepAbout] = []
+    dependencies, bytes_left = 0, MOST_VALUE_BYTES
     for number in range(len(request.steps)):
         step, submit = read_step(request, number)
+        bytes_left -= len(msgspec.msgpack.encode(step.values))
+        _check_value_bytes(bytes_left, number, step.name)
         needs = [(need.step, str(need.on)) for need in step.needs]
+        dependencies += len(needs) + len(submit.after)
         digest.update(msgspec.msgpack.encode([step.name, needs, _argv(submit)]))
         steps.append(StepAbout(name=step.name, values=step.values, needs=needs))
         await asyncio.sleep(0)
     needed = flow_graph.checked([flow_graph.Outline(step.name, step.needs) for step in steps])
     _check_names("name", request.name, max((step.name for step in steps), key=len))
-    return Flow(request, steps, needed, digest.digest())
+    return Flow(request, steps, needed, digest.digest(), dependencies)
 
 
 def read_step(request: SubmitFlow, number: int) -> tuple[Step, Submit]:
@@ -273,39 +288,14 @@ def _of_step(refusal: Refusal, number: int, name: str, *inner: str) -> Refusal:
     return refusal
 
 
-def _indexes(array: ArrayRequest, most: int) -> list[int]:
-    """The indexes in the order given. Counted first: a line of text can ask for 2^31."""
-    total = 0
-    for number, (first, last, stride) in enumerate(array.ranges):
-        if first > last:
-            allowed = "a first index that is not above the last"
-            raise invalid(f"array.ranges[{number}]", f"{first} to {last}", allowed)
-        total += (last - first) // stride + 1
-    if total > most:
-        raise Refusal(
-            "invalid-argument", field="array.ranges", given=f"{total} jobs",
-            allowed=f"at most {most} jobs",
-            detail="jobs.max_array in the configuration of runnerd allows no more; let each job do "
-            "more of the work, or submit several arrays",
-        )  # fmt: skip
-    found: dict[int, None] = {}
-    for number, (first, last, stride) in enumerate(array.ranges):
-        for index in range(first, last + 1, stride):
-            if index in found:
-                raise invalid(f"array.ranges[{number}]", str(index), "each index once")
-            found[index] = None
-    return list(found)
-
-
 def _check_names(field: str, name: str, longest: str) -> None:
     """Whether the names of all jobs are short enough, the longest of them. Raises Refusal."""
     room = protocol.MAX_NAME_CHARS - len(f".{longest}")
     if len(name) > room:
         raise Refusal(
             "invalid-argument", field=field, given=shown(name),
-            allowed=f"at most {room} characters",
-            detail=f"a job of it is called NAME.{longest}, which has {protocol.MAX_NAME_CHARS} "
-            "at most",
+            detail=f"at most {room} characters are allowed, because a job of it is called "
+            f"NAME.{longest}, which has at most {protocol.MAX_NAME_CHARS}",
         )  # fmt: skip
 
 
@@ -326,6 +316,17 @@ def _check_values(step: Step) -> None:
             allowed = f"another key than {shown(seen[variable])}: both would be {variable}"
             raise invalid("values", shown(key), allowed)
         seen[variable] = key
+
+
+def _check_value_bytes(left: int, number: int, name: str) -> None:
+    if left < 0:
+        raise Refusal(
+            "invalid-argument", field=f"steps[{number}].values",
+            given=f"{MOST_VALUE_BYTES - left} bytes up to here",
+            allowed=f"at most {MOST_VALUE_BYTES} bytes",
+            detail=f"step {name}: values are to be shown; give the flow fewer of them, or shorter "
+            "ones, and the rest in env",
+        )  # fmt: skip
 
 
 def _check_bytes(left: int, number: int, name: str) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from runner.group_rows import ARRAY
+from runner.group_rows import ARRAY, FLOW, step_name
+from runner.views import NO_PLACE, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,10 +48,17 @@ def summary(
         "submitted_ns": group.submitted_ns,
         "ended_ns": group.ended_ns,
         "argv": first["argv"] if first is not None and group.kind == ARRAY else [],
-        "counts": counts._asdict(),
+        "counts": {**counts._asdict(), "removed": max(group.size - sum(counts), 0)},
         "first": lowest,
         "last": highest,
     }
+
+
+def place(group: Group | None, name: str | None) -> Place:
+    """Where a job of that name is in its group. `group` None: it cannot be read."""
+    if group is None:
+        return NO_PLACE
+    return Place(group.name, step_name(group.name, name) if group.kind == FLOW else None)
 
 
 def member(shown: Mapping[str, Any], about: About | None) -> dict[str, Any]:
@@ -58,7 +66,6 @@ def member(shown: Mapping[str, Any], about: About | None) -> dict[str, Any]:
     step = _step(about, shown["member"])
     return {
         **shown,
-        "step": None if step is None else step.name,
         "values": {} if step is None else step.values,
         "needs": [] if step is None else [{"step": on, "on": kind} for on, kind in step.needs],
     }

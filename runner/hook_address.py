@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 TIMEOUT_SECONDS = 10
 PREFIX = "RUNNERD_HOOK_"
-_NUMBERS = ("exit_status", "attempt")
+_NUMBERS = ("exit_status", "attempt", "jobs", "failed")
 
 
 def main() -> int:

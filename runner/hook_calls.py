@@ -167,7 +167,7 @@ class HookCalls:
         wanted = hook_template.run_of(call, template, request)
         new = await self._prepare(peer, wanted, template.url is not None)
         # From here on nothing is waited for.
-        if self._store.keyed(call.uid, hook_template.key_of(call.seq)) is not None:
+        if self._store.keyed(call.uid, hook_template.key_of(call)) is not None:
             self._store.forget_call(call.seq)
             return None
         job = self._insert(new, call.seq)

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from runner.lifecycle import Event
+from runner.queries import select_jobs
 
 # Of which kind of event in the store a hook can be for; what comes of an end is `ok` or `fail`.
 GROUP_ENDED: Final = "group-ended"
@@ -44,6 +45,9 @@ class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     result: bytes | None = None
     attempt: int | None = None
     is_ok: bool | None = None
+    # Of a group: how many jobs it was submitted with, and how many failed.
+    jobs: int | None = None
+    failed: int | None = None
 
 
 class HookCall(NamedTuple):
@@ -70,18 +74,25 @@ class Hook(NamedTuple):
 
 
 def happened(kind: str, is_ok: bool | None) -> tuple[str, ...]:  # noqa: FBT001 - None: no end
-    """The events that a hook may be for, of one change in the store."""
+    """The events that a hook may be for, of one change in the store, the most particular first."""
     event = EVENTS[kind]
     if event != "ended":
         return (event,)
-    return ("ended", "ok" if is_ok else "fail")
+    return ("ok" if is_ok else "fail", "ended")
 
 
 def chosen(wanted: str, events: tuple[str, ...]) -> str | None:
     """For which of these events a hook is run, once for a change: the first that it names."""
-    return next((event for event in wanted.split(",") if event in events), None)
+    names = wanted.split(",")
+    return next((event for event in events if event in names), None)
 
 
+# Of one submitter, the job with the last of some keys: those from `low` on and below `high`.
+NEWEST_KEYED: Final = select_jobs(
+    "jobs_keyed",
+    "jobs.submitted_by_uid = :uid AND jobs.idempotency_key >= :low AND jobs.idempotency_key < :high"
+    " ORDER BY jobs.idempotency_key DESC LIMIT 1",
+)
 INSERT: Final = (
     "INSERT INTO hooks (owner_id, number, events, template)"
     " VALUES (:owner_id, :number, :events, :template)"
@@ -92,7 +103,7 @@ WANTED: Final = (
 )
 
 OF_JOB: Final = "SELECT name, state, attempt, reason, result, fate FROM jobs WHERE id = :id"
-OF_GROUP: Final = "SELECT name FROM groups WHERE id = :id"
+OF_GROUP: Final = "SELECT name, size FROM groups WHERE id = :id"
 # Of a retry: the attempt before the one that the row tells of.
 LAST_RESULT: Final = (
     "SELECT attempts.result FROM jobs CROSS JOIN attempts USING (seq) WHERE jobs.id = :id"

@@ -29,7 +29,7 @@ from runner.schedule_template import plain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runner.hook_rows import Hook, HookCall
+    from runner.hook_rows import About, Hook, HookCall
     from runner.message_hooks import HookRequest
     from runner.policy import Peer
 
@@ -137,19 +137,26 @@ def run_of(call: HookCall, template: HookTemplate, request: Submit) -> Submit:
         env=env,
         name=_name(call),
         labels={LABEL: call.owner_id[:_ID_CHARS]},
-        idempotency_key=key_of(call.seq),
+        idempotency_key=key_of(call),
     )
 
 
-def key_of(seq: int) -> str:
-    """The key of the job that a call is run as: there is one at most."""
-    return f"hook:{seq}"
+def key_of(call: HookCall) -> str:
+    """The key of the job that a call is run as: there is one at most.
+
+    Those of one hook (`keys_of`) are in the order of its calls.
+    """
+    return f"{keys_of(call.owner_id, call.number)}{call.seq:012d}"
+
+
+def keys_of(owner_id: str, number: int) -> str:
+    """What the keys begin with of all jobs of a hook."""
+    return f"hook:{owner_id}:{number}:"
 
 
 def facts(call: HookCall) -> dict[bytes, bytes]:
     """What a hook is told, as text; "" for what is not known."""
     about = call.about
-    status = None if about.result is None else stored.result(about.result)["exit_status"]
     owner = b"GROUP" if about.is_group else b"JOB"
     values = {
         b"EVENT": call.event,
@@ -157,14 +164,23 @@ def facts(call: HookCall) -> dict[bytes, bytes]:
         b"NAME": about.name,
         b"STATE": about.state,
         b"REASON": about.reason,
-        b"EXIT_STATUS": status,
+        b"EXIT_STATUS": _status(about),
         b"ATTEMPT": about.attempt,
+        b"JOBS": about.jobs,
+        b"FAILED": about.failed,
         b"TIME": rfc3339(call.time_ns),
     }
     return {
         name: b"" if value is None else str(value).encode("ascii", "replace")
         for name, value in values.items()
     }
+
+
+def _status(about: About) -> int | None:
+    """Of a group: whether it is ok, as the status of a program would say it."""
+    if about.is_group:
+        return None if about.is_ok is None else int(not about.is_ok)
+    return None if about.result is None else stored.result(about.result)["exit_status"]
 
 
 def rfc3339(time_ns: int) -> str:
@@ -185,7 +201,10 @@ def _name(call: HookCall) -> str:
 
 def shown_hooks(hooks: Sequence[Hook]) -> list[dict[str, Any]]:
     """The hooks of a job for `status`: of a command its first word, of an address its host."""
-    return [{"on": list(hook.events), **_shown(hook.template)} for hook in hooks]
+    return [
+        {"number": number, "on": list(hook.events), **_shown(hook.template)}
+        for number, hook in enumerate(hooks)
+    ]
 
 
 def shown_request(hook: HookRequest) -> dict[str, Any]:

@@ -56,5 +56,6 @@ class Hopeless:
             self._is_ending = False
 
     def _end_batch(self, batch: Sequence[Abandon | Expire]) -> None:
-        known = self._store.became({each.on_id for each in batch if isinstance(each, Abandon)})
-        self._end(fates.verdicts(batch, known))
+        pairs = [(each.id, each.on_id) for each in batch if isinstance(each, Abandon)]
+        known = self._store.became({on_id for _, on_id in pairs})
+        self._end(fates.verdicts(batch, known, self._store.steps_before(pairs)))

@@ -14,7 +14,7 @@ from runner.lifecycle import State
 from runner.submission_queue import check_all_queued, check_queued
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from runner.ending import Ending
     from runner.group_rows import Group, NewGroup
@@ -75,16 +75,13 @@ class Intake:
         self._queueing.after.check_again(job)
         return self._ending.again(job, uid)
 
-    def retry_all(
-        self, submitted_by_uid: int, ids: Sequence[str], uid: int, specs: Mapping[str, bytes]
-    ) -> list[str]:
+    def retry_all(self, submitted_by_uid: int, ids: Sequence[str], uid: int) -> list[str]:
         """Queue jobs of one submitter that have ended once more, all at once. These.
 
-        Those in `specs` have another spec from now on, without the deadline that has passed.
-        Raises Refusal, StoreError, and none is queued.
+        A deadline that has passed counts no more. Raises Refusal, StoreError, and none is queued.
         """
         self.refuse_unless_open(submitted_by_uid, len(ids))
         self._queueing.after.check_all_again(submitted_by_uid, ids)
-        again = self._store.mark_retried_many(ids, time.time_ns(), uid, specs)
+        again = self._store.mark_retried_many(ids, time.time_ns(), uid)
         self._queueing.arrivals.add(again)
         return again

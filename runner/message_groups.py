@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from msgspec import UNSET, Meta, UnsetType
 
 from runner.message_hooks import Hooks  # noqa: TC001 - msgspec looks it up
-from runner.message_kinds import Closed, Name, OsText
+from runner.message_kinds import MOST_REF_CHARS, Closed, Name, OsText
 from runner.message_queue import IdempotencyKey, On, Priority  # noqa: TC001 - the same
 
 MOST_RANGES: Final = 64
@@ -23,7 +23,7 @@ GroupRef = Annotated[
     str,
     Meta(
         min_length=1,
-        max_length=64,
+        max_length=MOST_REF_CHARS,
         description="the id of an array or a flow, 4 or more characters of one, or its name",
     ),
 ]

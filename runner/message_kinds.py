@@ -27,12 +27,15 @@ class Closed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """A message that refuses fields it does not know."""
 
 
+# An id, a dot and the name of a step are 85; of what is beyond the rest there is nothing.
+MOST_REF_CHARS: Final = 128
 JobRef = Annotated[
     str,
     Meta(
         min_length=1,
-        max_length=64,
-        description="an id, 4 or more characters of one, or a name, at most 64 characters",
+        max_length=MOST_REF_CHARS,
+        description="an id, 4 or more characters of one, or a name, or of a group one of these, "
+        f"'.' and an index or a step, at most {MOST_REF_CHARS} characters",
     ),
 ]
 # Of a user or a group. The one above is -1 to the kernel, which means "leave it as it is".

@@ -221,7 +221,9 @@ CREATE TABLE schedule_templates (
 # Jobs that were submitted as one thing, and what is to be done at changes of state. A group knows
 # its jobs by their numbers, which follow each other; it goes with the last of them. Its jobs may
 # have their spec in common: then there is none in `specs` until it is changed. Calls of hooks
-# outlive the job: what they need is in them.
+# outlive the job: what they need is in them. Retention takes what is of a group only when that has
+# ended, so the indexes that it reads are of the others, and of groups: those that go on are never
+# looked at.
 _GROUPS_AND_HOOKS: Final = """
 CREATE TABLE groups (
     seq              INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -242,6 +244,9 @@ CREATE TABLE groups (
     CHECK ((unended = 0) = (ended_ns IS NOT NULL))
 );
 CREATE INDEX groups_of ON groups (submitted_by_uid, seq);
+CREATE INDEX groups_ended ON groups (ended_ns, first_seq) WHERE ended_ns IS NOT NULL;
+CREATE INDEX groups_ended_of ON groups (submitted_by_uid, ended_ns, first_seq)
+    WHERE ended_ns IS NOT NULL;
 CREATE INDEX groups_named ON groups (name, seq) WHERE name IS NOT NULL;
 CREATE UNIQUE INDEX groups_keyed ON groups (submitted_by_uid, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
@@ -254,8 +259,17 @@ CREATE TABLE group_specs (
 ALTER TABLE jobs ADD COLUMN group_id TEXT;
 ALTER TABLE jobs ADD COLUMN member INTEGER CHECK (member >= 0);
 ALTER TABLE jobs ADD COLUMN fate TEXT CHECK (fate IN ('ok', 'failed', 'skipped'));
-CREATE INDEX jobs_grouped ON jobs (group_id, member, state, fate, started_ns)
+CREATE INDEX jobs_grouped ON jobs (group_id, member, state, fate, started_ns, disk_bytes)
     WHERE group_id IS NOT NULL;
+DROP INDEX jobs_ended;
+DROP INDEX jobs_ended_of;
+CREATE INDEX jobs_ended ON jobs (ended_ns, seq, submitted_by_uid, disk_bytes, id, state, group_id)
+    WHERE state = 'ended' AND group_id IS NULL;
+CREATE INDEX jobs_ended_of ON jobs
+    (submitted_by_uid, ended_ns, seq, disk_bytes, id, state, group_id)
+    WHERE state = 'ended' AND group_id IS NULL;
+CREATE INDEX jobs_tried ON jobs (submitted_by_uid, disk_bytes, id, state)
+    WHERE state <> 'ended' AND disk_bytes > 0;
 
 CREATE TABLE hooks (
     owner_id TEXT    NOT NULL,

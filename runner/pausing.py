@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from runner import records
 from runner.lifecycle import GOING, State
+from runner.queues import HOOKS
 from runner.reconcile import is_frozen
 from runner.refusal import Refusal
 
@@ -53,8 +54,12 @@ class Pausing:
 
     async def pause(self, job_id: str, uid: int) -> State:
         """Freeze a running job. Its state then; Raises Refusal, and it runs on."""
-        if self._going(job_id).state is State.PAUSED:
+        job = self._going(job_id)
+        if job.state is State.PAUSED:
             return State.PAUSED
+        if job.queue == HOOKS:
+            # Its clock would stand still, and it would keep its place from other users' hooks.
+            raise not_now(job, "it is the job of a hook, which is not paused; stop it instead")
         self._refuse_when_stopped(job_id)
         self._tell(job_id, records.CONTROL_PAUSE)
         try:

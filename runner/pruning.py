@@ -2,7 +2,8 @@
 
 Which ones is decided in `runner.retention`, how one is removed in `runner.ending`. In the
 event loop's thread, some jobs at a time, so that nobody waits for it however many there are:
-a batch is one commit, and its directories are removed in a thread before the next begins.
+a batch is one commit, and its directories are removed in a thread before the next begins. Jobs of
+a group are passed over, without a look at them, until it has ended (`runner.ended`).
 """
 
 from __future__ import annotations
@@ -122,24 +123,24 @@ class Pruning:
         """
         request = _Request(selection, by_uid, time.time_ns(), dry_run)
         found = Pruned()
-        for uid in sorted(self._store.ended.totals()) if uids is None else uids:
+        for uid in sorted(self._store.ended.final_totals()) if uids is None else uids:
             await self._prune_user(uid, request, found)
         return found
 
     async def _prune_user(self, uid: int, request: _Request, found: Pruned) -> None:
         ended = self._store.ended
-        to_look_at, passed = ended.total(uid).jobs, 0
+        to_look_at, passed = ended.final_total(uid).jobs, 0
         after: EndedJob | None = None
         while page := ended.page(uid, after, min(_PAGE if request.dry_run else BATCH, to_look_at)):
             # Counted anew: others may remove jobs meanwhile, and the newest are to stay.
-            left = ended.total(uid).jobs - passed
+            left = ended.final_total(uid).jobs - passed
             chosen = list(retention.selected(request.selection, left, page, request.now_ns))
             gone = chosen if request.dry_run else await self._remove(chosen, request.by_uid)
             found.add(gone)
             if len(chosen) < len(page):
                 return
             # Somebody else may have removed the rest of them.
-            passed += len(page) if request.dry_run else sum(map(self._is_there, page))
+            passed += len(page) if request.dry_run else sum(map(self._stays, page))
             to_look_at -= len(page)
             after = page[-1]
             await asyncio.sleep(0)
@@ -183,7 +184,7 @@ class Pruning:
             while batch := self._decide():
                 self._say_why(batch)
                 found.add(await self._remove(batch, 0))
-                self._stuck |= {job.id: job for job in batch if self._is_there(job)}
+                self._stuck |= {job.id: job for job in batch if self._stays(job)}
         finally:
             if found.jobs:
                 _logger.info("removed %d ended jobs of %d bytes, by the bounds of [retention]",
@@ -196,7 +197,7 @@ class Pruning:
             return
         self._has_begun = True
         ended = self._store.ended
-        totals, now_ns = (ended.total(), ended.totals()), time.time_ns()
+        totals, now_ns = (ended.final_total(), ended.final_totals()), time.time_ns()
         why = "; ".join(retention.reasons(self._config, *totals, batch[0], now_ns))
         _logger.warning("ended jobs are removed from now on, the oldest first: %s", why)
 
@@ -211,7 +212,7 @@ class Pruning:
     def _decide(self) -> list[EndedJob]:
         """The next that have to go, as if those that cannot be removed were gone."""
         ended = self._store.ended
-        total, by_user = ended.total(), ended.totals()
+        total, by_user = ended.final_total(), ended.final_totals()
         for job in self._stuck.values():
             total = total.plus(-1, -job.bytes)
             if job.uid in by_user:
@@ -266,5 +267,7 @@ class Pruning:
         gone = frozenset(removed)
         return [job for job in jobs if job.id in gone]
 
-    def _is_there(self, job: EndedJob) -> bool:
-        return self._store.get(job.id) is not None
+    def _stays(self, job: EndedJob) -> bool:
+        """Whether it is still one of those that could go."""
+        found = self._store.get(job.id)
+        return found is not None and self._ending.is_over(found)

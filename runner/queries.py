@@ -33,10 +33,10 @@ def select_jobs(index: str, where: str) -> str:
 
 
 def _ended(index: str, of: str) -> str:
-    """The fields of EndedJob, from the index alone."""
+    """The fields of EndedJob, from the index alone: of jobs without a group."""
     return (
         f"SELECT id, submitted_by_uid, ended_ns, seq, disk_bytes FROM jobs INDEXED BY {index}"  # noqa: S608
-        f" WHERE state = 'ended' AND {of}(ended_ns, seq) > (:ended_ns, :seq)"
+        f" WHERE state = 'ended' AND group_id IS NULL AND {of}(ended_ns, seq) > (:ended_ns, :seq)"
         " ORDER BY ended_ns, seq LIMIT :limit"
     )
 
@@ -71,9 +71,10 @@ UNMEASURED: Final = (
     "SELECT seq, id FROM jobs INDEXED BY jobs_unmeasured"
     " WHERE state = 'ended' AND disk_bytes = 0 AND seq > :seq ORDER BY seq LIMIT :limit"
 )
+# Those of groups are counted apart (`runner.group_rows`).
 COUNT_ENDED: Final = (
     "SELECT submitted_by_uid, count(*), sum(disk_bytes) FROM jobs INDEXED BY jobs_ended_of"
-    " WHERE state = 'ended' GROUP BY submitted_by_uid"
+    " WHERE state = 'ended' AND group_id IS NULL GROUP BY submitted_by_uid"
 )
 
 # In the order of what `runner.store_queue` makes of a row.
@@ -84,6 +85,10 @@ _WAITING: Final = (
 )
 WAITING: Final = (
     f"{_WAITING} INDEXED BY jobs_active WHERE state <> 'ended' AND state = 'queued' ORDER BY seq"
+)
+TRIED: Final = (
+    "SELECT id, disk_bytes FROM jobs INDEXED BY jobs_tried"
+    " WHERE state <> 'ended' AND disk_bytes > 0 AND submitted_by_uid = :uid"
 )
 WAITING_ONE: Final = f"{_WAITING} WHERE id = :id AND state = 'queued'"
 # What queued jobs wait for.
@@ -118,6 +123,9 @@ ATTEMPTS: Final = (
 QUEUE_STATES: Final = "SELECT name, paused, max_running FROM queues"
 
 STATE: Final = "SELECT state, submitted_by_uid, group_id, fate FROM jobs WHERE id = :id"
+QUEUED_STATE: Final = (
+    "SELECT state, submitted_by_uid, group_id, disk_bytes FROM jobs WHERE id = :id"
+)
 ENDED_STATE: Final = "SELECT state, submitted_by_uid, disk_bytes, group_id FROM jobs WHERE id = :id"
 COUNT: Final = "SELECT count(*) FROM jobs"
 COUNT_ACTIVE: Final = (
@@ -147,6 +155,10 @@ INSERT_DEPENDENCY: Final = "INSERT INTO dependencies (seq, on_id, kind, met) VAL
 ENDED_ATTEMPT: Final = (
     "SELECT state, submitted_by_uid, group_id, fate, disk_bytes, attempt, reason FROM jobs"
     " WHERE id = :id"
+)
+# Of a job that is tried again by hand.
+FORGET_DEADLINE: Final = (
+    "UPDATE jobs SET deadline_ns = NULL WHERE id = :id AND deadline_ns <= :time_ns"
 )
 # What is there already is of a job that has ended.
 INSERT_ATTEMPT: Final = (
@@ -220,7 +232,8 @@ UPDATES: Final = {
         " held_by_uid = CASE WHEN held_by_uid <> submitted_by_uid THEN held_by_uid END,"
         " not_before_ns = :not_before_ns, started_ns = NULL, limits = NULL,"
         " monitor_pid = NULL, paused_ns = 0, paused_since_ns = NULL, ended_ns = NULL,"
-        " reason = NULL, result = NULL, disk_bytes = 0, fate = NULL"
+        " reason = NULL, result = NULL, fate = NULL,"
+        " disk_bytes = CASE WHEN :by_hand THEN disk_bytes ELSE :disk_bytes END"
         " WHERE id = :id"
     ),
 }

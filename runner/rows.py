@@ -85,7 +85,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     of the machine's boot in which it was last launched (random(4)). `monitor_pid`
     is set while it is running or paused only; `ended_ns`, `reason` and `result` once it has
     ended. `paused_since_ns` is set while it is paused, `paused_ns` is how long it was before.
-    `disk_bytes` is what the directory of an ended job takes; 0 also until it was measured.
+    `disk_bytes` is what the directory of an ended job takes; 0 also until it was measured. Of
+    another it is what its earlier attempts take.
     `rank` is set once it was moved: until then its place is `seq` * RANK_STEP. `not_before_ns` is
     also when the next attempt may begin; `attempt` counts from 1, `first_attempt` is the one that
     the retries of now are counted from. `member` says which job of its group it is; `fate`, once it
@@ -145,7 +146,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EndedJob(NamedTuple):
-    """As much of an ended job as retention looks at. `uid` is who submitted it."""
+    """As much of an ended job as retention looks at. `uid` is who submitted it.
+
+    `ended_ns` is what its age counts from: the end of its group, where it has one.
+    """
 
     id: str
     uid: int

@@ -6,17 +6,22 @@ may ask was decided before a call gets here.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from runner import outcome
 from runner.lifecycle import GOING, State
 from runner.store import StoreError
+from runner.turns import Turns
+from runner.work import in_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from runner.ending import Ending
+    from runner.group_rows import Group
     from runner.pausing import Pausing
     from runner.queueing import Queueing
     from runner.realm import Realm
@@ -24,6 +29,9 @@ if TYPE_CHECKING:
     from runner.stopping import Stopping
 
 _logger: Final = logging.getLogger(__name__)
+
+# Read, and asked: the loop goes on in between.
+_AT_ONCE: Final = 100
 
 
 class StopRequests:
@@ -40,21 +48,51 @@ class StopRequests:
         self._store, self._changes, self._work = realm.store, realm.changes, realm.work
         self._queueing = queueing
         self._stopping, self._pausing, self._ending = stopping, pausing, ending
+        self._turns = Turns()
+
+    async def close(self) -> None:
+        """Wait a while for what is under way."""
+        await self._turns.close()
 
     async def one(self, job: Job, uid: int, grace_seconds: float) -> State:
         """Ask a job to end; SIGKILL after the grace. The state that it was found in."""
         begun = await self._begun(job)
         return State.ENDED if begun is None else self._stop(begun, uid, grace_seconds)
 
-    async def many(self, jobs: Sequence[tuple[str, State]], uid: int, grace_seconds: float) -> None:
-        """Ask many jobs to end; queued ones end at once. Raises StoreError: some are left then."""
+    async def many(
+        self, listed: Callable[[], Sequence[tuple[str, State]]], uid: int, grace_seconds: float
+    ) -> Sequence[tuple[str, State]]:
+        """Ask the jobs to end that are `listed` when it is the user's turn; these.
+
+        Queued ones end at once. Raises what `listed` does, StoreError: some are left then.
+        """
+        stop = partial(self._many, listed, uid, grace_seconds)
+        return await self._turns.take(f"user {uid}", stop)
+
+    async def group(
+        self, group: Group, uid: int, grace_seconds: float
+    ) -> Sequence[tuple[str, State]]:
+        """Ask the jobs of a group to end that have not when it is its turn; these, as `many`."""
+        stop = partial(self._many, partial(self._left_of, group.id), uid, grace_seconds)
+        return await self._turns.share(group.id, (uid, grace_seconds), stop)
+
+    def _left_of(self, group_id: str) -> list[tuple[str, State]]:
+        states = self._store.member_states(group_id)
+        return [(job_id, state) for job_id, state in states if state is not State.ENDED]
+
+    async def _many(
+        self, listed: Callable[[], Sequence[tuple[str, State]]], uid: int, grace_seconds: float
+    ) -> Sequence[tuple[str, State]]:
+        jobs = listed()
         # Queued ones first, so that the ends of the others start none of them.
         queued = [job_id for job_id, state in jobs if state is State.QUEUED]
         gone = await self._queueing.stop(queued, uid)
-        for job_id, _ in jobs:
-            job = None if job_id in gone else self._store.get(job_id)
-            if job is not None:
-                self._work.spawn(self._stop_begun(job, uid, grace_seconds))
+        for batch in in_batches((each for each, _ in jobs if each not in gone), _AT_ONCE):
+            for job in filter(None, map(self._store.get, batch)):
+                if job.state is not State.ENDED:
+                    self._work.spawn(self._stop_begun(job, uid, grace_seconds))
+            await asyncio.sleep(0)
+        return jobs
 
     def all_going(self, uid: int, grace_seconds: float) -> None:
         """Ask every job that is under way to end; those that wait stay queued."""
@@ -78,6 +116,8 @@ class StopRequests:
             self._stop(begun, uid, grace_seconds)
 
     def _stop(self, job: Job, uid: int, grace_seconds: float) -> State:
+        if job.state is State.ENDED:
+            return job.state
         if job.state is State.QUEUED:
             self._ending.end(job.id, outcome.stopped_in_queue(uid), {})
         elif job.state in GOING:

@@ -15,6 +15,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Final, Self, Unpack
 
 from runner import group_rows, queries
+from runner.ended import Change
 from runner.group_rows import FAILED, OK
 from runner.lifecycle import GOING, Event, State, advance
 from runner.rows import Job, LimitColumns, NewJob
@@ -160,8 +161,9 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
         """From any other state to ended. `result` is encoded by the caller.
 
         `is_ok`: by itself, with status 0. With the last job of a group the group has ended.
-        `started_ns` is for a job that ran though `running` was never committed; a time that
-        is already there stays. `disk_bytes` is what its directory takes, 0 if not known.
+        `started_ns` is for a job that ran though `running` was never committed, which is recorded
+        then; a time that is already there stays. `disk_bytes` is what its directory takes, 0 if not
+        known.
         """
         values: dict[str, Value] = {
             "ended_ns": ended_ns,
@@ -174,12 +176,13 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
         with self._transaction():
             standing = self._standing(job_id)
             values |= {"id": job_id, "state": advance(standing.state, Event.FINISH).value}
+            self._begin_late(job_id, standing, started_ns)
             self._db.execute(queries.UPDATES[Event.FINISH], values)
             self._record(job_id, ended_ns, Event.FINISH.value, {"reason": reason}, standing.uid)
             if standing.group_id is not None:
                 self._members_moved(standing.group_id, -1, int(not is_ok), ended_ns)
         self._has_moved(standing, State.ENDED)
-        self.ended.changed(standing.uid, 1, disk_bytes)
+        self.ended.changed([Change(standing.uid, 1, disk_bytes, standing.group_id)])
         return self._existing(job_id)
 
     def delete(self, job_id: str, time_ns: int, removed_by_uid: int) -> None:
@@ -204,9 +207,11 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
                     self._record(job_id, time_ns, REMOVE, about, row[1])
                     gone[job_id] = row[1:]
             self._drop_empty({group_id for _, _, group_id in gone.values() if group_id is not None})
-        for uid, size, _ in gone.values():
+        for uid, _, _ in gone.values():
             self._has_moved(Standing(State.ENDED, uid), None)
-            self.ended.changed(uid, -1, -size)
+        self.ended.changed(
+            [Change(uid, -1, -size, group_id) for uid, size, group_id in gone.values()]
+        )
         return list(gone)
 
     def _drop_empty(self, group_ids: Iterable[str]) -> None:
@@ -218,12 +223,11 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
 
     def measure(self, sizes: Mapping[str, int]) -> None:
         """Say what the directories of ended jobs take, in bytes; other jobs are left out."""
-        changes: dict[str, tuple[int, int]] = {}
+        changes: list[Change] = []
         with self._transaction():
             for job_id, size in sizes.items():
                 row = self._db.execute(queries.ENDED_STATE, {"id": job_id}).fetchone()
                 if row is not None and row[0] == State.ENDED.value:
                     self._db.execute(queries.MEASURE, {"id": job_id, "bytes": size})
-                    changes[job_id] = (row[1], size - row[2])
-        for uid, more in changes.values():
-            self.ended.changed(uid, 0, more)
+                    changes.append(Change(row[1], 0, size - row[2], row[3]))
+        self.ended.changed(changes)

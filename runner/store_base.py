@@ -138,6 +138,19 @@ class StoreBase:
         # Never None: it was inserted.
         self._recorded[uid] = self._db.execute(queries.INSERT_EVENT, event).lastrowid or 0
 
+    def _begin_late(self, job_id: str, standing: Standing, started_ns: int | None) -> None:
+        """Within a transaction, before an end: a start that was never committed, if there was one.
+
+        So hooks and events tell of it, whenever the daemon was killed.
+        """
+        if standing.state is not State.STARTING or started_ns is None:
+            return
+        # The schema wants a process of what runs. This one is gone with the end that follows.
+        values: dict[str, Value] = {"id": job_id, "started_ns": started_ns, "monitor_pid": 0}
+        values |= {"limits": None, "state": advance(standing.state, Event.STARTED).value}
+        self._db.execute(queries.UPDATES[Event.STARTED], values)
+        self._record(job_id, started_ns, Event.STARTED.value, {}, standing.uid)
+
     def _set(self, job_id: str, columns: Mapping[str, Value]) -> None:
         if columns:
             self._db.execute(queries.set_columns(columns), {**columns, "id": job_id})

@@ -22,7 +22,7 @@ from runner.store_file import described
 from runner.store_hooks import StoredHooks
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from runner.group_rows import NewGroup
     from runner.rows import EventData, NewJob
@@ -98,8 +98,12 @@ class StoredGroups(StoredHooks):
 
     def group_about(self, group: Group) -> About:
         """What a group looks like, as it was asked for. Raises DamagedRowError."""
+        with described(self.path):
+            row = self._db.execute(sql.ABOUT, {"id": group.id}).fetchone()
+        # What was removed since is as if it were damaged.
+        about = row[0] if row is not None and isinstance(row[0], bytes) else b""
         try:
-            return msgspec.msgpack.decode(group.about, type=About)
+            return msgspec.msgpack.decode(about, type=About)
         except msgspec.MsgspecError as error:
             raise DamagedRowError(f"what group {group.id} looks like is damaged: {error}") from None
 
@@ -126,6 +130,15 @@ class StoredGroups(StoredHooks):
         found = list(self._jobs(sql.MEMBER, id=group_id, member=number))
         return found[0] if found else None
 
+    def member_named(self, group: Group, name: str) -> Job | None:
+        """The job of a group that has this name."""
+        # Names are printable ASCII. Anything else may not even be a valid string.
+        if not (name.isascii() and name.isprintable()):
+            return None
+        end = group.first_seq + group.size
+        found = self._jobs(sql.MEMBER_NAMED, id=group.id, name=name, first=group.first_seq, end=end)
+        return next(iter(list(found)), None)
+
     def members(self, group_id: str, after: int, limit: int) -> tuple[list[Job], int | None]:
         """One page of a group's jobs, those with a number above `after`, by their numbers.
 
@@ -147,6 +160,21 @@ class StoredGroups(StoredHooks):
             rows = self._db.execute(sql.STATES, {"id": group_id}).fetchall()
             return [(job_id, state_of(state)) for job_id, state in rows]
 
+    def steps_before(self, pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """Of jobs and what each comes after: the names of those that are steps of its own flow.
+
+        By their ids. What cannot be read has no name.
+        """
+        steps: dict[str, str] = {}
+        with described(self.path):
+            for job_id, on_id in pairs:
+                values = {"id": job_id, "on_id": on_id}
+                row = self._db.execute(sql.STEP_BEFORE, values).fetchone()
+                name = None if row is None else sql.step_name(*row)
+                if name is not None:
+                    steps[on_id] = name
+        return steps
+
     def failed_members(self, group_id: str) -> list[FailedMember]:
         """The jobs of a group that have ended, and not well, by their numbers."""
         unmet: dict[str, list[str]] = {}
@@ -155,6 +183,11 @@ class StoredGroups(StoredHooks):
                 unmet.setdefault(job_id, []).append(on_id)
             rows = self._db.execute(sql.FAILED_MEMBERS, {"id": group_id}).fetchall()
         return [FailedMember._make((*row, tuple(unmet.get(row[0], ())))) for row in rows]
+
+    def first_failed(self, group_id: str) -> Job | None:
+        """The first job of a group, by its number, that has failed; skipped ones have not."""
+        found = list(self._jobs(sql.FIRST_FAILED, id=group_id))
+        return found[0] if found else None
 
     def _insert_jobs(self, jobs: Sequence[NewJob], met: Container[str]) -> int:
         """The rows of new jobs, within a transaction; the number of the first."""

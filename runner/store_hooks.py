@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator, Sequence
 
-    from runner.rows import EventData, NewHook
+    from runner.rows import EventData, Job, NewHook
 
 _NONE = Total(0, 0)
 
@@ -49,6 +49,12 @@ class StoredHooks(StoreBase):
         with described(self.path):
             rows = self._db.execute(sql.OF_OWNER, {"id": owner_id}).fetchall()
         return [Hook(tuple(events.split(",")), template) for events, template in rows]
+
+    def newest_keyed(self, uid: int, prefix: str) -> Job | None:
+        """The job of a submitter with the last of the idempotency keys that begin so."""
+        # DEL comes after every printable character.
+        found = list(self._jobs(sql.NEWEST_KEYED, uid=uid, low=prefix, high=f"{prefix}\x7f"))
+        return found[0] if found else None
 
     def calls_of(self, uid: int) -> Total:
         """How many calls of a user's hooks wait, and what they take. Costs nothing."""
@@ -137,8 +143,12 @@ class StoredHooks(StoreBase):
     def _facts(self, owner_id: str, kind: str, about: EventData) -> About:
         if kind == sql.GROUP_ENDED:
             row = self._db.execute(sql.OF_GROUP, {"id": owner_id}).fetchone()
-            name = None if row is None else row[0]
-            return About(is_group=True, name=name, state="ended", is_ok=bool(about.get("ok")))
+            name, size = (None, None) if row is None else row
+            failed = about.get("failed")
+            return About(
+                is_group=True, name=name, state="ended", is_ok=bool(about.get("ok")), jobs=size,
+                failed=failed if isinstance(failed, int) else None,
+            )  # fmt: skip
         name, state, attempt, reason, result, fate = self._db.execute(
             sql.OF_JOB, {"id": owner_id}
         ).fetchone()

@@ -53,7 +53,7 @@ class _Page:
 
     def add_group(self, group: Group) -> bool:
         """The same for a group: what comes after it is older than each of its jobs."""
-        return self._add(group, len(group.about), group.first_seq)
+        return self._add(group, 0, group.first_seq)
 
     def _add(self, entry: Job | Group, size: int, below: int) -> bool:
         self._size += size

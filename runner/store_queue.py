@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, Unpack
 
 from runner import group_rows, queries
+from runner.ended import Change
 from runner.group_rows import FAILED, OK, SKIPPED
 from runner.lifecycle import Event, State
 from runner.outcome import DEPENDENCY
@@ -171,25 +172,27 @@ class StoredQueue(StoreBase):
         Which these were: one that is not there or not queued any more is left out. Who can never
         start comes after the one for whose end that is: in a group it may be skipped for that.
         """
-        gone: dict[str, int] = {}
+        gone: dict[str, Change] = {}
         lost: dict[str, Counter[str]] = {}
         with self._transaction():
             for job_id, reason, result in ends:
-                row = self._db.execute(queries.STATE, {"id": job_id}).fetchone()
+                row = self._db.execute(queries.QUEUED_STATE, {"id": job_id}).fetchone()
                 if row is None or row[0] != State.QUEUED.value:
                     continue
                 fate = self._fate_of(job_id, reason, row[2])
                 self._db.execute(queries.UPDATES[Event.FINISH], {
                     "id": job_id, "state": State.ENDED.value, "ended_ns": time_ns, "reason": reason,
-                    "result": result, "started_ns": None, "disk_bytes": 0, "fate": fate,
+                    "result": result, "started_ns": None, "disk_bytes": row[3], "fate": fate,
                 })  # fmt: skip
-                gone[job_id] = self._recorded_end(job_id, time_ns, reason, row[1])
+                self._record(job_id, time_ns, Event.FINISH.value, {"reason": reason}, row[1])
+                gone[job_id] = Change(row[1], 1, row[3], row[2])
                 if row[2] is not None:
                     lost.setdefault(row[2], Counter())[fate] += 1
             for group_id, fates in lost.items():
                 self._members_moved(group_id, -fates.total(), fates[FAILED], time_ns)
-        for uid in gone.values():
-            self._has_left_the_queue(uid)
+        for change in gone.values():
+            self._has_moved(Standing(State.QUEUED, change.uid), State.ENDED)
+        self.ended.changed(gone.values())
         return list(gone)
 
     # Queues
@@ -204,10 +207,6 @@ class StoredQueue(StoreBase):
         values = {"name": name, "paused": paused, "max_running": max_running}
         with self._transaction():
             self._db.execute(queries.SET_QUEUE, values)
-
-    def _recorded_end(self, job_id: str, time_ns: int, reason: str, uid: int) -> int:
-        self._record(job_id, time_ns, Event.FINISH.value, {"reason": reason}, uid)
-        return uid
 
     def _fate_of(self, job_id: str, reason: str, group_id: str | None) -> str:
         """Of a job that ends without having begun."""
@@ -232,10 +231,6 @@ class StoredQueue(StoreBase):
             return None
         row = self._db.execute(group_rows.CAP, {"id": group_id}).fetchone()
         return None if row is None else row[0]
-
-    def _has_left_the_queue(self, uid: int) -> None:
-        self._has_moved(Standing(State.QUEUED, uid), State.ENDED)
-        self.ended.changed(uid, 1, 0)
 
     def _all(self, query: str, **values: Value) -> list[Row]:
         with described(self.path):

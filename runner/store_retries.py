@@ -7,10 +7,10 @@ before is kept and the job is queued. How it waits is `runner.store_queue`'s.
 from __future__ import annotations
 
 from collections import Counter
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Unpack
 
 from runner import queries
+from runner.ended import Change
 from runner.group_rows import OK, SKIPPED
 from runner.lifecycle import Event, ImpossibleTransition, State, advance
 from runner.rows import Attempt, Job, RetryColumns
@@ -18,7 +18,7 @@ from runner.store_base import Standing, StoreBase, as_values
 from runner.store_file import described
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
     from runner.rows import EventData
     from runner.store_base import Value
@@ -33,6 +33,12 @@ class StoredRetries(StoreBase):
             rows = self._db.execute(queries.ATTEMPTS, {"id": job_id}).fetchall()
         return [Attempt._make(row) for row in rows]
 
+    def tried_bytes(self, submitted_by_uid: int) -> dict[str, int]:
+        """What the earlier attempts of a submitter's jobs take that have not ended, where known."""
+        with described(self.path):
+            rows = self._db.execute(queries.TRIED, {"uid": submitted_by_uid})
+            return dict(rows.fetchall())
+
     def mark_retried(  # noqa: PLR0913 - an attempt's end and the next one's beginning
         self,
         job_id: str,
@@ -45,6 +51,7 @@ class StoredRetries(StoreBase):
         not_before_ns: int | None = None,
         spec: bytes | None = None,
         by_uid: int | None = None,
+        disk_bytes: int = 0,
         **columns: Unpack[RetryColumns],
     ) -> Job:
         """Queue a job again, as its next attempt, and keep what became of the one before.
@@ -52,18 +59,21 @@ class StoredRetries(StoreBase):
         Of itself, one that goes: then `ended_ns`, `reason` and `result` say how the attempt ended,
         and `started_ns` when it began if `running` was never committed. By somebody's hand
         (`by_uid`), one that has ended: its row says the same, and retries are counted anew. A
-        `spec` takes the place of the old one. Its dependencies stay as they are.
+        `spec` takes the place of the old one. Its dependencies stay as they are. `disk_bytes` is
+        what its directory takes by then; of one that had ended that is known.
 
         Raises ImpossibleTransition, NoSuchJobError.
         """
         before = {"ended_ns": ended_ns, "reason": reason, "result": result}
         values: dict[str, Value] = {**before, "id": job_id, "started_ns": started_ns}
         values |= {"not_before_ns": not_before_ns, "by_hand": by_uid is not None}
+        values["disk_bytes"] = disk_bytes
         with self._transaction():
             standing = self._standing(job_id)
             following = advance(standing.state, Event.RETRY)
             if (standing.state is State.ENDED) != (by_uid is not None):
                 raise ImpossibleTransition(standing.state, Event.RETRY)
+            self._begin_late(job_id, standing, started_ns)
             old = self._existing(job_id)
             self._db.execute(queries.INSERT_ATTEMPT, values)
             self._db.execute(queries.UPDATES[Event.RETRY], {**values, "state": following.value})
@@ -75,21 +85,14 @@ class StoredRetries(StoreBase):
             self._record(job_id, time_ns, Event.RETRY.value, about, standing.uid)
         self._has_moved(standing, following)
         if standing.state is State.ENDED:
-            self.ended.changed(standing.uid, -1, -old.disk_bytes)
+            self.ended.changed([Change(standing.uid, -1, -old.disk_bytes, standing.group_id)])
         return self._existing(job_id)
 
-    def mark_retried_many(
-        self,
-        ids: Iterable[str],
-        time_ns: int,
-        by_uid: int,
-        specs: Mapping[str, bytes] = MappingProxyType({}),
-    ) -> list[str]:
+    def mark_retried_many(self, ids: Iterable[str], time_ns: int, by_uid: int) -> list[str]:
         """Queue jobs that have ended once more, by somebody's hand and all at once; these.
 
-        What they come after among these is waited for anew. One that is not there, or has not
-        ended, is left out. `specs` take the place of the old ones, of jobs whose deadline counts no
-        more.
+        What they come after among these is waited for anew. A deadline that has passed counts no
+        more. One that is not there, or has not ended, is left out.
         """
         moved: dict[str, tuple[Standing, int]] = {}
         with self._transaction():
@@ -99,14 +102,19 @@ class StoredRetries(StoreBase):
                     continue
                 standing = Standing(State.ENDED, *row[1:4])
                 moved[job_id] = standing, row[4]
-                self._queue_again(job_id, specs.get(job_id))
+                self._queue_again(job_id, time_ns)
                 about: EventData = {"attempt": row[5] + 1, "reason": row[6], "by_uid": by_uid}
                 self._record(job_id, time_ns, Event.RETRY.value, about, standing.uid)
             self._unmeet(moved)
             self._uncount([standing for standing, _ in moved.values()], time_ns)
-        for standing, size in moved.values():
+        for standing, _ in moved.values():
             self._has_moved(standing, State.QUEUED)
-            self.ended.changed(standing.uid, -1, -size)
+        self.ended.changed(
+            [
+                Change(standing.uid, -1, -size, standing.group_id)
+                for standing, size in moved.values()
+            ]
+        )
         return list(moved)
 
     def _uncount(self, standings: Iterable[Standing], time_ns: int) -> None:
@@ -120,15 +128,14 @@ class StoredRetries(StoreBase):
         for group_id, count in unended.items():
             self._members_moved(group_id, count, -failed[group_id], time_ns)
 
-    def _queue_again(self, job_id: str, spec: bytes | None) -> None:
+    def _queue_again(self, job_id: str, time_ns: int) -> None:
         """Within a transaction: the row of a job that has ended, and is tried again by hand."""
         values: dict[str, Value] = {"id": job_id, "by_hand": True, "state": State.QUEUED.value}
-        values |= dict.fromkeys(("started_ns", "ended_ns", "reason", "result", "not_before_ns"))
+        unset = ("started_ns", "ended_ns", "reason", "result", "not_before_ns", "disk_bytes")
+        values |= dict.fromkeys(unset)
         self._db.execute(queries.INSERT_ATTEMPT, values)
         self._db.execute(queries.UPDATES[Event.RETRY], values)
-        if spec is not None:
-            self._set(job_id, {"deadline_ns": None})
-            self._db.execute(queries.UPDATE_SPEC, {"id": job_id, "spec": spec})
+        self._db.execute(queries.FORGET_DEADLINE, {"id": job_id, "time_ns": time_ns})
 
     def _unmeet(self, ids: Collection[str]) -> None:
         """Within a transaction: what these jobs come after among themselves is to become again."""

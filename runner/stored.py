@@ -206,6 +206,7 @@ def spec(job: Job | NewJob) -> dict[str, Any]:
     """A job's spec, which must agree with its row. Raises RecordError.
 
     One that the jobs of a group have in common, in which `job` is the group's id, becomes its own.
+    The deadline is the row's: a retry by hand takes one that has passed away there alone.
     """
     fields = _checked(_with_logs(records.unpack(job.spec)), _Spec)
     _checked(fields["limits"], _Limits)
@@ -218,8 +219,8 @@ def spec(job: Job | NewJob) -> dict[str, Any]:
         fields["limits"].setdefault("timeout_seconds", fields.pop("timeout_seconds"))
     for name, defaults in unsaid().items():
         fields[name] = {**defaults, **fields.get(name, {})}
-    for name in ("retry", "deadline_ns"):
-        fields.setdefault(name, None)
+    fields.setdefault("retry", None)
+    fields["deadline_ns"] = job.deadline_ns
     return fields
 
 

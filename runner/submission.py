@@ -171,7 +171,7 @@ class Submissions:
             time_limit_ms=time_limit_ms(spec),
             idempotency_key=request.idempotency_key,
             labels=dict(request.labels),
-            after=submission_queue.dependencies(request.after, find),
+            after=await submission_queue.dependencies(request.after, find),
             hooks=hooks,
         )
 

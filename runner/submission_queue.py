@@ -7,6 +7,7 @@ submission is `runner.submission`'s.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from runner import stored
@@ -36,6 +37,8 @@ _CONFIGURED: Final = "{} in the configuration of runnerd allows no more"
 # and judged at its start.
 MOST_UNMET_OF: Final = 50_000
 MOST_UNMET: Final = 200_000
+# What is waited for, found without a pause: each takes some queries.
+_FINDS_AT_ONCE: Final = 16
 # What is promised, in the order of Needs: the limit that it comes from, and the keys that
 # bound it.
 _LIMITS: Final = ("limits.cpu_max_millicpus", "limits.memory_max_bytes")
@@ -168,16 +171,18 @@ def check_log_bytes(quota: UserQuota, size: int) -> None:
         )  # fmt: skip
 
 
-def dependencies(
+async def dependencies(
     after: Sequence[AfterRequest], find: Callable[[str], Job | Group]
 ) -> tuple[tuple[str, str], ...]:
     """The jobs and groups that a request waits for, by ids, and what must have become of them.
 
-    `find` gives the one that the peer means and may control. Raises Refusal, its own with the
-    field of the request.
+    `find` gives the one that the peer means and may control; others have their turn after every
+    few. Raises Refusal, its own with the field of the request.
     """
     found: dict[str, str] = {}
     for index, entry in enumerate(after):
+        if index and index % _FINDS_AT_ONCE == 0:
+            await asyncio.sleep(0)
         field = f"after[{index}].job"
         try:
             job = find(entry.job)

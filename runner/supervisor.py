@@ -39,7 +39,7 @@ from runner.updating import Updating
 from runner.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
     from isolation.cgroups.tree import CgroupTree
@@ -56,9 +56,6 @@ if TYPE_CHECKING:
     from runner.store import Store
 
 _logger: Final = logging.getLogger(__name__)
-
-# One stop of many at a time: no job has this id.
-_MANY: Final = "many"
 
 
 class Supervisor:
@@ -103,7 +100,10 @@ class Supervisor:
         self.queue = QueueRequests(realm, self.queueing, rules)
         self._running = Running(realm, self._on_monitor_end, self.queueing.began)
         self._stopping = Stopping(self._work.loop, directories, tree, self._running)
-        self._ending = Ending(realm, self._on_end, self._on_again, self.queueing.most_memory)
+        self._ending = Ending(
+            realm, self._on_end, self._on_again, self.queueing.most_memory,
+            lambda uid: rules.quota_of(uid).max_log_bytes,
+        )  # fmt: skip
         self.pruning = Pruning(realm, self._ending, config.retention)
         self._intake = Intake(
             store, self.queueing, self._ending, rules, config.jobs.max_queued,
@@ -189,10 +189,19 @@ class Supervisor:
         return await self._turns.take(job.id, change)
 
     async def stop_many(
-        self, jobs: Sequence[tuple[str, State]], uid: int, grace_seconds: float
-    ) -> None:
-        """Ask many jobs to end; queued ones end at once. Raises StoreError: some are left then."""
-        await self._turns.take(_MANY, partial(self._stops.many, jobs, uid, grace_seconds))
+        self, listed: Callable[[], Sequence[tuple[str, State]]], uid: int, grace_seconds: float
+    ) -> Sequence[tuple[str, State]]:
+        """Ask the jobs to end that are `listed` when it is the user's turn; these.
+
+        Queued ones end at once. Raises what `listed` does, StoreError: some are left then.
+        """
+        return await self._stops.many(listed, uid, grace_seconds)
+
+    async def stop_group(
+        self, group: Group, uid: int, grace_seconds: float
+    ) -> Sequence[tuple[str, State]]:
+        """The same of what has not ended of a group when it is its turn."""
+        return await self._stops.group(group, uid, grace_seconds)
 
     async def wait_ended(self, job_id: str) -> Job | None:
         """The job once it has ended; None when it was removed meanwhile."""
@@ -305,6 +314,7 @@ class Supervisor:
         self.shut_down()
         self.queueing.close()
         self._stopping.close()
+        await self._stops.close()
         await self.groups.close()
         await self.pruning.close()
         await self._turns.close()

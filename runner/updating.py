@@ -24,7 +24,7 @@ from runner.limit_changes import Used
 from runner.paths import UserPaths
 from runner.pausing import not_now, state_of
 from runner.queueing import needs_of
-from runner.queues import time_limit_ms
+from runner.queues import HOOKS, time_limit_ms
 from runner.refusal import Refusal
 from runner.scheduling.kinds import Needs
 from runner.store import NotUpdatableError, StoreError
@@ -63,6 +63,7 @@ class Updating:
         """
         while True:
             job = await self._updatable(job_id)
+            _refuse_of_hook(job)
             if priority is not None and job.state is not State.QUEUED:
                 raise not_now(job, f"{state_of(job)}; only a queued job has a priority")
             spec = _spec(job)
@@ -239,6 +240,13 @@ def elapsed_ns(job: Job, now_ns: int) -> int:
     """How long a job has run by its own clock, which stands still while it is paused."""
     until = now_ns if job.paused_since_ns is None else job.paused_since_ns
     return max(0, until - (job.started_ns or until) - job.paused_ns)
+
+
+def _refuse_of_hook(job: Job) -> None:
+    """What runs beyond slots and quotas has no other limits than it was given. Raises Refusal."""
+    if job.queue == HOOKS:
+        why = "it is the job of a hook, whose limits and priority are the hook's; stop it instead"
+        raise not_now(job, why)
 
 
 def _spec(job: Job) -> dict[str, Any]:

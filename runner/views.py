@@ -5,7 +5,8 @@ A damaged record hides itself, never the other jobs of a list.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from client.protocol import to_wire
 from runner import stored
@@ -18,8 +19,22 @@ if TYPE_CHECKING:
     from runner.scheduling.kinds import Cause
 
 
+class Place(NamedTuple):
+    """Of which group a job is, if that has a name, and of a flow, which step."""
+
+    group_name: str | None = None
+    step: str | None = None
+
+
+NO_PLACE: Final = Place()
+
+
 def summary(
-    job: Job, *, labels: Mapping[str, str] | None = None, waits_for: Cause | None = None
+    job: Job,
+    *,
+    labels: Mapping[str, str] | None = None,
+    waits_for: Cause | None = None,
+    place: Place = NO_PLACE,
 ) -> dict[str, Any]:
     """One line of a list. `waits_for`: why it is queued still, where that is known."""
     spec = _spec(job)
@@ -38,7 +53,7 @@ def summary(
         "submitted_ns": job.submitted_ns,
         "started_ns": job.started_ns,
         "ended_ns": job.ended_ns,
-        "result": None if job.result is None else _result(job.result),
+        "result": result(job),
         "queue": job.queue,
         "priority": job.priority,
         "attempt": job.attempt,
@@ -52,30 +67,38 @@ def summary(
         },
         "waits_for": waits_for,
         "group": job.group_id,
+        "group_name": place.group_name,
         "member": job.member,
+        "step": place.step,
+        "fate": job.fate,
     }
 
 
-def status(
+def status(  # noqa: PLR0913 - what is asked elsewhere than of the row
     job: Job,
     usage: dict[str, int | None] | None,
     address: str | None = None,
     *,
     labels: Mapping[str, str] | None = None,
     waits_for: Cause | None = None,
+    place: Place = NO_PLACE,
     after: Iterable[StoredDependency] = (),
+    steps: Mapping[str, str] = MappingProxyType({}),
     attempts: Iterable[Attempt] = (),
 ) -> dict[str, Any]:
     """Everything that the submitter may know of a job. `address`: its own, once it has one.
 
-    `attempts` are the earlier ones.
+    `attempts` are the earlier ones, `steps` the names of those that it comes after in its flow.
     """
     spec = _spec(job)
     return {
-        **summary(job, labels=labels, waits_for=waits_for),
+        **summary(job, labels=labels, waits_for=waits_for, place=place),
         "idempotency_key": job.idempotency_key,
         "retry": spec["retry"],
-        "after": [{"job": each.on_id, "on": each.kind, "met": each.met} for each in after],
+        "after": [
+            {"job": each.on_id, "step": steps.get(each.on_id), "on": each.kind, "met": each.met}
+            for each in after
+        ],
         "attempts": [_attempt(each) for each in attempts],
         "limits": limits(job),
         "logs": spec["logs"],
@@ -91,6 +114,11 @@ def _spec(job: Job) -> dict[str, Any]:
     except RecordError:
         unknown = {"argv": [b"?"], "cwd": b"?", "network": "?", "user": str(job.uid)}
         return {**unknown, "limits": {}, "logs": {}, "retry": None, **stored.unsaid()}
+
+
+def result(job: Job) -> dict[str, Any] | None:
+    """How a job ended; None: it has not."""
+    return None if job.result is None else _result(job.result)
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:

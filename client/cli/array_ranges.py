@@ -32,6 +32,8 @@ class Array(NamedTuple):
 def parse_array(text: str) -> Array:
     """The array that a text describes. Raises ValueError, which says what is allowed."""
     indexes, percent, most = text.partition("%")
+    if not indexes.strip():
+        raise ValueError(f"{_shown(text)} given; {_ALLOWED}")
     ranges = [_range(item.strip()) for item in indexes.split(",")]
     merged = _merged(ranges)
     if len(merged) > _MOST_RANGES:

@@ -25,7 +25,7 @@ _JOBS_ASKED: Final = 8
 def known(client: Client, job: str, causes: Sequence[Because]) -> Known:
     """What the causes of a job's waiting need besides. Raises ClientError for an absence."""
     wanted = needed(causes)
-    status = _status(client, job) if wanted & {"held", "queues"} else None
+    status = _status(client, job) if wanted else None
     held_by = status.get("held_by_uid") if status else None
     states, groups = _waited_for(client, causes if "states" in wanted else ())
     return Known(
@@ -33,6 +33,7 @@ def known(client: Client, job: str, causes: Sequence[Because]) -> Known:
         states,
         _own_queues(client, status) if "queues" in wanted else None,
         groups,
+        _steps(status),
     )
 
 
@@ -40,6 +41,12 @@ def _status(client: Client, job: str) -> JobStatus | None:
     with suppress(RequestRefused):
         return client.status(job)
     return None
+
+
+def _steps(status: JobStatus | None) -> dict[str, str]:
+    """What a flow calls those of it that this one comes after."""
+    after = status.get("after", []) if status else []
+    return {each["job"]: step for each in after if (step := each.get("step"))}
 
 
 def _waited_for(client: Client, causes: Sequence[Because]) -> tuple[dict[str, str], dict[str, str]]:

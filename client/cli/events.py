@@ -128,5 +128,6 @@ def _line(event: Event, stamps: Stamps) -> str:
 
 
 def _detail(key: Any, value: Any) -> str:  # noqa: ANN401  whatever was recorded
-    text = printable(value)
+    # A truth; the number that stands beside it is of jobs.
+    text = ("no", "yes")[value] if key == "ok" and value in (0, 1) else printable(value)
     return f"{printable(key)}={text if text and ' ' not in text else repr(text)}"

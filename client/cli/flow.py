@@ -87,7 +87,7 @@ def run(
         return _show_plan(flow, as_json=as_json)
     with open_client(socket_path) as client:
         submitted = _submit(client, flow, made, _where(file))
-    _print(submitted, as_json=as_json, follow=follow)
+    _print(submitted, as_json=as_json)
     return _watch(socket_path, submitted["group"]) if follow else 0
 
 
@@ -120,9 +120,14 @@ def show(socket_path: str | None, *, reference: str, watch: bool, as_json: bool)
     if watch:
         return _watch(socket_path, reference)
     from client.cli.group_members import whole
+    from client.errors import RequestRefused
 
     with open_client(socket_path) as client, naming(reference):
-        status = whole(client, reference)
+        try:
+            status = whole(client, reference)
+        except RequestRefused as error:
+            _refuse_a_job(client, reference, error)
+            raise
     if as_json:
         write_json(status)
     else:
@@ -131,6 +136,20 @@ def show(socket_path: str | None, *, reference: str, watch: bool, as_json: bool)
 
         write(tree(status, look()))
     return 0
+
+
+def _refuse_a_job(client: Client, reference: str, error: RequestRefused) -> None:
+    """Raises ClientError where a job was named, which is of no steps."""
+    from client.errors import ClientError, RequestRefused
+
+    if error.code != "no-such-job":
+        return
+    try:
+        client.status(reference)
+    except RequestRefused:
+        return
+    name = printable(reference)
+    raise ClientError(f"{name} is a single job; `runctl status {name}` shows it") from None
 
 
 # Files
@@ -225,12 +244,12 @@ def _refused(error: RequestRefused, flow: Flow, made: Made, where: str) -> FlowF
         step = f"step {flow.jobs[index].name}"
         where, error.field = f"{where}: {step}", found[2]
         words = {**_WORDS, **made.words[index]}
-        if error.detail == step:
-            error.detail = None
+        # Also before what was wrong: it is named already.
+        error.detail = (error.detail or "").removeprefix(step).removeprefix(": ") or None
     return FlowFileError(where, describe(error, words))
 
 
-def _print(submitted: SubmittedGroup, *, as_json: bool, follow: bool) -> None:
+def _print(submitted: SubmittedGroup, *, as_json: bool) -> None:
     from client.errors import ClientError
 
     group = submitted["group"]
@@ -241,7 +260,7 @@ def _print(submitted: SubmittedGroup, *, as_json: bool, follow: bool) -> None:
     try:
         if as_json:
             write_json(submitted)
-        elif not follow:
+        else:
             write(f"{printable(group)}\n")
         flush()
     except BrokenPipeError:

@@ -6,6 +6,7 @@ which makes a submission of them. How the steps hang together is `client.flow_st
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
@@ -41,6 +42,9 @@ _NOT_OF_A_STEP: Final[Mapping[str, str]] = {
 }
 
 
+_OPTION: Final = re.compile(r"(?<![\w'\"-])--([a-z][a-z-]*)")
+
+
 class Made(NamedTuple):
     """A flow as `Client.submit_flow` takes it; `words` of each step are those for its fields."""
 
@@ -50,26 +54,56 @@ class Made(NamedTuple):
     words: list[dict[str, str]]
 
 
+class _Asked(NamedTuple):
+    """The options of a step as arguments of `build_submission`, and the words for its fields."""
+
+    arguments: dict[str, Any]
+    words: dict[str, str]
+
+
 def made(flow: Flow, where: str) -> Made:
     """What a flow submits. Raises FlowFileError, naming `where`, the step and the option."""
     options = _of_flow(flow, where)
     submissions, words = [], []
+    known: dict[str, _Asked] = {}
     for job in flow.jobs:
         place = f"{where}: step {job.name}"
-        typed = _typed(_arguments(job, place), place)
-        words.append({**run.words(typed), "argv": "command"})
+        # Of a matrix often only the command has a value of it.
+        said = repr(job.options)
+        if said not in known:
+            known[said] = _asked(job, place)
+        asked = known[said]
+        words.append(asked.words)
         try:
-            submissions.append(build_submission(**run.arguments(typed)))
-        except click.UsageError as error:
-            raise FlowFileError(place, error.format_message()) from None
+            submissions.append(build_submission(**{**asked.arguments, "argv": list(job.command)}))
         except RequestRefused as error:
-            raise FlowFileError(place, describe(error, words[-1])) from None
+            raise FlowFileError(place, describe(error, asked.words)) from None
     env = _in_common([submission["env"] for submission in submissions])
     for submission in submissions:
         own: dict[Text, Text] = submission["env"]
         submission["env"] = {name: value for name, value in own.items() if name not in env}
     steps = [_step(job, submit) for job, submit in zip(flow.jobs, submissions, strict=True)]
     return Made(steps, env, options, words)
+
+
+def _asked(job: FlowJob, place: str) -> _Asked:
+    typed = _typed(_arguments(job, place), place)
+    options = {field: key_of(word) for field, word in run.words(typed).items()}
+    try:
+        return _Asked(run.arguments(typed), {**options, "argv": "command"})
+    except click.UsageError as error:
+        raise FlowFileError(place, _in_keys(error.format_message())) from None
+
+
+def key_of(option: str) -> str:
+    """An option of the command line as a key of a file: "retry_on" of "--retry-on"."""
+    return option.removeprefix("--").replace("-", "_")
+
+
+def _in_keys(text: str) -> str:
+    """A refusal of the command line, with the keys of a file; what was given stands in quotes."""
+    known = _options()
+    return _OPTION.sub(lambda found: key_of(found[0]) if found[1] in known else found[0], text)
 
 
 def _step(job: FlowJob, submit: dict[str, Any]) -> Step:
@@ -90,11 +124,11 @@ def _of_flow(flow: Flow, where: str) -> dict[str, Any]:
     known = _options()
     said: list[str] = []
     for key, value in flow.options.items():
-        said += _said(key, known[key], value, f"{where}: --{key}")
+        said += _said(key, known[key], value, f"{where}: {key_of(key)}")
     try:
         asked = run.arguments(_typed([*said, "--", "true"], where))
     except click.UsageError as error:
-        raise FlowFileError(where, error.format_message()) from None
+        raise FlowFileError(where, _in_keys(error.format_message())) from None
     return {
         "max_running": flow.max_running,
         "hooks": asked.get("hooks"),
@@ -116,7 +150,7 @@ def _arguments(job: FlowJob, place: str) -> list[str]:
                 place, f"{shown(key)} is not known; command, needs, matrix and the options of "
                 "`runctl run` are allowed, without their dashes",
             )  # fmt: skip
-        said += _said(key, known[key], value, f"{place}: --{key}")
+        said += _said(key, known[key], value, f"{place}: {key_of(key)}")
     return [*said, "--", *job.command]
 
 
@@ -174,8 +208,9 @@ def _typed(arguments: list[str], where: str) -> dict[str, Any]:
         context = run.command.make_context("run", arguments)
     except click.BadParameter as error:
         option = error.param
-        word = f"{max(option.opts, key=len)}: " if isinstance(option, click.Option) else ""
-        raise FlowFileError(where, f"{word}{error.message}") from None
+        is_option = isinstance(option, click.Option)
+        word = f"{key_of(max(option.opts, key=len))}: " if option and is_option else ""
+        raise FlowFileError(where, f"{word}{_in_keys(error.message)}") from None
     except click.UsageError as error:
-        raise FlowFileError(where, error.format_message()) from None
+        raise FlowFileError(where, _in_keys(error.format_message())) from None
     return context.params

@@ -92,12 +92,12 @@ def fitting_rows(found: Sequence[Row], most: int) -> list[str]:
 
 
 def heading(status: GroupSummary, now_ns: int) -> str:
-    """The flow in one line: "release (1a2b3c4d) is running: 1 running, 3 queued, 2 ok"."""
+    """The flow in one line: "release (1a2b3c4d) has been running for 9s: 1 running, 2 ok"."""
     from client.cli.group_words import counted
     from client.units import format_age
 
     name = printable(status["name"] or status["kind"])
-    known = {True: "ended well", False: "failed", None: f"is {printable(status['state'])}"}
+    known = {True: "ended well", False: "failed", None: f"has been {printable(status['state'])}"}
     took = (status["ended_ns"] or now_ns) - status["submitted_ns"]
     after = "for" if status["ended_ns"] is None else "after"
     state = f"{known[status['ok']]} {after} {format_age(took / 10**9)}"
@@ -106,14 +106,14 @@ def heading(status: GroupSummary, now_ns: int) -> str:
 
 def leaf(member: Member, now_ns: int) -> Leaf:
     """A job of a flow as a step of its tree."""
-    name = member["step"] or str(member["member"])
+    name = member.get("step") or str(member["member"])
     needs = [(need["step"], need.get("on", "ok")) for need in member["needs"]]
     return Leaf(name, member["values"], needs, state_of(member, now_ns))
 
 
 def state_of(member: Member, now_ns: int) -> State:
     """What became of a step so far, in a word and how long that took."""
-    from client.cli.group_words import has_failed
+    from client.cli.group_words import has_failed, was_skipped
     from client.cli.output import age, state_word
 
     if member["result"] is None:
@@ -126,7 +126,7 @@ def state_of(member: Member, now_ns: int) -> State:
     if has_failed(member):
         ran = f", {age(member, now_ns)}" if member["started_ns"] else ""
         return State("failed", f"failed: {state_word(member, now_ns)}{ran}")
-    if member["result"]["reason"] == "dependency":
+    if was_skipped(member):
         return State("skipped", "skipped")
     return State("ok", f"ok {age(member, now_ns)}")
 

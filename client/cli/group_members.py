@@ -1,28 +1,19 @@
-"""Finds the jobs of a group that a verb speaks of: those that failed, those that wait.
+"""Finds the jobs of a group that a verb speaks of: all of them, those that failed.
 
-The words are `client.cli.group_words`'. A group has up to thousands of jobs, so no more of it is
-asked for than is needed.
+The words are `client.cli.group_words`'; those that wait are `client.cli.group_waits`'. A group has
+up to thousands of jobs, so no more of it is asked for than is needed.
 """
 
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from client.cli.group_words import has_failed, member_end
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from client.api import Client
     from client.records import GroupStatus, GroupSummary, Member
-
-
-class Waiting(NamedTuple):
-    """The first job of a group that waits for something, and how many do for the same."""
-
-    member: Member
-    jobs: int
 
 
 def whole(client: Client, group: str) -> GroupStatus:
@@ -41,25 +32,12 @@ def failed(client: Client, group: GroupSummary, most: int) -> list[Member]:
 
 
 def failed_ends(client: Client, group: GroupSummary, most: int) -> list[str]:
-    """How the first ones that failed ended, a line each, and how many there are besides."""
+    """How the first ones that failed ended, a line each, and how many there are besides.
+
+    Of a group that failed it is said when none of them is there any more.
+    """
+    if group["ok"] is False and not group["counts"]["failed"]:
+        return ["the jobs that failed are not kept any more"]
     lines = [member_end(group, member) for member in failed(client, group, most)]
     more = group["counts"]["failed"] - len(lines)
     return [*lines, f"{more} more failed"] if more > 0 else lines
-
-
-def waiting(client: Client, group: GroupSummary) -> list[Waiting]:
-    """Of the queued jobs the first for each thing that they wait for."""
-    found: dict[str | None, list[Member]] = {}
-    for member in _queued(client, group):
-        found.setdefault(member.get("waits_for"), []).append(member)
-    return [Waiting(members[0], len(members)) for members in found.values()]
-
-
-def _queued(client: Client, group: GroupSummary) -> Iterator[Member]:
-    left = group["counts"]["queued"]
-    for member in client.members(group["group"]) if left else ():
-        if member["state"] == "queued":
-            yield member
-            left -= 1
-        if left <= 0:
-            return

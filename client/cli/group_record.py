@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from client.cli.facts import user_name
 from client.cli.group_words import counted, kind_and_size
 from client.cli.output import moment, record
+from client.cli.queue_facts import hooks
 from client.text import command_line, printable
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 def group_record(group: GroupStatus, failures: Sequence[str]) -> str:
     """A group without its jobs; `failures` says how some of these failed."""
-    return record([*_identity(group), *_progress(group), *(("failed", text) for text in failures)])
+    failed = [("failed", text) for text in failures]
+    return record([*_identity(group), *_progress(group), *hooks(group), *failed])
 
 
 def _identity(group: GroupStatus) -> list[tuple[str, str]]:
@@ -32,7 +34,9 @@ def _identity(group: GroupStatus) -> list[tuple[str, str]]:
         facts.append(("name", printable(group["name"])))
     facts.append(("jobs", size if most is None else f"{size}, at most {most} at once"))
     if group["kind"] == "array":
-        facts.append(("indexes", f"{group['first']} to {group['last']}"))
+        is_gapless = group["last"] - group["first"] + 1 == group["size"]
+        which = "" if is_gapless else f"{group['size']} from "
+        facts.append(("indexes", f"{which}{group['first']} to {group['last']}"))
     if group["argv"]:
         facts.append(("command", command_line(group["argv"])))
     user, by = printable(group["user"]), user_name(group["submitted_by_uid"])

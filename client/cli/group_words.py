@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # What is under way comes first: a table may have to cut the rest.
 _STATES: Final = (
-    "running", "starting", "paused", "queued", "failed", "skipped", "ok",
+    "running", "starting", "paused", "queued", "failed", "skipped", "ok", "removed",
 )  # fmt: skip
 
 
@@ -87,7 +87,36 @@ def member_end(group: GroupSummary, member: Any) -> str:  # noqa: ANN401  as abo
 
 def has_failed(member: Any) -> bool:  # noqa: ANN401  a member
     """Whether a job of a group has ended, and not well: no step that was skipped for another."""
+    return _fate(member) == "failed"
+
+
+def was_skipped(member: Any) -> bool:  # noqa: ANN401  a member
+    """Whether a step never ran because another one did not become what it had to."""
+    return _fate(member) == "skipped"
+
+
+def _fate(member: Any) -> str | None:  # noqa: ANN401  a member
+    """What it counts as in its group; a runnerd that does not say it leaves that to its result."""
     result = member["result"]
-    if result is None or (result["reason"] == "exit" and result["exit_code"] == 0):
-        return False
-    return not (result["reason"] == "dependency" and member.get("needs"))
+    if result is None:
+        return None
+    if (fate := member.get("fate")) is not None:
+        return str(fate)
+    if result["reason"] == "exit" and result["exit_code"] == 0:
+        return "ok"
+    is_skipped = result["reason"] == "dependency" and member.get("needs")
+    return "skipped" if is_skipped else "failed"
+
+
+def place_in_group(job: JobSummary) -> str:
+    """Which one of what a job is: "flow release (9cf44a6d), step publish"; "" of no group."""
+    if not (group := job.get("group")):
+        return ""
+    if "step" not in job:
+        return f"{short(group)}, member {job['member']}"
+    called = job.get("group_name")
+    which = f"{printable(called)} ({short(group)})" if called else short(group)
+    step = job["step"]
+    if step is None:
+        return f"array {which}, index {job['member']}"
+    return f"flow {which}, step {printable(step)}"

@@ -20,8 +20,9 @@ from client.cli.facts import (
     surroundings,
     user_name,
 )
-from client.cli.group_words import as_job, command_of, counted, group_of
-from client.text import command_line, cut, printable, width
+from client.cli.group_words import as_job, command_of, counted, group_of, place_in_group
+from client.cli.hook_jobs import shown_command
+from client.text import cut, printable, width
 from client.units import format_age, format_duration, format_size, in_units
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def _row(entry: JobSummary | GroupEntry, cells: Sequence[str], now_ns: int) -> l
     group = group_of(entry)
     if group is None:
         job = cast("JobSummary", entry)
-        state, command = state_word(job, now_ns), command_line(job["argv"])
+        state, command = state_word(job, now_ns), shown_command(job)
     else:
         job = as_job(group)
         state, command = counted(group["counts"]), command_of(group)
@@ -284,13 +285,13 @@ def _identity(job: JobStatus) -> list[tuple[str, str]]:
     if job["submitted_by_uid"] != job["uid"]:
         user += f", submitted by uid {job['submitted_by_uid']}"
     named = [("name", printable(job["name"]))] if job["name"] else []
-    if group := job.get("group"):
-        named.append(("group", f"{short(group)}, member {job['member']}"))
+    if place := place_in_group(job):
+        named.append(("group", place))
     return [
         ("job", printable(job["job"])),
         *named,
         ("state", state),
-        ("command", command_line(job["argv"])),
+        ("command", shown_command(job)),
         ("directory", printable(job["cwd"])),
         ("user", user),
     ]

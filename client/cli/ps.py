@@ -31,7 +31,7 @@ def _order(text: str) -> Any:  # noqa: ANN401  read when it is given
 @click.option("-a", "--all", "ended", is_flag=True, help="Jobs that have ended too.")
 @click.option("-n", "most", type=click.IntRange(min=1), metavar="N", help="The newest N only.")
 @click.option("--expand", is_flag=True, help="Every job of arrays and flows, a line each.")
-@click.option("--group", metavar="GROUP", help="The jobs of this array or flow, a line each.")
+@click.option("--group", metavar="GROUP", help="All jobs of this array or flow, a line each.")
 @select_options
 @click.option(
     "--state",
@@ -56,7 +56,7 @@ def command(socket_path: str | None, /, **options: Any) -> None:  # noqa: ANN401
 
     TIME is how long a job waits, runs, or took. On a terminal COMMAND is cut to its width. QUEUE
     and PRIO are shown where they say something. An array or a flow is one line, with how many of
-    its jobs are in which state. History: `runctl ps -a -n 20`.
+    its jobs are in which state. History: `runctl ps -a -n 20`, without hooks that went well.
     """
     now_ns = time.time_ns()
     jobs = _jobs(socket_path, options)
@@ -75,18 +75,29 @@ def command(socket_path: str | None, /, **options: Any) -> None:  # noqa: ANN401
 def _jobs(socket_path: str | None, options: dict[str, Any]) -> list[Entry]:
     """The newest of those that are meant."""
     from client.api import PAGE_JOBS
+    from client.cli.hook_jobs import without_done
     from client.errors import ClientError, RequestRefused, describe
 
     select, most = _selection(options), options["most"]
     asked: dict[str, Any] = {"select": select} if select else {}
-    page = min(most or PAGE_JOBS, PAGE_JOBS)
+    # Who names an array or a flow wants all of it.
+    ended = options["ended"] or ("group" in select and "states" not in select)
+    is_cut = ended and not _may_be_hooks(select)
+    # Of jobs that have ended some may be left out: room for these, not to ask again for each.
+    page = min((most or PAGE_JOBS) * (4 if is_cut else 1), PAGE_JOBS)
     with open_client(socket_path) as client:
         try:
             is_each = options["expand"] or options["group"] is not None
             listed = client.jobs if is_each or not _knows_groups(client) else client.entries
-            return list(islice(listed(ended=options["ended"], page=page, **asked), most))
+            found = listed(ended=ended, page=page, **asked)
+            return list(islice(without_done(found) if is_cut else found, most))
         except RequestRefused as error:
             raise ClientError(describe(error, WORDS)) from error
+
+
+def _may_be_hooks(select: Selection) -> bool:
+    """Whether jobs of hooks are meant that did what they had to."""
+    return not {"queue", "labels", "name", "states"}.isdisjoint(select)
 
 
 def _knows_groups(client: Client) -> bool:

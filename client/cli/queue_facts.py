@@ -6,7 +6,7 @@ here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from client.cli.common import short
 from client.cli.facts import user_name
@@ -17,7 +17,7 @@ from client.units import format_cpus, format_duration, format_size
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from client.records import Attempt, JobStatus, Retry, RetryRule
+    from client.records import Attempt, GroupStatus, JobStatus, Retry, RetryRule
 
 _SECOND_NS: Final = 1_000_000_000
 Facts = list[tuple[str, str]]
@@ -31,7 +31,7 @@ def place(job: JobStatus, now_ns: int) -> Facts:
     if (uid := job.get("held_by_uid")) is not None:
         facts.append(("held", f"by {user_name(uid)}"))
     facts += [("label", _label(item)) for item in sorted(job.get("labels", {}).items())]
-    facts += [("after", _after(item)) for item in job.get("after", [])]
+    facts += [("after", _after(item, job)) for item in job.get("after", [])]
     begin, is_queued = job.get("not_before_ns"), job["state"] == "queued"
     if begin is not None and is_queued and job.get("attempt", 1) == 1:
         facts.append(("not before", shown_ahead(begin, now_ns)))
@@ -48,9 +48,12 @@ def _label(item: tuple[str, str]) -> str:
     return f"{printable(item[0])}={printable(item[1])}"
 
 
-def _after(item: Mapping[str, Any]) -> str:
-    met = "met" if item.get("met") else "not met yet"
-    return f"{short(item['job'])} ({printable(item['on'])}), {met}"
+def _after(item: Mapping[str, Any], job: JobStatus) -> str:
+    unmet = "not met" if job["state"] == "ended" else "not met yet"
+    which, on = short(item["job"]), printable(item["on"])
+    step = item.get("step")
+    what = f"step {printable(step)} ({which}, {on})" if step else f"{which} ({on})"
+    return f"{what}, {'met' if item.get('met') else unmet}"
 
 
 def _reserve(reserve: Mapping[str, Any]) -> str:
@@ -131,9 +134,9 @@ _GROWING: Final[tuple[tuple[str, str, str, Callable[[Any], str]], ...]] = (
 )
 
 
-def hooks(job: JobStatus) -> Facts:
-    """What is done when its state changes: "ok, fail: mail", "ended: https://example.org"."""
-    return [("hook", _hook(item)) for item in job.get("hooks") or []]
+def hooks(owner: JobStatus | GroupStatus) -> Facts:
+    """What is done when its state changes: "ok, fail: runs mail", and how that went last."""
+    return [("hook", f"{_hook(item)}{_last(item)}") for item in owner.get("hooks") or []]
 
 
 def _hook(item: Mapping[str, Any]) -> str:
@@ -141,6 +144,18 @@ def _hook(item: Mapping[str, Any]) -> str:
     if (host := item.get("host")) is not None:
         return f"{events}: tells {printable(host)}"
     return f"{events}: runs {printable(item.get('command') or '?')}"
+
+
+def _last(item: Mapping[str, Any]) -> str:
+    """The job that it was run as: "; job 86eb3596 could not start: nosuchprog: not found"."""
+    from client.cli.output import how_it_ended
+
+    last = item.get("last")
+    if not last:
+        return ""
+    # The limits that it met are in its own status.
+    job = cast("JobStatus", {"limits": {}, **last})
+    return f"; job {short(last['job'])} {how_it_ended(job)}"
 
 
 def _times(count: int) -> str:

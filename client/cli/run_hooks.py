@@ -6,6 +6,7 @@ the daemon's to say.
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -38,6 +39,8 @@ _ALLOWED: Final = (
     "paused, resumed, retry, ended, ok, fail"
 )
 _SCHEMES: Final = ("https://", "http://")
+# Of an address (RFC 3986): no command begins so.
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://", re.ASCII)
 _SHOWN_CHARS: Final = 40
 
 
@@ -56,6 +59,8 @@ def _hook(text: str) -> Hook:
         raise _wrong(names, f"its command cannot be read ({error}); {_ALLOWED}") from None
     if not argv:
         raise _wrong(text, f"a command is missing; {_ALLOWED}")
+    if _SCHEME.match(argv[0]):
+        raise _wrong(names, f"its address has to begin with https:// or http://; {_ALLOWED}")
     return {"on": on, "argv": list[str | bytes](argv)}
 
 

@@ -114,7 +114,8 @@ def _await(client: Client, stopped: StoppedMany) -> None:
 
 
 def asked(stopped: StoppedMany | StoppedGroup, *, has_waited: bool) -> str:
-    """How many were stopped, or asked to stop where nobody waited for their ends."""
+    """How many were stopped, or asked to stop where some ran and nobody waited for their ends."""
     if not stopped["jobs"]:
         return "no job to stop"
-    return f"{_counted(stopped)} {'stopped' if has_waited else 'asked to stop'}"
+    is_over = has_waited or not stopped["running"]
+    return f"{_counted(stopped)} {'stopped' if is_over else 'asked to stop'}"

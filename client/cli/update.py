@@ -130,9 +130,12 @@ def _show_group(updated: UpdatedGroup, options: dict[str, Any]) -> None:
     if options["as_json"]:
         write_json(updated)
         return
-    most, priority = updated["max_running"], options["priority"]
-    lines = [f"at most {most} at once" if most is not None else "as many at once as the queue lets"]
+    most, priority, count = updated["max_running"], options["priority"], updated["jobs"]
+    lines = []
+    if options["max_running"] is not None:
+        how_many = "as many" if most is None else f"at most {most}"
+        lines.append(f"{how_many} at once{' as the queue lets' if most is None else ''}")
     if priority is not None:
-        count = updated["jobs"]
-        lines.append(f"priority {priority} of {count} queued job{'' if count == 1 else 's'}")
+        changed = f"priority {priority} of {count} queued job{'' if count == 1 else 's'}"
+        lines.append(changed if count else f"no queued job had another priority than {priority}")
     write("".join(f"{short(updated['group'])}: {line}\n" for line in lines))

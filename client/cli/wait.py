@@ -93,11 +93,11 @@ class _Waiting:
         from client.cli.group_members import failed_ends
         from client.cli.group_words import member_end
 
-        if group["ok"] or group["failed"] is None:
+        if group["ok"]:
             return []
-        if group["counts"]["failed"] > 1:
+        if group["counts"]["failed"] != 1:
             return failed_ends(self._client, group, _FAILED_SHOWN)
-        return [member_end(group, group["failed"])]
+        return [member_end(group, group["failed"])] if group["failed"] else []
 
     def _report(self, status: JobStatus) -> None:
         from client.cli.facts import dropped

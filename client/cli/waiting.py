@@ -39,14 +39,16 @@ _WORDS: Final = {
 class Known(NamedTuple):
     """What was asked for besides, where a cause needs it: None and nothing where it was not.
 
-    `states` are those of jobs that are waited for, `groups` what arrays and flows among these are;
-    `queues` is the answer to that question when the quota is the reader's own.
+    `states` are those of jobs that are waited for, `groups` what arrays and flows among these are,
+    `steps` what those of the same flow are called in it; `queues` is the answer to that question
+    when the quota is the reader's own.
     """
 
     held_by: str | None = None
     states: Mapping[str, str] = {}
     queues: Queues | None = None
     groups: Mapping[str, str] = {}
+    steps: Mapping[str, str] = {}
 
 
 def waits_word(job: JobSummary, now_ns: int) -> str:
@@ -126,11 +128,13 @@ def _dependencies(because: Because, known: Known) -> list[str]:
     for job, kind in list(zip(because["on"], kinds, strict=False))[:_JOBS_SHOWN]:
         state = known.states.get(job)
         which = f", which is {printable(state)}" if state else ""
-        what = f"{short(job)} ({printable(kind)})"
-        group = known.groups.get(job)
-        lines.append(
-            f"waits for {what}, {printable(group)}" if group else f"waits for job {what}{which}"
-        )
+        on, what = printable(kind), f"{short(job)} ({printable(kind)})"
+        if step := known.steps.get(job):
+            lines.append(f"waits for step {printable(step)} ({short(job)}, {on}){which}")
+        elif group := known.groups.get(job):
+            lines.append(f"waits for {what}, {printable(group)}")
+        else:
+            lines.append(f"waits for job {what}{which}")
     more = len(because["on"]) - len(lines)
     return [*lines, f"waits for {more} more jobs"] if more > 0 else lines
 

@@ -51,22 +51,22 @@ def command(socket_path: str | None, *, jobs: tuple[str, ...], as_json: bool) ->
 
 def _show_group(client: Client, asked: str, *, as_json: bool) -> None:
     """How far a group has come, then the first of its jobs for each thing that is waited for."""
-    from client.cli.group_members import waiting
-    from client.cli.group_words import counted, member_name
+    from client.cli.group_waits import lines, waiting
+    from client.cli.group_words import counted
 
     group = client.group(asked, limit=0)
     found = waiting(client, group)
     if as_json:
-        whys = [client.why(each_["job"]) for each_, _ in found]
+        whys = [client.why(each_.member["job"]) for each_ in found]
         write_json({"group_summary": {**group}, "waiting": whys}, line=True)
         return
-    lines = [f"{short(group['group'])} {printable(group['state'])}: {counted(group['counts'])}"]
-    for member, jobs in found:
-        name = member_name(group, member)
-        lines += [f"{name} {line}" for line in _lines(client, client.why(member["job"]))]
-        if more := jobs - 1:
-            lines.append(f"{more} more {'waits' if more == 1 else 'wait'} for the same")
-    write("".join(f"{line}\n" for line in lines))
+
+    def ask(job: str) -> list[str]:
+        return _lines(client, client.why(job))
+
+    state = f"{printable(group['state'])}: {counted(group['counts'])}"
+    told = [f"{short(group['group'])} {state}", *lines(group, found, ask)]
+    write("".join(f"{line}\n" for line in told))
 
 
 def _lines(client: Client, why: Why) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runner import group_views, views
+from runner.group_rows import ARRAY
 from runner.lifecycle import State
 from runner.rows import DamagedRowError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from runner.server.service import Service
     from runner.store import Store
     from runner.supervisor import Supervisor
+    from runner.views import Place
 
 
 def about(store: Store, group: Group) -> About | None:
@@ -35,15 +37,31 @@ def summary(service: Service, group: Group) -> dict[str, Any]:
     jobs, _ = store.members(group.id, -1, 1)
     first = views.summary(jobs[0]) if jobs else None
     has_started = _has_started(store, group, counts)
-    return group_views.summary(
-        group, about(store, group), counts, first, has_started=has_started
-    )  # fmt: skip
+    ranges = about(store, group) if group.kind == ARRAY else None
+    return group_views.summary(group, ranges, counts, first, has_started=has_started)
 
 
-def shown(supervisor: Supervisor, job: Job) -> dict[str, Any]:
+class Places:
+    """Where jobs are in their groups, for one answer: jobs of a group come one after the other."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._group: Group | None = None
+
+    def of(self, job: Job) -> Place:
+        """The place of a job; nothing is read for one without a group. Raises StoreError."""
+        if job.group_id is None:
+            return views.NO_PLACE
+        if self._group is None or self._group.id != job.group_id:
+            self._group = self._store.group(job.group_id)
+        return group_views.place(self._group, job.name)
+
+
+def shown(supervisor: Supervisor, job: Job, places: Places) -> dict[str, Any]:
     """A job as it is in a list. Raises StoreError."""
     waits_for = supervisor.cause_of(job.id) if job.state is State.QUEUED else None
-    return views.summary(job, labels=supervisor.store.labels([job.id])[job.id], waits_for=waits_for)
+    labels = supervisor.store.labels([job.id])[job.id]
+    return views.summary(job, labels=labels, waits_for=waits_for, place=places.of(job))
 
 
 def _has_started(store: Store, group: Group, counts: GroupCounts) -> bool:

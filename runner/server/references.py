@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # More are no index that there is (`runner.message_groups.LARGEST_INDEX`).
 _MOST_DIGITS: Final = 10
+# Steps of a flow, or ranges of an array, that a refusal names.
+_MOST_LISTED: Final = 5
 
 
 class References:
@@ -33,9 +35,40 @@ class References:
     def target(self, text: str, field: str) -> Target | None:
         """The job or group of that id, prefix or name, else the job GROUP.MEMBER; None: neither.
 
-        Of a job and a group of one name it is the newer one. Raises Refusal: several are meant.
+        Of a job and a group of one name it is the newer one. Where there is an own group,
+        GROUP.MEMBER is never another's job of that name. Raises Refusal: several are meant.
         """
-        return self._one(self._full(text), text, field) or self._member(text, field)
+        found = self._one(self._full(text), text, field)
+        if found is not None and found.submitted_by_uid != self._own_uid:
+            own = References(self._store, self._own_uid, self._own_uid)
+            if any(own.group(reference, field) for reference, _ in _splits(text)):
+                return own._member(text, field)
+        return found or self._member(text, field)
+
+    def lack(self, text: str) -> str | None:
+        """Why GROUP.MEMBER is no job, where there is such a group. None: there is none."""
+        for reference, member in _splits(text):
+            group = self.group(reference, "")
+            if group is not None:
+                return self._lack(group, member)
+        return None
+
+    def _lack(self, group: Group, member: str) -> str | None:
+        called = f"{group.kind} {group.name or group.id[:8]}"
+        try:
+            about = self._store.group_about(group)
+        except DamagedRowError:
+            return None
+        if group.kind == "array":
+            number = _index(member)
+            if any(number in range(first, last + 1, by) for first, last, by in about.ranges):
+                return f"job {number} of {called} was removed"
+            return f"{called} has the indexes {_listed([_range(*each) for each in about.ranges])}"
+        names = [step.name for step in about.steps]
+        if member in names:
+            return f"step {member} of {called} was removed"
+        of_matrix = [name for name in names if name.startswith(f"{member}.")]
+        return f"{called} has no step {member}; it has {_listed(of_matrix or names)}"
 
     def group(self, text: str, field: str) -> Group | None:
         """The group of that id, prefix or name. Raises Refusal: several are meant."""
@@ -79,26 +112,39 @@ class References:
     def _member(self, text: str, field: str) -> Job | None:
         for reference, member in _splits(text):
             group = self.group(reference, field)
-            number = None if group is None else self._number(group, member)
-            job = None if group is None or number is None else self._store.member(group.id, number)
+            job = None if group is None else self._job(group, member)
             if job is not None:
                 return job
         return None
 
-    def _number(self, group: Group, member: str) -> int | None:
-        """An array's index, or the place of a flow's step."""
+    def _job(self, group: Group, member: str) -> Job | None:
         if group.kind == "array":
-            is_index = member.isascii() and member.isdigit() and len(member) <= _MOST_DIGITS
-            return int(member) if is_index else None
-        try:
-            names = [step.name for step in self._store.group_about(group).steps]
-        except DamagedRowError:
-            return None
-        return names.index(member) if member in names else None
+            number = _index(member)
+            return None if number is None else self._store.member(group.id, number)
+        # Not by what the flow looks like, which may be long: many a request names many steps.
+        return self._store.member_named(group, f"{group.name}.{member}")
+
+
+def _index(member: str) -> int | None:
+    is_index = member.isascii() and member.isdigit() and len(member) <= _MOST_DIGITS
+    return int(member) if is_index else None
 
 
 def _number(each: Target) -> int:
     return each.first_seq if isinstance(each, Group) else each.seq
+
+
+def _range(first: int, last: int, stride: int) -> str:
+    last -= (last - first) % stride
+    by = f" in steps of {stride}" if stride > 1 and last - first > stride else ""
+    if last == first:
+        return str(first)
+    return f"{first}, {last}" if last - first == stride > 1 else f"{first} to {last}{by}"
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _MOST_LISTED
+    return ", ".join(names[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _splits(text: str) -> Iterator[tuple[str, str]]:

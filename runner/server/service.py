@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 from client import __version__, protocol
 from runner import views
 from runner.group_rows import Group
-from runner.hook_template import shown_hooks
 from runner.lifecycle import GOING, State
 from runner.parsing import parse
 from runner.policy import Peer, is_admin, may_see
 from runner.refusal import GroupGiven, Refusal, shown
+from runner.server import grouped, hooked
 from runner.server.handlers import HANDLERS
 from runner.server.pages import fitting
+from runner.server.preparing import Preparing
 from runner.server.references import References
+from runner.turns import Breaths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -87,8 +89,11 @@ class Service:
         self.pruning = pruning
         self.searches = searches
         self.bell = bell
+        # For what is counted or shown of many jobs at once.
+        self.breaths = Breaths()
         self._connections: set[Connection] = set()
         self._by_uid: Counter[int] = Counter()
+        self.preparing = Preparing()
         # Bytes of frames that are not complete, for each user.
         self._held: Counter[int] = Counter()
 
@@ -177,18 +182,20 @@ class Service:
     def show(self, job: Job) -> dict[str, Any]:
         """A job as `status` gives it."""
         supervisor, store = self.supervisor, self.supervisor.store
+        after = store.dependencies(job.id)
         shown = views.status(
             job,
             _usage(supervisor.tree, job),
             self.provisions.address_of(job.id),
             labels=store.labels([job.id])[job.id],
             waits_for=supervisor.cause_of(job.id) if job.state is State.QUEUED else None,
-            after=store.dependencies(job.id),
+            place=grouped.Places(store).of(job),
+            after=after,
+            steps=store.steps_before((job.id, each.on_id) for each in after if job.group_id),
             attempts=store.attempts(job.id),
         )
         newest = fitting(reversed(shown["attempts"]), ATTEMPTS_BYTES)
-        hooks = shown_hooks(store.hooks(job.id))
-        return {**shown, "attempts": newest[::-1], "hooks": hooks}
+        return {**shown, "attempts": newest[::-1], "hooks": hooked.shown(store, job)}
 
     def grace(self, asked: float | None, *, kill: bool) -> float:
         """Seconds between SIGTERM and SIGKILL, where a request asks for a stop."""
@@ -231,7 +238,8 @@ class Service:
         """The one job or group that a peer means, as `find_job`. Raises Refusal."""
         found = self._references(peer).target(text, field)
         if found is None or not may(peer, found.submitted_by_uid, self.admin_gid):
-            raise Refusal("no-such-job", field=field, given=shown(text))
+            detail = None if found is not None else self._references(peer).lack(text)
+            raise Refusal("no-such-job", field=field, given=shown(text), detail=detail)
         return found
 
     def find_group(

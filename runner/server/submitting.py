@@ -45,6 +45,15 @@ async def accept(service: Service, peer: Peer, asked: Asked) -> dict[str, Any]:
     # Before the work, which may be much.
     service.supervisor.refuse_unless_open(peer.uid, asked.size)
     await check_log_bytes(service, peer.uid)
+    async with service.preparing.one_of(peer.uid):
+        return await _made(service, peer, asked)
+
+
+async def _made(service: Service, peer: Peer, asked: Asked) -> dict[str, Any]:
+    # As it is after what was waited for.
+    if (found := _found(service, peer, asked)) is not None:
+        return _answer(found, existing=True)
+    service.supervisor.refuse_unless_open(peer.uid, asked.size)
     find = partial(service.find_target, peer, may=may_control)
     prepared = await asked.prepare(service.submissions, peer, find)
     # From here on nothing is waited for: nobody comes between what is asked and the commit.

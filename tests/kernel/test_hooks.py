@@ -138,13 +138,15 @@ def test_a_command_is_run_as_the_jobs_user_with_limits_and_is_told_what_has_happ
                    hook(appends(), "ok")],
         )  # fmt: skip
         shown = alice.ok("status", job=job)["hooks"]
-        assert shown == [
-            {"on": ["fail"], "command": "sh", "host": None},
-            {"on": ["ok"], "command": "sh", "host": None},
-        ]
+        assert [(each["on"], each["command"], each["host"]) for each in shown] == [
+            (["fail"], "sh", None), (["ok"], "sh", None)
+        ]  # fmt: skip
         (run,) = settled(alice, 1)
         assert run["result"]["exit_status"] == 0
         assert (run["name"], run["labels"]) == ("hook.build.fail", {"hook": job[:8]})
+        ran, never = (each["last"] for each in alice.ok("status", job=job)["hooks"])
+        assert (ran["job"], ran["state"], ran["result"]) == (run["job"], "ended", run["result"])
+        assert never is None
         assert (run["user"], run["submitted_by_uid"], run["uid"]) == ("alice", ALICE, ALICE)
         limits = alice.ok("status", job=run["job"])["limits"]
         assert limits["memory_max_bytes"] == 2**26
@@ -158,6 +160,7 @@ def test_a_command_is_run_as_the_jobs_user_with_limits_and_is_told_what_has_happ
         "RUNNERD_HOOK_EVENT": "fail", "RUNNERD_HOOK_JOB": job, "RUNNERD_HOOK_NAME": "build",
         "RUNNERD_HOOK_STATE": "ended", "RUNNERD_HOOK_REASON": "exit",
         "RUNNERD_HOOK_EXIT_STATUS": "3", "RUNNERD_HOOK_ATTEMPT": "1",
+        "RUNNERD_HOOK_JOBS": "", "RUNNERD_HOOK_FAILED": "",
     }  # fmt: skip
     # What is for an end that went well was not run.
     assert lines() == []
@@ -200,16 +203,16 @@ def test_a_web_address_is_told_until_it_has_understood(own_daemon: Daemon) -> No
         (run,) = settled(alice, 1)
         assert (run["attempt"], run["result"]["exit_status"]) == (2, 0)
         assert "hunter" not in str(run["argv"])
-        assert alice.ok("status", job=job)["hooks"] == [
-            {"on": ["ended"], "command": None, "host": "127.0.0.1"}
-        ]
+        (shown,) = alice.ok("status", job=job)["hooks"]
+        assert (shown["on"], shown["command"], shown["host"]) == (["ended"], None, "127.0.0.1")
+        assert shown["last"]["job"] == run["job"]
         first, again = there.got
         time = first.pop("time")
         assert time.endswith("Z")
         assert again == {**first, "time": time}
         assert first == {
             "event": "ended", "job": job, "name": "build", "state": "ended", "reason": "exit",
-            "exit_status": 3, "attempt": 1,
+            "exit_status": 3, "attempt": 1, "jobs": None, "failed": None,
         }  # fmt: skip
     with own_daemon.client() as client, client.logs(run["job"], attempt=1) as log:
         said = b"".join(item.data for item in log if isinstance(item, LogChunk))

@@ -35,18 +35,21 @@ async def list_jobs(
         select=select,
         collapse=request.collapse,
     )
-    page = Page()
+    page, places = Page(), grouped.Places(store)
     for number, entry in enumerate(entries):
-        if number % _AT_ONCE == _AT_ONCE - 1 or isinstance(entry, Group):
+        if number % _AT_ONCE == _AT_ONCE - 1:
             await asyncio.sleep(0)
-        if not page.add(_shown(service, entry)):
+        if not page.add(await _shown(service, peer, entry, places)):
             last = entries[number - 1]
             following = last.first_seq if isinstance(last, Group) else last.seq
             break
     return {"jobs": page.entries, "next": following}
 
 
-def _shown(service: Service, entry: Job | Group) -> dict[str, Any]:
+async def _shown(
+    service: Service, peer: Peer, entry: Job | Group, places: grouped.Places
+) -> dict[str, Any]:
     if isinstance(entry, Group):
-        return {"group_summary": grouped.summary(service, entry)}
-    return grouped.shown(service.supervisor, entry)
+        async with service.breaths.of(peer.uid):
+            return {"group_summary": grouped.summary(service, entry)}
+    return grouped.shown(service.supervisor, entry, places)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runner.group_rows import FAILED, FLOW
+from runner.hook_calls import MOST_AT_ONCE
 from runner.policy import may_control
+from runner.queues import HOOKS
+from runner.refusal import Refusal
 from runner.server.handlers.submit import check_log_bytes
 from runner.submission import check_room
 from runner.submission_queue import check_priority, queue_for
@@ -29,11 +32,27 @@ async def retry(
     """
     job = service.find_job(peer, request.job, may_control)
     rules = service.submissions.rules
-    check_priority(rules, peer, queue_for(rules, peer, job.queue), job.priority)
+    if job.queue == HOOKS:
+        _check_hooks(service, job.submitted_by_uid)
+    else:
+        check_priority(rules, peer, queue_for(rules, peer, job.queue), job.priority)
     await check_log_bytes(service, job.submitted_by_uid)
     check_room(service.config.state_dir, len(job.spec))
     again = await _again(service, peer, job)
     return {"job": again.id, "state": again.state.value, "attempt": again.attempt}
+
+
+def _check_hooks(service: Service, uid: int) -> None:
+    """Nobody puts a job into their queue, but what is in it may be tried again. Raises Refusal.
+
+    Jobs there are no queued ones of their user, so they have a bound of their own.
+    """
+    waiting = service.supervisor.store.queued_of(uid) - service.supervisor.queued_of(uid)
+    if waiting >= MOST_AT_ONCE:
+        raise Refusal(
+            "quota-exceeded", given=f"{waiting} queued jobs of hooks and one more",
+            allowed=f"at most {MOST_AT_ONCE}", detail="wait until some of them have started",
+        )  # fmt: skip
 
 
 async def _again(service: Service, peer: Peer, job: Job) -> Job:

@@ -19,10 +19,8 @@ async def stop_group(
 ) -> dict[str, Any]:
     """End the queued jobs of a group of the peer at once, the others with SIGTERM."""
     group = service.find_group(peer, request.group, may_control)
-    supervisor = service.supervisor
-    found = supervisor.groups.under_way(group)
     grace = service.grace(request.grace_seconds, kill=request.kill)
-    await supervisor.stop_many(found, peer.uid, grace)
+    found = await service.supervisor.stop_group(group, peer.uid, grace)
     queued = sum(state is State.QUEUED for _, state in found)
     return {
         "group": group.id,

@@ -61,7 +61,8 @@ def _found(service: Service, peer: Peer, request: messages.Submit) -> Job | None
 async def check_log_bytes(service: Service, uid: int) -> None:
     """Whether what a user's jobs take of the disk leaves room for another. Raises Refusal.
 
-    Ended ones count as they were measured then, those under way as they are now.
+    Ended ones count as they were measured then, those under way as they are now; one that waits
+    for another attempt as it was after the last.
     """
     quota = service.submissions.rules.quota_of(uid)
     if quota.max_log_bytes is None:
@@ -69,5 +70,6 @@ async def check_log_bytes(service: Service, uid: int) -> None:
     store = service.supervisor.store
     under_way = [job.id for job in store.launched() if job.submitted_by_uid == uid]
     sizes = await service.supervisor.sizes.of(under_way)
-    size = store.ended.total(uid).bytes + sum(sizes.values())
+    unended = {**store.tried_bytes(uid), **sizes}
+    size = store.ended.total(uid).bytes + sum(unended.values())
     submission_queue.check_log_bytes(quota, size)

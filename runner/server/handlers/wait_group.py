@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from runner import group_views, views
-from runner.group_rows import FAILED
 from runner.refusal import Refusal
 from runner.server import grouped
 
@@ -30,13 +29,11 @@ async def wait_group(
         ended = service.supervisor.store.group(group.id)
     if ended is None:
         raise Refusal("no-such-job", field="group", given=group.id, detail="it was removed")
-    return {**grouped.summary(service, ended), "failed": _failed(service, ended)}
+    async with service.breaths.of(peer.uid):
+        return {**grouped.summary(service, ended), "failed": _failed(service, ended)}
 
 
 def _failed(service: Service, group: Group) -> dict[str, Any] | None:
     """The first of its jobs that failed."""
-    store = service.supervisor.store
-    members = store.failed_members(group.id) if group.failed else []
-    first = next((member.id for member in members if member.fate == FAILED), None)
-    job = None if first is None else store.get(first)
+    job = service.supervisor.store.first_failed(group.id) if group.failed else None
     return None if job is None else group_views.failed(views.summary(job))

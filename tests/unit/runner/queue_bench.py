@@ -108,7 +108,9 @@ class QueueBench:
         """A group whose jobs have these ids: `of`."""
         group_id = f"{self._made:08x}-0000-4000-8000-00000000000a"
         name, cap = fields.pop("name", None), fields.pop("cap", None)
-        after = fields.pop("after", ())
+        after, hooks = fields.pop("after", ()), fields.pop("group_hooks", ())
+        # A flow always has a name, and its jobs are called after their steps.
+        name = f"flow{self._made}" if name is None and kind == "flow" else name
         start = self._made + 1
         self._made += 1 + len(needs)
         ids = [f"{start + number:08x}-0000-4000-8000-000000000000" for number in range(len(needs))]
@@ -123,12 +125,13 @@ class QueueBench:
             id=group_id, submitted_by_uid=uid, kind=kind, name=name, submitted_ns=time.time_ns(),
             max_running=cap, idempotency_key=None, digest=b"d",
             about=msgspec.msgpack.encode(about), spec=b"s" if kind == "array" else None,
+            hooks=hooks,
         )  # fmt: skip
         jobs = [
             NewJob(
                 id=job_id, submitted_by_uid=uid, uid=uid, gid=uid, submitted_ns=time.time_ns(),
                 spec=b"" if kind == "array" else b"s", group_id=group_id, member=number,
-                name=None if name is None else f"{name}.{number}",
+                name=None if name is None else f"{name}.{'s' * (kind == 'flow')}{number}",
                 after=(*after, *((ids[on], on_kind) for on, on_kind in needs[number])), **fields,
             )
             for number, job_id in enumerate(ids)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from runner.changes import Changes
 from runner.config import RetentionConfig
 from runner.ending import Ending
+from runner.group_rows import NewGroup
 from runner.hooks import Hooks
 from runner.jobdirs import JobDirectories
 from runner.problems import Problems
@@ -45,8 +46,12 @@ class Bench:
         # How many have ended, and the attempts that were asked for.
         self.ends = 0
         self.again: list[Job] = []
-        self.ending = Ending(realm, self._on_end, self.again.append, lambda _uid: self.most_memory)
+        self.ending = Ending(
+            realm, self._on_end, self.again.append, lambda _uid: self.most_memory,
+            lambda _uid: self.most_log_bytes,
+        )  # fmt: skip
         self.most_memory: int | None = None
+        self.most_log_bytes: int | None = None
         self.pruning = Pruning(realm, self.ending, config)
         self._made = 0
 
@@ -64,6 +69,33 @@ class Bench:
         self.store.insert(new)
         self.directories.create(job_id, b"spec").close()
         return job_id
+
+    def array(self, size: int, uid: int = 1) -> tuple[str, list[str]]:
+        """An array of queued jobs, each with its directory: its id and theirs."""
+        ids = [f"{self._made + member:08x}-0000-4000-8000-000000000000" for member in range(size)]
+        group_id = f"{self._made:08x}-aaaa-4000-8000-000000000000"
+        self._made += size
+        new = NewGroup(
+            id=group_id, submitted_by_uid=uid, kind="array", name=None, submitted_ns=1,
+            max_running=None, idempotency_key=None, digest=b"", about=b"", spec=b"s",
+        )  # fmt: skip
+        jobs = [
+            NewJob(
+                id=job_id, submitted_by_uid=uid, uid=uid, gid=uid, name=None, spec=b"",
+                submitted_ns=1, group_id=group_id, member=member,
+            )
+            for member, job_id in enumerate(ids)
+        ]  # fmt: skip
+        self.store.insert_group(new, jobs)
+        for job_id in ids:
+            self.directories.create(job_id, b"spec").close()
+        return group_id, ids
+
+    def finish(self, *ids: str, age: float = 100, size: int = 10) -> None:
+        """End jobs that there are."""
+        at = time.time_ns() - round(age * SECOND)
+        for job_id in ids:
+            self.store.mark_ended(job_id, at, "exit", b"r", disk_bytes=size, is_ok=False)
 
     def ended(self, *, uid: int = 1, age: float = 100, size: int = 10) -> str:
         job_id = self.queued(uid)

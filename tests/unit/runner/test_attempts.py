@@ -341,6 +341,46 @@ def test_a_launch_that_failed_is_tried_again_where_that_was_asked(tmp_path: Path
     on_bench(tmp_path, test)
 
 
+def test_where_its_users_jobs_fill_the_disk_a_job_is_not_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(bench: Bench) -> None:
+        bench.most_log_bytes = 1000
+        bench.ended(uid=5, size=100)
+        bench.ended(uid=6, size=5000)
+        others = f"{JOB[:-1]}2"
+        for job_id in (JOB, others):
+            bench.store.insert(retrying_job(job_id, retry={"limit": 9}))
+        owner = of(bench).submitted_by_uid
+        bench.ended(uid=owner, size=100)
+        run(bench, others)
+        bench.ending.end(others, failed(), {"disk_bytes": 300})
+        # It has 100 bytes more each time: 599 and what the others take is just below.
+        for size, state in ((599, State.QUEUED), (600, State.ENDED)):
+            run(bench)
+            bench.ending.end(JOB, failed(), {"disk_bytes": size})
+            assert of(bench).state is state
+        assert of(bench).reason == "exit"
+        assert bench.store.ended.total(owner).bytes == 700
+
+    on_bench(tmp_path, test)
+    assert "quotas.max_log_bytes" in caplog.text
+
+
+def test_an_attempt_that_never_began_takes_what_those_before_did(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        bench.most_log_bytes = 1000
+        bench.store.insert(retrying_job(JOB, retry={"limit": 9, "on": ["launch-error", "exit"]}))
+        run(bench)
+        bench.ending.end(JOB, failed(), {"disk_bytes": 999})
+        bench.store.mark_starting(JOB, 1, "boot")
+        bench.ending.end(JOB, outcome.never_started("no cgroup"), {})
+        assert of(bench).state is State.QUEUED
+        assert bench.store.tried_bytes(of(bench).submitted_by_uid) == {JOB: 999}
+
+    on_bench(tmp_path, test)
+
+
 def test_a_retry_that_could_only_come_after_the_deadline_is_none(tmp_path: Path) -> None:
     async def test(bench: Bench) -> None:
         retry = {"limit": 9, "backoff_seconds": 10}
@@ -483,6 +523,7 @@ def test_by_hand_a_deadline_that_has_passed_counts_no_more(tmp_path: Path) -> No
             again = bench.ending.again(job, 0)
             left = None if number == 1 else LATER
             assert (again.deadline_ns, stored.spec(again)["deadline_ns"]) == (left, left)
+            assert again.spec == job.spec
 
     on_bench(tmp_path, test)
 

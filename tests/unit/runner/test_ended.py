@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runner.group_rows import NewGroup
 from runner.lifecycle import State
 from runner.rows import EndedJob, NewJob, Total
 from runner.store import JobActiveError, Store, StoreError
@@ -107,6 +108,144 @@ def test_the_totals_are_those_of_the_rows_whatever_comes_and_goes(
     assert set(kept.ended.totals()) == {job.uid for job in rows}
     assert kept.counts()[State.ENDED] == len(rows)
     kept.close()
+
+
+# Groups
+
+
+def grouped(kept: Store, number: int, size: int, uid: int = 1) -> list[str]:
+    """A new array; the ids of its jobs."""
+    group_id = f"{number:08x}-aaaa-4000-8000-000000000000"
+    ids = [f"{number:08x}-{member:04x}-4000-8000-000000000000" for member in range(size)]
+    new = NewGroup(
+        id=group_id, submitted_by_uid=uid, kind="array", name=None, submitted_ns=1,
+        max_running=None, idempotency_key=None, digest=b"", about=b"", spec=b"s",
+    )  # fmt: skip
+    jobs = [
+        NewJob(id=job_id, submitted_by_uid=uid, uid=uid, gid=uid, name=None, spec=b"",
+               submitted_ns=1, group_id=group_id, member=member)
+        for member, job_id in enumerate(ids)
+    ]  # fmt: skip
+    kept.insert_group(new, jobs)
+    return ids
+
+
+def finish(kept: Store, *ids: str, ended_ns: int = 9, size: int = 10) -> None:
+    for job_id in ids:
+        kept.mark_ended(job_id, ended_ns, "exit", b"r", disk_bytes=size, is_ok=False)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+def test_a_groups_jobs_are_listed_once_it_has_ended_and_from_then_on(
+    kept: Store, limit: int
+) -> None:
+    ids = grouped(kept, 1, 3)
+    before, after = ended(kept, 2, ended_ns=30), ended(kept, 3, ended_ns=40)
+    finish(kept, *ids[:2], ended_ns=5)
+    assert [job.id for job in everything(kept, None, limit)] == [before, after]
+    assert (kept.ended.total(1), kept.ended.final_total(1)) == (Total(4, 40), Total(2, 20))
+    finish(kept, ids[2], ended_ns=30)
+    listed = everything(kept, None, limit)
+    assert [job.id for job in listed] == [*ids, before, after]
+    assert {job.ended_ns for job in listed[:3]} == {30}
+    assert everything(kept, 1, limit) == listed
+    assert everything(kept, 2, limit) == []
+    assert kept.ended.final_total() == Total(5, 50)
+
+
+def test_an_array_that_goes_on_is_not_looked_at_however_much_of_it_has_ended(kept: Store) -> None:
+    ids = grouped(kept, 1, 2000)
+    kept.end_queued([(job_id, "stopped", b"r") for job_id in ids[:-1]], 5)
+    alone = ended(kept, 2)
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    kept._db.set_progress_handler(count, 100)
+    assert [job.id for job in kept.ended.page(None, None, 16)] == [alone]
+    assert steps < 10
+    kept._db.set_progress_handler(None, 100)
+
+
+def test_a_group_that_is_tried_again_goes_on_and_its_jobs_stay(kept: Store) -> None:
+    ids = grouped(kept, 1, 3)
+    finish(kept, *ids)
+    assert len(everything(kept, None, 5)) == 3
+    kept.mark_retried_many(ids[1:], 20, 0)
+    assert everything(kept, None, 5) == []
+    assert (kept.ended.total(), kept.ended.final_total()) == (Total(1, 10), NOTHING)
+    kept.delete_ended(ids[:1], 21, 0)
+    finish(kept, *ids[1:], ended_ns=50)
+    assert [(job.id, job.ended_ns) for job in everything(kept, None, 5)] == [
+        (ids[1], 50), (ids[2], 50),
+    ]  # fmt: skip
+
+
+grouped_steps = st.lists(
+    st.tuples(
+        st.sampled_from(["group", "alone", *["end"] * 5, "retry", "remove", "measure", "reopen"]),
+        st.integers(0, 30),
+        st.integers(0, 40),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=grouped_steps)
+def test_listed_and_counted_is_what_has_ended_with_its_group_and_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
+) -> None:
+    path = str(tmp_path_factory.mktemp("grouped") / "db")
+    kept = Store.open(path)
+    made = grouped(kept, 0, 3)
+    for number, (what, which, size) in enumerate(steps, start=1):
+        job = kept.get(made[which % len(made)])
+        state = None if job is None else job.state
+        if what == "group":
+            made += grouped(kept, number, 1 + which % 4, uid=which % 2)
+        elif what == "alone":
+            made.append(queued(kept, number, uid=which % 2))
+        elif what == "reopen":
+            kept.close()
+            kept = Store.open(path)
+        elif job is None:
+            continue
+        elif what == "end" and state is State.QUEUED:
+            finish(kept, job.id, ended_ns=size, size=size)
+        elif what == "retry" and state is State.ENDED:
+            chosen = made[which % len(made) :][: 1 + size % 4]
+            kept.mark_retried_many(chosen, size, 0)
+        elif what == "remove":
+            kept.delete_ended([job.id, made[size % len(made)]], 1, 0)
+        elif what == "measure":
+            kept.measure({job.id: size, made[0]: size + 1})
+    _check(kept, made, 1 + len(steps) % 5)
+    kept.close()
+
+
+def _check(kept: Store, made: list[str], limit: int) -> None:
+    """Compare with what the rows say one by one."""
+    every = [job for job in map(kept.get, made) if job is not None and job.state is State.ENDED]
+    final = []
+    for job in every:
+        group = None if job.group_id is None else kept.group(job.group_id)
+        at = job.ended_ns if group is None else group.ended_ns
+        assert kept.ended.goes_on(job.group_id or "") == (at is None)
+        if at is not None:
+            final.append(EndedJob(job.id, job.submitted_by_uid, at, job.seq, job.disk_bytes))
+    final.sort(key=lambda each: (each.ended_ns, each.seq))
+    for uid in (None, 0, 1):
+        own = [each for each in final if uid in {None, each.uid}]
+        assert everything(kept, uid, limit) == own
+        assert kept.ended.final_total(uid) == Total(len(own), sum(each.bytes for each in own))
+        all_own = [job for job in every if uid in {None, job.submitted_by_uid}]
+        size = sum(job.disk_bytes for job in all_own)
+        assert kept.ended.total(uid) == Total(len(all_own), size)
+    assert set(kept.ended.final_totals()) == {each.uid for each in final}
 
 
 def test_many_are_removed_at_once_and_what_has_not_ended_stays(kept: Store) -> None:

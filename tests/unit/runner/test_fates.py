@@ -75,6 +75,15 @@ def test_who_can_never_start_is_told_after_which_job_and_how_that_ended() -> Non
     assert verdict.detail == "it was to come after job 3f2a0000 (ok), which ended: exit, status 3"
 
 
+def test_in_a_flow_it_is_told_after_which_step() -> None:
+    action = Abandon(CHILD, PARENT, "ok")
+    known, steps = {PARENT: ended(exited(1))}, {PARENT: "build"}
+    ((_, verdict),) = fates.verdicts([action], known, steps)
+    assert verdict.detail == (
+        "it was to come after step build (3f2a0000, ok), which ended: exit, status 1"
+    )
+
+
 def test_of_a_chain_that_ends_at_once_each_is_told_of_the_one_before() -> None:
     first = Abandon(CHILD, PARENT, "ok")
     known = {PARENT: ended(exited(3)), CHILD: Fate(State.QUEUED, None, None, None)}

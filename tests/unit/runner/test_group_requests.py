@@ -10,7 +10,6 @@ import pytest
 from msgspec import UNSET
 
 from runner import group_requests, stored
-from runner.lifecycle import State
 from runner.message_groups import UpdateGroup
 from runner.policy import Members
 from runner.queues import UserQuota
@@ -31,9 +30,9 @@ async def refused(asked: Coroutine[Any, Any, Any]) -> dict[str, Any]:
     return caught.value.to_wire()
 
 
-def readable(monkeypatch: pytest.MonkeyPatch, deadline_ns: int | None = None) -> None:
+def readable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Specs of the bench are rubbish."""
-    monkeypatch.setattr(stored, "spec", lambda _job: {"deadline_ns": deadline_ns})
+    monkeypatch.setattr(stored, "spec", lambda _job: {})
 
 
 def states(bench: QueueBench, group: Group) -> list[str]:
@@ -208,10 +207,10 @@ def test_a_damaged_record_refuses_the_retry_of_the_whole(tmp_path: Path) -> None
 def test_a_deadline_that_has_passed_counts_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stored, "pack_spec", lambda spec: repr(spec).encode())
+    readable(monkeypatch)
 
     async def test(bench: QueueBench) -> None:
-        readable(monkeypatch, past := time.time_ns() - 1)
+        past = time.time_ns() - 1
         group = await bench.array(2, deadline_ns=past)
         while bench.group_now(group).ended_ns is None:
             await bench.turn()
@@ -220,7 +219,32 @@ def test_a_deadline_that_has_passed_counts_no_more(
         await bench.turn()
         assert bench.launched == bench.of(group)
         for job in map(bench.job, bench.of(group)):
-            assert (job.deadline_ns, job.spec) == (None, b"{'deadline_ns': None}")
+            assert (job.deadline_ns, job.spec) == (None, b"s")
+        # Not one for each of them: there may be 10,000, of a MiB.
+        assert bench.store._db.execute("SELECT count(*) FROM specs").fetchone() == (0,)
+
+    on_queue(tmp_path, test, rules_of(9))
+
+
+def test_what_the_jobs_of_an_array_have_in_common_is_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str | None] = []
+    monkeypatch.setattr(stored, "spec", lambda job: looked.append(job.name))
+
+    async def test(bench: QueueBench) -> None:
+        array = await bench.array(5, name="a")
+        await all_through(bench, array, *range(5))
+        assert await bench.groups.retry(array, ALICE) == 5
+        assert looked == ["a.0"]
+        flow = await bench.flow([], [], name="f")
+        await all_through(bench, array)
+        await all_through(bench, flow, 0, 1)
+        # Python has but one of each that is a byte long.
+        bench.store._db.execute("UPDATE specs SET spec = CAST('own' AS BLOB)")
+        looked.clear()
+        assert await bench.groups.retry(flow, ALICE) == 2
+        assert looked == ["f.s0", "f.s1"]
 
     on_queue(tmp_path, test, rules_of(9))
 
@@ -331,6 +355,49 @@ def test_a_priority_that_the_peer_may_not_give_changes_nothing(tmp_path: Path) -
     on_queue(tmp_path, test)
 
 
+def test_a_job_that_is_moved_meanwhile_keeps_a_priority_that_it_may_have_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_requests, "BATCH", 1)
+    queues = Queue("fast"), Queue("slow"), Queue("other")
+    rules = rules_of(1, *queues, max_priorities={"fast": 1000, "other": 1000})
+
+    async def test(bench: QueueBench) -> None:
+        bench.may_start = False
+        group = await bench.array(3, queue="fast")
+        _, second, third = map(bench.job, bench.of(group))
+        asked = asyncio.ensure_future(bench.groups.update(group, ALICE, changes(priority=900)))
+        # All were looked at, and none is changed.
+        for _ in range(4):
+            await asyncio.sleep(0)
+        assert [bench.job(job).priority for job in bench.of(group)] == [0] * 3
+        for job, queue in ((second, "slow"), (third, "other")):
+            bench.store.change_queued(job.id, 9, "move", ALICE.uid, queue=queue)
+        _, jobs = await asked
+        assert jobs == 2
+        assert [(bench.job(job).queue, bench.job(job).priority) for job in bench.of(group)] == [
+            ("fast", 900), ("slow", 0), ("other", 900)
+        ]  # fmt: skip
+
+    on_queue(tmp_path, test, rules)
+
+
+def test_a_cap_that_is_the_same_already_is_no_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        group = await bench.array(3, cap=2)
+        capped: list[Any] = []
+        monkeypatch.setattr(bench.queueing, "cap_group", lambda *about: capped.append(about))
+        for most in (2, 1, 1, None, None):
+            await bench.groups.update(group, ALICE, changes(max_running=most))
+        assert capped == [(group.id, 1), (group.id, None)]
+        told = [event.kind for event in bench.store.events_since(0, 100, None)]
+        assert told.count("group-update") == 2
+
+    on_queue(tmp_path, test)
+
+
 # Remove, wait
 
 
@@ -365,7 +432,7 @@ def test_who_waits_for_a_group_is_told_when_the_last_of_it_has_ended(
         await bench.groups.retry(group, ALICE)
         await bench.through(second)
         assert not waiting.done()
-        assert bench.groups.under_way(group) == [(first, State.STARTING)]
+        assert states(bench, group) == ["starting", "ended"]
         await bench.through(first)
         ended = await waiting
         assert ended is not None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -100,24 +102,24 @@ def test_the_key_and_the_hooks_of_an_array_are_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ranges", "field", "given_", "allowed"),
+    ("ranges", "field", "given_", "words"),
     [
-        ([(0, 999_999_999, 1)], "array.ranges", "1000000000 jobs", "at most 100 jobs"),
-        ([(0, 2**31 - 1, 1)] * 64, "array.ranges", f"{2**37} jobs", "at most 100 jobs"),
-        ([(0, 49, 1), (50, 100, 1)], "array.ranges", "101 jobs", "at most 100 jobs"),
+        ([(0, 999_999_999, 1)], "array.ranges", "1000000000 jobs", "at most 100 are allowed"),
+        ([(0, 2**31 - 1, 1)] * 64, "array.ranges", f"{2**37} jobs", "at most 100 are allowed"),
+        ([(0, 49, 1), (50, 100, 1)], "array.ranges", "101 jobs", "at most 100 are allowed"),
         ([(0, 5, 1), (7, 6, 1)], "array.ranges[1]", "7 to 6", "a first index that is not above"),
-        ([(0, 9, 3), (1, 3, 2)], "array.ranges[1]", "3", "each index once"),
-        ([(5, 5, 1), (5, 5, 1)], "array.ranges[1]", "5", "each index once"),
+        ([(0, 9, 3), (1, 3, 2)], "array.ranges[1]", None, "index 3 stands twice"),
+        ([(5, 5, 1), (5, 5, 1)], "array.ranges[1]", None, "index 5 stands twice"),
     ],
 )
 def test_an_array_that_cannot_be_is_refused_before_anything_is_made(
-    ranges: list[tuple[int, int, int]], field: str, given_: str, allowed: str
+    ranges: list[tuple[int, int, int]], field: str, given_: str | None, words: str
 ) -> None:
     answer = refused(array, *ranges)
-    assert (answer["code"], answer["field"], answer["given"]) == (
+    assert (answer["code"], answer["field"], answer.get("given")) == (
         "invalid-argument", field, given_,
     )  # fmt: skip
-    assert answer["allowed"].startswith(allowed)
+    assert (answer.get("allowed") or answer["detail"]).startswith(words)
 
 
 def test_an_array_may_be_as_large_as_the_configuration_says() -> None:
@@ -154,8 +156,10 @@ def test_the_longest_name_of_a_job_has_to_be_one_too(last: int) -> None:
         return
     answer = refused(array, (0, last, 1), name=name)
     assert answer["field"] == "submit.name"
-    assert answer["allowed"] == "at most 61 characters"
-    assert "NAME.10, which has 64 at most" in answer["detail"]
+    assert answer["detail"] == (
+        "at most 61 characters are allowed, because a job of it is called NAME.10, "
+        "which has at most 64"
+    )
 
 
 def test_what_is_written_for_each_job_is_bounded_for_all_of_them() -> None:
@@ -281,6 +285,13 @@ def test_a_refusal_without_a_field_tells_the_step_too(monkeypatch: pytest.Monkey
     assert answer == {"code": "store-error", "detail": "step a: no free space"}
 
 
+def test_a_flow_and_its_jobs_are_submitted_at_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = itertools.count(1_800_000_000_000_000_000, 1000)
+    monkeypatch.setattr(time, "time_ns", lambda: next(times))
+    group, jobs = prepared(flow(*(step(f"s{n}") for n in range(20))))
+    assert {job.submitted_ns for job in jobs} == {group.submitted_ns}
+
+
 def test_a_step_that_comes_after_another_users_job_refuses_the_flow() -> None:
     ground = Ground()
 
@@ -299,7 +310,7 @@ def test_the_name_of_a_flow_leaves_room_for_those_of_its_steps() -> None:
     assert prepared(flow(*steps, name="n" * 56)).jobs[1].name == "n" * 56 + ".test.10"
     answer = refused(flow, *steps, name="n" * 57)
     assert answer["field"] == "name"
-    assert answer["allowed"] == "at most 56 characters"
+    assert answer["detail"].startswith("at most 56 characters are allowed, because ")
 
 
 def test_the_environment_of_a_flow_counts_for_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,6 +332,33 @@ def test_dependencies_of_a_flow_are_bounded_in_all(monkeypatch: pytest.MonkeyPat
     prepared(flow(step("a"), step("b", "a"), step("c", "a", "b")))
     steps = step("a"), step("b", "a"), step("c", "a", "b", after=[{"job": "x"}])
     assert refused(prepared, flow(*steps))["code"] == "quota-exceeded"
+
+
+def test_too_many_dependencies_are_refused_before_the_first_is_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("runner.submission_queue.MOST_UNMET_OF", 3)
+    ground = Ground()
+    after = [{"job": "x"}, {"job": "y"}]
+    asked = flow(step("a", after=after), step("b", after=after))
+    assert refused(prepared, asked, ground)["code"] == "quota-exceeded"
+    assert ground.asked == []
+
+
+def test_the_values_of_all_steps_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_submission, "MOST_VALUE_BYTES", 1000)
+    steps = [step(f"s{n}", values={"v": "x" * 200}) for n in range(5)]
+    flow(*steps[:4])
+    answer = refused(flow, *steps)
+    assert (answer["code"], answer["field"]) == ("invalid-argument", "steps[4].values")
+    assert answer["allowed"] == "at most 1000 bytes"
+    assert answer["detail"].startswith("step s4: ")
+
+
+def test_a_flow_of_the_most_steps_with_a_usual_environment_is_taken() -> None:
+    env = {f"VARIABLE_{n}": "x" * 80 for n in range(50)}
+    steps = (step(f"s{n}", values={"os": "linux", "n": str(n)}) for n in range(1000))
+    assert len(prepared(flow(*steps, env=env)).jobs) == 1000
 
 
 def test_others_have_their_turn_between_the_steps() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from runner import group_views
 from runner.group_rows import About, Group, GroupCounts, StepAbout
+from runner.views import Place
 
 SUMMARY = {
     "group", "kind", "name", "state", "ok", "size", "max_running", "submitted_by_uid", "user",
@@ -20,7 +21,7 @@ def group(**changes: Any) -> Group:
     fields: dict[str, Any] = {
         "seq": 1, "id": "g", "submitted_by_uid": 1000, "kind": "array", "name": "many", "size": 4,
         "max_running": 2, "submitted_ns": 5, "first_seq": 7, "unended": 4, "failed": 0,
-        "ended_ns": None, "idempotency_key": None, "digest": b"", "about": b"",
+        "ended_ns": None, "idempotency_key": None, "digest": b"",
     }  # fmt: skip
     return Group(**{**fields, **changes})
 
@@ -39,8 +40,16 @@ def test_a_summary_has_the_fields_of_the_protocol() -> None:
     assert (found["user"], found["queue"], found["argv"]) == ("alice", "night", ["make"])
     assert found["counts"] == {
         "queued": 4, "starting": 0, "running": 0, "paused": 0, "ok": 0, "failed": 0, "skipped": 0,
+        "removed": 0,
     }  # fmt: skip
     assert (found["state"], found["ok"]) == ("queued", None)
+
+
+def test_what_is_not_there_any_more_is_counted_as_removed() -> None:
+    ended = group(unended=0, ended_ns=9, failed=2)
+    found = shown(ended, counts=GroupCounts(ok=1), has_started=True)
+    assert (found["counts"]["removed"], found["ok"]) == (3, False)
+    assert shown(counts=GroupCounts(queued=5))["counts"]["removed"] == 0
 
 
 def test_of_a_group_without_jobs_and_of_a_flow_there_is_less_to_show() -> None:
@@ -79,14 +88,21 @@ def test_a_job_is_shown_with_its_place_in_the_flow() -> None:
     )
     found = group_views.member({"job": "j", "member": 1}, about)
     assert found == {
-        "job": "j", "member": 1, "step": "b", "values": {"k": "v"},
-        "needs": [{"step": "a", "on": "any"}],
+        "job": "j", "member": 1, "values": {"k": "v"}, "needs": [{"step": "a", "on": "any"}],
     }  # fmt: skip
     # An array, one whose look is damaged, and one that is not what it was.
     for other in (About(), None):
         found = group_views.member({"member": 1}, other)
-        assert found == {"member": 1, "step": None, "values": {}, "needs": []}
-    assert group_views.member({"member": 9}, about)["step"] is None
+        assert found == {"member": 1, "values": {}, "needs": []}
+
+
+def test_the_place_of_a_job_is_told_by_its_name_without_reading_the_flow() -> None:
+    flow = group(kind="flow", name="v1.2")
+    assert group_views.place(flow, "v1.2.test.1") == Place("v1.2", "test.1")
+    assert group_views.place(flow, "other.test.1") == Place("v1.2", None)
+    assert group_views.place(group(), "many.3") == Place("many", None)
+    assert group_views.place(group(name=None), None) == Place(None, None)
+    assert group_views.place(None, "many.3") == Place(None, None)
 
 
 def test_the_job_for_which_a_group_failed_is_shown_with_its_result() -> None:

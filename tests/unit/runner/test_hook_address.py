@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from runner import hook_program
+from runner import hook_address, hook_program
 from runner.hook_address import facts, shown
 
 if TYPE_CHECKING:
@@ -91,8 +91,19 @@ def test_it_posts_what_has_happened_as_json() -> None:
     assert got.headers["Content-Type"] == "application/json"
     assert json.loads(got.body) == {
         "event": "fail", "job": "an-id", "name": None, "state": "ended", "reason": "exit",
-        "exit_status": 3, "attempt": 1, "time": "2027-01-15T08:00:00.123456Z",
+        "exit_status": 3, "attempt": 1, "jobs": None, "failed": None,
+        "time": "2027-01-15T08:00:00.123456Z",
     }  # fmt: skip
+
+
+def test_of_a_group_it_says_how_many_jobs_there_were_and_failed() -> None:
+    told = {"GROUP": "an-id", "EVENT": "ended", "EXIT_STATUS": "1", "JOBS": "4", "FAILED": "2"}
+    found = hook_address.facts({f"RUNNERD_HOOK_{name}": value for name, value in told.items()})
+    assert (found["group"], found["exit_status"]) == ("an-id", 1)
+    assert (found["jobs"], found["failed"]) == (4, 2)
+    assert "job" not in found
+    none_failed = hook_address.facts({"RUNNERD_HOOK_GROUP": "g", "RUNNERD_HOOK_FAILED": "0"})
+    assert none_failed["failed"] == 0
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 304, 400, 404, 500, 503])

@@ -131,7 +131,7 @@ def test_a_call_is_made_when_it_becomes_due_and_once(host: Host) -> None:
             submitted_by_uid=ALICE, include_ended=False, limit=10, before=None
         )
         assert isinstance(first, Job)
-        assert first.idempotency_key == "hook:2"
+        assert first.idempotency_key == f"hook:{owner}:0:000000000002"
         assert host.store.labels([first.id])[first.id] == {"hook": owner[:8]}
 
     asyncio.run(scenario())
@@ -151,8 +151,8 @@ def test_calls_of_the_last_daemon_are_made_by_the_next(host: Host) -> None:
 
 def test_a_call_whose_job_is_there_already_is_forgotten(host: Host) -> None:
     async def scenario() -> None:
-        host.owner("ok")
-        host.store.insert(host.new(ALICE, idempotency_key="hook:1"))
+        owner = host.owner("ok")
+        host.store.insert(host.new(ALICE, idempotency_key=f"hook:{owner}:0:000000000001"))
         async with host.running():
             await until(lambda: host.waiting() == 0)
         assert host.store.counts()[State.QUEUED] == 1

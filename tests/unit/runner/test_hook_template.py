@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from runner import hook_program, records
 from runner.config_queues import HOOKS_QUEUE
 from runner.hook_rows import About, Hook, HookCall
-from runner.hook_template import facts, new_hooks, rfc3339, run_of, shown_hooks, unpack
+from runner.hook_template import facts, keys_of, new_hooks, rfc3339, run_of, shown_hooks, unpack
 from runner.messages import Submit
 from runner.parsing import parse
 from runner.policy import Peer
@@ -72,7 +72,8 @@ def test_a_hook_has_its_jobs_user_place_and_environment_and_limits_of_its_own() 
     assert (run.queue, run.priority, run.network) == (HOOKS_QUEUE, 0, "host")
     assert (run.reserve.millicpus, run.reserve.memory_bytes) == (0, 0)
     assert (run.name, run.labels) == ("hook.build.fail", {"hook": JOB[:8]})
-    assert run.idempotency_key == "hook:9"
+    assert run.idempotency_key == f"hook:{JOB}:0:000000000009"
+    assert run.idempotency_key.startswith(keys_of(JOB, 0))
     # A hook of a hook could go on for ever.
     assert run.hooks == []
 
@@ -99,19 +100,28 @@ def test_it_is_told_what_has_happened() -> None:
         b"RUNNERD_HOOK_REASON": b"exit",
         b"RUNNERD_HOOK_EXIT_STATUS": b"3",
         b"RUNNERD_HOOK_ATTEMPT": b"2",
+        b"RUNNERD_HOOK_JOBS": b"",
+        b"RUNNERD_HOOK_FAILED": b"",
         b"RUNNERD_HOOK_TIME": b"2027-01-15T08:00:00.123456Z",
     }
 
 
 def test_of_a_group_and_of_a_job_without_a_name_what_is_not_known_is_empty() -> None:
-    about = About(is_group=True, name="many", state="ended", is_ok=True)
+    about = About(is_group=True, name="many", state="ended", is_ok=True, jobs=3, failed=0)
     found = facts(call_of(b"", about=about, event="ok"))
     assert found[b"GROUP"] == JOB.encode()
     assert b"JOB" not in found
-    assert found[b"EXIT_STATUS"] == found[b"ATTEMPT"] == found[b"REASON"] == b""
+    assert found[b"ATTEMPT"] == found[b"REASON"] == b""
+    assert (found[b"EXIT_STATUS"], found[b"JOBS"], found[b"FAILED"]) == (b"0", b"3", b"0")
     run = made(owner(COMMAND), about=About(state="running", attempt=1), event="started")
     assert run.name == f"hook.{JOB[:8]}.started"
     assert run.env[b"RUNNERD_HOOK_NAME"] == b""
+
+
+def test_a_group_that_failed_is_told_like_a_program_that_did() -> None:
+    about = About(is_group=True, name="many", state="ended", is_ok=False, jobs=3, failed=2)
+    found = facts(call_of(b"", about=about, event="fail"))
+    assert (found[b"EXIT_STATUS"], found[b"JOBS"], found[b"FAILED"]) == (b"1", b"3", b"2")
 
 
 def test_an_address_is_in_the_environment_and_never_in_argv() -> None:
@@ -126,9 +136,9 @@ def test_status_shows_of_a_command_its_first_word_and_of_an_address_its_host() -
     request = owner(COMMAND, ADDRESS)
     hooks = [Hook(*hook) for hook in new_hooks(request.hooks, request, ALICE)]
     assert shown_hooks([*hooks, Hook(("ok",), b"garbled")]) == [
-        {"on": ["fail"], "command": "mail", "host": None},
-        {"on": ["fail"], "command": None, "host": "example.org"},
-        {"on": ["ok"], "command": None, "host": None},
+        {"number": 0, "on": ["fail"], "command": "mail", "host": None},
+        {"number": 1, "on": ["fail"], "command": None, "host": "example.org"},
+        {"number": 2, "on": ["ok"], "command": None, "host": None},
     ]
     template, _ = unpack(hooks[1].template)
     assert "hunter" not in repr(template)

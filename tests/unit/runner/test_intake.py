@@ -79,7 +79,7 @@ def test_a_group_that_waits_for_too_much_is_refused_new_and_by_hand(
         again = bench.submit()
         bench.submit(after=((again, "ok"),))
         with pytest.raises(Refusal, match="quota-exceeded"):
-            bench.intake.retry_all(1000, bench.of(group), 1000, {})
+            bench.intake.retry_all(1000, bench.of(group), 1000)
         assert bench.group_now(group).ended_ns is not None
 
     on_queue(tmp_path, test, rules_of(1))

@@ -304,7 +304,7 @@ def test_a_name_in_the_environment_that_is_no_text_is_refused(key: object) -> No
     ("kind", "args", "field", "allowed"),
     [
         (messages.Status, {"job": ""}, "job", None),
-        (messages.Status, {"job": "x" * 65}, "job", None),
+        (messages.Status, {"job": "x" * 129}, "job", None),
         (messages.Status, {"job": 7}, "job", None),
         (messages.List, {"limit": 0}, "limit", "1 to 1000"),
         (messages.List, {"limit": 1001}, "limit", "1 to 1000"),

@@ -13,8 +13,9 @@ from runner import pausing, records
 from runner.changes import Changes
 from runner.lifecycle import State
 from runner.pausing import Pausing
+from runner.queues import HOOKS
 from runner.refusal import Refusal
-from runner.rows import Job, NewJob
+from runner.rows import DEFAULT_QUEUE, Job, NewJob
 from runner.store import Store, StoreError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ KINDS = {records.CONTROL_PAUSE: "pause", records.CONTROL_RESUME: "resume"}
 class Host:
     """A store, ordinary files for a job's cgroups, and a monitor that does what it is told."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, queue: str = DEFAULT_QUEUE) -> None:
         self.store = Store.open(str(path / "db"))
         self.root = path / "cgroup"
         self.payload = self.root / f"job-{JOB}" / "payload"
@@ -39,10 +40,13 @@ class Host:
         self.asked: set[str] = set()
         self.on_tell: Callable[[], None] = lambda: None
         self.shows(frozen=False)
-        self._start()
+        self._start(queue)
 
-    def _start(self) -> None:
-        new = NewJob(id=JOB, submitted_by_uid=1, uid=1, gid=1, name=None, spec=b"", submitted_ns=1)
+    def _start(self, queue: str) -> None:
+        new = NewJob(
+            id=JOB, submitted_by_uid=1, uid=1, gid=1, name=None, spec=b"", submitted_ns=1,
+            queue=queue,
+        )  # fmt: skip
         self.store.insert(new)
         self.store.mark_starting(JOB, 1, "boot")
         self.store.mark_running(JOB, 77, 1, None)
@@ -145,6 +149,16 @@ def test_a_job_that_is_stopped_before_or_meanwhile_is_not_paused(host: Host) -> 
     assert "stopped" in refused(host.pause)["detail"]
     assert host.told == ["pause", "resume"]
     assert host.job.state is State.RUNNING
+
+
+def test_the_job_of_a_hook_is_not_paused_whoever_asks(tmp_path: Path) -> None:
+    host = Host(tmp_path, HOOKS)
+    error = refused(host.pause)
+    assert (error["field"], error["given"]) == ("job", "running")
+    assert "job of a hook" in error["detail"]
+    assert "stop it instead" in error["detail"]
+    assert (host.told, host.job.state) == ([], State.RUNNING)
+    host.store.close()
 
 
 def test_a_job_that_ends_meanwhile_is_refused_as_ended(host: Host) -> None:

@@ -20,6 +20,7 @@ from runner.store import StoreError
 from tests.unit.runner.removal import Bench, on_bench, until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 MANY = 2 * BATCH + 3
@@ -334,5 +335,95 @@ def test_many_removals_keep_nobody_waiting(tmp_path: Path) -> None:
         # The machine may be busy: what is looked at is that the loop came round again and again.
         assert len(waited) > 300 / BATCH
         assert sorted(waited)[len(waited) // 2] < 0.05
+
+    on_bench(tmp_path, test)
+
+
+# Groups
+
+
+def test_what_has_ended_of_an_array_that_goes_on_stays_and_makes_nothing_else_go(
+    tmp_path: Path,
+) -> None:
+    async def test(bench: Bench) -> None:
+        _, ids = bench.array(MANY)
+        bench.finish(*ids[1:], age=9000)
+        others = [bench.ended(age=100 - number) for number in range(4)]
+        gone = bench.ended(age=8000)
+        bench.pruning.begin()
+        await until(lambda: bench.store.get(gone) is None)
+        await bench.pruning._round()
+        await bench.pruning.close()
+        assert bench.left() == {*ids, *others}
+
+    on_bench(tmp_path, test, RetentionConfig(max_jobs=4, max_age_seconds=5000, max_bytes=4096))
+
+
+def test_an_array_goes_as_a_whole_when_its_end_is_too_long_ago(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        (_, old), (_, young) = bench.array(MANY), bench.array(MANY)
+        bench.finish(*old[1:], *young[1:], age=9000)
+        bench.finish(old[0], age=5001)
+        bench.finish(young[0], age=4000)
+        bench.pruning.begin()
+        await until(lambda: bench.store.ended.total().jobs == MANY)
+        await bench.pruning.close()
+        assert bench.left() == set(young)
+        assert bench.store.find_groups(old[0][:8], None) == []
+
+    on_bench(tmp_path, test, RetentionConfig(max_age_seconds=5000))
+
+
+def test_beyond_a_number_jobs_of_an_ended_array_go_one_by_one_and_its_end_stays_known(
+    tmp_path: Path,
+) -> None:
+    async def test(bench: Bench) -> None:
+        group_id, ids = bench.array(MANY)
+        bench.finish(*ids)
+        bench.pruning.begin()
+        await until(lambda: bench.store.ended.total().jobs == 5)
+        await bench.pruning.close()
+        assert bench.left() == set(ids[-5:])
+        group = bench.store.group(group_id)
+        assert group is not None
+        assert (group.size, group.failed, group.is_ok) == (MANY, MANY, False)
+
+    on_bench(tmp_path, test, RetentionConfig(max_jobs=5))
+
+
+def test_who_asks_removes_nothing_of_an_array_that_goes_on(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        _, ids = bench.array(MANY)
+        bench.finish(*ids[1:], age=9000)
+        alone = bench.ended(age=50)
+        for dry_run in (True, False):
+            found = await bench.pruning.prune([1], Selection(), 1, dry_run=dry_run)
+            assert (found.jobs, found.removed) == (1, [alone])
+        bench.finish(ids[0], age=10)
+        kept = [bench.ended(age=5)]
+        assert (await bench.pruning.prune([1], Selection(20), 1, dry_run=False)).jobs == 0
+        assert (await bench.pruning.prune([1], Selection(keep=1), 1, dry_run=False)).jobs == MANY
+        assert bench.left() == set(kept)
+
+    on_bench(tmp_path, test)
+
+
+def test_an_array_that_goes_on_again_while_it_is_removed_keeps_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(bench: Bench) -> None:
+        group_id, ids = bench.array(MANY)
+        bench.finish(*ids)
+        real = bench.ending.remove_ended
+
+        async def and_tried_again(chosen: Iterable[str], uid: int) -> list[str]:
+            gone = await real(chosen, uid)
+            bench.store.mark_retried_many(ids[-1:], 9, 1)
+            return gone
+
+        monkeypatch.setattr(bench.ending, "remove_ended", and_tried_again)
+        assert await bench.pruning.remove(ids, 1) == BATCH
+        assert bench.left() == set(ids[BATCH:])
+        assert bench.store.ended.goes_on(group_id)
 
     on_bench(tmp_path, test)

@@ -119,6 +119,20 @@ def test_what_the_queue_asks_for_has_its_index(name: str, index: str) -> None:
     assert index in plans()[name]
 
 
+def test_what_has_ended_of_groups_is_listed_from_its_place_and_counted_from_an_index() -> None:
+    found = plans()
+    assert "INDEX groups_ended (ended_ns>?)" in found["GROUP ENDED"]
+    assert "INDEX groups_ended_of (submitted_by_uid=? AND ended_ns>?)" in found["GROUP ENDED_OF"]
+    assert "PRIMARY KEY (rowid>? AND rowid<?)" in found["GROUP ENDED_MEMBERS"]
+    assert "COVERING INDEX jobs_tried (submitted_by_uid=?" in found["TRIED"]
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(db)
+    for query in (group_rows.COUNT_ENDED, group_rows.COUNT_ENDED_OF):
+        rows = db.execute(f"EXPLAIN QUERY PLAN {query}", {"id": "x"}).fetchall()
+        assert any("jobs USING COVERING INDEX jobs_grouped" in row[3] for row in rows), rows
+    db.close()
+
+
 @pytest.mark.parametrize("name", ["ENDED", "ENDED_OF", "UNMEASURED"])
 def test_ended_jobs_are_listed_from_their_place(name: str) -> None:
     assert re.match(r"SEARCH jobs USING (COVERING )?INDEX jobs_.*>", plans()[name])

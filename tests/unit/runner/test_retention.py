@@ -126,6 +126,31 @@ def test_no_job_goes_twice(config: RetentionConfig, jobs: list[EndedJob]) -> Non
     assert len(gone) == len(set(gone))
 
 
+@given(
+    groups=st.lists(
+        st.tuples(st.integers(1, 3), st.integers(-20, 90), st.integers(1, 6)), max_size=8
+    ),
+    most=st.integers(0, 60),
+    config=configs,
+)
+def test_by_age_a_group_goes_as_a_whole_and_by_any_bound_from_its_first_job_on(
+    groups: list[tuple[int, int, int]], most: int, config: RetentionConfig
+) -> None:
+    members = [
+        [job(100 * number + each, uid=uid, age=age) for each in range(size)]
+        for number, (uid, age, size) in enumerate(groups)
+    ]
+    every = [each for group in members for each in group]
+    by_age = set(decided(RetentionConfig(max_jobs=None, max_age_seconds=most), every))
+    by_any = set(decided(config, every))
+    for group, (_, age, _) in zip(members, groups, strict=True):
+        whole = {each.id for each in group}
+        is_old = age > most and age >= GRACE_SECONDS
+        assert by_age & whole == (whole if is_old else set())
+        left = [each.id not in by_any for each in group]
+        assert left == sorted(left)
+
+
 def test_without_bounds_everything_stays_and_nothing_is_asked_for() -> None:
     def never(_uid: int | None) -> Iterator[EndedJob]:
         yield from ()

@@ -224,7 +224,19 @@ def test_a_change_that_is_not_possible_leaves_job_and_events_alone(kept: Store) 
 def test_a_job_that_ran_unseen_gets_its_start_with_its_end(kept: Store) -> None:
     job = kept.insert(new_job())
     kept.mark_starting(job.id, 2, "boot")
-    assert kept.mark_ended(job.id, 9, "exit", b"", started_ns=3, is_ok=True).started_ns == 3
+    last = kept.mark_ended(job.id, 9, "exit", b"", started_ns=3, is_ok=True)
+    assert (last.state, last.started_ns) == (State.ENDED, 3)
+    events = [(each.kind, each.time_ns) for each in kept.events_since(0, 100)]
+    assert events == [("submit", 1), ("launch", 2), ("started", 3), ("finish", 9)]
+    assert kept.counts() == {**dict.fromkeys(State, 0), State.ENDED: 1}
+
+
+def test_a_job_that_ended_before_it_began_has_no_start(kept: Store) -> None:
+    job = kept.insert(new_job())
+    kept.mark_starting(job.id, 2, "boot")
+    assert kept.mark_ended(job.id, 9, "launch-error", b"", is_ok=False).started_ns is None
+    kinds = [each.kind for each in kept.events_since(0, 100)]
+    assert kinds == ["submit", "launch", "finish"]
 
 
 def test_a_start_that_is_known_is_not_replaced(kept: Store) -> None:

@@ -64,9 +64,10 @@ def array(kept: Store, count: int = 3, **fields: Any) -> tuple[Group, list[str]]
 def flow(kept: Store, *needs: Sequence[tuple[int, str]]) -> tuple[Group, list[str]]:
     """A flow of so many steps, each with the numbers of those before it that it needs."""
     ids = [str(uuid.uuid4()) for _ in needs]
-    new = new_group(kind="flow", spec=None)
+    new = new_group(kind="flow", spec=None, name="ci")
     jobs = [
         new_job(id=ids[number], group_id=new.id, member=number, spec=b"step %d" % number,
+                name=f"ci.s{number}",
                 after=tuple((ids[on], kind) for on, kind in each))
         for number, each in enumerate(needs)
     ]  # fmt: skip
@@ -225,12 +226,58 @@ def test_what_a_flow_looks_like_is_told_and_what_is_garbled_is_said(kept: Store)
     assert kept.group_about(group) == about
     for damage in (b"", b"\xc1", msgspec.msgpack.encode({"steps": 7})):
         with pytest.raises(DamagedRowError, match=group.id):
-            kept.group_about(msgspec.structs.replace(group, about=damage))
+            kept._db.execute("UPDATE groups SET about = ?", (damage,))
+            kept.group_about(group)
+    kept._db.execute("DELETE FROM groups")
+    with pytest.raises(DamagedRowError, match=group.id):
+        kept.group_about(group)
+
+
+def test_what_a_flow_looks_like_is_not_read_where_it_is_not_asked_for(kept: Store) -> None:
+    group, ids = flow(kept, (), ((0, "ok"),))
+    read: list[str] = []
+
+    def read_of(_action: int, table: str | None, column: str | None, *_: object) -> int:
+        if table == "groups" and column is not None:
+            read.append(column)
+        return 0
+
+    kept._db.set_authorizer(read_of)
+    kept.group(group.id)
+    kept.find_groups("ci", ALICE)
+    kept.keyed_group(ALICE, "k")
+    kept.member_named(group, "ci.s1")
+    kept.steps_before([(ids[1], ids[0])])
+    kept.list_jobs(submitted_by_uid=None, include_ended=True, limit=9, before=None, collapse=True)
+    kept._db.set_authorizer(None)
+    assert "first_seq" in read
+    assert "about" not in read
+
+
+def test_a_step_is_found_by_its_name_in_its_own_flow_alone(kept: Store) -> None:
+    first, old = flow(kept, (), ())
+    kept.insert(new_job(name="ci.s1"))
+    last, new = flow(kept, (), ())
+    for group, ids in ((first, old), (last, new)):
+        assert [getattr(kept.member_named(group, f"ci.s{n}"), "id", None) for n in range(3)] == [
+            *ids, None,
+        ]  # fmt: skip
+    assert kept.member_named(first, "") is kept.member_named(first, "\udcff") is None
+
+
+def test_of_what_a_job_comes_after_the_steps_of_its_own_flow_have_their_names(kept: Store) -> None:
+    group, ids = flow(kept, (), ((0, "ok"),))
+    other = kept.insert(new_job(name="ci.s0"))
+    pairs = [(ids[1], ids[0]), (ids[1], other.id), (other.id, ids[0]), (ids[1], "gone")]
+    assert kept.steps_before(pairs) == {ids[0]: "s0"}
+    kept._db.execute("UPDATE jobs SET name = 'x' WHERE id = ?", (ids[0],))
+    assert kept.steps_before(pairs) == {}
+    assert group.name == "ci"
 
 
 def test_a_damaged_row_hides_its_group_and_its_jobs_stay(kept: Store) -> None:
     group, ids = array(kept, 2)
-    kept._db.execute("UPDATE groups SET about = 7")
+    kept._db.execute("UPDATE groups SET digest = 7")
     assert kept.group(group.id) is None
     assert kept.find_groups(group.id[:8], None) == []
     assert [job.id for job in kept.members(group.id, -1, 9)[0]] == ids
@@ -430,8 +477,7 @@ def test_many_are_tried_again_at_once_and_what_they_come_after_is_waited_for_ane
         (ids[3], 3, "skipped", 1, (ids[2],)),
     ]
     again = [row.id for row in failed]
-    specs = {ids[2]: b"without a deadline"}
-    assert kept.mark_retried_many([*again, "nobody", *again], 30, BOB, specs) == again
+    assert kept.mark_retried_many([*again, "nobody", *again], 30, BOB) == again
     assert standing(kept, group) == (3, 0, None)
     assert kept.failed_members(group.id) == []
     assert [each.after for each in kept.waiting_of(again)] == [
@@ -441,7 +487,7 @@ def test_many_are_tried_again_at_once_and_what_they_come_after_is_waited_for_ane
     assert [known.met for known in kept.dependencies(ids[3]) if known.on_id == ids[0]] == [True]
     jobs = [job for job in map(kept.get, again) if job]
     assert [(job.attempt, job.first_attempt, job.fate) for job in jobs] == [(2, 2, None)] * 3
-    assert [job.spec for job in jobs] == [b"step 1", b"without a deadline", b"step 3"]
+    assert [job.spec for job in jobs] == [b"step 1", b"step 2", b"step 3"]
     assert [attempt.reason for attempt in kept.attempts(ids[1])] == ["exit"]
     assert told(kept, "retry") == [
         (ids[1], {"attempt": 2, "reason": "exit", "by_uid": BOB}),
@@ -462,12 +508,44 @@ def test_what_was_met_among_those_that_are_tried_again_is_to_be_met_again(kept: 
     assert standing(kept, group) == (2, 0, None)
 
 
+def test_of_what_is_tried_again_a_deadline_that_has_passed_is_forgotten_and_no_spec_is_made(
+    kept: Store,
+) -> None:
+    new = new_group()
+    jobs = [
+        new_job(group_id=new.id, member=number, deadline_ns=deadline_ns, spec=b"")
+        for number, deadline_ns in enumerate((29, 30, 31, None))
+    ]
+    kept.insert_group(new, jobs)
+    ids = [job.id for job in jobs]
+    for job_id in ids:
+        end(kept, job_id, ok=False)
+    assert kept.mark_retried_many(ids, 30, BOB) == ids
+    again = [job for job in map(kept.get, ids) if job]
+    assert [job.deadline_ns for job in again] == [None, None, 31, None]
+    assert {job.spec for job in again} == {new.spec}
+    assert kept._db.execute("SELECT count(*) FROM specs").fetchone() == (0,)
+
+
 def test_what_has_not_ended_is_not_tried_again(kept: Store) -> None:
     group, ids = array(kept, 3)
     go(kept, ids[1])
     assert kept.mark_retried_many(ids, 20, ALICE) == []
     assert told(kept, "retry") == []
     assert standing(kept, group) == (3, 0, None)
+
+
+def test_the_first_that_failed_is_no_skipped_one_and_none_that_goes_again(kept: Store) -> None:
+    group, ids = array(kept, 4)
+    assert kept.first_failed(group.id) is None
+    end(kept, ids[0])
+    for job_id in ids[1:]:
+        end(kept, job_id, ok=False)
+    kept._db.execute(f"UPDATE jobs SET fate = 'skipped' WHERE id = '{ids[1]}'")
+    assert [found.id for found in [kept.first_failed(group.id)] if found] == [ids[2]]
+    kept.mark_retried_many([ids[2]], 20, ALICE)
+    assert [found.id for found in [kept.first_failed(group.id)] if found] == [ids[3]]
+    assert kept.first_failed("nobody") is None
 
 
 def test_failed_jobs_say_where_and_until_when_they_would_wait(kept: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import uuid
 from contextlib import closing
@@ -93,6 +94,32 @@ def test_each_change_is_a_call_of_the_hooks_that_are_for_it(store: Store) -> Non
     assert {call.template for call in due(store)} == {b"template"}
 
 
+@pytest.mark.parametrize("started_ns", [3, None])
+def test_a_start_that_only_the_record_of_the_end_tells_of_is_a_call_before_that_of_the_end(
+    store: Store, started_ns: int | None
+) -> None:
+    job = store.insert(new(("started", "retry", "ended")))
+    store.mark_starting(job.id, 2, "boot")
+    store.mark_retried(job.id, 6, ended_ns=5, reason="oom", result=b"before", started_ns=started_ns)
+    store.mark_starting(job.id, 7, "boot")
+    store.mark_ended(job.id, 9, "exit", b"result", is_ok=True, started_ns=started_ns)
+    if started_ns is None:
+        assert events(store) == ["retry", "ended"]
+        return
+    assert events(store) == ["started", "retry", "started", "ended"]
+    first, _, second, _ = due(store)
+    assert first.about == About(name="build", state="running", attempt=1)
+    assert second.about == About(name="build", state="running", attempt=2)
+    assert {first.time_ns, second.time_ns} == {started_ns}
+
+
+def test_a_start_that_was_committed_is_no_call_once_more(store: Store) -> None:
+    job = store.insert(new(("started", "ended")))
+    begin(store, job)
+    store.mark_ended(job.id, 9, "exit", b"result", is_ok=True, started_ns=4)
+    assert events(store) == ["started", "ended"]
+
+
 def test_a_call_says_what_has_happened_as_it_was_then(store: Store) -> None:
     job = store.insert(new(("started", "retry", "ok", "fail")))
     begin(store, job)
@@ -116,8 +143,19 @@ def test_a_hook_is_run_once_for_a_change_however_many_of_its_events_that_is(stor
     begin(store, job)
     end(store, job)
     assert [(call.number, call.event) for call in due(store)] == [
-        (0, "ended"), (1, "ended"), (2, "ok"),
+        (0, "ok"), (1, "ended"), (2, "ok"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("names", list(itertools.permutations(("ended", "ok", "fail"))))
+def test_the_most_particular_of_its_events_is_named_in_whatever_order_they_are(
+    store: Store, names: tuple[str, ...]
+) -> None:
+    for is_ok, event in ((True, "ok"), (False, "fail")):
+        job = store.insert(new(names))
+        begin(store, job)
+        end(store, job, is_ok=is_ok)
+        assert due(store)[-1].event == event
 
 
 def test_a_job_that_ends_in_the_queue_has_ended_and_not_well(store: Store) -> None:
@@ -140,7 +178,9 @@ def test_a_group_calls_its_hooks_when_the_last_of_its_jobs_has_ended(store: Stor
     assert [(call.owner_id, call.event) for call in due(store)] == [
         (made.id, "ended"), (made.id, "fail"),
     ]  # fmt: skip
-    assert due(store)[0].about == About(is_group=True, name="many", state="ended", is_ok=False)
+    assert due(store)[0].about == About(
+        is_group=True, name="many", state="ended", is_ok=False, jobs=2, failed=1
+    )
 
 
 def test_what_has_no_hooks_makes_no_calls(store: Store) -> None:
@@ -206,6 +246,17 @@ def test_the_job_that_a_call_is_run_as_takes_its_place_or_nothing_happens(store:
     with pytest.raises(Exception, match="UNIQUE"):
         store.insert(again, call_seq=call.seq)
     assert store.get(again.id) is None
+
+
+def test_the_newest_job_of_some_keys_is_found_among_those_of_its_user_alone(store: Store) -> None:
+    assert store.newest_keyed(ALICE, "hook:a:0:") is None
+    for key in ("hook:a:0:002", "hook:a:0:001", "hook:a:1:009", "hook:a:", "hook:a:0"):
+        store.insert(new(name=key.replace(":", "-"), idempotency_key=key))
+    store.insert(new(by=BOB, idempotency_key="hook:a:0:003"))
+    found = store.newest_keyed(ALICE, "hook:a:0:")
+    assert found is not None
+    assert found.idempotency_key == "hook:a:0:002"
+    assert store.newest_keyed(BOB, "hook:a:1:") is None
 
 
 def test_a_call_that_is_dropped_is_an_event_of_its_job(store: Store) -> None:

@@ -293,7 +293,9 @@ def test_a_job_that_has_ended_is_run_again_by_hand_and_its_retries_count_anew(ke
     assert (kept.ended.total(5), kept.ended.total()) == (Total(1, 512), Total(1, 512))
     again = kept.mark_retried(job.id, 30, by_uid=0, deadline_ns=None)
     assert (again.state, again.attempt, again.first_attempt) == (State.QUEUED, 3, 3)
-    assert (again.ended_ns, again.reason, again.result, again.disk_bytes) == (None, None, None, 0)
+    assert (again.ended_ns, again.reason, again.result) == (None, None, None)
+    # What it takes is still there, and still its user's.
+    assert (again.disk_bytes, kept.tried_bytes(5), kept.tried_bytes(6)) == (512, {job.id: 512}, {})
     assert (again.held_by_uid, again.deadline_ns) == (None, None)
     assert kept.attempts(job.id)[1] == Attempt(2, None, 20, "stopped", b"result", None)
     assert kept.ended.total(5) == Total(0, 0)
@@ -306,6 +308,18 @@ def test_a_job_that_has_ended_is_run_again_by_hand_and_its_retries_count_anew(ke
 def _started(kept: Store, job_id: str) -> str:
     kept.mark_starting(job_id, 40, "boot")
     return job_id
+
+
+def test_what_the_attempts_before_take_is_known_until_the_job_has_ended(kept: Store) -> None:
+    job = running(kept, by=5)
+    kept.mark_retried(job.id, 30, ended_ns=29, reason="exit", result=b"r", disk_bytes=4096)
+    assert kept.tried_bytes(5) == {job.id: 4096}
+    _started(kept, job.id)
+    assert kept.tried_bytes(5) == {job.id: 4096}
+    kept.mark_retried(job.id, 40, ended_ns=39, reason="exit", result=b"r", disk_bytes=8192)
+    kept.end_queued([(job.id, "stopped", b"r")], 50)
+    assert kept.tried_bytes(5) == {}
+    assert kept.ended.total(5) == Total(1, 8192)
 
 
 def test_what_goes_is_not_run_again_by_hand_nor_what_has_ended_of_itself(kept: Store) -> None:

@@ -128,10 +128,19 @@ def a_retry() -> dict[str, Any]:
 
 
 def test_how_a_job_is_tried_again_is_read_as_it_was_written() -> None:
-    read = stored.spec(row(spec.pack(a_retry())))
+    job = msgspec.structs.replace(row(spec.pack(a_retry())), deadline_ns=7)
+    read = stored.spec(job)
     assert read == {"version": 1, **a_retry()}
     assert read["deadline_ns"] == 7
     assert stored.pack_spec(read) == spec.pack(a_retry())
+
+
+def test_a_deadline_that_the_row_has_no_more_counts_no_more_whatever_the_spec_says() -> None:
+    own = row(spec.pack(a_retry()))
+    assert stored.spec(own) == {"version": 1, **a_retry(), "deadline_ns": None}
+    shared = member(spec.pack({**of(GROUP), "deadline_ns": 7}))
+    assert stored.spec(shared)["deadline_ns"] is None
+    assert stored.spec(msgspec.structs.replace(shared, deadline_ns=9))["deadline_ns"] == 9
 
 
 RULE = a_retry()["retry"]["rules"][0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -223,26 +224,49 @@ def find(ref: str) -> Any:
     return SimpleNamespace(id=IDS[ref])
 
 
+def dependencies(*args: Any) -> Any:
+    return asyncio.run(submission_queue.dependencies(*args))
+
+
 def after(*entries: tuple[str, Any]) -> list[AfterRequest]:
     return [AfterRequest(job=job, on=on) for job, on in entries]
 
 
 def test_dependencies_are_by_id() -> None:
-    found = submission_queue.dependencies(after(("build", "ok"), ("b", "started")), find)
-    assert found == (("id-a", "ok"), ("id-b", "started"))
-    assert submission_queue.dependencies([], find) == ()
+    assert dependencies(after(("build", "ok"), ("b", "started")), find) == (
+        ("id-a", "ok"), ("id-b", "started"),
+    )  # fmt: skip
+    assert dependencies([], find) == ()
+
+
+def test_others_have_their_turn_while_many_are_looked_up() -> None:
+    turns, entries = [0], after(*((f"job{n}", "ok") for n in range(64)))
+    found: list[int] = []
+
+    def find_slowly(ref: str) -> Any:
+        found.append(turns[0])
+        return SimpleNamespace(id=ref)
+
+    async def both() -> None:
+        looking = asyncio.ensure_future(submission_queue.dependencies(entries, find_slowly))
+        while not looking.done():
+            await asyncio.sleep(0)
+            turns[0] += 1
+
+    asyncio.run(both())
+    assert max(found.count(turn) for turn in set(found)) == 16
 
 
 def test_a_job_that_the_peer_has_no_say_in_cannot_be_waited_for() -> None:
     entries = after(("a", "ok"), ("theirs", "ok"))
-    assert refused(submission_queue.dependencies, entries, find) == {
+    assert refused(dependencies, entries, find) == {
         "code": "no-such-job", "field": "after[1].job", "given": "theirs",
     }  # fmt: skip
 
 
 def test_the_same_job_under_two_names_is_refused() -> None:
     entries = after(("b", "ok"), ("a", "ok"), ("build", "any"))
-    answer = refused(submission_queue.dependencies, entries, find)
+    answer = refused(dependencies, entries, find)
     assert (answer["code"], answer["field"]) == ("invalid-argument", "after[2].job")
     assert "id-a" in answer["allowed"]
 
@@ -285,7 +309,9 @@ def test_a_limit_that_is_there_grows() -> None:
 
 def submitted(job_id: str, **fields: object) -> Any:
     built = spec.build(job_id, request(**fields), Account(1, 2, (), "x"), Config())
-    return SimpleNamespace(id=job_id, uid=1, gid=2, spec=spec.pack(built), group_id=None)
+    return SimpleNamespace(
+        id=job_id, uid=1, gid=2, spec=spec.pack(built), group_id=None, deadline_ns=None
+    )
 
 
 def test_the_same_key_with_the_same_command_is_the_same_job() -> None:

@@ -162,7 +162,7 @@ def test_of_many_the_queued_ones_end_at_once_and_the_others_are_asked(tmp_path: 
             bench.store.mark_starting(jobs[2], 1, "boot")
             bench.store.mark_running(jobs[2], 7, 1, None)
             found = [(jobs[0], State.QUEUED), (jobs[1], State.QUEUED), (jobs[2], State.RUNNING)]
-            await supervisor.stop_many(found, 5, 2.0)
+            assert await supervisor.stop_many(lambda: found, 5, 2.0) == found
             await until(lambda: bool(asked))
             assert asked == [(jobs[2], 5, 2.0)]
             states = [job and (job.state, job.reason) for job in map(bench.store.get, jobs)]
@@ -181,7 +181,7 @@ def test_one_that_has_begun_since_it_was_counted_is_asked_as_well(tmp_path: Path
             job = supervisor.submit(new_job(1)).id
             bench.store.mark_starting(job, 1, "boot")
             bench.store.mark_running(job, 7, 1, None)
-            await supervisor.stop_many([(job, State.QUEUED)], 5, 2.0)
+            await supervisor.stop_many(lambda: [(job, State.QUEUED)], 5, 2.0)
             await until(lambda: bool(asked))
             assert asked == [(job, 5, 2.0)]
             await supervisor.close()

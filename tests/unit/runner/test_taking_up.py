@@ -101,6 +101,7 @@ def test_what_the_queue_knew_of_a_job_comes_back_with_it(host: Host) -> None:
     }  # fmt: skip
     with contextlib.closing(host.open()) as store:
         new = msgspec.structs.replace(new_job(IDS[1]), **more)
+        new = msgspec.structs.replace(new, spec=stored.pack_spec(stored.spec(new)))
         job = second_attempt(host, store, new)
     forget_the_store(host)
     with contextlib.closing(host.open()) as store:

@@ -22,7 +22,7 @@ def group_of(kind: str, size: int, name: str | None) -> Group:
     return Group(
         seq=1, id="g", submitted_by_uid=1, kind="array" if kind == "array" else "flow", name=name,
         size=size, max_running=None, submitted_ns=1, first_seq=1, unended=size, failed=0,
-        ended_ns=None, idempotency_key=None, digest=b"", about=b"",
+        ended_ns=None, idempotency_key=None, digest=b"",
     )  # fmt: skip
 
 

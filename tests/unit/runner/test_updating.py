@@ -19,10 +19,10 @@ from runner.hooks import Hooks
 from runner.lifecycle import State
 from runner.problems import Problems
 from runner.queueing import Queueing
-from runner.queues import Rules, UserQuota
+from runner.queues import HOOKS, Rules, UserQuota
 from runner.realm import Realm
 from runner.refusal import Refusal
-from runner.rows import Job, NewJob
+from runner.rows import DEFAULT_QUEUE, Job, NewJob
 from runner.scheduling.kinds import Capacity, Needs, Quota
 from runner.store import Store, StoreError
 from runner.updating import Updating, elapsed_ns
@@ -145,10 +145,11 @@ class Host:
         started_ns: int = 0,
         network: str = "none",
         reserved: int = 0,
+        queue: str = DEFAULT_QUEUE,
         **limits: Any,
     ) -> None:
         new = new_job(packed(network, **limits))
-        self.store.insert(msgspec.structs.replace(new, reserved_memory_bytes=reserved))
+        self.store.insert(msgspec.structs.replace(new, reserved_memory_bytes=reserved, queue=queue))
         if running:
             self.store.mark_starting(JOB, 1, "boot")
             self.store.mark_running(JOB, 77, started_ns or time.time_ns(), None)
@@ -374,6 +375,21 @@ def test_a_job_that_has_ended_or_is_ending_is_not_changed(host: Host) -> None:
     with pytest.raises(Refusal) as caught:
         host.update(pids_max=9)
     assert (caught.value.code, caught.value.fields["given"]) == ("job-state", "ended")
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_the_job_of_a_hook_keeps_its_limits_and_its_priority(host: Host, *, running: bool) -> None:
+    host.add(running=running, queue=HOOKS, pids_max=5, timeout_seconds=3)
+    before = host.row
+    requests: list[dict[str, Any]] = [
+        {"timeout_seconds": 864_000}, {"timeout_seconds": None}, {"pids_max": 4}, {"priority": 9},
+    ]  # fmt: skip
+    for asked in requests:
+        with pytest.raises(Refusal) as caught:
+            host.update(**asked)
+        assert (caught.value.code, caught.value.fields["field"]) == ("job-state", "job")
+        assert "job of a hook" in caught.value.fields["detail"]
+    assert (host.row, host.steps) == (before, [])
 
 
 def test_a_damaged_record_costs_the_update_alone(host: Host) -> None:

@@ -18,7 +18,7 @@ SUMMARY = {
     "job", "name", "state", "uid", "gid", "user", "submitted_by_uid", "argv", "cwd", "network",
     "pid", "submitted_ns", "started_ns", "ended_ns", "result", "queue", "priority", "attempt",
     "labels", "held_by_uid", "not_before_ns", "deadline_ns", "reserve", "waits_for", "group",
-    "member",
+    "group_name", "member", "step", "fate",
 }  # fmt: skip
 
 
@@ -44,6 +44,16 @@ def test_a_summary_has_the_fields_of_the_protocol() -> None:
     assert shown["argv"] == ["sh", b"\xff"]
     assert (shown["state"], shown["user"], shown["pid"]) == ("running", "alice", 4242)
     assert (shown["uid"], shown["submitted_by_uid"]) == (1000, 1001)
+
+
+def test_a_job_of_a_group_says_where_it_is_in_it_and_what_became_of_it() -> None:
+    place = views.Place("release", "test.1")
+    shown = views.summary(job(group_id="g", member=4, fate="skipped"), place=place)
+    assert {name: shown[name] for name in ("group", "group_name", "member", "step", "fate")} == {
+        "group": "g", "group_name": "release", "member": 4, "step": "test.1", "fate": "skipped",
+    }  # fmt: skip
+    alone = views.summary(job())
+    assert [alone[name] for name in ("group", "group_name", "step", "fate")] == [None] * 4
 
 
 def test_a_status_has_limits_and_usage_besides() -> None:
@@ -87,13 +97,17 @@ def test_a_status_says_what_it_comes_after_and_what_became_of_earlier_attempts()
         job(spec=packed_spec(retry=retry), idempotency_key="k"),
         None,
         labels={"a": ""},
-        after=[StoredDependency("other", "fail", met=True)],
+        after=[StoredDependency("other", "fail", met=True), StoredDependency("x", "ok", met=False)],
+        steps={"x": "build"},
         attempts=[
             Attempt(1, 5, 6, "exit", records.pack(result), None),
             Attempt(2, None, 7, "lost", b"garbled", None),
         ],
     )
-    assert shown["after"] == [{"job": "other", "on": "fail", "met": True}]
+    assert shown["after"] == [
+        {"job": "other", "step": None, "on": "fail", "met": True},
+        {"job": "x", "step": "build", "on": "ok", "met": False},
+    ]
     first, second = shown["attempts"]
     assert first == {"attempt": 1, "started_ns": 5, "ended_ns": 6, "result": result}
     assert (second["started_ns"], second["result"]["reason"]) == (None, "lost")

@@ -36,7 +36,7 @@ def test_ranges_are_read(text: str, ranges: list[tuple[int, int, int]], most: in
     ("text", "said"),
     [
         ("", "'' given; indexes and ranges are allowed"),
-        ("%4", "'' given; indexes"),
+        ("%4", "'%4' given; indexes"),
         ("a", "'a' given; indexes"),
         ("-1", "'-1' given; indexes"),
         ("1,,2", "'' given; indexes"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 import pytest
 
-from client.cli import flow_watch
+from client.cli import flow_watch, run
 from tests.unit.client.cli.test_flow_tree import GROUP, RELEASE, member, status
 
 if TYPE_CHECKING:
@@ -141,17 +141,17 @@ def test_paths_are_those_of_whoever_runs_it(
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('mem = "12Q"', "--mem: '12Q' given; "),
-        ("mem = [1, 2]", "--mem: a list given; SIZE is allowed"),
-        ("mem = { a = 1 }", "--mem: a table given; SIZE is allowed"),
-        ('hold = "yes"', "--hold: 'yes' given; true or false is allowed"),
-        ('env = { "A=B" = "1" }', "--env: 'A=B' given; a name without '='"),
-        ("env = { A = [1] }", "--env: A: a list given; a text"),
-        ("env = [[1]]", "--env: a list given; NAME[=VALUE], a list of them or a table"),
-        ('fs = "none"', "--fs: 'none' is not one of"),
-        ('retry_on = ["exit"]', "--retry-on goes with --retry"),
-        ('cwd = ""', "--cwd: '' given"),
-        ('at = "14:00"\nin = "5m"', "--at and --in exclude each other"),
+        ('mem = "12Q"', "mem: '12Q' given; "),
+        ("mem = [1, 2]", "mem: a list given; SIZE is allowed"),
+        ("mem = { a = 1 }", "mem: a table given; SIZE is allowed"),
+        ('hold = "yes"', "hold: 'yes' given; true or false is allowed"),
+        ('env = { "A=B" = "1" }', "env: 'A=B' given; a name without '='"),
+        ("env = { A = [1] }", "env: A: a list given; a text"),
+        ("env = [[1]]", "env: a list given; NAME[=VALUE], a list of them or a table"),
+        ('fs = "none"', "fs: 'none' is not one of"),
+        ('retry_on = ["exit"]', "retry_on goes with retry,"),
+        ('cwd = ""', "cwd: '' given"),
+        ('at = "14:00"\nin = "5m"', "at and in exclude each other"),
         ("memory = 1", "'memory' is not known; command, needs, matrix and the options"),
         ("detach = true", "detach is no option of a step; a flow is followed as a whole"),
         ("json = true", "json is no option of a step"),
@@ -185,16 +185,16 @@ def test_an_argument_that_no_command_can_have_is_refused(
 
 def test_a_wrong_hook_is_the_flows(runctl: Runctl, write: Callable[..., str]) -> None:
     file = write('hook = "mail me"\n' + TWO)
-    assert f"{file}: --hook: 'mail me' given; " in runctl("flow", "check", file)[2]
+    assert f"{file}: hook: 'mail me' given; " in runctl("flow", "check", file)[2]
 
 
 @pytest.mark.parametrize(
     ("field", "said"),
     [
-        ("steps[1].submit.limits.memory_max_bytes", "step b: --mem: "),
+        ("steps[1].submit.limits.memory_max_bytes", "step b: mem: "),
         ("steps[1].submit.argv[0]", "step b: command: "),
-        ("steps[1].submit.env[A]", "step b: --env (env[A]): "),
-        ("steps[0].submit.queue", "step a: --queue: "),
+        ("steps[1].submit.env[A]", "step b: env (env[A]): "),
+        ("steps[0].submit.queue", "step a: queue: "),
         ("steps[1].needs[0].step", "step b: needs: "),
         ("steps[7].name", "steps[7].name: "),
         ("name", "name: "),
@@ -221,6 +221,47 @@ def test_a_step_that_the_daemon_names_is_named_once(
     )
     file = write(TWO)
     assert runctl("flow", "run", file)[2] == f"runctl: {file}: step b: needs: 9 needs given\n"
+
+
+def test_a_step_is_not_named_again_before_what_is_wrong_with_it(
+    runctl: Runctl, daemon: FakeDaemon, write: Callable[..., str]
+) -> None:
+    daemon.refuse(
+        "submit_flow", "invalid-argument", field="steps[1].submit.cwd", given="'/nonexistent'",
+        detail="step b: No such file or directory",
+    )  # fmt: skip
+    file = write(TWO)
+    said = f"runctl: {file}: step b: cwd: '/nonexistent' given; No such file or directory\n"
+    assert runctl("flow", "run", file)[2] == said
+
+
+def test_the_options_of_a_matrix_are_read_once_where_none_has_a_value_of_it(
+    runctl: Runctl, write: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    arguments = run.arguments
+
+    def counted(options: Any) -> dict[str, Any]:
+        read.append(options)
+        return arguments(options)
+
+    monkeypatch.setattr(run, "arguments", counted)
+    step = '[steps.a]\nmatrix = { n = [1, 2, 3] }\ncommand = ["x", "${matrix.n}"]\nmem = "64M"\n'
+    assert runctl("flow", "check", write(step))[0] == 0
+    # Once more for the options of the flow.
+    assert len(read) == 2
+    assert runctl("flow", "check", write(step + 'label = "n=${matrix.n}"\n'))[0] == 0
+    assert len(read) == 2 + 4
+
+
+def test_what_is_read_once_is_not_mixed_up(submitted: Callable[..., dict[str, Any]]) -> None:
+    steps = submitted(
+        '[steps.a]\nmatrix = { n = [1, 2] }\ncommand = ["x", "${matrix.n}"]\nmem = "64M"\n'
+        '[steps.b]\ncommand = ["y"]\nmem = "64M"\n[steps.c]\ncommand = ["z"]\nmem = "65M"\n'
+    )["steps"]
+    asked = [(each["submit"]["argv"], each["submit"]["limits"]) for each in steps]
+    small, large = ({"memory_max_bytes": size * 1024**2} for size in (64, 65))
+    assert asked == [(["x", "1"], small), (["x", "2"], small), (["y"], small), (["z"], large)]
 
 
 def test_a_key_that_is_known_gives_the_flow_that_is_there(
@@ -298,10 +339,20 @@ def test_a_flow_is_shown(runctl: Runctl, daemon: FakeDaemon) -> None:
 
 
 def test_one_that_is_not_there_is_named(runctl: Runctl, daemon: FakeDaemon) -> None:
-    daemon.refuse("group", "no-such-job", field="group", given="'x'", detail="no flow of yours")
+    for op in ("group", "status"):
+        daemon.refuse(op, "no-such-job", field="group", given="'x'", detail="no flow of yours")
     code, _, err = runctl("flow", "show", "x")
     assert code == 125
     assert err.startswith("runctl: x: ")
+
+
+def test_a_job_that_is_no_flow_is_called_one(
+    runctl: Runctl, daemon: FakeDaemon, make_job: Callable[..., dict[str, Any]]
+) -> None:
+    daemon.refuse("group", "no-such-job", field="group", given="'build'")
+    daemon.answer("status", make_job())
+    said = "runctl: build is a single job; `runctl status build` shows it\n"
+    assert runctl("flow", "show", "build") == (125, "", said)
 
 
 def scripted(daemon: FakeDaemon, *pictures: Any) -> None:
@@ -348,7 +399,7 @@ def test_followed_it_exits_as_the_flow_did(
     scripted(daemon, BEGUN, status(member(0, "a", [], result={}), **ENDED))
     code, out, _ = runctl("flow", "run", "-f", write(TWO))
     assert code == 0
-    assert out.startswith("a: running\na: ok 3s\nrelease (1a2b3c4d) ended well")
+    assert out.startswith(f"{GROUP}\na: running\na: ok 3s\nrelease (1a2b3c4d) ended well")
 
 
 def test_on_a_terminal_the_tree_is_drawn_over_itself(

@@ -59,7 +59,7 @@ RELEASE = status(
 
 def test_a_step_is_under_the_last_one_that_it_needs() -> None:
     assert tree(RELEASE, Look(), NOW).splitlines() == [
-        "release (1a2b3c4d) is running for 20s: 1 running, 1 queued, 2 ok",
+        "release (1a2b3c4d) has been running for 20s: 1 running, 1 queued, 2 ok",
         "✓ lint                               ok 3s",
         "✓ build                              ok 3s",
         "├─ ● test.1  os=a  after lint (any)  running 12s",
@@ -102,8 +102,8 @@ def test_a_state_is_a_word_and_how_long_it_took(changes: Any, said: str) -> None
             "release (1a2b3c4d) ended well after 20s",
         ),
         ({"ok": False, "state": "ended", "ended_ns": NOW}, "release (1a2b3c4d) failed after 20s"),
-        ({"name": None, "state": "queued"}, "flow (1a2b3c4d) is queued for 20s"),
-        ({"name": "\x1b]0;x\x07"}, "\\x1b]0;x\\x07 (1a2b3c4d) is running"),
+        ({"name": None, "state": "queued"}, "flow (1a2b3c4d) has been queued for 20s"),
+        ({"name": "\x1b]0;x\x07"}, "\\x1b]0;x\\x07 (1a2b3c4d) has been running"),
     ],
 )
 def test_the_heading_says_how_the_flow_is(changes: Any, said: str) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from client.cli.flow_tree import state_of
+from client.cli.group_words import has_failed, was_skipped
 from tests.unit.client.conftest import JOB_ID, OTHER_ID, RESULT
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def in_utc() -> Iterator[None]:
 
 
 def summary(**counts: int) -> dict[str, Any]:
-    names = ("queued", "starting", "running", "paused", "ok", "failed", "skipped")
+    names = ("queued", "starting", "running", "paused", "ok", "failed", "skipped", "removed")
     size = sum(counts.values())
     has_ended = set(counts) <= {"ok", "failed", "skipped"}
     return {
@@ -128,6 +130,18 @@ def test_jobs_and_groups_are_stopped_together_in_their_order(
 
 # wait
 
+FAILED_AND_GONE = summary(ok=2) | {
+    "ok": False, "size": 8, "counts": summary(ok=2)["counts"] | {"removed": 6},
+}  # fmt: skip
+
+
+def test_status_says_that_what_failed_is_gone(runctl: Runctl, daemon: FakeDaemon) -> None:
+    serve(daemon, FAILED_AND_GONE)
+    code, out, _ = runctl("status", "sweep")
+    assert code == 0
+    assert "failed: 2 ok, 6 removed" in out
+    assert "the jobs that failed are not kept any more" in out
+
 
 def first_failed(code: int = 7, **changes: object) -> dict[str, Any]:
     found = member(17, code) | changes
@@ -148,6 +162,10 @@ def first_failed(code: int = 7, **changes: object) -> dict[str, Any]:
             "9b1d81c0 has ended: 1 failed\n9b1d81c0.17 (00000011) ended with exit code 7\n", "",
         ),
         ({**summary(failed=1), "failed": None}, 125, "9b1d81c0 has ended: 1 failed\n", ""),
+        (
+            {**FAILED_AND_GONE, "failed": None}, 125,
+            "9b1d81c0 has ended: 2 ok, 6 removed\nthe jobs that failed are not kept any more\n", "",
+        ),
         (
             {**summary(failed=1, queued=2), "failed": first_failed()}, 125, "",
             "runctl: array 9b1d81c0 has not ended in time: 2 queued, 1 failed\n",
@@ -265,7 +283,7 @@ def test_rm_by_force_kills_and_waits_first(runctl: Runctl, daemon: FakeDaemon) -
         (["--max-running", "none"], {"max_running": None}, None,
          "9b1d81c0: as many at once as the queue lets\n"),
         (["--priority", "-5"], {"priority": -5}, 4,
-         "9b1d81c0: at most 4 at once\n9b1d81c0: priority -5 of 40 queued jobs\n"),
+         "9b1d81c0: priority -5 of 40 queued jobs\n"),
         (["--priority", "0", "--max-running", "2"], {"priority": 0, "max_running": 2}, 2,
          "9b1d81c0: at most 2 at once\n9b1d81c0: priority 0 of 40 queued jobs\n"),
     ],
@@ -284,6 +302,13 @@ def test_update_changes_what_a_group_has(
     assert runctl("update", "sweep", *typed) == (0, said, "")
     assert daemon.args("update_group") == [{"group": ID, **asked}]
     assert json.loads(runctl("update", "sweep", "--json", *typed)[1]) == answer
+
+
+def test_update_says_when_no_job_had_another_priority(runctl: Runctl, daemon: FakeDaemon) -> None:
+    serve(daemon, summary(ok=2))
+    daemon.answer("update_group", {"group": ID, "max_running": 4, "jobs": 0})
+    said = "9b1d81c0: no queued job had another priority than 2\n"
+    assert runctl("update", "sweep", "--priority", "2") == (0, said, "")
 
 
 @pytest.mark.parametrize("typed", [["--mem", "1G"], ["--priority", "1", "--rlimit", "core=0"]])
@@ -335,6 +360,36 @@ def test_status_of_an_array_says_how_far_it_has_come_and_what_failed(
     )
 
 
+def test_status_of_an_array_with_gaps_does_not_claim_the_rest(
+    runctl: Runctl, daemon: FakeDaemon
+) -> None:
+    serve(daemon, summary(ok=3, removed=1) | {"first": 2, "last": 9})
+    out = runctl("status", "od")[1]
+    assert "3 ok, 1 removed\n" in out
+    assert "indexes    4 from 2 to 9\n" in out
+
+
+def test_status_says_how_each_hook_went_last(
+    runctl: Runctl, daemon: FakeDaemon, make_job: Job
+) -> None:
+    failed = RESULT | {"reason": "launch-error", "exit_code": None, "detail": "no such program"}
+    runs = [{"job": OTHER_ID, "state": "ended", "result": failed},
+            {"job": JOB_ID, "state": "queued", "result": None}, None]  # fmt: skip
+    hooks = [
+        {"number": number, "on": ["fail"], "command": "mail", "host": None, "last": last}
+        for number, last in enumerate(runs)
+    ]
+    said = (
+        "hook       fail: runs mail; job 77aa81c0 could not start: no such program\n"
+        "           fail: runs mail; job 3f2a81c0 is queued\n"
+        "           fail: runs mail\n"
+    )
+    daemon.answer("status", make_job(hooks=hooks))
+    assert said in runctl("status", "build")[1]
+    serve(daemon, summary(ok=3) | {"hooks": hooks})
+    assert said in runctl("status", "sweep")[1]
+
+
 def test_status_of_a_flow_draws_its_steps(runctl: Runctl, daemon: FakeDaemon) -> None:
     flow = summary(ok=1, queued=2) | {"kind": "flow", "name": "release", "argv": []}
     needs = [{"step": "build", "on": "ok"}]
@@ -356,11 +411,127 @@ def test_status_as_json_has_every_member(runctl: Runctl, daemon: FakeDaemon) -> 
     assert (group["next"], group["counts"]["queued"]) == (None, 5)
 
 
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ({}, "9b1d81c0, member 17"),
+        ({"step": None, "group_name": "sweep"}, "array sweep (9b1d81c0), index 17"),
+        ({"step": None, "group_name": None}, "array 9b1d81c0, index 17"),
+        ({"step": "test.2", "group_name": "release"}, "flow release (9b1d81c0), step test.2"),
+        ({"step": "a", "group_name": "\x1b"}, "flow \\x1b (9b1d81c0), step a"),
+    ],
+)
 def test_one_of_a_group_says_so_in_its_record(
+    runctl: Runctl, daemon: FakeDaemon, make_job: Job, place: dict[str, Any], said: str
+) -> None:
+    daemon.answer("status", make_job(group=ID, member=17, **place))
+    assert f"group      {said}\n" in runctl("status", "sweep.17")[1]
+
+
+def test_what_a_step_comes_after_is_named(
     runctl: Runctl, daemon: FakeDaemon, make_job: Job
 ) -> None:
-    daemon.answer("status", make_job(group=ID, member=17))
-    assert "group      9b1d81c0, member 17\n" in runctl("status", "sweep.17")[1]
+    after = [{"job": OTHER_ID, "step": "test.2", "on": "ok", "met": False},
+             {"job": JOB_ID, "step": None, "on": "any", "met": True}]  # fmt: skip
+    daemon.answer("status", make_job(state="queued", after=after))
+    said = "after      step test.2 (77aa81c0, ok), {}\n           3f2a81c0 (any), met\n"
+    assert said.format("not met yet") in runctl("status", "release.publish")[1]
+    ended = make_job(result={"reason": "dependency", "exit_code": None}, after=after)
+    daemon.answer("status", ended)
+    assert said.format("not met") in runctl("status", "release.publish")[1]
+
+
+@pytest.mark.parametrize(
+    ("fate", "result", "kind"),
+    [
+        ("skipped", {"reason": "dependency", "exit_code": None}, "skipped"),
+        # It was to come after a job that is none of the flow.
+        ("failed", {"reason": "dependency", "exit_code": None}, "failed"),
+        ("ok", {}, "ok"),
+        ("failed", {"exit_code": 1}, "failed"),
+        (None, {"reason": "dependency", "exit_code": None}, "skipped"),
+        (None, {"exit_code": 1}, "failed"),
+    ],
+)
+def test_what_a_job_counts_as_is_said_by_runnerd(
+    fate: str | None, result: dict[str, Any], kind: str
+) -> None:
+    needs = [{"step": "x", "on": "ok"}]
+    job: Any = member(1, None, state="ended", step="b", needs=needs, result=RESULT | result)
+    job |= {"ended_ns": 2 * SECOND} | ({"fate": fate} if fate else {})
+    assert has_failed(job) == (kind == "failed")
+    assert was_skipped(job) == (kind == "skipped")
+    found = state_of(job, 0)
+    assert found.kind == kind
+    assert has_failed(job | {"result": None}) is was_skipped(job | {"result": None}) is False
+
+
+def test_why_of_a_flow_has_a_line_for_each_set_of_steps_that_is_waited_for(
+    runctl: Runctl, daemon: FakeDaemon
+) -> None:
+    flow = summary(running=2, queued=6) | {"kind": "flow", "name": "release"}
+
+    def after(number: int, step: str, *needs: tuple[str, str]) -> dict[str, Any]:
+        asked = [{"step": name, "on": on} for name, on in needs]
+        called = {"step": step, "name": f"d.{step}", "needs": asked}
+        return member(number, waits_for="dependency", **called)
+
+    serve(
+        daemon, flow,
+        member(0, state="running", step="a", started_ns=SECOND), member(1, 0, step="z"),
+        after(2, "b", ("a", "ok"), ("z", "ok")), after(3, "c", ("a", "ok")),
+        after(4, "d", ("c", "ok")), after(5, "e", ("a", "started"), ("b", "fail")),
+        after(6, "f", ("b", "ok"), ("c", "any")), after(7, "g", ("a", "started")),
+    )  # fmt: skip
+    refuse = daemon.handlers["why"]
+    because = {"cause": "dependency", "needs": None, "free": None, "on": [OTHER_ID],
+               "kinds": ["ok"], "until_ns": None}  # fmt: skip
+    why = {"state": "queued", "because": [because], "ahead": 0, "start_ns": None, "result": None}
+    daemon.handlers["why"] = lambda s, r: (
+        refuse(s, r) if r["args"]["job"] == "release" else s.ok(r, why | r["args"])
+    )
+    daemon.refuse("status", "no-such-job")
+    status, out, err = runctl("why", "release")
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [
+        "9b1d81c0 running: 2 running, 6 queued",
+        "d.b waits for step a, which is running",
+        "1 more waits for the same",
+        "d.d waits for step c, which is queued",
+        "d.e waits for step b (fail), which is queued",
+        "d.f waits for 2 steps: b (queued), c (any, queued)",
+        "d.g waits for job 77aa81c0 (ok)",
+    ]
+    assert len(json.loads(runctl("why", "--json", "release")[1])["waiting"]) == 5
+
+
+def test_why_of_a_group_says_the_same_once(runctl: Runctl, daemon: FakeDaemon) -> None:
+    serve(daemon, summary(queued=3), member(0, waits_for="slots"), member(1, waits_for="behind"),
+          member(2, waits_for="behind"))  # fmt: skip
+    refuse = daemon.handlers["why"]
+    because = {"cause": "slots", "needs": None, "free": None, "on": [], "kinds": [],
+               "until_ns": None}  # fmt: skip
+    why = {"state": "queued", "because": [because], "ahead": 0, "start_ns": None, "result": None}
+    daemon.handlers["why"] = lambda s, r: (
+        refuse(s, r) if r["args"]["job"] == "sweep" else s.ok(r, why | r["args"])
+    )
+    assert runctl("why", "sweep")[1].splitlines()[1:] == [
+        "sweep.0 waits for a slot: as many jobs run as may at once", "2 more wait for the same",
+    ]  # fmt: skip
+
+
+def test_why_of_a_step_names_the_steps(runctl: Runctl, daemon: FakeDaemon, make_job: Job) -> None:
+    because = {"cause": "dependency", "needs": None, "free": None, "on": [OTHER_ID, ID],
+               "kinds": ["ok", "any"], "until_ns": None}  # fmt: skip
+    daemon.answer("why", {"job": JOB_ID, "state": "queued", "because": [because], "ahead": 0,
+                          "start_ns": None, "result": None})  # fmt: skip
+    after = [{"job": OTHER_ID, "step": "test.2", "on": "ok", "met": False},
+             {"job": ID, "step": None, "on": "any", "met": False}]  # fmt: skip
+    daemon.answer("status", make_job(after=after))
+    assert runctl("why", "release.publish")[1] == (
+        "3f2a81c0 waits for step test.2 (77aa81c0, ok), which is running\n"
+        "3f2a81c0 waits for job 9b1d81c0 (any), which is running\n"
+    )
 
 
 def test_why_asks_once_for_each_thing_that_is_waited_for(

@@ -51,6 +51,68 @@ def test_where_nothing_is_typed_nothing_is_asked_for(runctl: Runctl, daemon: Fak
 
 
 @pytest.mark.parametrize(
+    ("typed", "asked"),
+    [
+        (["--group", "sweep"], {"ended": True}),
+        (["--group", "sweep", "--state", "running"], {"ended": False}),
+        (["--group", "sweep", "--state", "running", "-a"], {"ended": True}),
+        (["--name", "x"], {"ended": False}),
+    ],
+)
+def test_who_names_a_group_wants_all_of_it(
+    runctl: Runctl, daemon: FakeDaemon, typed: list[str], asked: dict[str, bool]
+) -> None:
+    daemon.answer("list", {"jobs": [], "next": None})
+    runctl("ps", *typed)
+    assert daemon.args("list")[0].items() >= asked.items()
+
+
+TELLS = ["/usr/bin/python3", "-I", "-S", "-c",
+         'import os; exec(os.environ.pop("RUNNERD_HOOK_PROGRAM"))']  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        (["-a"], ["running", "failed", "own"]),
+        (["-a", "-n", "2"], ["running", "failed"]),
+        (["-a", "--user", "0"], ["running", "failed", "own"]),
+        (["-a", "--queue", "hooks"], ["running", "done", "failed", "own"]),
+        (["-a", "--label", "hook"], ["running", "done", "failed", "own"]),
+        (["-a", "--name", "*"], ["running", "done", "failed", "own"]),
+        (["--state", "ended"], ["running", "done", "failed", "own"]),
+    ],
+)
+def test_hooks_that_went_well_are_no_history(
+    runctl: Runctl, daemon: FakeDaemon, make_job: Job, typed: list[str], shown: list[str]
+) -> None:
+    hook = {"queue": "hooks", "labels": {"hook": "77aa81c0"}, "argv": TELLS}
+    jobs = [
+        make_job(name="running", **hook), make_job(name="done", result={}, **hook),
+        make_job(name="failed", result={"exit_code": 1, "exit_status": 1}, **hook),
+        make_job(name="own", result={}, labels={"hook": "x"}),
+    ]  # fmt: skip
+    daemon.answer("list", {"jobs": jobs, "next": None})
+    assert [job["name"] for job in json.loads(runctl("ps", "--json", *typed)[1])] == shown
+
+
+def test_a_hook_that_tells_an_address_is_not_shown_as_its_program(
+    runctl: Runctl, daemon: FakeDaemon, make_job: Job
+) -> None:
+    hook = {"queue": "hooks", "labels": {"hook": "77aa81c0"}}
+    jobs = [make_job(argv=TELLS, **hook), make_job(argv=["mail", "me"], **hook),
+            make_job(argv=TELLS), make_job(argv=[b"\xff"], **hook)]  # fmt: skip
+    daemon.answer("list", {"jobs": jobs, "next": None})
+    rows = runctl("ps")[1].splitlines()[1:]
+    assert rows[0].endswith("  (tells a web address)")
+    assert rows[1].endswith("  mail me")
+    assert "RUNNERD_HOOK_PROGRAM" in rows[2]
+    assert "xff" in rows[3]
+    daemon.answer("status", jobs[0])
+    assert "command    (tells a web address)\n" in runctl("status", "x")[1]
+
+
+@pytest.mark.parametrize(
     ("typed", "said"),
     [
         (["--state", "dead"], "'dead' given; a state is allowed: queued, starting"),

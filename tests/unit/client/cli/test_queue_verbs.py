@@ -325,6 +325,19 @@ def test_events_are_a_line_each_from_the_oldest_on(runctl: Runctl, daemon: FakeD
     assert (asked["since"], asked["follow"], asked["job"]) == (0, False, None)
 
 
+def test_that_a_group_went_well_is_a_truth_beside_a_number(
+    runctl: Runctl, daemon: FakeDaemon
+) -> None:
+    ends = [event(seq, "group-ended", failed=1 - ok, ok=ok) for seq, ok in ((1, 0), (2, 1))]
+    serve_events(daemon, *ends, event(3, "x", ok="maybe", other=1))
+    lines = [line.split(" ", 3)[3] for line in runctl("events")[1].splitlines()]
+    assert lines == [
+        "group-ended failed=1 ok=no",
+        "group-ended failed=0 ok=yes",
+        "x ok=maybe other=1",
+    ]
+
+
 def test_events_go_on_after_a_number_and_say_what_is_gone(
     runctl: Runctl, daemon: FakeDaemon
 ) -> None:

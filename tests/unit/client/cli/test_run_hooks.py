@@ -36,6 +36,14 @@ def test_what_cannot_be_read_is_refused_without_what_may_be_secret(text: str) ->
     assert "is allowed" in str(caught.value)
 
 
+@pytest.mark.parametrize("what", ["ftp://hunter2@h/x", "htps://hunter2", "x+y://hunter2 a"])
+def test_an_address_of_another_kind_is_no_command(what: str) -> None:
+    with pytest.raises(click.UsageError, match="has to begin with https:") as caught:
+        read(f"ok={what}")
+    assert "hunter2" not in str(caught.value)
+    assert read("ok=curl ftp://h")["argv"] == ["curl", "ftp://h"]
+
+
 def test_the_network_is_that_of_all_hooks_and_goes_with_one() -> None:
     hooks = (read("ok=a"), read("fail=https://h"))
     assert asked_hooks({"hooks": (), "hook_net": None}) == {}

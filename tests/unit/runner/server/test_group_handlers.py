@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from client import protocol
 from runner import stored
+from runner.rows import NewHook
 from runner.server import grouped
 from tests.unit.runner.queue_bench import ALICE, BOB, ROOT, QueueBench, on_queue, rules_of
 from tests.unit.runner.server.test_queue_handlers import Desk
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from runner.group_rows import Group
 
@@ -89,6 +90,75 @@ def test_a_flow_is_shown_with_its_steps(tmp_path: Path) -> None:
         assert shown["members"][1]["waits_for"] == "dependency"
         found = await desk.ask(ALICE, "why", job=f"{group.id}.s1")
         assert found["because"][0]["on"] == [shown["members"][0]["job"]]
+
+    on_queue(tmp_path, test)
+
+
+def test_jobs_are_listed_with_their_group_their_step_and_their_fate(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        desk = desk_on(bench)
+        bench.submit()
+        await bench.array(2)
+        flow = await bench.flow([], [(0, "ok")], name="release")
+        await all_through(bench, flow, 0)
+        jobs = (await desk.ask(ALICE, "list", ended=True))["jobs"]
+        assert [(each["group_name"], each["step"], each["fate"]) for each in jobs] == [
+            ("release", "s1", "skipped"), ("release", "s0", "failed"),
+            (None, None, None), (None, None, None), (None, None, None),
+        ]  # fmt: skip
+        found = await desk.ask(ALICE, "group", group="release")
+        assert [(each["step"], each["fate"]) for each in found["members"]] == [
+            ("s0", "failed"), ("s1", "skipped"),
+        ]  # fmt: skip
+        skipped = found["members"][1]
+        assert skipped["result"]["detail"] == (
+            f"it was to come after step s0 ({found['members'][0]['job'][:8]}, ok),"
+            " which ended: exit, status 3"
+        )
+
+    on_queue(tmp_path, test, rules_of(9))
+
+
+def test_the_group_of_many_jobs_is_read_once_for_a_page(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        desk = desk_on(bench)
+        await bench.array(30)
+        bench.submit()
+        read: list[str] = []
+        read_group = bench.store.group
+
+        def group(group_id: str) -> Group | None:
+            read.append(group_id)
+            return read_group(group_id)
+
+        bench.store.group = group  # type: ignore[method-assign]
+        assert len((await desk.ask(ALICE, "list"))["jobs"]) == 31
+        assert len(read) == 1
+
+    on_queue(tmp_path, test)
+
+
+def test_a_group_is_shown_with_its_hooks(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        desk = desk_on(bench)
+        group = await bench.array(1, group_hooks=(NewHook(("ended",), b"garbled"),))
+        assert (await desk.ask(ALICE, "group", group=group.id))["hooks"] == [
+            {"number": 0, "on": ["ended"], "command": None, "host": None, "last": None}
+        ]
+
+    on_queue(tmp_path, test)
+
+
+def test_of_a_job_that_a_group_has_not_it_is_said_which_it_has(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        desk = desk_on(bench)
+        await bench.flow([], [], name="release")
+        error = await desk.error(ALICE, "stop", job="release.test")
+        assert (error["code"], error["detail"]) == (
+            "no-such-job", "flow release has no step test; it has s0, s1"
+        )  # fmt: skip
+        assert "detail" not in await desk.error(BOB, "stop", job="release.test")
+        assert "detail" not in await desk.error(ALICE, "stop", job="nobody.test")
 
     on_queue(tmp_path, test)
 
@@ -192,7 +262,7 @@ def test_who_waits_is_told_of_the_first_job_that_failed(tmp_path: Path) -> None:
         assert (ended["state"], ended["ok"]) == ("ended", False)
         assert ended["counts"] == {
             "queued": 0, "starting": 0, "running": 0, "paused": 0, "ok": 2, "failed": 2,
-            "skipped": 0,
+            "skipped": 0, "removed": 0,
         }  # fmt: skip
         failed = ended["failed"]
         assert (failed["name"], failed["member"]) == ("a.1", 1)
@@ -202,6 +272,47 @@ def test_who_waits_is_told_of_the_first_job_that_failed(tmp_path: Path) -> None:
         assert ended["failed"]["name"] == "a.3"
 
     on_queue(tmp_path, test, rules_of(9))
+
+
+@pytest.mark.parametrize(
+    ("op", "args"),
+    [
+        ("wait_group", {"group": "a", "timeout_seconds": 0.0}), ("group", {"group": "a"}),
+        ("group", {"group": "a", "limit": 0}), ("list", {"collapse": True}),
+    ],
+)  # fmt: skip
+def test_of_one_user_one_group_is_counted_in_a_turn_of_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, op: str, args: dict[str, Any]
+) -> None:
+    """Else a thousand requests of one connection keep everybody waiting."""
+    counted = grouped.summary
+    turn = 0
+    turns: dict[int, list[int]] = {}
+
+    async def test(bench: QueueBench) -> None:
+        nonlocal turn
+        desk = desk_on(bench)
+        for peer in (ALICE, BOB):
+            await bench.array(3, uid=peer.uid, name="a")
+
+        def summary(service: Any, group: Group) -> dict[str, Any]:
+            turns.setdefault(group.submitted_by_uid, []).append(turn)
+            return counted(service, group)
+
+        monkeypatch.setattr(grouped, "summary", summary)
+        asked = [
+            asyncio.ensure_future(desk.ask(peer, op, **args))
+            for peer in (ALICE, ALICE, ALICE, ALICE, BOB, BOB)
+        ]
+        while not all(each.done() for each in asked):
+            await asyncio.sleep(0)
+            turn += 1
+        await asyncio.gather(*asked)
+        assert [len(turns[peer.uid]) for peer in (ALICE, BOB)] == [4, 2]
+        assert all(len(set(each)) == len(each) for each in turns.values())
+        assert max(turns[BOB.uid]) <= max(turns[ALICE.uid])
+
+    on_queue(tmp_path, test)
 
 
 def test_a_group_that_is_removed_while_somebody_waits_is_no_more(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pytest
 from runner.config import Config
 from runner.lifecycle import State
 from runner.policy import Members
-from runner.queues import UserQuota
+from runner.queues import HOOKS, UserQuota
 from runner.refusal import Refusal
 from runner.scheduling.kinds import Queue
 from runner.server.service import Service
@@ -31,8 +32,16 @@ class Supervisor(SimpleNamespace):
     def cause_of(self, job_id: str) -> str | None:
         return self.queueing.cause(job_id)  # type: ignore[no-any-return]
 
-    async def stop_many(self, jobs: Any, uid: int, grace: float) -> None:
+    async def stop_many(self, listed: Any, uid: int, grace: float) -> Any:
+        jobs = listed()
         self.stopped.append((jobs, uid, grace))
+        return jobs
+
+    async def stop_group(self, group: Any, uid: int, grace: float) -> Any:
+        states = self.store.member_states(group.id)
+        return await self.stop_many(
+            lambda: [each for each in states if each[1] is not State.ENDED], uid, grace
+        )
 
     async def retry(self, job: Any, uid: int) -> Any:
         self.retried.append((job.id, uid))
@@ -129,6 +138,30 @@ def test_a_member_gets_another_attempt_only_where_it_could_submit_the_job_so_now
 
     nobody = Members(frozenset(), frozenset())
     on_queue(tmp_path, test, rules_of(1, Queue("closed"), members={"closed": nobody}))
+
+
+def test_a_job_of_a_hook_gets_another_attempt_though_nobody_may_put_one_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        desk = Desk(bench)
+        desk.supervisor.queued_of = bench.queueing.queued_of
+        hook = bench.submit(queue=HOOKS)
+        answer = await desk.ask(ALICE, "retry", job=hook)
+        assert (answer["job"], desk.supervisor.retried) == (hook, [(hook, ALICE.uid)])
+        assert (await desk.error(BOB, "retry", job=hook))["code"] == "no-such-job"
+        # They count for no other bound.
+        bench.may_start = False
+        # The package has the function under this name.
+        module = importlib.import_module("runner.server.handlers.retry")
+        monkeypatch.setattr(module, "MOST_AT_ONCE", 2)
+        for _ in range(2):
+            bench.submit(queue=HOOKS)
+        await bench.turn()
+        error = await desk.error(ALICE, "retry", job=hook)
+        assert (error["code"], error["allowed"]) == ("quota-exceeded", "at most 2")
+
+    on_queue(tmp_path, test, rules_of(1, Queue(HOOKS, apart=True)))
 
 
 def test_another_attempt_is_refused_as_a_submission_is_when_output_takes_too_much(
@@ -280,5 +313,25 @@ def test_a_wait_for_the_queue_is_no_wait_of_the_loop(tmp_path: Path) -> None:
         await bench.queueing.stop([job], ALICE.uid)
         await waiting
         assert bench.job(job).reason == "stopped"
+
+    on_queue(tmp_path, test)
+
+
+def test_what_is_stopped_is_what_is_there_when_it_is_the_turn_of_the_stop(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        desk = Desk(bench)
+        bench.may_start = False
+        first, second = bench.submit(), bench.submit()
+        stop_many = desk.supervisor.stop_many
+
+        async def later(listed: Any, uid: int, grace: float) -> Any:
+            await bench.queueing.stop([first], uid)
+            return await stop_many(listed, uid, grace)
+
+        desk.supervisor.stop_many = later  # type: ignore[method-assign]
+        error = await desk.error(ALICE, "stop_many", select={}, expect=2)
+        assert (error["field"], error["allowed"]) == ("expect", "1, for so many match now")
+        assert desk.supervisor.stopped == []
+        assert (await desk.ask(ALICE, "stop_many", select={}))["ids"] == [second]
 
     on_queue(tmp_path, test)

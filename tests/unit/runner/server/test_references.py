@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +41,12 @@ class Desk:
         *steps: str,
         group_id: str | None = None,
         indexes: tuple[int, ...] = (0, 1, 2),
+        ranges: list[tuple[int, int, int]] | None = None,
     ) -> Group:
         group_id = group_id or str(uuid.uuid4())
         about = About(steps=[StepAbout(name=step) for step in steps])
         if not steps:
-            about = About(ranges=[(each, each, 1) for each in indexes])
+            about = About(ranges=ranges or [(each, each, 1) for each in indexes])
         new = NewGroup(
             id=group_id, submitted_by_uid=uid, kind="flow" if steps else "array", name=name,
             submitted_ns=1, max_running=None, idempotency_key=None, digest=b"",
@@ -66,11 +68,14 @@ class Desk:
             id=job_id, submitted_by_uid=uid, uid=uid, gid=uid, name=name, spec=b"s", submitted_ns=1
         )
 
+    def references(self, uid: int) -> References:
+        return References(self.store, None if uid == ROOT else uid, uid)
+
     def find(self, text: str, uid: int = ALICE) -> Any:
-        return References(self.store, None if uid == ROOT else uid, uid).target(text, "job")
+        return self.references(uid).target(text, "job")
 
     def find_group(self, text: str, uid: int = ALICE) -> Any:
-        return References(self.store, None if uid == ROOT else uid, uid).group(text, "group")
+        return self.references(uid).group(text, "group")
 
     def member(self, text: str, uid: int = ALICE) -> int | None:
         job = self.find(text, uid)
@@ -107,11 +112,66 @@ def test_a_job_of_a_group_is_found_by_the_groups_reference_and_its_number(desk: 
 
 
 def test_a_step_is_found_by_its_name_also_one_of_a_matrix(desk: Desk) -> None:
-    desk.group(ALICE, None, "a", "test.1", "test.2", group_id=GROUP)
+    desk.group(ALICE, "release", "a", "test.1", "test.2", group_id=GROUP)
     assert desk.member(f"{GROUP[:8]}.a") == 0
     assert desk.member(f"{GROUP[:8]}.test.2") == 2
     # By its name alone, not by its number.
     assert desk.find(f"{GROUP[:8]}.0") is desk.find(f"{GROUP[:8]}.test") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("release.test", "flow release has no step test; it has test.1, test.2"),
+        ("release.tes", "flow release has no step tes; it has a, test.1, test.2, b, c and 2 more"),
+        (
+            "release.test.3",
+            "flow release has no step test.3; it has a, test.1, test.2, b, c and 2 more",
+        ),
+        ("od.7", "array od has the indexes 0 to 3"),
+        ("od.x", "array od has the indexes 0 to 3"),
+        ("night", None),
+        ("nigh.t", None),
+        (f"{GROUP}.1", "array 3f2a0000 has the indexes 0, 2, 5"),
+    ],
+)
+def test_of_a_group_that_has_no_such_job_it_is_said_which_it_has(
+    desk: Desk, text: str, words: str | None
+) -> None:
+    desk.group(ALICE, "release", "a", "test.1", "test.2", "b", "c", "d", "e")
+    desk.group(ALICE, "od", ranges=[(0, 3, 1)])
+    desk.group(ALICE, None, group_id=GROUP, indexes=(0, 2, 5))
+    found = desk.references(ALICE).lack(text)
+    assert found == words
+    # Others are told nothing of it.
+    assert desk.references(BOB).lack(text) is None
+
+
+def test_the_ranges_of_an_array_are_shown_as_they_can_be_asked_for(desk: Desk) -> None:
+    ranges = [(0, 9, 3), (20, 20, 1), (30, 35, 4), (40, 41, 1), (50, 50, 9), (60, 60, 1)]
+    desk.group(ALICE, "od", ranges=ranges)
+    assert desk.references(ALICE).lack("od.x") == (
+        "array od has the indexes 0 to 9 in steps of 3, 20, 30, 34, 40 to 41, 50 and 1 more"
+    )
+
+
+def test_a_job_that_was_removed_is_said_to_have_been(desk: Desk) -> None:
+    desk.group(ALICE, "release", "a", "b")
+    desk.group(ALICE, "od")
+    for text, words in (("release.a", "step a of flow release"), ("od.1", "job 1 of array od")):
+        job = desk.find(text)
+        desk.store.end_queued([(job.id, "stopped", b"result")], 5)
+        desk.store.delete(job.id, 6, ALICE)
+        assert desk.find(text) is None
+        assert desk.references(ALICE).lack(text) == f"{words} was removed"
+
+
+def test_of_a_group_that_is_damaged_nothing_is_said(desk: Desk, tmp_path: Path) -> None:
+    desk.group(ALICE, "release", "a", "b")
+    with sqlite3.connect(tmp_path / "db") as db:
+        db.execute("UPDATE groups SET about = x'c1'")
+    db.close()
+    assert desk.references(ALICE).lack("release.x") is None
 
 
 def test_a_group_may_have_dots_in_its_name(desk: Desk) -> None:
@@ -162,11 +222,29 @@ def test_a_prefix_of_a_job_and_a_group_is_ambiguous_and_names_both(desk: Desk) -
     assert desk.find("3f2a0") == group
 
 
-def test_a_group_whose_look_is_damaged_hides_its_steps_and_nothing_else(desk: Desk) -> None:
-    group = desk.group(ALICE, None, "a", "b")
+def test_a_step_is_found_without_a_look_at_the_whole_flow(desk: Desk) -> None:
+    group = desk.group(ALICE, "ci", "a", "b")
     desk.store._db.execute("UPDATE groups SET about = x'c1'")
-    assert desk.find(f"{group.id}.a") is None
+    assert desk.member(f"{group.id}.b") == desk.member("ci.b") == 1
     assert desk.find(group.id).id == group.id
+    assert desk.find("ci.\udcff") is desk.find("ci.\0") is desk.find("ci.c") is None
+
+
+def test_nobody_puts_a_job_in_the_place_of_one_of_roots_own_group(desk: Desk) -> None:
+    own = desk.group(ROOT, None, group_id=GROUP)
+    evil = desk.submit(BOB, f"{GROUP[:8]}.1")
+    also_evil = desk.submit(BOB, f"{GROUP[:8]}.7")
+    assert desk.find(f"{GROUP[:8]}.1", ROOT).group_id == own.id
+    # Of what it has not, nothing is meant instead.
+    assert desk.find(f"{GROUP[:8]}.7", ROOT) is None
+    assert desk.find(f"{GROUP[:8]}.1", BOB).id == desk.find(evil, ROOT).id == evil
+    desk.submit(BOB, "night.1")
+    assert desk.find("night.1", ROOT).name == "night.1"
+    # Another's group is no shield, and an own job comes before all.
+    desk.group(ALICE, None, group_id=f"4{GROUP[1:]}")
+    mine = desk.submit(ROOT, f"4{GROUP[1:8]}.1")
+    assert desk.find(f"4{GROUP[1:8]}.1", ROOT).id == mine
+    assert desk.find(also_evil, ROOT).id == also_evil
 
 
 @given(st.text(alphabet="a.1", max_size=8))

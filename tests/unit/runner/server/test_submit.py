@@ -31,6 +31,7 @@ class Daemon:
         self.jobs: list[Any] = []
         self.prepared = 0
         self.ended_bytes = 0
+        self.tried: dict[str, int] = {}
         self.running = {"mine": 1000, "theirs": 1001}
         self.may: object = None
         self.flow_key: tuple[int, str] | None = None
@@ -46,6 +47,7 @@ class Daemon:
                 SimpleNamespace(id=job_id, submitted_by_uid=uid)
                 for job_id, uid in self.running.items()
             ],
+            tried_bytes=lambda uid: dict(self.tried) if uid == 1000 else {},
             ended=SimpleNamespace(total=lambda _uid: Total(1, self.ended_bytes)),
         )
         supervisor = SimpleNamespace(
@@ -83,6 +85,7 @@ class Daemon:
         return SimpleNamespace(
             id=job_id, uid=1, gid=2, spec=spec.pack(built), submitted_by_uid=peer.uid,
             idempotency_key=request.idempotency_key, state=State.QUEUED, group_id=None,
+            deadline_ns=None,
             after=[find(entry.job) for entry in request.after],
         )  # fmt: skip
 
@@ -185,6 +188,15 @@ def test_output_of_ended_and_of_running_jobs_counts_the_users_own_alone() -> Non
     assert caught.value.code == "quota-exceeded"
     assert caught.value.fields["given"] == "4096 bytes of output"
     assert len(daemon.jobs) == 1
+
+
+def test_output_of_a_job_that_waits_for_another_attempt_counts_and_none_counts_twice() -> None:
+    daemon = Daemon(UserQuota(max_log_bytes=4096))
+    daemon.tried = {"again": 3000, "mine": 4000}
+    asyncio.run(daemon.ask())
+    daemon.tried["again"] = 4000
+    with pytest.raises(Refusal):
+        asyncio.run(daemon.ask())
 
 
 def test_jobs_that_are_waited_for_must_be_those_that_the_peer_controls() -> None:

@@ -18,9 +18,12 @@ from runner.parsing import parse
 from runner.policy import Peer, may_control
 from runner.queues import UserQuota
 from runner.refusal import Refusal
+from runner.server import preparing
 from runner.server.handlers import HANDLERS
+from runner.server.preparing import MOST_PREPARED, Preparing
 from runner.server.service import FEATURES
 from runner.store import Store
+from runner.users import Account
 from tests.unit.runner.test_submission import PEER as ALICE
 from tests.unit.runner.test_submission import RULES, Ground
 from tests.unit.runner.test_taking_up import IDS, new_job
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from runner.rows import NewJob
 
 BOB = Peer(uid=ALICE.uid - 1, gid=1, groups=frozenset(), pid=2)
+ACCOUNT = Account(uid=ALICE.uid, gid=ALICE.gid, groups=(1,), name="alice")
 JOB: dict[str, Any] = {"argv": ["true"], "cwd": "/"}
 STREAM: Any = None
 
@@ -55,6 +59,7 @@ class Daemon:
             submissions=submissions,
             supervisor=supervisor,
             find_target=self._find,
+            preparing=Preparing(),
         )
 
     def _refuse_unless_open(self, uid: int, more: int) -> None:
@@ -169,6 +174,71 @@ def test_quotas_count_every_job_and_are_asked_before_the_host_is(daemon: Daemon)
     daemon.flow("a", "b")
 
 
+class Slow:
+    """Groups that are prepared for as long as they are kept waiting; whose are, is counted."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon, self.go = daemon, asyncio.Event()
+        self.now: list[int] = []
+        self._prepare = daemon.service.submissions.prepare
+        daemon.service.submissions.prepare = self._slowly
+
+    async def _slowly(self, request: Any, peer: Peer, *how: Any) -> Any:
+        self.now.append(peer.uid)
+        await self.go.wait()
+        self.now.remove(peer.uid)
+        return await self._prepare(request, peer, *how)
+
+    def ask(self, uid: int) -> asyncio.Task[dict[str, Any]]:
+        peer = Peer(uid=uid, gid=uid, groups=frozenset(), pid=1)
+        return asyncio.ensure_future(self.daemon.ask(peer, "submit_flow", flow_of("a")))
+
+
+async def breath() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+def test_of_one_user_one_flow_is_prepared_at_once_and_of_all_so_many(daemon: Daemon) -> None:
+    async def together() -> None:
+        slow = Slow(daemon)
+        first = [slow.ask(ALICE.uid) for _ in range(5)]
+        await breath()
+        assert slow.now == [ALICE.uid]
+        others = [slow.ask(ALICE.uid) for _ in range(20)]
+        gone = first.pop()
+        gone.cancel()
+        slow.go.set()
+        await asyncio.gather(*first, *others)
+        assert (gone.cancelled(), daemon.queued) == (True, 24)
+
+    asyncio.run(together())
+
+
+def test_slow_flows_of_many_users_keep_others_from_theirs_for_so_long_but_not_root(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("runner.submission.account_for", lambda *_about: ACCOUNT)
+    monkeypatch.setattr("runner.submission.with_group", lambda account, *_about: account)
+
+    async def together() -> None:
+        slow = Slow(daemon)
+        held = [slow.ask(20_000 + number) for number in range(MOST_PREPARED)]
+        await breath()
+        assert len(slow.now) == MOST_PREPARED
+        with pytest.raises(Refusal, match="too-many-requests"):
+            await asyncio.wait_for(slow.ask(ALICE.uid), 10)
+        roots = slow.ask(0)
+        await breath()
+        assert 0 in slow.now
+        slow.go.set()
+        await asyncio.gather(*held, roots)
+        assert (await slow.ask(ALICE.uid))["existing"] is False
+
+    asyncio.run(together())
+
+
 def test_what_the_daemon_takes_counts_for_all_users_together(daemon: Daemon) -> None:
     daemon.array(19, BOB)
     assert refused(daemon, "array", 10)["code"] == "too-many-jobs"
@@ -198,7 +268,7 @@ def test_nothing_is_looked_at_while_nothing_is_taken(daemon: Daemon) -> None:
 def test_an_array_beyond_the_configuration_is_refused_at_once(daemon: Daemon) -> None:
     answer = refused(daemon, "array", 999_999_999)
     assert (answer["code"], answer["field"]) == ("invalid-argument", "array.ranges")
-    assert answer["allowed"] == "at most 20 jobs"
+    assert answer["detail"].startswith("at most 20 are allowed (jobs.max_array in ")
 
 
 def test_one_wrong_step_and_there_is_no_flow(daemon: Daemon) -> None:

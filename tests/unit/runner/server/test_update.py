@@ -35,6 +35,7 @@ def job_with(logs: dict[str, Any] | None = None, **limits: Any) -> Any:
         id="id",
         uid=1,
         gid=1,
+        deadline_ns=None,
         spec=packed,
         state=state,
         queue="default",
