@@ -88,7 +88,7 @@ def run(
     with open_client(socket_path) as client:
         submitted = _submit(client, flow, made, _where(file))
     _print(submitted, as_json=as_json)
-    return _watch(socket_path, submitted["group"]) if follow else 0
+    return _watch(socket_path, submitted["group"], is_there=True) if follow else 0
 
 
 @command.command()
@@ -271,7 +271,7 @@ def _print(submitted: SubmittedGroup, *, as_json: bool) -> None:
         raise ClientError(text) from error
 
 
-def _watch(socket_path: str | None, reference: str) -> int:
+def _watch(socket_path: str | None, reference: str, *, is_there: bool = False) -> int:
     from client.cli.flow_watch import watch
 
-    return watch(socket_path, reference)
+    return watch(socket_path, reference, is_there=is_there)

@@ -38,16 +38,34 @@ def look() -> Look:
     return Look(columns, columns is not None and wants_colours(), is_utf8())
 
 
-def watch(socket_path: str | None, reference: str) -> int:
-    """Show a flow until it has ended; the exit status is as that of `wait`."""
+def watch(socket_path: str | None, reference: str, *, is_there: bool = False) -> int:
+    """Show a flow until it has ended; the exit status is as that of `wait`.
+
+    `is_there`: it was submitted a moment ago, so a daemon that is away will be back.
+    """
     # What is said of a daemon that is away must not come between two pictures: see _Watching.
     with open_client(socket_path, lambda _error: None, lambda: None) as client, naming(reference):
-        status = whole(client, reference)
+        status = _patiently(client, reference) if is_there else whole(client, reference)
         try:
             return _Watching(client, status).watch()
         except KeyboardInterrupt:
             say(f"the flow goes on; `runctl stop {short(status['group'])}` stops it")
             raise
+
+
+def _patiently(client: Client, reference: str) -> GroupStatus:
+    patience = Patience(client.reconnect_seconds, lambda _error: _say_away(client))
+    while True:
+        try:
+            return whole(client, reference)
+        except ClientError as error:
+            if not is_away(error):
+                raise
+            patience.wait(error)
+
+
+def _say_away(client: Client) -> None:
+    say(f"runnerd is away; waiting for it, at most {client.reconnect_seconds:g} s")
 
 
 class _Watching:
@@ -88,7 +106,7 @@ class _Watching:
 
     def _on_away(self, _error: Exception) -> None:
         self._picture.leave()
-        say(f"runnerd is away; waiting for it, at most {self._client.reconnect_seconds:g} s")
+        _say_away(self._client)
 
 
 def _exit_status(end: GroupEnd) -> int:

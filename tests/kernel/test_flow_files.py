@@ -109,10 +109,10 @@ def test_what_only_the_daemon_knows_is_refused_in_the_files_words(
 ) -> None:
     steps = '[steps.good]\ncommand = "true"\n[steps.bad]\nneeds = ["good"]\ncommand = "true"\n'
     for line, said in (
-        ('queue = "nowhere"', "step bad: --queue: 'nowhere' given; there is no such queue"),
-        ('cwd = "/nowhere"', "step bad: --cwd: "),
-        ('user = "root"', "step bad: --user: "),
-        ('label = { "" = "x" }', "step bad: --label: "),
+        ('queue = "nowhere"', "step bad: queue: 'nowhere' given; there is no such queue"),
+        ('cwd = "/nowhere"', "step bad: cwd: "),
+        ('user = "root"', "step bad: user: "),
+        ('label = { "" = "x" }', "step bad: label: "),
     ):
         file = written(f"{steps}{line}\n")
         code, out, err = alice(daemon, "flow", "run", file)

@@ -530,7 +530,7 @@ def test_hundreds_of_jobs_queued_at_once_are_all_done_once(own_daemon: Daemon) -
     ("field", "value"),
     [
         ("priority", 5000), ("labels", {"": "x"}), ("labels", {"a": "\x1b"}),
-        ("after", [{"job": "x" * 100}]), ("delay_seconds", -1), ("deadline_seconds", 0),
+        ("after", [{"job": "x" * 200}]), ("delay_seconds", -1), ("deadline_seconds", 0),
         ("retry", {"limit": 0}), ("retry", {"limit": 3, "on": ["stopped"]}),
         ("reserve", {"millicpus": -1}), ("idempotency_key", "a b"),
     ],

@@ -179,7 +179,7 @@ def test_a_job_says_all_that_was_asked_of_the_queue(configured: Daemon) -> None:
         assert shown["not_before_ns"] == shown["submitted_ns"] + 100 * 10**9
         assert shown["deadline_ns"] == shown["submitted_ns"] + 5000 * 10**9
         assert shown["reserve"] == {"millicpus": 500, "memory_bytes": 2**20}
-        assert shown["after"] == [{"job": first, "on": "any", "met": False}]
+        assert shown["after"] == [{"job": first, "step": None, "on": "any", "met": False}]
         assert (shown["retry"]["limit"], shown["retry"]["on"]) == (3, ["exit"])
         assert (shown["idempotency_key"], shown["attempts"]) == ("k", [])
         assert shown["waits_for"] == "held"
