@@ -109,18 +109,21 @@ class Requesting:
 
     def _listed(self, args: protocol.Message) -> Iterator[Any]:
         """The entries of all pages of `list`, which are asked for when they are wanted."""
-        before: object = None
+        return self._paged("list", {**args, "before": None}, "before", "jobs")
+
+    def _paged(self, op: str, args: protocol.Message, cursor: str, entries: str) -> Iterator[Any]:
+        """The entries of all pages. `cursor`: the field of `args` that says where one begins."""
         while True:
-            answer = self._request("list", {**args, "before": before})
-            jobs, following = answer.get("jobs"), answer.get("next")
-            if not isinstance(jobs, list):
-                raise ProtocolError("runnerd sent a list without jobs")
-            yield from jobs
+            answer = self._request(op, args)
+            found, following = answer.get(entries), answer.get("next")
+            if not isinstance(found, list):
+                raise ProtocolError(f"runnerd sent a list without {entries}")
+            yield from found
             if following is None:
                 return
-            if following == before:
-                raise ProtocolError("runnerd sent the same page of jobs again")
-            before = following
+            if following == args[cursor]:
+                raise ProtocolError(f"runnerd sent the same page of {entries} again")
+            args = {**args, cursor: following}
 
     def _full_id(self, job: str) -> str:
         """The full id: while we wait, a name or prefix may come to mean another job."""

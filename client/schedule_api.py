@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from client.errors import ProtocolError
 from client.requesting import Requesting, text_in
 from client.submission import build_submission
 
@@ -62,18 +61,7 @@ class ScheduleRequests(Requesting):
 
     def schedules(self, *, page: int = 100) -> Iterator[Schedule]:
         """Schedules that we may see, the oldest first; asks for `page` (1 to 1,000) at a time."""
-        after: object = 0
-        while True:
-            answer = self._request("schedules", {"after": after, "limit": page})
-            found, following = answer.get("schedules"), answer.get("next")
-            if not isinstance(found, list):
-                raise ProtocolError("runnerd sent a list without schedules")
-            yield from found
-            if following is None:
-                return
-            if following == after:
-                raise ProtocolError("runnerd sent the same page of schedules again")
-            after = following
+        return self._paged("schedules", {"after": 0, "limit": page}, "after", "schedules")
 
     def schedule(self, schedule: str) -> ScheduleStatus:
         """A schedule by id, prefix of an id (4 characters or more) or name."""

@@ -23,13 +23,13 @@ from runner.draining import Draining, Pulse
 from runner.event_stream import Bell
 from runner.execing import Execs
 from runner.hook_calls import HookCalls
-from runner.hooks import Hooks
 from runner.jobdirs import JobDirectories
 from runner.launcher_client import LauncherClient
 from runner.launching import Launching
 from runner.limits import MonitorMemory
 from runner.logs.searches import Searches
 from runner.logs.tail import LogWatcher
+from runner.outside import Outside
 from runner.paths import UserPaths
 from runner.problems import Problems
 from runner.provisions import Provisioning
@@ -168,7 +168,7 @@ def _supervisor(config: Config, parts: _Parts, pulse: Pulse) -> Supervisor:
         draining=Draining(config.state_dir),
         pulse=pulse,
         problems=parts.problems,
-        hooks=Hooks(
+        outside=Outside(
             find_devices=parts.paths.find_devices,
             set_bandwidth=provisions.set_bandwidth,
             set_scratch=provisions.set_scratch,

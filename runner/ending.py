@@ -52,7 +52,7 @@ class Ending:
         self._store, self._directories, self._tree = realm.store, realm.directories, realm.tree
         self._changes = realm.changes
         self._work = realm.work
-        self._hooks = realm.hooks
+        self._outside = realm.outside
         self._problems = realm.problems
         self._on_end = on_end
         self._on_again = on_again
@@ -189,9 +189,9 @@ class Ending:
             await self._work.blocking(self._remove_cgroup, job_id)
         except OSError as error:
             _logger.error("job %s: its cgroup stays behind: %s", job_id, error)  # noqa: TRY400
-        if self._hooks.release is not None:
+        if self._outside.release is not None:
             try:
-                await self._hooks.release(job_id)
+                await self._outside.release(job_id)
             # RuntimeError: no thread can be started.
             except (OSError, RuntimeError) as error:
                 _logger.error(  # noqa: TRY400 - the text says it

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 import msgspec
 
 from runner.queries import select_jobs
-from runner.rows import DamagedRowError, NewHook
+from runner.rows import DamagedRowError, NewHook, of_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -102,11 +102,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def from_row(cls, row: Row) -> Self:
         """The group of a row that has the fields in their order here. Raises DamagedRowError."""
-        fields = dict(zip(cls.__struct_fields__, row, strict=True))
-        try:
-            return msgspec.convert(fields, cls, builtin_types=(bytes,))
-        except msgspec.ValidationError as error:
-            raise DamagedRowError(f"row {row[0]!a} of the groups is damaged: {error}") from None
+        return of_row(cls, row, "groups")
 
     @property
     def is_ok(self) -> bool:

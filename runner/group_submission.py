@@ -41,6 +41,12 @@ if TYPE_CHECKING:
 MOST_SPEC_BYTES: Final = 8 * 1024 * 1024
 # Of all values of a flow's steps: they are read anew at each start of a step.
 MOST_VALUE_BYTES: Final = 256 * 1024
+_SPECS_COUNT: Final = (
+    "the flow's environment counts for each step; give it less, or the flow fewer steps"
+)
+_VALUES_COUNT: Final = (
+    "values are to be shown; give the flow fewer of them, or shorter ones, and the rest in env"
+)
 # Steps of a flow that are checked at once: the host is asked in threads.
 _AT_ONCE: Final = 8
 # Rows of labels: each is written when the array is, and nothing else is done meanwhile.
@@ -150,7 +156,8 @@ class Flow:
             asked = (self._prepared(each, submissions, peer, find, ids) for each in numbers)
             for number, new in zip(numbers, await _all(asked), strict=True):
                 bytes_left -= len(new.spec)
-                _check_bytes(bytes_left, number, self._steps[number].name)
+                detail = f"step {self._steps[number].name}: {_SPECS_COUNT}"
+                _check_bytes(bytes_left, MOST_SPEC_BYTES, f"steps[{number}]", detail)
                 jobs.append(msgspec.structs.replace(new, group_id=group_id, member=number))
         # One time for all: what is committed at once has happened at once.
         submitted_ns = max(job.submitted_ns for job in jobs)
@@ -225,7 +232,8 @@ async def read_flow(request: SubmitFlow) -> Flow:
     for number in range(len(request.steps)):
         step, submit = read_step(request, number)
         bytes_left -= len(msgspec.msgpack.encode(step.values))
-        _check_value_bytes(bytes_left, number, step.name)
+        detail = f"step {step.name}: {_VALUES_COUNT}"
+        _check_bytes(bytes_left, MOST_VALUE_BYTES, f"steps[{number}].values", detail)
         needs = [(need.step, str(need.on)) for need in step.needs]
         dependencies += len(needs) + len(submit.after)
         digest.update(msgspec.msgpack.encode([step.name, needs, _argv(submit)]))
@@ -318,23 +326,10 @@ def _check_values(step: Step) -> None:
         seen[variable] = key
 
 
-def _check_value_bytes(left: int, number: int, name: str) -> None:
+def _check_bytes(left: int, most: int, field: str, detail: str) -> None:
+    """Whether something is left of what a flow may take. Raises Refusal."""
     if left < 0:
         raise Refusal(
-            "invalid-argument", field=f"steps[{number}].values",
-            given=f"{MOST_VALUE_BYTES - left} bytes up to here",
-            allowed=f"at most {MOST_VALUE_BYTES} bytes",
-            detail=f"step {name}: values are to be shown; give the flow fewer of them, or shorter "
-            "ones, and the rest in env",
-        )  # fmt: skip
-
-
-def _check_bytes(left: int, number: int, name: str) -> None:
-    if left < 0:
-        raise Refusal(
-            "invalid-argument", field=f"steps[{number}]",
-            given=f"{MOST_SPEC_BYTES - left} bytes up to here",
-            allowed=f"at most {MOST_SPEC_BYTES} bytes",
-            detail=f"step {name}: the flow's environment counts for each step; give it less, or "
-            "the flow fewer steps",
+            "invalid-argument", field=field, given=f"{most - left} bytes up to here",
+            allowed=f"at most {most} bytes", detail=detail,
         )  # fmt: skip

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from isolation.cgroups.tree import CgroupTree
     from runner.changes import Changes
-    from runner.hooks import Hooks
     from runner.jobdirs import JobDirectories
+    from runner.outside import Outside
     from runner.problems import Problems
     from runner.store import Store
     from runner.work import Work
@@ -25,5 +25,5 @@ class Realm(NamedTuple):
     tree: CgroupTree
     changes: Changes
     work: Work
-    hooks: Hooks
+    outside: Outside
     problems: Problems

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Row = tuple[Any, ...]
 
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 _logger: Final = logging.getLogger(__name__)
 
 EventData = dict[str, str | int]
@@ -131,11 +132,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def from_row(cls, row: Row) -> Self:
         """The job of a row that has the fields in their order here. Raises DamagedRowError."""
-        fields = dict(zip(cls.__struct_fields__, row, strict=True))
-        try:
-            return msgspec.convert(fields, cls, builtin_types=(bytes,))
-        except msgspec.ValidationError as error:
-            raise DamagedRowError(f"row {row[0]!a} of the jobs is damaged: {error}") from None
+        return of_row(cls, row, "jobs")
 
     def __repr__(self) -> str:
         """Without the spec, which holds the job's environment."""
@@ -283,6 +280,15 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
             return msgspec.convert(fields, cls)
         except (msgspec.MsgspecError, TypeError) as error:
             raise DamagedRowError(f"row {seq!a} of the events is damaged: {error}") from None
+
+
+def of_row(kind: type[S], row: Row, table: str) -> S:
+    """The struct of a row that has its fields in their order. Raises DamagedRowError."""
+    fields = dict(zip(kind.__struct_fields__, row, strict=True))
+    try:
+        return msgspec.convert(fields, kind, builtin_types=(bytes,))
+    except msgspec.ValidationError as error:
+        raise DamagedRowError(f"row {row[0]!a} of the {table} is damaged: {error}") from None
 
 
 def state_of(value: str) -> State:

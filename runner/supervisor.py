@@ -17,11 +17,11 @@ from runner.changes import Changes
 from runner.disk_usage import RunningSizes
 from runner.ending import Ending
 from runner.group_requests import GroupRequests
-from runner.hooks import Hooks
 from runner.intake import Intake
 from runner.launcher_client import LauncherGoneError
 from runner.launching import CannotLaunchError, HostShortError, group_of
 from runner.lifecycle import GOING, State
+from runner.outside import Outside
 from runner.pausing import Pausing
 from runner.pruning import Pruning
 from runner.queue_requests import QueueRequests
@@ -74,7 +74,7 @@ class Supervisor:
         draining: Draining,
         pulse: Pulse,
         problems: Problems,
-        hooks: Hooks | None = None,
+        outside: Outside | None = None,
     ) -> None:
         self.config = config
         self.store = store
@@ -87,7 +87,7 @@ class Supervisor:
         self._launching = launching
         self._work = Work(pool)
         realm = Realm(
-            store, directories, tree, self.changes, self._work, hooks or Hooks(), problems
+            store, directories, tree, self.changes, self._work, outside or Outside(), problems
         )
         self._turns = Turns()
         self.queueing = Queueing(

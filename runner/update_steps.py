@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from isolation.cgroups.tree import JobCgroup
-    from runner.hooks import Devices
+    from runner.outside import Devices
     from runner.realm import Realm
     from runner.rows import Job
 
@@ -69,7 +69,7 @@ class Steps:
     def __init__(self, realm: Realm) -> None:
         self._store, self._directories = realm.store, realm.directories
         self._work = realm.work
-        self._hooks = realm.hooks
+        self._outside = realm.outside
 
     async def cgroups(
         self, change: Change, cgroup: JobCgroup, undo: AsyncExitStack
@@ -86,7 +86,7 @@ class Steps:
 
     def _monitor_caps(self, change: Change) -> tuple[int | None, int | None]:
         """Before and after. Never less: what the log has already stays charged to the monitor."""
-        cap = self._hooks.cap_monitor
+        cap = self._outside.cap_monitor
         if cap is None:
             return None, None
         old, new = cap(change.spec, change.old), cap(change.spec, change.new)
@@ -96,7 +96,7 @@ class Steps:
         """The bandwidth of its private network."""
         if not set(OF_THE_NETWORK) & set(change.names):
             return
-        act, job_id = self._hooks.set_bandwidth, change.job.id
+        act, job_id = self._outside.set_bandwidth, change.job.id
         if act is None:
             raise _unchangeable(OF_THE_NETWORK[0])
         await act(job_id, *(change.new.get(name) for name in OF_THE_NETWORK))
@@ -107,7 +107,7 @@ class Steps:
         """The size of its private directories."""
         if _SCRATCH not in change.names:
             return
-        act, job_id = self._hooks.set_scratch, change.job.id
+        act, job_id = self._outside.set_scratch, change.job.id
         if act is None:
             raise _unchangeable(_SCRATCH)
         await self._wait_for_command(change.job, cgroup)

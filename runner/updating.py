@@ -33,8 +33,8 @@ from runner.update_steps import Change, Steps, quietly
 
 if TYPE_CHECKING:
     from isolation.cgroups.tree import JobCgroup
-    from runner.hooks import Devices
     from runner.message_limits import LimitsUpdate
+    from runner.outside import Devices
     from runner.queueing import Queueing
     from runner.realm import Realm
     from runner.rows import EventData, Job, LimitColumns
@@ -51,7 +51,7 @@ class Updating:
         self._work = realm.work
         self._queueing = queueing
         self._steps = Steps(realm)
-        self._find_devices = realm.hooks.find_devices or UserPaths().find_devices
+        self._find_devices = realm.outside.find_devices or UserPaths().find_devices
 
     async def update(
         self, job_id: str, uid: int, update: LimitsUpdate, priority: int | None = None

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from client.cli.common import flush, json_option, naming, open_client, say, write, write_json
+from client.cli.announcing import announce
+from client.cli.common import json_option, naming, open_client, say, write, write_json
 from client.text import printable
 
 if TYPE_CHECKING:
@@ -250,25 +251,11 @@ def _refused(error: RequestRefused, flow: Flow, made: Made, where: str) -> FlowF
 
 
 def _print(submitted: SubmittedGroup, *, as_json: bool) -> None:
-    from client.errors import ClientError
-
-    group = submitted["group"]
     if submitted["existing"] and not as_json:
         from client.cli.group_words import existing
 
         say(existing(submitted))
-    try:
-        if as_json:
-            write_json(submitted)
-        else:
-            write(f"{printable(group)}\n")
-        flush()
-    except BrokenPipeError:
-        say(f"flow {group} was submitted")
-        raise
-    except OSError as error:
-        text = f"flow {group} was submitted; cannot write its id to stdout: {error.strerror}"
-        raise ClientError(text) from error
+    announce("flow", submitted["group"], submitted, as_json=as_json)
 
 
 def _watch(socket_path: str | None, reference: str, *, is_there: bool = False) -> int:

@@ -21,14 +21,14 @@ from client.cli import (
     run_queue,
     run_sandbox,
 )
-from client.cli.common import flush, open_client, say, write, write_json
+from client.cli.announcing import announce
+from client.cli.common import open_client, say
 from client.cli.paths import inside
 from client.cli.sections import SectionedCommand, option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from client.records import Submitted
 
 # The words of this command line for the fields of the protocol.
 OPTIONS: Final = {
@@ -115,28 +115,13 @@ def _detach(
             submitted = client.submit_once(**arguments)
         except RequestRefused as error:
             raise ClientError(describe(error, words)) from error
-    job = submitted["job"]
     if submitted["existing"] and not as_json:
         from client.cli.news import existing
 
         say(existing(submitted))
-    try:
-        _print_id(submitted, as_json=as_json)
-    except BrokenPipeError:
-        say(f"job {job} was submitted")
-        raise
-    except OSError as error:
-        text = f"job {job} was submitted; cannot write its id to stdout: {error.strerror}"
-        raise ClientError(text) from error
+    record = {"job": submitted["job"], "existing": submitted["existing"]}
+    announce("job", submitted["job"], record, as_json=as_json)
     return 0
-
-
-def _print_id(submitted: Submitted, *, as_json: bool) -> None:
-    if as_json:
-        write_json({"job": submitted["job"], "existing": submitted["existing"]})
-    else:
-        write(f"{submitted['job']}\n")
-    flush()
 
 
 def words(options: Mapping[str, Any]) -> dict[str, str]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from client.cli.common import flush, open_client, say, write, write_json
+from client.cli.announcing import announce
+from client.cli.common import open_client, say
 from client.cli.quantity import Quantity
 from client.cli.run_queue import QUEUE
 from client.cli.sections import all_of, option
@@ -18,7 +19,6 @@ from client.cli.sections import all_of, option
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from client.records import SubmittedGroup
 
 _WORDS: Final = {
     "array": "--array",
@@ -71,22 +71,5 @@ def make(
         from client.cli.group_words import existing
 
         say(existing(made))
-    _print(made, as_json=options["as_json"])
+    announce("array", made["group"], made, as_json=options["as_json"])
     return 0
-
-
-def _print(made: SubmittedGroup, *, as_json: bool) -> None:
-    from client.errors import ClientError
-
-    try:
-        if as_json:
-            write_json(made)
-        else:
-            write(f"{made['group']}\n")
-        flush()
-    except BrokenPipeError:
-        say(f"array {made['group']} was submitted")
-        raise
-    except OSError as error:
-        text = f"array {made['group']} was submitted; cannot write its id to stdout"
-        raise ClientError(f"{text}: {error.strerror}") from error

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from client.cli.common import flush, open_client, say, write, write_json
+from client.cli.announcing import announce
+from client.cli.common import open_client
 from client.cli.sections import all_of, option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from client.records import Scheduled
 
 SCHEDULE: Final = "Schedule"
 
@@ -68,22 +68,5 @@ def make(
             made = client.make_schedule(options["every"], **every)
         except RequestRefused as error:
             raise ClientError(describe(error, {**of_job, **_WORDS})) from error
-    _print(made, as_json=options["as_json"])
+    announce("schedule", made["schedule"], made, as_json=options["as_json"], done="made")
     return 0
-
-
-def _print(made: Scheduled, *, as_json: bool) -> None:
-    from client.errors import ClientError
-
-    try:
-        if as_json:
-            write_json(made)
-        else:
-            write(f"{made['schedule']}\n")
-        flush()
-    except BrokenPipeError:
-        say(f"schedule {made['schedule']} was made")
-        raise
-    except OSError as error:
-        text = f"schedule {made['schedule']} was made; cannot write its id to stdout"
-        raise ClientError(f"{text}: {error.strerror}") from error

@@ -14,8 +14,8 @@ from runner import fates, outcome
 from runner.changes import Changes
 from runner.group_requests import GroupRequests
 from runner.group_rows import About, NewGroup, StepAbout
-from runner.hooks import Hooks
 from runner.intake import Intake
+from runner.outside import Outside
 from runner.policy import Peer
 from runner.problems import Problems
 from runner.queue_requests import QueueRequests
@@ -59,7 +59,7 @@ class QueueBench:
         self.may_start = True
         nothing: Any = None
         self.work = Work(pool)
-        realm = Realm(self.store, nothing, nothing, self.changes, self.work, Hooks(), Problems())
+        realm = Realm(self.store, nothing, nothing, self.changes, self.work, Outside(), Problems())
         self.queueing = Queueing(
             realm, rules, launch=self._launch, may_start=lambda: self.may_start, on_end=self._on_end
         )

@@ -12,8 +12,8 @@ from runner.changes import Changes
 from runner.config import RetentionConfig
 from runner.ending import Ending
 from runner.group_rows import NewGroup
-from runner.hooks import Hooks
 from runner.jobdirs import JobDirectories
+from runner.outside import Outside
 from runner.problems import Problems
 from runner.pruning import Pruning
 from runner.realm import Realm
@@ -41,7 +41,7 @@ class Bench:
         self.work = Work(pool)
         tree: Any = None
         realm = Realm(
-            self.store, self.directories, tree, self.changes, self.work, Hooks(), self.problems
+            self.store, self.directories, tree, self.changes, self.work, Outside(), self.problems
         )
         # How many have ended, and the attempts that were asked for.
         self.ends = 0

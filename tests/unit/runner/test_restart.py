@@ -17,9 +17,9 @@ from isolation.cgroups.tree import CgroupTree
 from runner import reconcile, records, restart, stored
 from runner.changes import Changes
 from runner.ending import Ending
-from runner.hooks import Hooks
 from runner.jobdirs import JobDirectories
 from runner.lifecycle import State
+from runner.outside import Outside
 from runner.pausing import Pausing
 from runner.problems import Problems
 from runner.realm import Realm
@@ -62,7 +62,7 @@ class Host:
         with ThreadPoolExecutor(1) as pool:
             work = Work(pool)
             realm = Realm(
-                self.store, self.directories, self.tree, Changes(), work, Hooks(), self.problems
+                self.store, self.directories, self.tree, Changes(), work, Outside(), self.problems
             )
             running = Running(realm, lambda _job_id: None, lambda _job_id: None)
             stopping = Stopping(work.loop, self.directories, self.tree, running)

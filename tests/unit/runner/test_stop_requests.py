@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from runner import queueing, stop_requests
 from runner.changes import Changes
-from runner.hooks import Hooks
 from runner.lifecycle import State
+from runner.outside import Outside
 from runner.problems import Problems
 from runner.realm import Realm
 from runner.refusal import Refusal
@@ -36,7 +36,7 @@ class Stopping:
 def stops_of(bench: QueueBench) -> tuple[StopRequests, Stopping]:
     nothing: Any = None
     stopping: Any = Stopping()
-    realm = Realm(bench.store, nothing, nothing, Changes(), bench.work, Hooks(), Problems())
+    realm = Realm(bench.store, nothing, nothing, Changes(), bench.work, Outside(), Problems())
     return StopRequests(realm, bench.queueing, stopping, nothing, nothing), stopping
 
 

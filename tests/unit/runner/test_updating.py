@@ -15,8 +15,8 @@ from isolation.errors import LimitBelowUse, LimitUnavailable
 from runner import messages, parsing, process_limits, records, spec, stored
 from runner.changes import Changes
 from runner.config import Config
-from runner.hooks import Hooks
 from runner.lifecycle import State
+from runner.outside import Outside
 from runner.problems import Problems
 from runner.queueing import Queueing
 from runner.queues import HOOKS, Rules, UserQuota
@@ -160,9 +160,9 @@ class Host:
 
     def updating(self, *, hooks: bool = True) -> Updating:
         here: Any = self
-        acts = Hooks(here.find_devices)
+        acts = Outside(here.find_devices)
         if hooks:
-            acts = Hooks(
+            acts = Outside(
                 here.find_devices, here.set_bandwidth, here.set_scratch, None, here.cap_monitor
             )
         work = Work(ThreadPoolExecutor(1))

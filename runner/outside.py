@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Devices = dict[bytes, tuple[str, ...]]
 
 
-class Hooks(NamedTuple):
+class Outside(NamedTuple):
     """None: this daemon cannot do it, and refuses it where it was asked for.
 
     - `find_devices(spec)`: `UserPaths.find_devices` of the daemon's one instance.
