@@ -261,16 +261,8 @@ def _hook_calls(config: Config, parts: _Parts, service: Service) -> HookCalls:
             await hook_program.check(parts.paths, account, "url")
         return await submissions.prepare(request, peer, partial(service.find_job, peer))
 
-    def insert(new: NewJob, call_seq: int) -> Job:
-        supervisor.refuse_if_ending()
-        if supervisor.draining:
-            raise Refusal("draining")
-        job = parts.store.insert(new, call_seq=call_seq)
-        supervisor.queueing.waits(job)
-        return job
-
     may_run = partial(_may_submit, supervisor)
-    return HookCalls(parts.store, prepared, insert, supervisor.wait_ended, may_run)
+    return HookCalls(parts.store, prepared, supervisor.submit_call, supervisor.wait_ended, may_run)
 
 
 def _may_submit(supervisor: Supervisor) -> bool:

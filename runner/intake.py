@@ -60,6 +60,16 @@ class Intake:
         self._queueing.waits(job)
         return job
 
+    def submit_call(self, new: NewJob, call_seq: int) -> Job:
+        """The same of a hook's job, which takes the place of its call. Raises Refusal.
+
+        No quota counts: what bounds it is `runner.hook_calls`'.
+        """
+        self._refuse_if_closed()
+        job = self._store.insert(new, call_seq=call_seq)
+        self._queueing.waits(job)
+        return job
+
     def submit_group(self, new: NewGroup, jobs: Sequence[NewJob]) -> Group:
         """Commit a group and all of its jobs as queued. Raises Refusal, and none of it is."""
         self.refuse_unless_open(new.submitted_by_uid, len(jobs))

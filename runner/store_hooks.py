@@ -36,7 +36,6 @@ class StoredHooks(StoreBase):
     def __init__(self, db: sqlite3.Connection, path: str) -> None:
         super().__init__(db, path)
         self.on_calls: Callable[[], None] | None = None
-        self._has_calls = False
         self._calls: dict[int, Total] = {}
         # Of the transaction under way: what counts once it is committed.
         self._more_calls: list[tuple[int, int, int]] = []

@@ -136,6 +136,10 @@ class Supervisor:
         """Commit a job as queued; it starts when its turn comes. Raises Refusal."""
         return self._intake.submit(new)
 
+    def submit_call(self, new: NewJob, call_seq: int) -> Job:
+        """Commit the job of a hook's call, which is no more then. Raises Refusal."""
+        return self._intake.submit_call(new, call_seq)
+
     def submit_group(self, new: NewGroup, jobs: Sequence[NewJob]) -> Group:
         """Commit a group with its jobs, all queued. Raises Refusal, and none of them is there."""
         return self._intake.submit_group(new, jobs)

@@ -67,7 +67,11 @@ async def _until_no_call_waits(store: Store) -> None:
         rules=Rules(Capacity(1, Needs(1000, 2**30))),
     )  # fmt: skip
     supervisor = SimpleNamespace(
-        store=store, draining=False, refuse_if_ending=lambda: None, wait_ended=None
+        submit_call=None,
+        store=store,
+        draining=False,
+        refuse_if_ending=lambda: None,
+        wait_ended=None,
     )
     service: Any = SimpleNamespace(supervisor=supervisor, admin_gid=None, find_job=None)
     calls = assembly._hook_calls(config, parts, service)

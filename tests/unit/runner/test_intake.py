@@ -83,3 +83,24 @@ def test_a_group_that_waits_for_too_much_is_refused_new_and_by_hand(
         assert bench.group_now(group).ended_ns is not None
 
     on_queue(tmp_path, test, rules_of(1))
+
+
+def test_the_job_of_a_hook_passes_quotas_but_not_a_daemon_that_takes_nothing(
+    tmp_path: Path,
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        bench.may_start = False
+        await bench.array(1)
+        job = NewJob(
+            id="9f0f3f52-0f64-4d4f-8b3d-2f4f6f1c9e11", submitted_by_uid=1, uid=1, gid=1, name=None,
+            spec=b"", submitted_ns=1,
+        )  # fmt: skip
+        bench.closed = Refusal("draining")
+        with pytest.raises(Refusal, match="draining"):
+            bench.intake.submit_call(job, 1)
+        assert len(bench.store.waiting()) == 1
+        bench.closed = None
+        assert bench.intake.submit_call(job, 1).id == job.id
+        assert bench.queueing.scheduler.get(job.id) is not None
+
+    on_queue(tmp_path, test, rules_of(quota=UserQuota(max_queued=1)))
