@@ -44,6 +44,8 @@ VERBS: Final[Mapping[str, str]] = {
         "version",
     )
 }
+# What runctl asks of itself.
+_HIDDEN: Final[Mapping[str, str]] = {"take-over": "client.cli.take_over"}
 
 
 class Runctl(click.Group):
@@ -55,7 +57,7 @@ class Runctl(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The verb's command, imported now."""
-        module = VERBS.get(cmd_name)
+        module = VERBS.get(cmd_name) or _HIDDEN.get(cmd_name)
         if module is None:
             return None
         command: click.Command = import_module(module).command

@@ -52,6 +52,9 @@ def _report(answer: Doctor) -> str:
     ]
     if answer.get("draining"):
         facts.append(("draining", "no job is taken or started until `runnerd drain --cancel`"))
+    if launcher := answer.get("launcher"):
+        why = launcher["why"]
+        facts.append(("launcher", launcher["kind"] + (f": {printable(why)}" if why else "")))
     if disk := answer.get("disk"):
         facts += [("disk", text) for text in _disk(disk)]
     plain = [item for item in answer["features"] if _is_plain(item)]

@@ -23,11 +23,12 @@ from client.errors import ClientError, RequestRefused, describe
 from client.patience import is_away
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import FrameType, TracebackType
     from typing import Self
 
     from client.api import Client
+    from client.logstream import LogStream
     from client.records import JobStatus, Submitted
 
 _FAILURE: Final = 125
@@ -49,14 +50,36 @@ def run_in_foreground(
 
     `arguments` are those of `Client.submit`; `options` those of `client.errors.describe`.
     """
+
+    def begin(client: Client, control: Control) -> LogStream:
+        submitted = _submit(client, arguments, options)
+        control.submitted(client, submitted["job"])
+        if submitted["existing"]:
+            say(existing(submitted))
+        return client.logs(control.job, follow=True)
+
+    return _in_foreground(socket_path, begin)
+
+
+def take_over(socket_path: str | None, job: str, attempt: int, cursor: int) -> int:
+    """The same for a job of ours that runs, from a byte of the output of an attempt on.
+
+    The signals that whoever followed it before has blocked are taken from here on.
+    """
+
+    def begin(client: Client, control: Control) -> LogStream:
+        control.submitted(client, job)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        return client.logs(job, cursor=cursor, follow=True, attempt=attempt, goes_on=True)
+
+    return _in_foreground(socket_path, begin)
+
+
+def _in_foreground(socket_path: str | None, begin: Callable[[Client, Control], LogStream]) -> int:
     control = Control()
     with open_client(socket_path, control.on_away, control.on_back) as client, control:
         try:
-            submitted = _submit(client, arguments, options)
-            control.submitted(client, submitted["job"])
-            if submitted["existing"]:
-                say(existing(submitted))
-            return _follow(client, control)
+            return _follow(client, control, begin(client, control))
         except _Left:
             say(control.farewell())
             return _FAILURE
@@ -73,11 +96,10 @@ def _submit(client: Client, arguments: Mapping[str, Any], options: Mapping[str, 
         raise ClientError(describe(error, options)) from error
 
 
-def _follow(client: Client, control: Control) -> int:
+def _follow(client: Client, control: Control, stream: LogStream) -> int:
     output, gaps = _Output(control), Gaps(say, _GAP_SECONDS)
     attempts = Attempts(client, control.job)
-    stream, start = client.logs(control.job, follow=True), LateStart(client, control.job)
-    with stream, start:
+    with stream, LateStart(client, control.job) as start:
         for batch in stream.batches():
             if batch or stream.attempt > 1:
                 start.has_begun()

@@ -1,0 +1,21 @@
+"""`runctl take-over`: goes on where the native `run` left off. Not for people, so not in the help.
+
+The native front (client/native/runctl.c) submits and copies; whatever has to be said or decided it
+leaves to this, with the signals that came meanwhile blocked and pending.
+"""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(name="take-over", hidden=True)
+@click.argument("job")
+@click.argument("attempt", type=click.IntRange(min=1))
+@click.argument("cursor", type=click.IntRange(min=0))
+@click.pass_obj
+def command(socket_path: str | None, job: str, attempt: int, cursor: int) -> int:
+    """Follow JOB in the foreground, from the byte CURSOR of the output of its ATTEMPT on."""
+    from client.cli.foreground import take_over
+
+    return take_over(socket_path, job, attempt, cursor)
