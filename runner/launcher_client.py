@@ -1,15 +1,18 @@
-"""runnerd's end of the launcher: starts it, asks it for processes, starts it again if it dies.
+"""runnerd's end of one launcher: starts it, asks it for processes, starts it again if it dies.
 
-The descriptors of a request are borrowed: the caller closes its own. What the launcher does
-is told in `runner.launcher`; nothing is decided here.
+The descriptors of a request are borrowed: the caller closes its own. What a launcher does is
+told in `runner.launcher`; nothing is decided here. Which of two a job goes to, and what becomes
+of jobs without the native one, is `runner.launchers`'s.
 """
 
 from __future__ import annotations
 
 import array
 import asyncio
+import errno
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,7 +24,7 @@ from runner import records
 from runner.handles import Given
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from runner.entering import Doors
     from runner.handles import Handles
@@ -44,14 +47,51 @@ _SOON_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 30.0
 _PATIENCE_SECONDS: Final = 1.0
 _MAX_ANSWER_BYTES: Final = records.MAX_LAUNCH_MESSAGE_BYTES
+# Of a start in vain, where the next may work.
+PASSING: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+# Whoever sends these means the process: they say nothing of the program.
+_FROM_OUTSIDE: Final = frozenset({-signal.SIGKILL, -signal.SIGTERM})
+# So many ends in a row, with no launch that worked among them, are the program's own fault.
+_MOST_CRASHES: Final = 3
 
 
 class LaunchError(Exception):
-    """The launcher could not fork a monitor. The text says why."""
+    """The launcher could not fork a monitor. The text says why.
+
+    `number` is an errno where the native launcher gave one, else 0.
+    """
+
+    def __init__(self, text: str, number: int = 0) -> None:
+        super().__init__(text)
+        self.number = number
 
 
 class LauncherGoneError(Exception):
     """No whole answer came: whether a monitor was forked, or which, is not known."""
+
+
+class UnfitError(Exception):
+    """The program of a launcher is not there, or is not the right one. The text says why."""
+
+
+class Program(NamedTuple):
+    """What a launcher is started as.
+
+    `command` is given the number of its end of the socket; raises OSError or UnfitError. Without
+    a program that `is_needed` there can be no job, so it is tried for ever; another is given up.
+    """
+
+    name: str
+    command: Callable[[int], list[str]]
+    is_needed: bool
+
+
+def python_command(socket_fd: int) -> list[str]:
+    """That of `runner.launcher`."""
+    return [sys.executable, "-I", "-S", "-B", "-c", _PROGRAM, str(socket_fd), *_PATHS]
+
+
+PYTHON: Final = Program("launcher", python_command, is_needed=True)
 
 
 class Launched(NamedTuple):
@@ -65,11 +105,23 @@ class Launched(NamedTuple):
 
 
 class LauncherClient:
-    """The launcher process of one runnerd. Used from the event loop's thread only."""
+    """One launcher process of a runnerd. Used from the event loop's thread only.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, keep_open: Sequence[int]) -> None:
+    Raises OSError or UnfitError where it cannot be started at all.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        keep_open: Sequence[int],
+        program: Program = PYTHON,
+    ) -> None:
         self._loop = loop
         self._keep_open = tuple(keep_open)
+        self._program = program
+        self._crashes = 0
+        # Why it was given up: then it is started no more.
+        self.why_gone: str | None = None
         self._waiting: dict[int, asyncio.Future[Launched]] = {}
         self._seq = 0
         self._sending = asyncio.Lock()
@@ -83,16 +135,30 @@ class LauncherClient:
         """The launcher's process id."""
         return self._process.pid
 
-    async def launch(self, job_id: str, handles: Handles, given: Given | None = None) -> Launched:
+    @property
+    def is_running(self) -> bool:
+        """Whether there is one now; if not, there may be soon, but for one that was given up."""
+        return self._running.is_set() and self.why_gone is None
+
+    async def launch(
+        self,
+        job_id: str,
+        handles: Handles,
+        given: Given | None = None,
+        native: Mapping[str, Any] | None = None,
+    ) -> Launched:
         """Fork the monitor of a job. Raises LaunchError or LauncherGoneError.
 
-        The files that are given may have 4 KiB in all. Waits while there is no launcher.
+        The files that are given may have 4 KiB in all. `native` is for the native launcher alone
+        (`runner.native_jobs`). Waits while there is no launcher.
         """
         given = given or Given()
-        request = {
+        request: dict[str, Any] = {
             "kind": records.LAUNCH_MONITOR, "job": job_id,
             "files": dict(given.files), "ids": given.ids,
         }  # fmt: skip
+        if native is not None:
+            request["native"] = native
         return await self._ask(request, handles.present())
 
     async def enter(self, doors: Doors) -> int:
@@ -104,6 +170,8 @@ class LauncherClient:
 
     async def _ask(self, request: dict[str, Any], present: dict[str, int]) -> Launched:
         await self._running.wait()
+        if self.why_gone is not None:
+            raise LauncherGoneError(self.why_gone)
         self._seq += 1
         seq = self._seq
         answer: asyncio.Future[Launched] = self._loop.create_future()
@@ -117,6 +185,7 @@ class LauncherClient:
                 return await answer
         except TimeoutError:
             # It hangs, or was stopped: the next one finds no monitor of this job, or one.
+            self._hung = True
             self._process.kill()
             raise LauncherGoneError(f"it did not answer for {_ANSWER_SECONDS:g} s") from None
         finally:
@@ -129,7 +198,7 @@ class LauncherClient:
         """Let the launcher end; its monitors go on."""
         if self._again is not None:
             self._again.cancel()
-        elif self._running.is_set():
+        elif self.is_running:
             self._hang_up()
             self._process.wait()
 
@@ -137,20 +206,28 @@ class LauncherClient:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)  # noqa: FBT003 - its only spelling
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-B", "-c", _PROGRAM, str(theirs.fileno()), *_PATHS],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), *self._keep_open),
-                env={},
-                cwd="/",
-                # A Ctrl-C at runnerd's terminal is not meant for it.
-                start_new_session=True,
-            )
+            try:
+                self._process = self._begin(theirs.fileno())
+            except BaseException:
+                ours.close()
+                raise
         self._socket = ours
+        self._hung = False
         self._started = self._loop.time()
         self._loop.add_reader(ours, self._on_readable)
         self._running.set()
+
+    def _begin(self, socket_fd: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self._program.command(socket_fd),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(socket_fd, *self._keep_open),
+            env={},
+            cwd="/",
+            # A Ctrl-C at runnerd's terminal is not meant for it.
+            start_new_session=True,
+        )
 
     async def _send(self, message: bytes, fds: array.array[int]) -> None:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)]
@@ -171,7 +248,7 @@ class LauncherClient:
             await self._room
         finally:
             self._room = None
-            if self._running.is_set():
+            if self.is_running:
                 self._loop.remove_writer(self._socket)
 
     def _on_readable(self) -> None:
@@ -199,12 +276,14 @@ class LauncherClient:
             if pidfd >= 0:
                 os.close(pidfd)
         elif is_whole and "pid" in answer:
+            self._crashes = 0
             waiting.set_result(Launched(answer["pid"], pidfd))
         elif "pid" in answer:
             # It runs, but runnerd had no descriptor left for its pidfd (MSG_CTRUNC, recvmsg(2)).
             waiting.set_exception(LauncherGoneError("its monitor's pidfd did not arrive"))
         else:
-            waiting.set_exception(LaunchError(answer.get("text", "no reason was given")))
+            text, number = answer.get("text", "no reason was given"), answer.get("errno", 0)
+            waiting.set_exception(LaunchError(text, number))
 
     def _on_end(self) -> None:
         self._hang_up()
@@ -215,15 +294,36 @@ class LauncherClient:
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(gone)
+        self._crashes += self._hung or status not in _FROM_OUTSIDE
+        if self._crashes >= _MOST_CRASHES and not self._program.is_needed:
+            self._give_up(f"it ended with status {status}, {self._crashes} times in a row")
+            return
         lived = self._loop.time() - self._started
-        delay = 0.0 if lived > _SOON_SECONDS else _PATIENCE_SECONDS
-        _logger.error("the launcher ended with status %d; another starts in %g s", status, delay)
         # Never at once in a circle: one that cannot start at all would spin.
+        delay = 0.0 if lived > _SOON_SECONDS else _PATIENCE_SECONDS
+        self._start_in(delay, f"ended with status {status}")
+
+    def _start_in(self, delay: float, why: str) -> None:
+        name = self._program.name
+        _logger.error("the %s %s; another starts in %g s", name, why, delay)
         self._again = self._loop.call_later(delay, self._start_again)
 
     def _start_again(self) -> None:
         self._again = None
-        self._start()
+        try:
+            self._start()
+        except (OSError, UnfitError) as error:
+            may_pass = isinstance(error, OSError) and error.errno in PASSING
+            if self._program.is_needed or may_pass:
+                self._start_in(_PATIENCE_SECONDS, f"cannot be started: {error}")
+            else:
+                self._give_up(f"it cannot be started again: {error}")
+
+    def _give_up(self, why: str) -> None:
+        """For good. Whoever waits for it hears of that."""
+        _logger.error("the %s is given up until runnerd starts again: %s", self._program.name, why)
+        self.why_gone = why
+        self._running.set()
 
     def _hang_up(self) -> None:
         self._running.clear()

@@ -4,7 +4,8 @@ When the log has no room (a full disk), nothing more is read, so the job blocks 
 as on any full pipe, and the same bytes are tried again until there is room; only the end of
 the job bounds that patience. Or, where its `on_full` says so, what finds no room is dropped
 and counted. A job may have a limit of its own on all of its output: what is beyond it stays
-in the pipe, or is thrown away and told (`excess`). Who ends the job is the run loop.
+in the pipe, or is thrown away and told (`excess`). Who ends the job is the run loop. A change
+here is one to runner/native/pump.c.
 """
 
 from __future__ import annotations
@@ -176,6 +177,7 @@ class Pump:
             self.excess = True
         elif self._drop_until is not None and time.monotonic() < self._drop_until:
             self._log.skip(count)
+            self._watch_or_not()
         else:
             self._pending = (self._streams[fd], count, time.time_ns())
             self._store()
@@ -208,6 +210,7 @@ class Pump:
         # Not at every read: a disk that is full would be asked as fast as the job can write.
         self._drop_until = again
         self._log.skip(self._pending[1])
+        self._watch_or_not()
         if self._plan.on_full == _END:
             self.lost_errno = self.lost_errno or why
 

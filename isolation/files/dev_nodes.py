@@ -86,7 +86,7 @@ def copy_host() -> int:
 
 def _mount_private(shm_bytes: int | None) -> None:
     if is_directory("/dev/pts"):
-        mount("devpts", "/dev/pts", "devpts", mounts.INERT & ~MountFlags.NODEV, _TERMINALS)
+        mount("devpts", "/dev/pts", "devpts", mounts.INERT & ~MountFlags.NODEV, TERMINALS)
     if is_directory(_SHM):
         mount_memory(_SHM, "1777", shm_bytes)
     if is_directory("/dev/mqueue"):
@@ -112,7 +112,7 @@ def _terminal_options(group: int | None) -> str:
 
 
 # The host's, once, when the launcher starts: asking in each job takes as long as two mounts.
-_TERMINALS: Final = _terminal_options(tty_group())
+TERMINALS: Final = _terminal_options(tty_group())
 
 
 def _add(device: Device) -> None:

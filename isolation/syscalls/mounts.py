@@ -67,6 +67,8 @@ class ResolveFlags(IntFlag):
     NO_SYMLINKS = 0x04
     BENEATH = 0x08
     IN_ROOT = 0x10
+    # EAGAIN where something would have to be waited for. Linux 5.12.
+    CACHED = 0x20
 
 
 class OpenTreeFlags(IntFlag):
@@ -123,6 +125,18 @@ def mount(
 def sync_file_system(fd: int) -> None:
     """Wait until all that was written to the file system of `fd` is on disk. syncfs(2)."""
     check(libc_unlocked.syncfs(fd), f"syncfs({fd})")
+
+
+def start_writing_back(fd: int) -> None:
+    """Start to write what is dirty of a file to the disk; wait for nothing but room in its queue.
+
+    Nothing is promised but that a later fdatasync has less to do. sync_file_range(2). Raises
+    OSError, also for what is no file of a disk.
+    """
+    sync_file_range_write = 2
+    whole = ctypes.c_longlong(0)
+    result = libc_unlocked.sync_file_range(fd, whole, whole, sync_file_range_write)
+    check(result, f"sync_file_range({fd})")
 
 
 def detach_mount(target: str | bytes) -> None:

@@ -3,13 +3,14 @@
 Runs in the monitor: lean imports, one thread, blocking files, a tiny memory budget. It
 decides nothing about what to do when the disk is full; it only leaves the log as it was, so
 that the monitor can wait and try again, or count what it drops. What is finished is compressed
-by `runner.logs.sealing`. Reading is `runner.logs.reader`, in another process.
+by `runner.logs.sealing`. Reading is `runner.logs.reader`, in another process. A change here is
+one to runner/native/log.c, which writes the same files.
 """
 
 from __future__ import annotations
 
 import os
-import stat
+import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -25,15 +26,17 @@ from runner.logs.format import (
     log_name,
 )
 from runner.logs.sealing import Sealer
+from runner.logs.segment_files import (
+    create_segment,
+    remove_file,
+    start_writing,
+    sync_file,
+    write_at,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-# What a try that failed half-way left is taken up by the next one.
-_AGAIN: Final = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-_SYNC: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-_MODE: Final = 0o600
 # A segment that is written no more: the sign that another may follow.
 _FINAL_MODE: Final = 0o400
 # One being written and one before it: else a reader would lose what it is about to read.
@@ -47,6 +50,10 @@ _MOST_DOUBLINGS: Final = 7
 # More unsynced segments than this are synced with all the file system, in one go: one by one,
 # each waits for the journal and the disk's cache, and a job's end for thousands of them.
 _MANY_UNSYNCED: Final = 32
+# Each start is a write of its own, and a small log is written in no time at the end.
+_EARLY_BYTES: Final = 4 * 1024 * 1024
+# A start that takes longer has waited for the disk, which is slower than the output then.
+_EARLY_PATIENCE_SECONDS: Final = 0.05
 
 
 class SegmentWriter:
@@ -67,7 +74,9 @@ class SegmentWriter:
 
     The constructor creates the first segment and syncs the directory: once it returns, even
     a power cut leaves the sign that the job may have run. Appends are not synced, close()
-    syncs everything: a crash of the process loses no append, one of the machine may.
+    syncs everything: a crash of the process loses no append, one of the machine may. What is
+    empty needs no sync: its name is on disk, and there is no more of it. Large segments are on
+    their way to the disk from their end on, so that close() waits for less.
 
     `compression` is "none" or "zstd"; then work() is to be called, and a segment that cannot
     be compressed stays as it is. Raises ValueError for a size below 1, fewer segments than 2
@@ -100,6 +109,8 @@ class SegmentWriter:
         self._sealed: set[int] = set()
         self._closed = False
         self._unsynced_names = False
+        # What is compressed goes soon.
+        self._writes_early = self._sealer is None
         self._start = self._log_bytes = self._index_bytes = 0
         self._log_fd, self._index_fd = self._create(0)
         try:
@@ -171,8 +182,8 @@ class SegmentWriter:
         record = INDEX_RECORD.pack(time_ns, self.total_bytes, len(data), stream)
         try:
             # The data first: a record must never point at bytes that are not there.
-            _write_at(self._log_fd, data, self._log_bytes)
-            _write_at(self._index_fd, record, self._index_bytes)
+            write_at(self._log_fd, data, self._log_bytes)
+            write_at(self._index_fd, record, self._index_bytes)
         except OSError:
             self._cut_back()
             raise
@@ -198,16 +209,22 @@ class SegmentWriter:
             os.close(self._index_fd)
 
     def _sync(self) -> None:
-        # A compressed one is on disk already.
-        unsynced = [start for start in self._finished if start not in self._sealed]
+        # A compressed one is on disk already; one that was begun by a gap may be empty.
+        unsynced = [
+            start for start, size in self._finished.items() if size and start not in self._sealed
+        ]
         if len(unsynced) > _MANY_UNSYNCED:
             sync_file_system(self._dir_fd)
             return
-        steps = [partial(os.fdatasync, self._log_fd), partial(os.fdatasync, self._index_fd)]
+        steps: list[Callable[[], None]] = []
+        if self._log_bytes:
+            # Once the index has its place on the disk too, one commit of the journal takes both.
+            start_writing(self._index_fd)
+            steps = [partial(os.fdatasync, self._log_fd), partial(os.fdatasync, self._index_fd)]
         if self._unsynced_names:
             steps.append(partial(os.fsync, self._dir_fd))
         for start in unsynced:
-            steps += [partial(_sync_file, name(start), self._dir_fd) for name in _NAMES]
+            steps += [partial(sync_file, name(start), self._dir_fd) for name in _NAMES]
         _do_all(steps)
 
     def _cut_back(self) -> None:
@@ -238,6 +255,8 @@ class SegmentWriter:
             del self._finished[start]
             self._sealed.discard(start)
             self._finished_bytes -= size
+            # What comes from now on may be gone before anything waits for it.
+            self._writes_early = False
         if is_due:
             self._begin_segment()
 
@@ -259,9 +278,20 @@ class SegmentWriter:
         self._start = beginning
         self._log_bytes = self._index_bytes = self._skipped = 0
         self._unsynced_names = True
+        self._write_early(old, log_bytes)
         for fd in old:
             os.close(fd)
         self._finish(start, log_bytes, index_bytes)
+
+    def _write_early(self, fds: tuple[int, int], log_bytes: int) -> None:
+        """Have close() find most of a large log on the disk.
+
+        Where the device's queue is full this blocks, and the job with us: then no more is started.
+        """
+        if self._writes_early and log_bytes >= _EARLY_BYTES:
+            began = time.monotonic()
+            start_writing(*fds)
+            self._writes_early = time.monotonic() - began < _EARLY_PATIENCE_SECONDS
 
     def _finish(self, start: int, log_bytes: int, index_bytes: int) -> None:
         if not log_bytes and self._finished:
@@ -275,19 +305,8 @@ class SegmentWriter:
         if self._sealer is not None:
             self._sealer.add(start, log_bytes, index_bytes)
 
-    # A segment is there for readers when its data is. So the index is created before it and
-    # removed after it, and data without an index is never seen, even after a crash between.
-
     def _create(self, start: int) -> tuple[int, int]:
-        index_fd = _create_file(index_name(start), self._dir_fd)
-        try:
-            return _create_file(log_name(start), self._dir_fd), index_fd
-        except OSError:
-            os.close(index_fd)
-            # Should it stay, the next try takes it up.
-            with suppress(OSError):
-                os.unlink(index_name(start), dir_fd=self._dir_fd)
-            raise
+        return create_segment(self._dir_fd, start)
 
     def _remove(self, start: int) -> None:
         names = [log_name(start), index_name(start)]
@@ -297,7 +316,7 @@ class SegmentWriter:
             log, index = names
             names = [log, log + ZSTD_SUFFIX, index, index + ZSTD_SUFFIX]
         for name in names:
-            _unlink(name, self._dir_fd)
+            remove_file(name, self._dir_fd)
 
 
 def _do_all(steps: Iterable[Callable[[], None]]) -> None:
@@ -310,40 +329,3 @@ def _do_all(steps: Iterable[Callable[[], None]]) -> None:
             failed = error
     if failed is not None:
         raise failed
-
-
-def _create_file(name: str, dir_fd: int) -> int:
-    """A new file, or an empty one that is there. Raises OSError, FileExistsError for others."""
-    try:
-        return os.open(name, _CREATE, _MODE, dir_fd=dir_fd)
-    except FileExistsError:
-        fd = os.open(name, _AGAIN, dir_fd=dir_fd)
-        found = os.fstat(fd)
-        if stat.S_ISREG(found.st_mode) and not found.st_size:
-            return fd
-        os.close(fd)
-        raise
-
-
-def _sync_file(name: str, dir_fd: int) -> None:
-    fd = os.open(name, _SYNC, dir_fd=dir_fd)
-    try:
-        os.fdatasync(fd)
-    finally:
-        os.close(fd)
-
-
-def _unlink(name: str, dir_fd: int) -> None:
-    """Absent is well: an earlier try may have removed the one file and failed at the other."""
-    with suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=dir_fd)
-
-
-def _write_at(fd: int, data: bytes | bytearray | memoryview, position: int) -> None:
-    """Write all of `data` at `position`. pwrite(2) stops short where a disk or limit is full.
-
-    A position and not O_APPEND, so that a try after a failure overwrites instead of repeating.
-    """
-    written = os.pwrite(fd, data, position)
-    while written < len(data):
-        written += os.pwrite(fd, memoryview(data)[written:], position + written)

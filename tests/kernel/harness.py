@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# Who runs plain jobs, "native" or "python": `--launcher` of tests/kernel/conftest.py.
+launcher = "native"
 # The guest's disk: on tmpfs the pages of a log would be charged to its monitor.
 STATE = "/var/lib/runnerd"
+_PYTHON = "native_launcher = false\n"
 _numbers = itertools.count(1)
 
 
@@ -35,6 +38,19 @@ def wait_until(
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {explain()}")
         time.sleep(0.02)
+
+
+def _kind_of(pid: str) -> str | None:
+    """Of a child of runnerd's; None for one that is no launcher (yet), or has ended."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="ascii") as file:
+            name = file.read()
+        program = os.readlink(f"/proc/{pid}/exe")
+    except FileNotFoundError:
+        return None
+    if name != "runnerd-launch\n":
+        return None
+    return "native" if os.path.basename(program) == "runnerd-launch" else "python"
 
 
 class Daemon:
@@ -92,12 +108,26 @@ class Daemon:
             "--cgroup-root", self.cgroup_root, *options,
         ]  # fmt: skip
 
-    def start(self) -> None:
-        """Start it and wait until it takes connections."""
+    def start(self, wanted: str | None = None, used: str | None = None) -> None:
+        """Start it and wait until it takes connections.
+
+        Plain jobs go to the launcher that is `wanted`, and it is the one that is `used`, unless
+        the test says so.
+        """
+        wanted = wanted or launcher
+        self._choose_launcher(wanted)
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(self.command(), cwd=PROJECT, stderr=log, stdout=log)
         # Hearing the end of the log would not do: the last start's line is in it, too.
         wait_until(self._answers, 20, self.log_text)
+        with self.client() as client:
+            found = client.doctor()["launcher"]
+        assert found["kind"] == (used or wanted), found
+
+    def _choose_launcher(self, wanted: str) -> None:
+        """Whatever else the test has written there."""
+        text = self.config.read_text().removeprefix(_PYTHON)
+        self.config.write_text(_PYTHON + text if wanted == "python" else text)
 
     def _answers(self) -> bool:
         assert self.running, self.log_text()
@@ -107,6 +137,17 @@ class Daemon:
         except ClientError:
             return False
         return True
+
+    def launchers(self) -> dict[str, int]:
+        """The pids of its launchers, "python" and "native", as far as they run."""
+        with open(f"/proc/{self.pid}/task/{self.pid}/children", encoding="ascii") as file:
+            kinds = {_kind_of(pid): int(pid) for pid in file.read().split()}
+        return {kind: pid for kind, pid in kinds.items() if kind is not None}
+
+    def launcher_other_than(self, kind: str, gone: int) -> int:
+        """The pid of the launcher that runs instead of one that was killed."""
+        wait_until(lambda: self.launchers().get(kind, gone) != gone)
+        return self.launchers()[kind]
 
     def stop(self) -> None:
         """SIGTERM; it must end well."""

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.kernel import traces
+from tests.kernel import harness, traces
 from tests.kernel.harness import Daemon, wait_until
 from tests.kernel.hostile import (
     Wire,
     no_defect_in_the_log,  # noqa: F401 - used by every test here
     submission,
 )
-from tests.kernel.test_start import launcher_of
 from tests.kernel.test_survival import (
     counting,
     has_ended,
@@ -607,7 +606,7 @@ def test_while_an_old_launcher_lives_no_other_runnerd_begins_and_its_last_job_ru
     lines = "/home/alice/lines"
     script = f"echo ran >> {lines}; echo ran; exit 4"
     with Wire(own_daemon) as alice:
-        launcher = launcher_of(own_daemon)
+        launcher = own_daemon.launchers()[harness.launcher]
         os.kill(launcher, signal.SIGSTOP)
         try:
             job = alice.ok("submit", submission("sh", "-c", script))["job"]

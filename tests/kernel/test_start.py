@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.kernel import harness
 from tests.kernel.harness import PROJECT, Daemon, wait_until
 from tests.kernel.hostile import (
     Wire,
@@ -302,15 +303,11 @@ def test_a_client_that_does_not_read_does_not_hold_up_the_end(own_daemon: Daemon
         own_daemon.stop()
 
 
-def test_the_launcher_ends_with_it(own_daemon: Daemon) -> None:
+def test_the_launchers_end_with_it(own_daemon: Daemon) -> None:
     own_daemon.start()
-    launcher = launcher_of(own_daemon)
+    kinds = {"python", harness.launcher}
+    wait_until(lambda: set(own_daemon.launchers()) == kinds)
+    launchers = own_daemon.launchers()
     own_daemon.kill()
-    wait_until(lambda: not os.path.exists(f"/proc/{launcher}"))
-
-
-def launcher_of(daemon: Daemon) -> int:
-    """The pid of a daemon's launcher: its one child."""
-    with open(f"/proc/{daemon.pid}/task/{daemon.pid}/children", encoding="ascii") as file:
-        (pid,) = (int(word) for word in file.read().split())
-    return pid
+    for pid in launchers.values():
+        wait_until(lambda gone=pid: not os.path.exists(f"/proc/{gone}"))

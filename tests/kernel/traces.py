@@ -54,12 +54,15 @@ def difference(before: Traces, daemon: Daemon | None) -> str:
 
 
 def descriptors(pid: int) -> tuple[str, ...]:
-    """What a process has open, without the numbers that differ from one to the next."""
+    """What a process has open, without the numbers that differ from one to the next.
+
+    Nor the few filter programs that the daemon keeps for the next job.
+    """
     kinds = []
     for name in os.listdir(f"/proc/{pid}/fd"):
         with suppress(OSError):
             kinds.append(os.readlink(f"/proc/{pid}/fd/{name}").split(":[")[0])
-    return tuple(sorted(kinds))
+    return tuple(sorted(kind for kind in kinds if not kind.startswith("/memfd:runnerd-profile")))
 
 
 def _packet_rules() -> frozenset[str]:

@@ -196,7 +196,7 @@ def test_a_launcher_that_does_not_end_holds_up_the_next_runnerd_and_no_job(unit:
     with Client() as client:
         job = submit(client, *counting(1500))
         wait_for_output(client, job, b"1\n")
-        launcher = unit.launcher_pid
+        launcher = max(unit.launcher_pids)
         os.kill(launcher, signal.SIGSTOP)
         before = unit.main_pid
         systemctl("kill", "--kill-whom=main", "--signal=KILL", NAME)
@@ -211,11 +211,17 @@ def test_a_launcher_that_does_not_end_holds_up_the_next_runnerd_and_no_job(unit:
         assert output(client, job) == (numbers(1500), b"")
 
 
-def test_a_launcher_that_is_killed_takes_nothing_along(unit: Unit) -> None:
+def test_launchers_that_are_killed_take_nothing_along(unit: Unit) -> None:
     with Client() as client:
-        main, launcher = unit.main_pid, unit.launcher_pid
-        os.kill(launcher, signal.SIGKILL)
-        wait_until(lambda: len(unit.own_pids()) == 2 and unit.launcher_pid != launcher, 20)
+        main, launchers = unit.main_pid, unit.launcher_pids
+        for launcher in launchers:
+            os.kill(launcher, signal.SIGKILL)
+        wait_until(
+            lambda: (
+                len(unit.launcher_pids) == len(launchers) and not launchers & unit.launcher_pids
+            ),
+            20,
+        )
         assert result(client, submit(client, "true"))["exit_code"] == 0
         assert unit.main_pid == main
 

@@ -102,13 +102,12 @@ class Unit:
         return int(self.show("MainPID"))
 
     @property
-    def launcher_pid(self) -> int:
-        """The other process beside runnerd."""
-        [launcher] = set(self.own_pids()) - {self.main_pid}
-        return launcher
+    def launcher_pids(self) -> set[int]:
+        """The other processes beside runnerd: both launchers."""
+        return set(self.own_pids()) - {self.main_pid}
 
     def own_pids(self) -> list[int]:
-        """Of runnerd and its launcher, where they are to be."""
+        """Of runnerd and its launchers, where they are to be."""
         return pids(self.cgroup)
 
     def status(self) -> str:

@@ -121,11 +121,15 @@ def _strange(directory: str, usual: re.Pattern[str], also: re.Pattern[str] | Non
 
 
 def descriptors(victim: Victim) -> tuple[str, ...]:
-    """What an idle runnerd has open, once it has prepared what it keeps ready."""
+    """What a runnerd has open."""
     (pid,) = victim.daemon_pids()
-    wait_until(
-        lambda: traces.descriptors(pid).count("net") >= _PREPARED_NETWORKS,
-        _SECONDS,
-        lambda: traces.descriptors(pid),
-    )
     return traces.descriptors(pid)
+
+
+def wait_for_networks(victim: Victim) -> None:
+    """Until it has those ready that it keeps once a job has needed one."""
+    wait_until(
+        lambda: descriptors(victim).count("net") >= _PREPARED_NETWORKS,
+        _SECONDS,
+        lambda: descriptors(victim),
+    )

@@ -32,7 +32,7 @@ _MIB: Final = 1 << 20
 
 
 class DaemonTrouble(Trouble):
-    """Kills runnerd, alone or with its launcher, or ends it; and brings it up again."""
+    """Kills runnerd, alone or with its launchers, or ends it; and brings it up again."""
 
     name_of_it = "daemon"
 
@@ -58,7 +58,7 @@ class DaemonTrouble(Trouble):
         self.pause(1.5)
 
     def _kill_both(self) -> None:
-        # The launcher first in half of the cases: each sees the other one go.
+        # The launchers first in half of the cases: each sees the other one go.
         victim = self.session.victim
         if self.dice.random() < 0.5:
             send(signal.SIGKILL, victim.launcher_pids)
@@ -92,14 +92,18 @@ class DaemonTrouble(Trouble):
 
 
 class LauncherTrouble(Trouble):
-    """Kills the launcher: runnerd starts another."""
+    """Kills one launcher or both: runnerd starts others."""
 
     name_of_it = "launcher"
 
     def act(self) -> None:
         """Once."""
-        found = send(signal.SIGKILL, self.session.victim.launcher_pids)
+        found = send(signal.SIGKILL, self._some)
         self.session.counts.add("kill launcher", len(found))
+
+    def _some(self) -> list[int]:
+        found = self.session.victim.launcher_pids()
+        return self.dice.sample(found, self.dice.randint(1, len(found))) if found else []
 
 
 class MonitorTrouble(Trouble):

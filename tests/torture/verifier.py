@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from tests.torture.ledger import Trail
     from tests.torture.session import Session
 
-_BAD_SIGNS: Final = re.compile(r"Traceback|defect|Exception ignored|never (retrieved|awaited)")
+_BAD_SIGNS: Final = re.compile(
+    r"Traceback|defect|Exception ignored|never (retrieved|awaited)|is given up until"
+)
 _END_SECONDS: Final = 90.0
 _FORGET_SECONDS: Final = 30.0
 _END_OF_TIME_SECONDS: Final = 7 * 3600.0
@@ -243,14 +245,16 @@ def _prune(session: Session) -> None:
 
 
 def _warmed_up(session: Session) -> tuple[str, ...]:
-    """A new one after a job of each network, whose making opens what stays open."""
+    """A new one after a job of each network and launcher, whose making opens what stays open."""
     root = session.client("root")
-    for network in ("none", "private"):
-        args = {"argv": ["true"], "cwd": "/", "network": network}
+    for network, tree in (("none", "host"), ("none", "readonly"), ("private", "host")):
+        sandbox = {"filesystem": tree}
+        args = {"argv": ["true"], "cwd": "/", "network": network, "sandbox": sandbox}
         job = str(root.request("submit", args)["job"])
         root.wait(job)
         root.remove(job)
     session.hang_up()
+    leftovers.wait_for_networks(session.victim)
     return _idle_descriptors(session)
 
 

@@ -150,7 +150,7 @@ class Victim(Daemon):
         return [process.pid] if process is not None and process.poll() is None else []
 
     def launcher_pids(self) -> list[int]:
-        """Its launcher: a child of that name."""
+        """Its launchers: children of that name."""
         found = []
         for pid in self.daemon_pids():
             for child in _children(pid):
