@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sized
+from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 
 import msgpack
@@ -70,8 +71,13 @@ def frame_length(header: bytes, most: int = MAX_FRAME_BYTES) -> int:
     """
     (length,) = HEADER.unpack(header)
     if not 0 < length <= most:
-        raise FrameError(f"frame of {length} bytes; 1 to {most} are allowed")
+        raise bad_length(length, most)
     return int(length)
+
+
+def bad_length(length: int, most: int) -> FrameError:
+    """What to raise for a length that is announced and is not allowed."""
+    return FrameError(f"frame of {length} bytes; 1 to {most} are allowed")
 
 
 class _Count:
@@ -99,25 +105,31 @@ def _refuse_extension(code: int, _data: bytes) -> NoReturn:
     raise FrameError(f"extension type {code}; none is used")
 
 
+# All but the first bytes of maps and arrays: msgpack's fixmap, fixarray, array 16, 32, map 16, 32.
+_NO_CONTAINER: Final = bytes({*range(256)} - {*range(0x80, 0xA0), *range(0xDC, 0xE0)})
+_SHORT_BYTES: Final = 4096
+# What is common to all bodies: nothing that is made of a few bytes may be large.
+_unpack: Final = partial(
+    msgpack.unpackb,
+    raw=False,
+    strict_map_key=False,
+    max_str_len=MAX_FRAME_BYTES,
+    max_bin_len=MAX_FRAME_BYTES,
+    max_array_len=MAX_ARRAY_ITEMS,
+    max_map_len=MAX_MAP_ITEMS,
+    max_ext_len=0,
+    ext_hook=_refuse_extension,
+)
+
+
 def decode_body(
     body: bytes | bytearray | memoryview, max_containers: int = MAX_ANSWER_CONTAINERS
 ) -> Message:
     """The map that a frame's body holds. Raises FrameError for anything else."""
-    count = _Count(max_containers)
+    size = len(body)
     try:
-        message = msgpack.unpackb(
-            body,
-            raw=False,
-            strict_map_key=False,
-            max_str_len=MAX_FRAME_BYTES,
-            max_bin_len=MAX_FRAME_BYTES,
-            max_array_len=MAX_ARRAY_ITEMS,
-            max_map_len=MAX_MAP_ITEMS,
-            max_ext_len=0,
-            ext_hook=_refuse_extension,
-            object_hook=count,
-            list_hook=count,
-        )
+        # Containers and items take a byte each at least: a short body cannot hold too many.
+        message = _unpack(body) if size <= max_containers else _counted(body, max_containers)
     except FrameError:
         raise
     # RecursionError and UnicodeDecodeError leave the unpacker as they are; a bound that is
@@ -126,26 +138,36 @@ def decode_body(
         raise FrameError(f"not msgpack: {type(error).__name__}: {error}") from None
     if not isinstance(message, dict):
         raise FrameError(f"a frame holds a map, not {type(message).__name__}")
-    if _depth(message) > MAX_DEPTH:
+    if (size > _SHORT_BYTES or _may_be_deep(body)) and _is_too_deep(message):
         raise FrameError(f"nested deeper than {MAX_DEPTH}")
     return message
 
 
-def _depth(value: object) -> int:
-    """Nesting depth, walked level by level so that it cannot recurse too far itself."""
-    depth = 0
-    level = [value]
-    while level and depth <= MAX_DEPTH:
-        inner: list[object] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner.extend(item.values())
-            elif isinstance(item, list):
-                inner.extend(item)
-        if any(isinstance(item, dict | list) for item in level):
-            depth += 1
-        level = [item for item in inner if isinstance(item, dict | list)]
-    return depth
+def _counted(body: bytes | bytearray | memoryview, max_containers: int) -> object:
+    count = _Count(max_containers)
+    return _unpack(body, object_hook=count, list_hook=count)
+
+
+def _may_be_deep(body: bytes | bytearray | memoryview) -> bool:
+    """Each level begins with a byte that text of ASCII has none of: most bodies have few."""
+    if isinstance(body, memoryview):
+        return True
+    return len(body.translate(None, _NO_CONTAINER)) > MAX_DEPTH
+
+
+def _is_too_deep(message: Message) -> bool:
+    """Walked level by level, so that it cannot recurse too far itself."""
+    level: list[Any] = [message]
+    for _ in range(MAX_DEPTH):
+        level = [
+            item
+            for container in level
+            for item in (container.values() if type(container) is dict else container)
+            if type(item) is dict or type(item) is list
+        ]
+        if not level:
+            return False
+    return True
 
 
 def to_wire(text: str | bytes) -> str | bytes:

@@ -234,6 +234,13 @@ class Problem(TypedDict):
     job: str | None
 
 
+class Launcher(TypedDict):
+    """Which launcher runs jobs that need nothing special; `why`, where it is the slower one."""
+
+    kind: Literal["native", "python"]
+    why: str | None
+
+
 class Doctor(TypedDict):
     """What `doctor` answers."""
 
@@ -243,6 +250,7 @@ class Doctor(TypedDict):
     state_dir: str
     jobs: dict[str, int]
     draining: bool
+    launcher: Launcher
     disk: Disk
     problems: list[Problem]
     features: list[Feature]

@@ -1,6 +1,6 @@
 """Puts the parts of the daemon together, on ground that is already its own.
 
-Order matters: the launcher before anything heavy is done, and every job accounted for
+Order matters: the launchers before anything heavy is done, and every job accounted for
 before there is a service. Each part is taken apart again by the stack, last made first.
 The socket is `runner.listening`'s, the daemon's life `runner.daemon`'s.
 """
@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from isolation.network.loopback import LoopbackNetworks
 from isolation.network.private import NetworkSettings, PrivateNetworks
 from isolation.user_namespaces import Ranges
-from runner import hook_program
+from runner import hook_program, launchers
 from runner.draining import Draining, Pulse
 from runner.event_stream import Bell
 from runner.execing import Execs
 from runner.hook_calls import HookCalls
 from runner.jobdirs import JobDirectories
-from runner.launcher_client import LauncherClient
 from runner.launching import Launching
 from runner.limits import MonitorMemory
 from runner.logs.searches import Searches
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from isolation.cgroups.tree import CgroupTree
     from runner.config import Config
     from runner.ground import Ground
+    from runner.launchers import Launchers
     from runner.messages import Submit
     from runner.policy import Peer
     from runner.rows import Job, NewJob
@@ -65,7 +65,7 @@ class _Parts(NamedTuple):
 
     tree: CgroupTree
     store: Store
-    launcher: LauncherClient
+    launchers: Launchers
     directories: JobDirectories
     pool: Executor
     paths: UserPaths
@@ -89,6 +89,7 @@ async def assemble(config: Config, ground: Ground, pulse: Pulse, stack: AsyncExi
     stack.callback(searches.close)
     await _recover(parts, supervisor)
     service = _service(config, parts, supervisor, watcher, searches)
+    service.launchers = parts.launchers
     service.schedules = _schedules(service)
     stack.push_async_callback(service.schedules.close)
     service.schedules.begin()
@@ -99,8 +100,9 @@ async def assemble(config: Config, ground: Ground, pulse: Pulse, stack: AsyncExi
 
 
 def _parts(config: Config, ground: Ground, stack: AsyncExitStack) -> _Parts:
-    launcher = LauncherClient(asyncio.get_running_loop(), ground.locks)
-    stack.callback(launcher.close)
+    loop = asyncio.get_running_loop()
+    both = launchers.start(loop, ground.locks, with_native=config.native_launcher)
+    stack.callback(both.close)
     directories = JobDirectories(config.state_dir)
     stack.callback(directories.close)
     problems = Problems()
@@ -109,11 +111,11 @@ def _parts(config: Config, ground: Ground, stack: AsyncExitStack) -> _Parts:
     stack.callback(store.close)
     pool = stack.enter_context(ThreadPoolExecutor(_POOL_THREADS, "jobs"))
     paths = UserPaths()
-    provisions = _provisioning(config, paths, ground.tree, directories, stack)
+    provisions = _provisioning(config, paths, ground.tree, directories, both, stack)
     return _Parts(
         tree=ground.tree,
         store=store,
-        launcher=launcher,
+        launchers=both,
         directories=directories,
         pool=pool,
         paths=paths,
@@ -137,12 +139,15 @@ def _provisioning(
     paths: UserPaths,
     tree: CgroupTree,
     directories: JobDirectories,
+    both: Launchers,
     stack: AsyncExitStack,
 ) -> Provisioning:
     """Networks, ranges of user ids, filters: made here, handed out to each job."""
     loopbacks = LoopbackNetworks()
     stack.callback(loopbacks.close)
-    loopbacks.start()
+    # The native launcher has its own: with it, the first job that needs one of these begins.
+    if both.why_no_native is not None:
+        loopbacks.start()
     settings = NetworkSettings(
         identity=config.state_dir,
         subnet=config.network.subnet,
@@ -152,7 +157,9 @@ def _provisioning(
     networks = PrivateNetworks(settings)
     stack.push_async_callback(networks.close)
     ranges = Ranges(base=config.sandbox.userns_base)
-    return Provisioning(loopbacks, networks, ranges, paths, tree, directories)
+    provisions = Provisioning(loopbacks, networks, ranges, paths, tree, directories, both.takes)
+    stack.callback(provisions.close)
+    return provisions
 
 
 def _supervisor(config: Config, parts: _Parts, pulse: Pulse) -> Supervisor:
@@ -173,6 +180,7 @@ def _supervisor(config: Config, parts: _Parts, pulse: Pulse) -> Supervisor:
             set_bandwidth=provisions.set_bandwidth,
             set_scratch=provisions.set_scratch,
             release=provisions.release,
+            holds=provisions.holds,
             cap_monitor=parts.cap_monitor,
         ),
     )
@@ -183,7 +191,7 @@ def _launching(parts: _Parts) -> Launching:
         directories=parts.directories,
         tree=parts.tree,
         provisions=parts.provisions,
-        launcher=parts.launcher,
+        launchers=parts.launchers,
         pool=parts.pool,
         paths=parts.paths,
         cap_monitor=parts.cap_monitor,
@@ -225,7 +233,7 @@ def _service(
         Submissions(config, admin_gid, parts.tree, parts.paths, provisions, parts.rules),
         watcher,
         provisions,
-        Execs(parts.store, parts.tree, provisions, parts.launcher),
+        Execs(parts.store, parts.tree, provisions, parts.launchers),
         admin_gid,
         problems=parts.problems,
         pruning=supervisor.pruning,

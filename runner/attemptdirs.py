@@ -81,9 +81,11 @@ def is_there(dir_fd: int, name: str) -> bool:
 
 
 def _made(dir_fd: int, name: str) -> int:
-    if is_there(dir_fd, name):
+    try:
+        os.mkdir(name, 0o700, dir_fd=dir_fd)
+    except FileExistsError:
         remove_tree(dir_fd, name)
-    os.mkdir(name, 0o700, dir_fd=dir_fd)
+        os.mkdir(name, 0o700, dir_fd=dir_fd)
     return os.open(name, OPEN, dir_fd=dir_fd)
 
 

@@ -153,6 +153,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     group: Annotated[str, group_name()] = "runnerd"
     admin_group: Annotated[str | None, group_name()] = None
     required_controllers: Annotated[tuple[str, ...], controllers()] = ("cpu", "memory", "pids")
+    native_launcher: Annotated[bool, yes_or_no()] = True
     jobs: JobsConfig = JobsConfig()
     capacity: CapacityConfig = CapacityConfig()
     queues: Annotated[dict[str, QueueConfig], QUEUE_NAMES] = {}

@@ -65,7 +65,11 @@ def tree_bytes(path: str, most: int = MOST_ENTRIES) -> int:
     waiting = [path]
     while waiting and left > 0:
         place = waiting.pop()
-        with suppress(FileNotFoundError), _opened(place) as fd:
+        try:
+            fd = os.open(place, _DIRECTORY)
+        except FileNotFoundError:
+            continue
+        try:
             here = os.fstat(fd)
             device = here.st_dev if device is None else device
             if here.st_dev != device:
@@ -76,15 +80,19 @@ def tree_bytes(path: str, most: int = MOST_ENTRIES) -> int:
                 size, is_directory = _entry(fd, name)
                 total += size
                 if is_directory:
-                    waiting.append(os.path.join(place, name))
+                    waiting.append(f"{place}/{name}")
+        finally:
+            os.close(fd)
     return total
 
 
-def job_bytes(path: str) -> int:
+def job_bytes(path: str, attempt: int | None = None) -> int:
     """What a job's directory takes, each of its attempts as much as a job may have.
 
-    0 when it is not there. Raises OSError.
+    `attempt` is its newest, which is found out without. 0 when it is not there. Raises OSError.
     """
+    if attempt is not None:
+        return tree_bytes(path, attempt * MOST_ENTRIES)
     attempts = 1
     with suppress(FileNotFoundError), _opened(path) as fd:
         attempts += len(attemptdirs.later(fd))

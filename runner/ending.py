@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from isolation.errors import CgroupError
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from runner.rows import Job
 
 _logger: Final = logging.getLogger(__name__)
+
+# Of so much output there are few segments: measuring them takes no time.
+_SMALL_LOG_BYTES: Final = 262_144
 
 
 class Ending:
@@ -61,6 +64,33 @@ class Ending:
         self._removing: set[str] = set()
         self._left: set[str] = set()
 
+    def monitor_gone(self, job_id: str) -> None:
+        """The same as `finish`; most ends are committed, and told, when this returns."""
+        record = self._at_once(job_id)
+        if record is None:
+            self._work.spawn(self.finish(job_id))
+        else:
+            self._work.now_or_later(self._end_of(job_id, record))
+
+    def _at_once(self, job_id: str) -> dict[str, Any] | None:
+        """The record of a job of which nothing is left, when it can be had without waiting."""
+        job = self._store.get(job_id)
+        if job is None or job.attempt > 1 or self._holds(job_id):
+            return None
+        try:
+            record = self._directories.read_exit(job_id, job.attempt)
+        except (records.RecordError, OSError):
+            return None
+        is_small = record is not None and 0 <= (record["log_bytes"] or 0) <= _SMALL_LOG_BYTES
+        if record is None or not is_small or not self._tree.remove_empty(job_id):
+            return None
+        return {**record, "disk_bytes": self.disk_bytes(job_id, job.attempt)}
+
+    def _holds(self, job_id: str) -> bool:
+        """Whether something has to be given back for a job, or nobody knows."""
+        release, holds = self._outside.release, self._outside.holds
+        return release is not None and (holds is None or holds(job_id))
+
     async def finish(self, job_id: str) -> None:
         """The monitor is gone: its record says how the job ended, or the job is lost."""
         job = self._store.get(job_id)
@@ -74,8 +104,8 @@ class Ending:
         if record is None:
             await self.lose(job_id, why)
         else:
-            await self.clean_up(job_id)
-            await self._end_recorded(job_id, record)
+            await self._give_back(job_id)
+            await self._work.surely(self._end_of(job_id, record))
 
     async def lose(self, job_id: str, why: str) -> None:
         """End a job of which nobody knows how it ended."""
@@ -86,15 +116,22 @@ class Ending:
         await self._work.surely(lambda: self.end(job_id, outcome.lost(why), usage))
 
     def _final_record(self, job_id: str, attempt: int | None) -> dict[str, Any] | None:
-        """How a job ended, and what its directory takes, which nobody writes to any more."""
-        record = self._directories.read_exit(job_id, attempt)
-        return None if record is None else {**record, "disk_bytes": self.disk_bytes(job_id)}
+        """How a job ended, and what its directory takes, which nobody writes to any more.
 
-    async def _end_recorded(self, job_id: str, record: dict[str, Any]) -> None:
+        Its cgroups are removed then.
+        """
+        record = self._directories.read_exit(job_id, attempt)
+        if record is None:
+            return None
+        self._remove_cgroup(job_id)
+        return {**record, "disk_bytes": self.disk_bytes(job_id, attempt)}
+
+    def _end_of(self, job_id: str, record: dict[str, Any]) -> Callable[[], None]:
+        """The commit of what a record says."""
         names = outcome.Outcome._fields
         verdict = outcome.Outcome(**{name: record[name] for name in names})
         rest = {name: value for name, value in record.items() if name not in names}
-        await self._work.surely(lambda: self.end(job_id, verdict, rest))
+        return partial(self.end, job_id, verdict, rest)
 
     def end(self, job_id: str, verdict: Outcome, facts: dict[str, Any]) -> None:
         """Commit the end of an attempt, and tell whoever waits. Another may follow; else the job's.
@@ -161,10 +198,13 @@ class Ending:
         if size:
             await self._work.surely(lambda: self._store.measure({job_id: size}))
 
-    def disk_bytes(self, job_id: str) -> int:
-        """What a job's directory takes; 0 when that cannot be found out: the next start tries."""
+    def disk_bytes(self, job_id: str, attempt: int | None = None) -> int:
+        """What a job's directory takes; 0 when that cannot be found out: the next start tries.
+
+        `attempt` is its newest, where that is known.
+        """
         try:
-            return job_bytes(os.path.join(self._directories.path, job_id))
+            return job_bytes(f"{self._directories.path}/{job_id}", attempt)
         except OSError as error:
             _logger.warning("job %s: its directory cannot be measured: %s", job_id, error)
             return 0
@@ -185,10 +225,10 @@ class Ending:
 
     async def clean_up(self, job_id: str) -> None:
         """Remove a job's cgroups, with whatever is left in them, and give back what it held."""
-        try:
-            await self._work.blocking(self._remove_cgroup, job_id)
-        except OSError as error:
-            _logger.error("job %s: its cgroup stays behind: %s", job_id, error)  # noqa: TRY400
+        await self._work.blocking(self._remove_cgroup, job_id)
+        await self._give_back(job_id)
+
+    async def _give_back(self, job_id: str) -> None:
         if self._outside.release is not None:
             try:
                 await self._outside.release(job_id)
@@ -199,12 +239,14 @@ class Ending:
                 )
 
     def _remove_cgroup(self, job_id: str) -> None:
-        cgroup = self._tree.job(job_id)
-        if cgroup is not None:
-            # A monitor that was killed takes its PID namespace with it; a process that a
-            # privileged job moved out of that namespace would still be here.
-            cgroup.kill()
-            cgroup.remove()
+        try:
+            if not self._tree.remove_empty(job_id) and (cgroup := self._tree.job(job_id)):
+                # A monitor that was killed takes its PID namespace with it; a process that a
+                # privileged job moved out of that namespace would still be here.
+                cgroup.kill()
+                cgroup.remove()
+        except OSError as error:
+            _logger.error("job %s: its cgroup stays behind: %s", job_id, error)  # noqa: TRY400
 
     # Removing
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from isolation.cgroups.tree import CgroupTree, JobCgroup
     from isolation.first_process import FirstProcess
-    from runner.launcher_client import LauncherClient
+    from runner.launchers import Launchers
     from runner.messages import Exec
     from runner.outcome import Outcome
     from runner.provisions import Provisioning
@@ -58,12 +58,12 @@ class Execs:
     """The execs of one daemon. For the event loop's thread only."""
 
     def __init__(
-        self, store: Store, tree: CgroupTree, provisions: Provisioning, launcher: LauncherClient
+        self, store: Store, tree: CgroupTree, provisions: Provisioning, launchers: Launchers
     ) -> None:
         self._store = store
         self._tree = tree
         self._provisions = provisions
-        self._launcher = launcher
+        self._launchers = launchers
         self._by_uid: Counter[int] = Counter()
 
     async def run(self, job: Job, uid: int, request: Exec, stream: Stream) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class Execs:
                 stderr=running.open_output(STDERR, ids, opened, given),
                 userns=userns,
             )
-            await self._launcher.enter(doors)
+            await self._launchers.enter(doors)
 
     async def _end(
         self, job_id: str, running: _Running, answer: dict[str, Any] | None

@@ -19,6 +19,7 @@ from isolation.host.mountinfo import mount_id_of
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a FIFO for reading would wait for a writer.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 def remove_tree(dir_fd: int, name: str) -> None:
@@ -54,6 +55,20 @@ def read_bounded(dir_fd: int, name: str, max_bytes: int) -> bytes:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", name)
         return _read_all(fd, name, max_bytes)
+    finally:
+        os.close(fd)
+
+
+def write_new(dir_fd: int, name: str, data: bytes) -> None:
+    """Make the file `name` below `dir_fd`, mode 0600, with all of `data`; not synced.
+
+    Raises OSError as the calls do, FileExistsError where anything has that name.
+    """
+    fd = os.open(name, _NEW, 0o600, dir_fd=dir_fd)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(fd, left) :]
     finally:
         os.close(fd)
 

@@ -14,11 +14,11 @@ import logging
 import os
 import re
 import stat
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from runner import attemptdirs, records, stored
-from runner.files import read_bounded, remove_tree
+from runner.files import read_bounded, remove_tree, write_new
 from runner.logs.format import LOG_SUFFIX, log_name, parse_name
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ ROW: Final = "row"
 _DOOMED: Final = "removed-"
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _BLANK: Final = bytes(records.EXIT_BYTES)
+# For reading too: then opening never waits, and a record that is written while the monitor has
+# not looked yet stays in the FIFO as long as either side has it open.
+_CONTROL: Final = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class JobFiles(NamedTuple):
@@ -68,21 +71,21 @@ class JobDirectories:
         Earlier attempts stay as they are.
         """
         _check(job_id)
-        with ExitStack() as opened:
-            job_dir = attemptdirs.made_afresh(self._fd, job_id, attempt)
-            opened.callback(os.close, job_dir)
+        job_dir = attemptdirs.made_afresh(self._fd, job_id, attempt)
+        opened = [job_dir]
+        try:
             os.mkdir(records.LOG_DIRECTORY, 0o700, dir_fd=job_dir)
             os.mkfifo(records.CONTROL, 0o600, dir_fd=job_dir)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            write_new(job_dir, records.SPEC, spec)
             # Room for the exit record, taken while a lack of it can still be told.
-            for name, data in ((records.SPEC, spec), (records.EXIT_TEMPORARY, _BLANK)):
-                with open(os.open(name, flags, 0o600, dir_fd=job_dir), "wb") as file:
-                    file.write(data)
-            log_dir = os.open(records.LOG_DIRECTORY, attemptdirs.OPEN, dir_fd=job_dir)
-            opened.callback(os.close, log_dir)
-            files = JobFiles(job_dir, log_dir, self._open_control(job_dir))
-            opened.pop_all()
-            return files
+            write_new(job_dir, records.EXIT_TEMPORARY, _BLANK)
+            opened.append(os.open(records.LOG_DIRECTORY, attemptdirs.OPEN, dir_fd=job_dir))
+            opened.append(os.open(records.CONTROL, _CONTROL, dir_fd=job_dir))
+        except BaseException:
+            for fd in opened:
+                os.close(fd)
+            raise
+        return JobFiles(*opened)
 
     def discard(self, job_id: str, attempt: int) -> None:
         """Remove what a launch of the newest attempt left that ran nothing. Raises OSError."""
@@ -296,10 +299,7 @@ class JobDirectories:
 
     @staticmethod
     def _open_control(job_dir: int) -> int:
-        # For reading too: then opening never waits, and a record that is written while the
-        # monitor has not looked yet stays in the FIFO as long as either side has it open.
-        flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-        control = os.open(records.CONTROL, flags, dir_fd=job_dir)
+        control = os.open(records.CONTROL, _CONTROL, dir_fd=job_dir)
         # What is written to a file that lies in its place nobody reads.
         if not stat.S_ISFIFO(os.fstat(control).st_mode):
             os.close(control)

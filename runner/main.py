@@ -6,7 +6,6 @@ Without a verb it is the daemon. A verb is a client of one that runs; each has a
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -15,6 +14,7 @@ import click
 
 from client import __version__, units
 from runner import config as configuration
+from runner import journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +107,7 @@ def _configured(given: _Given) -> str:
 
 
 def _be_the_daemon(load: Callable[[], configuration.Config]) -> None:
-    _log_to_stderr()
+    journal.begin(sys.stderr)
     try:
         loaded = load()
     except configuration.ConfigError as error:
@@ -126,15 +126,6 @@ def _be_the_daemon(load: Callable[[], configuration.Config]) -> None:
 def _refuse(why: str) -> NoReturn:
     click.echo(f"runnerd: cannot start: {why}", err=True)
     sys.exit(_EXIT_CANNOT_START)
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)-7s %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
-    )
 
 
 if __name__ == "__main__":

@@ -77,11 +77,16 @@ def check_text(message: Submit | Exec) -> None:
 
 
 def _check_variable(name: bytes, value: bytes) -> int:
+    # The kernel counts NAME=VALUE as one string.
+    text = name + b"=" + value
+    is_fit = name and b"=" not in name and b"\0" not in text
+    if is_fit and len(text) <= protocol.MAX_ARGUMENT_BYTES:
+        return len(text)
+    # Only now: there are hundreds, and what is wrong with one takes time to say.
     field = f"env[{shown(name)}]"
     if not name or b"=" in name:
         raise invalid(field, shown(name), "a name without '='")
-    # The kernel counts NAME=VALUE as one string.
-    return _checked(field, name + b"=" + value)
+    return _checked(field, text)
 
 
 def _checked(field: str, text: bytes) -> int:

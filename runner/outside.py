@@ -22,13 +22,15 @@ class Outside(NamedTuple):
     - `set_scratch(job id, bytes)`: the size of its private directories, None for the default.
     - `cap_monitor(spec, limits)`: how much memory the monitor of such a job may use.
     - `release(job id)`: it has ended; again is harmless.
+    - `holds(job id)`: whether there is something to release.
 
     The two that set raise OSError, LimitUnavailable or LimitBelowUse and have changed nothing
-    then; the last raises OSError.
+    then; `release` raises OSError.
     """
 
     find_devices: Callable[[dict[str, Any]], Awaitable[Devices]] | None = None
     set_bandwidth: Callable[[str, int | None, int | None], Awaitable[None]] | None = None
     set_scratch: Callable[[str, int | None], Awaitable[None]] | None = None
     release: Callable[[str], Awaitable[None]] | None = None
+    holds: Callable[[str], bool] | None = None
     cap_monitor: Callable[[dict[str, Any], dict[str, Any]], int] | None = None

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isolation import device_filter, first_process, user_namespaces
-from isolation.capabilities import of_job
 from isolation.errors import LimitUnavailable
 from isolation.files import scratch
 from isolation.network.egress import parse as parse_egress
@@ -22,12 +20,13 @@ from isolation.network.private import WantedNetwork
 from isolation.network.published import Publish
 from isolation.seccomp import profiles as seccomp_profiles
 from runner import stored
+from runner.filter_programs import ProgramFiles, program_of
 from runner.handles import Given
 from runner.records import RecordError
 from runner.refusal import Refusal, shown, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import ExitStack
 
     from isolation.cgroups.tree import CgroupTree
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from runner.rows import Job
 
 _ALL_DEVICES: Final = b"all"
-_SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class Provisions(NamedTuple):
@@ -67,8 +65,11 @@ class Provisioning:
         paths: UserPaths,
         tree: CgroupTree,
         directories: JobDirectories,
+        takes_its_own: Callable[[Mapping[str, Any]], bool] = lambda _spec: False,
     ) -> None:
         self._loopbacks = loopbacks
+        # Of a loopback network: its launcher will do that (`runner.launchers`).
+        self._takes_its_own = takes_its_own
         self.networks = networks
         self._ranges = ranges
         self._paths = paths
@@ -78,6 +79,11 @@ class Provisioning:
         self._bases: dict[str, int] = {}
         self._networked: set[str] = set()
         self._has_networks = False
+        self._programs = ProgramFiles()
+
+    def close(self) -> None:
+        """Let go of what is kept for the next launch."""
+        self._programs.close()
 
     def check(self, spec: Mapping[str, Any]) -> None:
         """Whether this host can provide it. Makes nothing; may block. Raises Refusal."""
@@ -112,9 +118,8 @@ class Provisioning:
         for name, fd in self._user_namespace(job_id, spec).items():
             handles[name] = fd
             opened.callback(os.close, fd)
-        if (program := _program(spec)) is not None:
-            handles["seccomp"] = _sealed(program)
-            opened.callback(os.close, handles["seccomp"])
+        if (program := self._programs.file_of(spec, opened)) is not None:
+            handles["seccomp"] = program
         network, files = await self._network(job_id, spec)
         if network is not None:
             handles["network"] = network
@@ -132,8 +137,12 @@ class Provisioning:
         """
         base = self._bases.get(job_id)
         ids = (spec["uid"], spec["gid"]) if base is None else (base, base)
-        program = _program({**spec, "sandbox": {**spec["sandbox"], "report_denied": False}})
+        program = program_of({**spec, "sandbox": {**spec["sandbox"], "report_denied": False}})
         return ids, None if program is None else seccomp_profiles.without_listener(program)
+
+    def holds(self, job_id: str) -> bool:
+        """Whether a job has something that outlives its launch."""
+        return job_id in self._bases or job_id in self._networked
 
     async def release(self, job_id: str) -> None:
         """Take everything back that outlives a launch. Repeating it is harmless."""
@@ -228,6 +237,8 @@ class Provisioning:
         if spec["network"] == "host":
             return None, {}
         if spec["network"] == "none":
+            if self._takes_its_own(spec):
+                return None, {}
             return await self._loopbacks.acquire(), {}
         self._networked.add(job_id)
         lease = await self.networks.acquire(job_id, wanted_network(spec))
@@ -236,6 +247,8 @@ class Provisioning:
 
     async def _devices(self, spec: Mapping[str, Any]) -> list[Device] | None:
         asked = spec["sandbox"]["devices"]
+        if not asked:
+            return []
         if _ALL_DEVICES in asked:
             return None
         return await self._paths.find_allowed_devices(dict(spec))
@@ -272,33 +285,6 @@ def _check_egress(targets: list[str] | None) -> None:
 
 def _check_filter(sandbox: Mapping[str, Any]) -> None:
     try:
-        _program({"sandbox": sandbox, "uid": 0})
+        program_of({"sandbox": sandbox, "uid": 0})
     except LimitUnavailable as error:
         raise Refusal("limit-unavailable", field="sandbox.seccomp", detail=str(error)) from None
-
-
-def _program(spec: Mapping[str, Any]) -> bytes | None:
-    sandbox = spec["sandbox"]
-    if sandbox["seccomp_program"] is not None:
-        program: bytes = sandbox["seccomp_program"]
-        return program
-    if sandbox["seccomp"] == b"none":
-        return None
-    capabilities = of_job(spec["uid"], sandbox["capabilities"], in_userns=sandbox["userns"])
-    return seccomp_profiles.program(
-        sandbox["seccomp"].decode("ascii"),
-        capabilities=capabilities,
-        report=sandbox["report_denied"],
-    )
-
-
-def _sealed(program: bytes) -> int:
-    """A file in memory that nobody can change: the monitor and the payload read it."""
-    fd = os.memfd_create("runnerd-seccomp", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        os.write(fd, program)
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd

@@ -8,6 +8,7 @@ running these `runner.store`'s.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from runner.lifecycle import Event
@@ -36,8 +37,8 @@ def _ended(index: str, of: str) -> str:
     """The fields of EndedJob, from the index alone: of jobs without a group."""
     return (
         f"SELECT id, submitted_by_uid, ended_ns, seq, disk_bytes FROM jobs INDEXED BY {index}"  # noqa: S608
-        f" WHERE state = 'ended' AND group_id IS NULL AND {of}(ended_ns, seq) > (:ended_ns, :seq)"
-        " ORDER BY ended_ns, seq LIMIT :limit"
+        f" WHERE ended_ns IS NOT NULL AND group_id IS NULL AND {of}(ended_ns, seq) >"
+        " (:ended_ns, :seq) ORDER BY ended_ns, seq LIMIT :limit"
     )
 
 
@@ -45,10 +46,6 @@ def _ended(index: str, of: str) -> str:
 MAX_INTEGER: Final = 2**63 - 1
 
 BY_ID: Final = select_jobs("", "jobs.id = :id")
-LAUNCHED: Final = select_jobs(
-    "jobs_active",
-    "jobs.state <> 'ended' AND jobs.state IN ('starting', 'running', 'paused') ORDER BY jobs.seq",
-)
 # A range, not LIKE: nothing to escape, and the index of ids serves it.
 BY_PREFIX: Final = select_jobs(
     "",
@@ -69,12 +66,12 @@ ENDED: Final = _ended("jobs_ended", "")
 ENDED_OF: Final = _ended("jobs_ended_of", "submitted_by_uid = :uid AND ")
 UNMEASURED: Final = (
     "SELECT seq, id FROM jobs INDEXED BY jobs_unmeasured"
-    " WHERE state = 'ended' AND disk_bytes = 0 AND seq > :seq ORDER BY seq LIMIT :limit"
+    " WHERE ended_ns IS NOT NULL AND disk_bytes = 0 AND seq > :seq ORDER BY seq LIMIT :limit"
 )
 # Those of groups are counted apart (`runner.group_rows`).
 COUNT_ENDED: Final = (
     "SELECT submitted_by_uid, count(*), sum(disk_bytes) FROM jobs INDEXED BY jobs_ended_of"
-    " WHERE state = 'ended' AND group_id IS NULL GROUP BY submitted_by_uid"
+    " WHERE ended_ns IS NOT NULL AND group_id IS NULL GROUP BY submitted_by_uid"
 )
 
 # In the order of what `runner.store_queue` makes of a row.
@@ -84,17 +81,17 @@ _WAITING: Final = (
     " FROM jobs"
 )
 WAITING: Final = (
-    f"{_WAITING} INDEXED BY jobs_active WHERE state <> 'ended' AND state = 'queued' ORDER BY seq"
+    f"{_WAITING} INDEXED BY jobs_active WHERE ended_ns IS NULL AND state = 'queued' ORDER BY seq"
 )
 TRIED: Final = (
     "SELECT id, disk_bytes FROM jobs INDEXED BY jobs_tried"
-    " WHERE state <> 'ended' AND disk_bytes > 0 AND submitted_by_uid = :uid"
+    " WHERE ended_ns IS NULL AND disk_bytes > 0 AND submitted_by_uid = :uid"
 )
 WAITING_ONE: Final = f"{_WAITING} WHERE id = :id AND state = 'queued'"
 # What queued jobs wait for.
 AFTER: Final = (
     "SELECT jobs.id, dependencies.on_id, dependencies.kind FROM jobs INDEXED BY jobs_active"
-    " CROSS JOIN dependencies USING (seq) WHERE jobs.state <> 'ended' AND jobs.state = 'queued'"
+    " CROSS JOIN dependencies USING (seq) WHERE jobs.ended_ns IS NULL AND jobs.state = 'queued'"
     " AND jobs.dependencies > 0 AND dependencies.met = 0 ORDER BY jobs.seq"
 )
 DEPENDENCIES: Final = (
@@ -119,6 +116,12 @@ ATTEMPTS: Final = (
     " attempts.result, attempts.limits FROM jobs CROSS JOIN attempts USING (seq)"
     " WHERE jobs.id = :id ORDER BY attempts.attempt"
 )
+# Whether there is any: most jobs have none of these.
+ATTACHED: Final = (
+    "SELECT EXISTS (SELECT 1 FROM labels WHERE seq = :seq),"
+    " EXISTS (SELECT 1 FROM dependencies WHERE seq = :seq),"
+    " EXISTS (SELECT 1 FROM hooks WHERE owner_id = :id)"
+)
 # There are as many as were ever set.
 QUEUE_STATES: Final = "SELECT name, paused, max_running FROM queues"
 
@@ -130,7 +133,11 @@ ENDED_STATE: Final = "SELECT state, submitted_by_uid, disk_bytes, group_id FROM 
 COUNT: Final = "SELECT count(*) FROM jobs"
 COUNT_ACTIVE: Final = (
     "SELECT state, submitted_by_uid, count(*) FROM jobs INDEXED BY jobs_active"
-    " WHERE state <> 'ended' GROUP BY state, submitted_by_uid"
+    " WHERE ended_ns IS NULL GROUP BY state, submitted_by_uid"
+)
+LAUNCHED: Final = (
+    "SELECT id, submitted_by_uid FROM jobs INDEXED BY jobs_active"
+    " WHERE ended_ns IS NULL AND state IN ('starting', 'running', 'paused') ORDER BY seq"
 )
 _EVENT: Final = "SELECT seq, job_id, time_ns, kind, data FROM events"
 _LATER: Final = "seq > :seq ORDER BY seq LIMIT :limit"
@@ -144,12 +151,13 @@ EVENTS_ABOUT: Final = (
 _NEW: Final = (
     "id", "submitted_by_uid", "uid", "gid", "name", "submitted_ns", "queue", "priority",
     "not_before_ns", "deadline_ns", "held_by_uid", "reserved_millicpus", "reserved_memory_bytes",
-    "time_limit_ms", "idempotency_key", "dependencies", "group_id", "member",
+    "time_limit_ms", "idempotency_key", "group_id", "member",
 )  # fmt: skip
 INSERT: Final = (
-    f"INSERT INTO jobs (state, {', '.join(_NEW)})"  # noqa: S608 - names of this module
-    f" VALUES ('queued', {', '.join(f':{name}' for name in _NEW)})"
+    f"INSERT INTO jobs (state, {', '.join(_NEW)}, dependencies)"  # noqa: S608 - names of this module
+    f" VALUES ('queued', {'?, ' * len(_NEW)}?)"
 )
+new_values: Final = attrgetter(*_NEW)
 INSERT_LABEL: Final = "INSERT INTO labels (seq, name, value) VALUES (?, ?, ?)"
 INSERT_DEPENDENCY: Final = "INSERT INTO dependencies (seq, on_id, kind, met) VALUES (?, ?, ?, ?)"
 ENDED_ATTEMPT: Final = (
@@ -166,11 +174,8 @@ INSERT_ATTEMPT: Final = (
     " SELECT seq, attempt, coalesce(started_ns, :started_ns), coalesce(ended_ns, :ended_ns),"
     " coalesce(reason, :reason), coalesce(result, :result), limits FROM jobs WHERE id = :id"
 )
-INSERT_SPEC: Final = "INSERT INTO specs (seq, spec) VALUES (:seq, :spec)"
-INSERT_EVENT: Final = (
-    "INSERT INTO events (job_id, time_ns, kind, data, uid)"
-    " VALUES (:job_id, :time_ns, :kind, :data, :uid)"
-)
+INSERT_SPEC: Final = "INSERT INTO specs (seq, spec) VALUES (?, ?)"
+INSERT_EVENT: Final = "INSERT INTO events (job_id, time_ns, kind, data, uid) VALUES (?, ?, ?, ?, ?)"
 UPDATE_LIMITS: Final = "UPDATE jobs SET limits = :limits WHERE id = :id"
 # A job of a group gets its own where it had none.
 UPDATE_SPEC: Final = (

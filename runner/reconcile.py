@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from isolation.cgroups.nodes import optional
 from runner.lifecycle import State
 from runner.records import RecordError
+from runner.taken_rows import UNKNOWN_BOOT
 
 if TYPE_CHECKING:
     from isolation.cgroups.tree import CgroupTree, JobCgroup
@@ -40,15 +41,16 @@ class Verdict(Enum):
 class Facts(NamedTuple):
     """What is left of a job.
 
-    `damage` says why a record that is there cannot be read, `frozen` that its cgroup is, or
-    is on its way to be; `begun_ns` is when its monitor began (Unix time).
+    `is_launch_known`: the launch stands in the store, of whichever boot. `damage` says why a
+    record that is there cannot be read, `frozen` that its cgroup is, or is on its way to be;
+    `begun_ns` is when its monitor began (Unix time).
     """
 
     exit_record: dict[str, Any] | None
     pidfd: int | None
     pid: int | None
     has_log: bool
-    same_boot: bool = True
+    is_launch_known: bool = True
     damage: str | None = None
     frozen: bool = False
     begun_ns: int | None = None
@@ -60,11 +62,10 @@ def judge(state: State, facts: Facts) -> Verdict:
         return Verdict.FINISH
     if facts.pidfd is not None:
         return Verdict.WATCH
-    never_ran = state is State.STARTING and facts.same_boot and not facts.has_log
-    if never_ran and facts.damage is None:
-        return Verdict.REQUEUE
-    # After a power cut a missing log proves nothing: it may not have reached the disk.
-    return Verdict.LOST
+    # Also after a power cut: a monitor has put the beginning of its log on the disk before it lets
+    # the command be executed. A row that was lost, or taken back, says nothing of a launch.
+    never_ran = state is State.STARTING and facts.is_launch_known and not facts.has_log
+    return Verdict.REQUEUE if never_ran and facts.damage is None else Verdict.LOST
 
 
 def examine(job: Job, tree: CgroupTree, directories: JobDirectories) -> Facts:
@@ -103,8 +104,8 @@ def _facts(
             raise
         damage = f"its directory cannot be read: {error}"
     begun_ns = None if pid is None else _begun_ns(pid)
-    same_boot = job.boot_id == boot_id()
-    return Facts(record, pidfd, pid, has_log, same_boot, damage, frozen, begun_ns)
+    is_known = job.boot_id != UNKNOWN_BOOT
+    return Facts(record, pidfd, pid, has_log, is_known, damage, frozen, begun_ns)
 
 
 def is_to_be_frozen(cgroup: JobCgroup) -> bool:

@@ -177,6 +177,14 @@ class StoredDependency(NamedTuple):
     met: bool
 
 
+class Attached(NamedTuple):
+    """Whether a job has any of what is kept beside its row."""
+
+    labels: bool
+    dependencies: bool
+    hooks: bool
+
+
 class Attempt(NamedTuple):
     """An attempt that is over and was followed by another. `started_ns` None: it never ran."""
 

@@ -104,7 +104,7 @@ class Wanted:
             index = "labels_valued" if has_value else "labels_named"
             return _Source(f"labels AS lead INDEXED BY {index}", "lead.seq",
                            _label("lead", 0, has_value=has_value))  # fmt: skip
-        conditions = [] if self._include_ended else ["jobs.state <> 'ended'"]
+        conditions = [] if self._include_ended else ["jobs.ended_ns IS NULL"]
         conditions += [] if uid is None else ["jobs.submitted_by_uid = :uid"]
         index = _INDEXES[uid is not None, self._include_ended]
         return _Source(f"jobs {index}", "jobs.seq", conditions)

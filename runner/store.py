@@ -1,10 +1,10 @@
 """The daemon's memory: jobs and what happened to them, in one SQLite file.
 
-A change is on disk, its event with it, when the method that makes it returns; only then
-may anybody be told (WAL, synchronous=FULL). The store asks `runner.lifecycle` whether a
-change is possible and decides nothing else; who may see a job is `runner.policy`'s. It
-belongs to one thread, the event loop's, and to one process: the lock of the state
-directory sees to that. Here is the life of a job; what waits is `runner.store_queue`'s,
+A change is committed, its event with it, when the method that makes it returns; only then may
+anybody be told. What somebody is promised is on disk by then (`runner.store_commits`). The store
+asks `runner.lifecycle` whether a change is possible and decides nothing else; who may see a job is
+`runner.policy`'s. It belongs to one thread, the event loop's, and to one process: the lock of the
+state directory sees to that. Here is the life of a job; what waits is `runner.store_queue`'s,
 listing `runner.store_lists`', what happened `runner.store_events`', groups `runner.store_groups`',
 hooks `runner.store_hooks`', each a part of the store.
 """
@@ -33,6 +33,7 @@ from runner.store_groups import SUBMIT
 from runner.store_lists import StoredLists
 from runner.store_queue import StoredQueue
 from runner.store_retries import StoredRetries
+from runner.store_rows import inserted
 from runner.store_schedules import StoredSchedules
 
 if TYPE_CHECKING:
@@ -86,12 +87,14 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
         """
         about: EventData = {"submitted_by_uid": new.submitted_by_uid, "uid": new.uid}
         with self._transaction():
-            self._insert_jobs([new], met)
+            seq = self._insert_jobs([new], met)
             self._insert_hooks(new.id, new.hooks)
             if call_seq is not None:
                 self._forget_call(call_seq)
             self._record(new.id, new.submitted_ns, SUBMIT, about, new.submitted_by_uid)
-        self._has_moved(None, State.QUEUED, new.submitted_by_uid)
+        self._has_moved(new.id, None, State.QUEUED, new.submitted_by_uid)
+        if new.group_id is None:
+            self._recent.put(inserted(new, seq))
         return self._existing(new.id)
 
     def mark_starting(self, job_id: str, time_ns: int, boot_id: str) -> Job:
@@ -141,6 +144,7 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
             standing = self._standing(job_id)
             if standing.state not in (_UPDATABLE if limits is None else GOING):
                 raise NotUpdatableError(f"job {job_id} is {standing.state.value}")
+            self._recent.drop(job_id)
             self._db.execute(queries.UPDATE_SPEC, {"id": job_id, "spec": spec})
             self._db.execute(queries.UPDATE_LIMITS, {"id": job_id, "limits": limits})
             self._set(job_id, as_values(columns))
@@ -173,17 +177,18 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
             "disk_bytes": disk_bytes,
             "fate": OK if is_ok else FAILED,
         }
+        standing, before = self._standing(job_id), self._recent.get(job_id)
+        values |= {"id": job_id, "state": advance(standing.state, Event.FINISH).value}
         with self._transaction():
-            standing = self._standing(job_id)
-            values |= {"id": job_id, "state": advance(standing.state, Event.FINISH).value}
+            self._recent.drop(job_id)
             self._begin_late(job_id, standing, started_ns)
             self._db.execute(queries.UPDATES[Event.FINISH], values)
             self._record(job_id, ended_ns, Event.FINISH.value, {"reason": reason}, standing.uid)
             if standing.group_id is not None:
                 self._members_moved(standing.group_id, -1, int(not is_ok), ended_ns)
-        self._has_moved(standing, State.ENDED)
+        self._has_moved(job_id, standing, State.ENDED)
         self.ended.changed([Change(standing.uid, 1, disk_bytes, standing.group_id)])
-        return self._existing(job_id)
+        return self._now(before, job_id, Event.FINISH, values)
 
     def delete(self, job_id: str, time_ns: int, removed_by_uid: int) -> None:
         """Remove an ended job; its events stay. Raises JobActiveError, NoSuchJobError."""
@@ -201,14 +206,15 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
             for job_id in ids:
                 row = self._db.execute(queries.ENDED_STATE, {"id": job_id}).fetchone()
                 if row is not None and row[0] == State.ENDED.value:
+                    self._recent.drop(job_id)
                     self._db.execute(queries.DELETE, {"id": job_id})
                     self._db.execute(queries.DELETE_HOOKS, {"id": job_id})
                     about: EventData = {"removed_by_uid": removed_by_uid}
                     self._record(job_id, time_ns, REMOVE, about, row[1])
                     gone[job_id] = row[1:]
             self._drop_empty({group_id for _, _, group_id in gone.values() if group_id is not None})
-        for uid, _, _ in gone.values():
-            self._has_moved(Standing(State.ENDED, uid), None)
+        for job_id, (uid, _, _) in gone.items():
+            self._has_moved(job_id, Standing(State.ENDED, uid), None)
         self.ended.changed(
             [Change(uid, -1, -size, group_id) for uid, size, group_id in gone.values()]
         )
@@ -224,10 +230,11 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
     def measure(self, sizes: Mapping[str, int]) -> None:
         """Say what the directories of ended jobs take, in bytes; other jobs are left out."""
         changes: list[Change] = []
-        with self._transaction():
+        with self._transaction(durable=False):
             for job_id, size in sizes.items():
                 row = self._db.execute(queries.ENDED_STATE, {"id": job_id}).fetchone()
                 if row is not None and row[0] == State.ENDED.value:
+                    self._recent.drop(job_id)
                     self._db.execute(queries.MEASURE, {"id": job_id, "bytes": size})
                     changes.append(Change(row[1], 0, size - row[2], row[3]))
         self.ended.changed(changes)

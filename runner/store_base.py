@@ -1,8 +1,9 @@
-"""What every part of the store stands on: one connection, its transactions, events and counts.
+"""What every part of the store stands on: jobs by their ids, their events, and counts.
 
-Nothing is counted, and nobody told, before a commit. The parts are `runner.store_queue`,
-`runner.store_lists` and `runner.store_events`; together, with the life of a job, they are
-`runner.store`.
+Nothing is counted, and nobody told, before a commit; when that is on disk is
+`runner.store_commits`', which rows need not be read again `runner.store_rows`'. The parts are
+`runner.store_queue`, `runner.store_lists` and `runner.store_events`; together, with the life of a
+job, they are `runner.store`.
 """
 
 from __future__ import annotations
@@ -15,19 +16,23 @@ import msgspec
 
 from runner import group_rows, queries
 from runner.ended import EndedJobs
-from runner.lifecycle import Event, State, advance
+from runner.lifecycle import GOING, Event, State, advance
 from runner.rows import EventData, Job, sound_jobs, state_of
+from runner.store_commits import StoreCommits
 from runner.store_file import StoreError, described
+from runner.store_rows import RecentRows, advanced
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping
 
     from runner.rows import Row
 
     Value = str | int | bytes | None
 
 GROUP_ENDED: Final = "group-ended"
+# The states of a job that was launched and has not ended.
+LAUNCHED: Final = frozenset({State.STARTING, *GOING})
 _SPEC_AT: Final = Job.__struct_fields__.index("spec")
 _GROUP_AT: Final = Job.__struct_fields__.index("group_id")
 
@@ -57,20 +62,16 @@ class Standing(NamedTuple):
     fate: str | None = None
 
 
-class StoreBase:
-    """The open database. `on_events` is called after each commit that has recorded something.
-
-    It is given the number of the newest event of each uid that the commit has recorded one for.
-    It may only take note: the change may not have been counted yet.
-    """
+class StoreBase(StoreCommits):
+    """The open database."""
 
     def __init__(self, db: sqlite3.Connection, path: str) -> None:
-        self._db = db
-        self.path = path
-        self.on_events: Callable[[Mapping[int, int]], None] | None = None
-        self._recorded: dict[int, int] = {}
+        super().__init__(db, path)
+        self._recent = RecentRows()
         self._counts = dict.fromkeys(State, 0)
         self._queued_by_uid: Counter[int] = Counter()
+        # Who submitted those that are starting, running or paused.
+        self._launched: dict[str, int] = {}
         # The spec that was read last of those that are a group's. It never changes.
         self._shared: tuple[str, bytes] | None = None
         self._count()
@@ -78,8 +79,17 @@ class StoreBase:
 
     def get(self, job_id: str) -> Job | None:
         """The job of this full id."""
-        found = list(self._jobs(queries.BY_ID, id=job_id))
-        return found[0] if found else None
+        job = self._recent.get(job_id)
+        if job is None:
+            job = self._read(job_id)
+            # Of those that have ended there are too many to be asked about again.
+            if job is not None and job.state is not State.ENDED:
+                self._recent.put(job)
+        return job
+
+    def launched_of(self, submitted_by_uid: int) -> list[str]:
+        """The ids of a submitter's jobs that are starting, running or paused. Costs no read."""
+        return [job_id for job_id, uid in self._launched.items() if uid == submitted_by_uid]
 
     def counts(self) -> dict[State, int]:
         """How many jobs are in each state. Costs nothing: counted as they change."""
@@ -97,16 +107,28 @@ class StoreBase:
         values: dict[str, Value],
         about: EventData,
     ) -> Job:
-        with self._transaction():
-            standing = self._standing(job_id)
-            following = advance(standing.state, event)
-            values |= {"id": job_id, "state": following.value}
+        """Nobody is promised any of these: `runner.store_commits`."""
+        standing, before = self._standing(job_id), self._recent.get(job_id)
+        following = advance(standing.state, event)
+        values |= {"id": job_id, "state": following.value}
+        with self._transaction(durable=False):
+            self._recent.drop(job_id)
             self._db.execute(queries.UPDATES[event], values)
             self._record(job_id, time_ns, event.value, about, standing.uid)
-        self._has_moved(standing, following)
-        return self._existing(job_id)
+        self._has_moved(job_id, standing, following)
+        return self._now(before, job_id, event, values)
 
-    def _has_moved(self, before: Standing | None, following: State | None, uid: int = 0) -> None:
+    def _now(
+        self, before: Job | None, job_id: str, event: Event, values: Mapping[str, Value]
+    ) -> Job:
+        """A job after a change that is committed; `before` as it was, where that is known."""
+        job = self._existing(job_id) if before is None else advanced(before, event, values)
+        self._recent.put(job)
+        return job
+
+    def _has_moved(
+        self, job_id: str, before: Standing | None, following: State | None, uid: int = 0
+    ) -> None:
         """Count a job: into a state, from one, or both. `uid` is of one that is new."""
         if before is not None:
             uid = before.uid
@@ -117,14 +139,22 @@ class StoreBase:
             self._counts[following] += 1
             if following is State.QUEUED:
                 self._queued_by_uid[uid] += 1
+        if following in LAUNCHED:
+            self._launched[job_id] = uid
+        else:
+            self._launched.pop(job_id, None)
         if not self._queued_by_uid[uid]:
             del self._queued_by_uid[uid]
 
     def _standing(self, job_id: str) -> Standing:
-        row = self._db.execute(queries.STATE, {"id": job_id}).fetchone()
-        if row is None:
-            raise NoSuchJobError(f"there is no job {job_id}")
-        return Standing(state_of(row[0]), *row[1:])
+        job = self._recent.get(job_id)
+        if job is not None:
+            return Standing(job.state, job.submitted_by_uid, job.group_id, job.fate)
+        with described(self.path):
+            row = self._db.execute(queries.STATE, {"id": job_id}).fetchone()
+            if row is None:
+                raise NoSuchJobError(f"there is no job {job_id}")
+            return Standing(state_of(row[0]), *row[1:])
 
     def _existing(self, job_id: str) -> Job:
         job = self.get(job_id)
@@ -132,9 +162,14 @@ class StoreBase:
             raise NoSuchJobError(f"there is no job {job_id}")
         return job
 
+    def _read(self, job_id: str) -> Job | None:
+        with described(self.path):
+            rows = self._db.execute(queries.BY_ID, {"id": job_id}).fetchall()
+            return next(sound_jobs(self._with_specs(rows)), None)
+
     def _record(self, job_id: str, time_ns: int, kind: str, about: EventData, uid: int) -> None:
         data = msgspec.msgpack.encode(about) if about else None
-        event = {"job_id": job_id, "time_ns": time_ns, "kind": kind, "data": data, "uid": uid}
+        event = (job_id, time_ns, kind, data, uid)
         # Never None: it was inserted.
         self._recorded[uid] = self._db.execute(queries.INSERT_EVENT, event).lastrowid or 0
 
@@ -153,6 +188,7 @@ class StoreBase:
 
     def _set(self, job_id: str, columns: Mapping[str, Value]) -> None:
         if columns:
+            self._recent.drop(job_id)
             self._db.execute(queries.set_columns(columns), {**columns, "id": job_id})
 
     def _jobs(self, query: str, **values: Value) -> Generator[Job]:
@@ -202,22 +238,8 @@ class StoreBase:
                 self._counts[State(state)] += count
                 if state == State.QUEUED.value:
                     self._queued_by_uid[uid] = count
+            self._launched.update(self._db.execute(queries.LAUNCHED))
         self._counts[State.ENDED] = total - sum(self._counts.values())
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All of the body on disk, or nothing of it."""
-        self._recorded = {}
-        with described(self.path):
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield
-                self._db.execute("COMMIT")
-            finally:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-        if self._recorded and self.on_events is not None:
-            self.on_events(self._recorded)
 
 
 def as_values(columns: Mapping[str, object]) -> dict[str, Value]:

@@ -28,6 +28,8 @@ class StoredEvents(StoreBase):
 
         `uid`: of jobs that this user submitted; `job_id`: of this one, which may have been removed.
         """
+        # What a power cut takes back must not have been told.
+        self.sync()
         found: list[StoredEvent] = []
         # A list of damaged ones only would read as the end.
         while not found and (rows := self._event_rows(seq, limit, uid, job_id)):
@@ -39,10 +41,14 @@ class StoredEvents(StoreBase):
         """The number of the oldest event that is kept; the next one's where none is."""
         with described(self.path):
             row = self._db.execute(queries.OLDEST_EVENT).fetchone()
-        return self.newest_event() + 1 if row is None else int(row[0])
+        return self._newest_event() + 1 if row is None else int(row[0])
 
     def newest_event(self) -> int:
         """The last number that was given to an event, kept or not; 0 before the first."""
+        self.sync()
+        return self._newest_event()
+
+    def _newest_event(self) -> int:
         with described(self.path):
             row = self._db.execute(queries.LAST_EVENT).fetchone()
         return 0 if row is None else int(row[0])
@@ -55,12 +61,12 @@ class StoredEvents(StoreBase):
         """
         oldest = self.oldest_event()
         keep_from = max(
-            self.newest_event() - most + 1, self._young_from(oldest, at_once, before_ns)
+            self._newest_event() - most + 1, self._young_from(oldest, at_once, before_ns)
         )
         if oldest >= keep_from:
             return False
         before = min(oldest + at_once, keep_from)
-        with self._transaction():
+        with self._transaction(durable=False):
             self._db.execute(queries.DELETE_EVENTS, {"before": before})
         return before < keep_from
 
@@ -79,5 +85,5 @@ class StoredEvents(StoreBase):
         values = {"limit": at_once + 1, "before_ns": before_ns}
         with described(self.path):
             row = self._db.execute(queries.FIRST_YOUNG_EVENT, values).fetchone()
-        newest = self.newest_event()
+        newest = self._newest_event()
         return min(oldest + at_once, newest) + 1 if row is None else int(row[0])

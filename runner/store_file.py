@@ -127,13 +127,18 @@ def described(path: str) -> Iterator[None]:
     """Turn the errors of SQLite into ours: what, where, what to do."""
     try:
         yield
-    except DamagedRowError as error:
-        raise DamagedStoreError(f"{path}: {error}") from None
-    except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", None) or type(error).__name__
-        remedies = [text for start, text in _REMEDIES.items() if name.startswith(start)]
-        message = ". ".join([f"{path}: {error} ({name})", *remedies])
-        raise _kind(name, remedies)(message) from error
+    except (sqlite3.Error, DamagedRowError) as error:
+        raise as_store_error(path, error) from error
+
+
+def as_store_error(path: str, error: sqlite3.Error | DamagedRowError) -> StoreError:
+    """The same of one."""
+    if isinstance(error, DamagedRowError):
+        return DamagedStoreError(f"{path}: {error}")
+    name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+    remedies = [text for start, text in _REMEDIES.items() if name.startswith(start)]
+    message = ". ".join([f"{path}: {error} ({name})", *remedies])
+    return _kind(name, remedies)(message)
 
 
 def _kind(name: str, remedies: list[str]) -> type[StoreError]:

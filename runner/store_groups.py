@@ -61,7 +61,7 @@ class StoredGroups(StoredHooks):
             about: EventData = {"submitted_by_uid": new.submitted_by_uid, "jobs": len(jobs)}
             self._record(new.id, new.submitted_ns, GROUP_SUBMIT, about, new.submitted_by_uid)
         for job in jobs:
-            self._has_moved(None, State.QUEUED, job.submitted_by_uid)
+            self._has_moved(job.id, None, State.QUEUED, job.submitted_by_uid)
         return self._existing_group(new.id)
 
     # Groups
@@ -191,14 +191,12 @@ class StoredGroups(StoredHooks):
 
     def _insert_jobs(self, jobs: Sequence[NewJob], met: Container[str]) -> int:
         """The rows of new jobs, within a transaction; the number of the first."""
-        rows = ({**msgspec.structs.asdict(new), "dependencies": len(new.after)} for new in jobs)
+        rows = ((*queries.new_values(new), len(new.after)) for new in jobs)
         # Never None: it was inserted. Nobody else takes a number within the transaction.
         first = self._db.execute(queries.INSERT, next(rows)).lastrowid or 0
         self._db.executemany(queries.INSERT, rows)
         numbered = list(enumerate(jobs, start=first))
-        specs = (
-            {"seq": seq, "spec": new.spec} for seq, new in numbered if new.spec or not new.group_id
-        )
+        specs = ((seq, new.spec) for seq, new in numbered if new.spec or not new.group_id)
         self._db.executemany(queries.INSERT_SPEC, specs)
         labels = ((seq, *label) for seq, new in numbered for label in new.labels.items())
         self._db.executemany(queries.INSERT_LABEL, labels)
@@ -219,10 +217,8 @@ class StoredGroups(StoredHooks):
             return list(sound_groups(self._db.execute(query, values).fetchall()))
 
 
-def _submission(new: NewJob) -> dict[str, Value]:
+def _submission(new: NewJob) -> tuple[Value, ...]:
     """The event of a job's submission, as it is bound."""
     about = {"submitted_by_uid": new.submitted_by_uid, "uid": new.uid}
-    return {
-        "job_id": new.id, "time_ns": new.submitted_ns, "kind": SUBMIT,
-        "data": msgspec.msgpack.encode(about), "uid": new.submitted_by_uid,
-    }  # fmt: skip
+    data = msgspec.msgpack.encode(about)
+    return (new.id, new.submitted_ns, SUBMIT, data, new.submitted_by_uid)

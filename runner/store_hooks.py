@@ -7,7 +7,6 @@ them is `runner.hook_calls`; what hooks are is not known here.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,7 +19,7 @@ from runner.store_file import described
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from runner.rows import EventData, Job, NewHook
 
@@ -159,11 +158,12 @@ class StoredHooks(StoreBase):
             is_ok=None if fate is None else fate == "ok",
         )  # fmt: skip
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _begin(self) -> None:
+        super()._begin()
         self._more_calls = []
-        with super()._transaction():
-            yield
+
+    def _committed(self) -> None:
+        super()._committed()
         is_due = False
         for uid, count, size in self._more_calls:
             calls = self.calls_of(uid).plus(count, size)

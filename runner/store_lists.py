@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, overload
 from client.protocol import MIN_JOB_PREFIX_CHARS
 from runner import queries
 from runner.lifecycle import State
-from runner.rows import Job, Selection, state_of
+from runner.rows import Attached, Job, Selection, state_of
 from runner.selecting import Wanted
 from runner.store_file import described
 from runner.store_groups import PAGE_SPEC_BYTES, StoredGroups
@@ -69,7 +69,14 @@ class StoredLists(StoredGroups):
 
     def launched(self) -> list[Job]:
         """The jobs that are starting, running or paused, in the order of submission."""
-        return list(self._jobs(queries.LAUNCHED))
+        found = (self._recent.get(job_id) or self._read(job_id) for job_id in list(self._launched))
+        return sorted((job for job in found if job is not None), key=lambda job: job.seq)
+
+    def attached(self, job: Job) -> Attached:
+        """Which of its labels, dependencies and hooks need be asked for."""
+        with described(self.path):
+            row = self._db.execute(queries.ATTACHED, {"seq": job.seq, "id": job.id}).fetchone()
+        return Attached._make(map(bool, row))
 
     def find(self, text: str, submitted_by_uid: int | None) -> list[Job]:
         """The jobs that `text` may mean to a submitter; None stands for who sees all.
@@ -128,6 +135,8 @@ class StoredLists(StoredGroups):
         be given is the group, and what comes after it was submitted before it.
         """
         select = select or _ALL
+        if select.states is None and not include_ended and not self._any_active():
+            return [], None
         wanted = Wanted(select, submitted_by_uid, include_ended=include_ended)
         bounds = self._bounds(select.group_id)
         if wanted.is_nothing or bounds is None:
@@ -156,6 +165,10 @@ class StoredLists(StoredGroups):
         with described(self.path):
             rows = self._db.execute(query.text, query.values).fetchall()
             return [(job_id, state_of(state)) for job_id, state in rows]
+
+    def _any_active(self) -> bool:
+        counts = self._counts
+        return any(counts[state] for state in counts if state is not State.ENDED)
 
     def _bounds(self, group_id: str | None) -> _Bounds | None:
         """Between which numbers the jobs of a group are; None: there is no such group."""

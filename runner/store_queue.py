@@ -104,7 +104,8 @@ class StoredQueue(StoreBase):
         with described(self.path):
             unmet = [a for a in asked if self._db.execute(queries.HAS_UNMET, a).fetchone()]
         if unmet:
-            with self._transaction():
+            # That one has started nobody finds out again who has not seen it.
+            with self._transaction(durable=any(a["kind"] == "started" for a in unmet)):
                 self._db.executemany(queries.MEET_ON, unmet)
 
     # What there is to say of them
@@ -135,8 +136,9 @@ class StoredQueue(StoreBase):
             if standing.state is not State.QUEUED:
                 raise NotUpdatableError(f"job {job_id} is {standing.state.value}")
             self._change(job_id, time_ns, kind, by_uid, as_values(columns), standing.uid)
-            room = ({"id": other, "rank": rank} for other, rank in (others or {}).items())
-            self._db.executemany(queries.MAKE_ROOM, room)
+            for other, rank in (others or {}).items():
+                self._recent.drop(other)
+                self._db.execute(queries.MAKE_ROOM, {"id": other, "rank": rank})
         return self._existing(job_id)
 
     def change_queued_many(
@@ -179,6 +181,7 @@ class StoredQueue(StoreBase):
                 row = self._db.execute(queries.QUEUED_STATE, {"id": job_id}).fetchone()
                 if row is None or row[0] != State.QUEUED.value:
                     continue
+                self._recent.drop(job_id)
                 fate = self._fate_of(job_id, reason, row[2])
                 self._db.execute(queries.UPDATES[Event.FINISH], {
                     "id": job_id, "state": State.ENDED.value, "ended_ns": time_ns, "reason": reason,
@@ -190,8 +193,8 @@ class StoredQueue(StoreBase):
                     lost.setdefault(row[2], Counter())[fate] += 1
             for group_id, fates in lost.items():
                 self._members_moved(group_id, -fates.total(), fates[FAILED], time_ns)
-        for change in gone.values():
-            self._has_moved(Standing(State.QUEUED, change.uid), State.ENDED)
+        for job_id, change in gone.items():
+            self._has_moved(job_id, Standing(State.QUEUED, change.uid), State.ENDED)
         self.ended.changed(gone.values())
         return list(gone)
 

@@ -75,6 +75,7 @@ class StoredRetries(StoreBase):
                 raise ImpossibleTransition(standing.state, Event.RETRY)
             self._begin_late(job_id, standing, started_ns)
             old = self._existing(job_id)
+            self._recent.drop(job_id)
             self._db.execute(queries.INSERT_ATTEMPT, values)
             self._db.execute(queries.UPDATES[Event.RETRY], {**values, "state": following.value})
             self._set(job_id, as_values(columns))
@@ -83,7 +84,7 @@ class StoredRetries(StoreBase):
             self._uncount([standing], time_ns)
             about = _about_retry(old, old.reason or reason or "", by_uid)
             self._record(job_id, time_ns, Event.RETRY.value, about, standing.uid)
-        self._has_moved(standing, following)
+        self._has_moved(job_id, standing, following)
         if standing.state is State.ENDED:
             self.ended.changed([Change(standing.uid, -1, -old.disk_bytes, standing.group_id)])
         return self._existing(job_id)
@@ -107,8 +108,8 @@ class StoredRetries(StoreBase):
                 self._record(job_id, time_ns, Event.RETRY.value, about, standing.uid)
             self._unmeet(moved)
             self._uncount([standing for standing, _ in moved.values()], time_ns)
-        for standing, _ in moved.values():
-            self._has_moved(standing, State.QUEUED)
+        for job_id, (standing, _) in moved.items():
+            self._has_moved(job_id, standing, State.QUEUED)
         self.ended.changed(
             [
                 Change(standing.uid, -1, -size, standing.group_id)
@@ -133,6 +134,7 @@ class StoredRetries(StoreBase):
         values: dict[str, Value] = {"id": job_id, "by_hand": True, "state": State.QUEUED.value}
         unset = ("started_ns", "ended_ns", "reason", "result", "not_before_ns", "disk_bytes")
         values |= dict.fromkeys(unset)
+        self._recent.drop(job_id)
         self._db.execute(queries.INSERT_ATTEMPT, values)
         self._db.execute(queries.UPDATES[Event.RETRY], values)
         self._db.execute(queries.FORGET_DEADLINE, {"id": job_id, "time_ns": time_ns})

@@ -200,6 +200,8 @@ class _Intent(msgspec.Struct, frozen=True):
 
 
 RESULT_FIELDS: Final = _Result.__struct_fields__
+_SANDBOX: Final = frozenset(_Sandbox.__struct_fields__)
+_NET: Final = frozenset(_Net.__struct_fields__)
 
 
 def spec(job: Job | NewJob) -> dict[str, Any]:
@@ -217,8 +219,9 @@ def spec(job: Job | NewJob) -> dict[str, Any]:
     if fields.get("timeout_seconds") is not None:
         # Where older versions kept it.
         fields["limits"].setdefault("timeout_seconds", fields.pop("timeout_seconds"))
-    for name, defaults in unsaid().items():
-        fields[name] = {**defaults, **fields.get(name, {})}
+    if not (fields.get("sandbox", {}).keys() >= _SANDBOX and fields.get("net", {}).keys() >= _NET):
+        for name, defaults in unsaid().items():
+            fields[name] = {**defaults, **fields.get(name, {})}
     fields.setdefault("retry", None)
     fields["deadline_ns"] = job.deadline_ns
     return fields
@@ -234,8 +237,10 @@ def _make_own(fields: dict[str, Any], group_id: str, job_id: str) -> None:
 
 def _with_logs(fields: dict[str, Any]) -> dict[str, Any]:
     """Older versions wrote down two sizes of the log, and it was kept in one way."""
+    if "logs" in fields:
+        return fields
     segment, keep = (fields.get(f"log_{name}") for name in ("segment_bytes", "keep_bytes"))
-    if "logs" in fields or type(segment) is not int or type(keep) is not int or segment < 1:
+    if type(segment) is not int or type(keep) is not int or segment < 1:
         return fields
     logs = {
         "segment_bytes": segment,

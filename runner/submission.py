@@ -20,7 +20,7 @@ from runner import spec as specs
 from runner.queues import time_limit_ms
 from runner.refusal import Refusal
 from runner.rows import NewJob
-from runner.users import account_for, with_group
+from runner.users import account_for, account_of, is_remembered, with_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -110,6 +110,13 @@ def field_of(error: LimitUnavailable) -> str:
     return _FIELDS.get(error.limit, "limits")
 
 
+def _is_plain(spec: dict[str, Any]) -> bool:
+    """Whether nothing is asked for that is tried out on this host, or compiled for it alone."""
+    sandbox = spec["sandbox"]
+    costly = ("devices", "userns", "capabilities", "report_denied")
+    return spec["network"] != "private" and not any(sandbox[name] for name in costly)
+
+
 class Submissions:
     """What a submission is checked against. One for the daemon."""
 
@@ -141,8 +148,7 @@ class Submissions:
         `find` gives the job or group that the peer means and may control; it is asked last,
         after everything that has to be waited for.
         """
-        account = account_for(peer, request.user, self._admin_gid)
-        account = with_group(account, request.group, peer, self._admin_gid)
+        account = await self._account(request, peer)
         queue = submission_queue.queue_for(self.rules, peer, request.queue)
         submission_queue.check_priority(self.rules, peer, queue, request.priority)
         now_ns = time.time_ns()
@@ -180,10 +186,19 @@ class Submissions:
     ) -> tuple[NewHook, ...]:
         """Those of a job or a group that a peer submits as `owner` says. Raises Refusal."""
         if any(hook.url is not None for hook in hooks):
-            account = account_for(peer, owner.user, self._admin_gid)
-            account = with_group(account, owner.group, peer, self._admin_gid)
+            account = await self._account(owner, peer)
             await hook_program.check_hooks(self._paths, account, hooks)
         return hook_template.new_hooks(hooks, owner, peer)
+
+    async def _account(self, request: Submit, peer: Peer) -> Account:
+        """Whom the job runs as. Raises Refusal."""
+        if request.user is None and request.group is None and is_remembered(peer.uid):
+            return account_of(peer)
+        return await asyncio.to_thread(self._looked_up, request, peer)
+
+    def _looked_up(self, request: Submit, peer: Peer) -> Account:
+        account = account_for(peer, request.user, self._admin_gid)
+        return with_group(account, request.group, peer, self._admin_gid)
 
     def _spec(
         self, job_id: str, request: Submit, account: Account, deadline_ns: int | None
@@ -204,7 +219,10 @@ class Submissions:
             admin_gid=self._admin_gid,
         )  # fmt: skip
         self._check_enforceable(spec, await self._paths.find_devices(spec))
-        await asyncio.to_thread(self._provisions.check, spec)
+        if _is_plain(spec):
+            self._provisions.check(spec)
+        else:
+            await asyncio.to_thread(self._provisions.check, spec)
 
     def _check_enforceable(
         self, spec: dict[str, Any], devices: dict[bytes, tuple[str, ...]]

@@ -301,7 +301,7 @@ class Supervisor:
 
     def _on_monitor_end(self, job_id: str) -> None:
         self._stopping.forget(job_id)
-        self._work.spawn(self._ending.finish(job_id))
+        self._ending.monitor_gone(job_id)
 
     # The beginning and the end of the daemon
 

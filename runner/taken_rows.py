@@ -7,13 +7,14 @@ What is written to a store in which rows are missing or behind; what that is, is
 from __future__ import annotations
 
 import logging
+import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import msgspec
 
 from runner import queries
-from runner.lifecycle import State
+from runner.lifecycle import Event, State
 from runner.message_kinds import Name  # noqa: TC001 - msgspec looks at the types of fields
 from runner.message_queue import IdempotencyKey, Labels, Priority, UnixTime  # noqa: TC001
 from runner.policy import MAX_UID
@@ -93,6 +94,12 @@ _KEEP_END: Final = (
     " SELECT seq, attempt, started_ns, ended_ns, reason, result, limits FROM jobs"
     " WHERE id = :id AND state = 'ended'"
 )
+# A launch that nobody was told of before a power cut took it back: what follows needs it.
+_KEEP_LAUNCH: Final = (
+    "INSERT INTO events (job_id, time_ns, kind, data, uid)"
+    " SELECT id, :time_ns, :kind, NULL, submitted_by_uid FROM jobs"
+    " WHERE id = :id AND state = 'queued'"
+)
 _BEGUN: Final = (
     "UPDATE jobs SET state = :state, boot_id = :boot_id, attempt = :attempt,"
     " first_attempt = min(first_attempt, :attempt), started_ns = NULL, limits = NULL,"
@@ -128,6 +135,8 @@ def write(
         for job_id, attempt in begun.items():
             values = {"id": job_id, "state": State.STARTING.value, "boot_id": UNKNOWN_BOOT}
             db.execute(_KEEP_END, values)
+            launch = {"id": job_id, "time_ns": time.time_ns(), "kind": Event.LAUNCH.value}
+            db.execute(_KEEP_LAUNCH, launch)
             db.execute(_UNCOUNT, values)
             db.execute(_BEGUN, {**values, "attempt": attempt})
         for job_id, spec in specs.items():

@@ -175,7 +175,11 @@ def _look_at_attempts(
     if begun is None:
         return
     found.begun[job_id] = begun
-    held = "queued" if begun == attempt else f"attempt {attempt}"
+    if is_queued and begun == attempt:
+        # That is no damage: nobody waits for a launch to be on the disk (`runner.store_commits`).
+        _logger.info("job %s was queued for all that the store knew, and it was begun", job_id)
+        return
+    held = "queued" if is_queued else f"attempt {attempt}"
     which = "" if begun == 1 else f" (attempt {begun})"
     found.remarks.append(Remark(f"the store held it for {held}, and it was begun{which}", job_id))
 

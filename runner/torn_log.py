@@ -5,19 +5,24 @@ sqlite.org/fileformat2.html, section 4. Reads only; what is done about it is `ru
 
 What is normal, and looks like damage: frames of an earlier log behind the valid ones, after
 a checkpoint (their salts are others); a header without a frame of its own, after a power cut;
-frames of the last transaction that are torn or missing, for until it is synced it is promised
-to nobody. The header is synced before the first frame is written, and a transaction before the
-next one begins (synchronous=FULL). So a garbled header, or a commit that SQLite does not come to
-though a frame follows it whose checksum goes on from its own, is damage. Of the last
-transaction alone nobody can tell.
+frames of the last transactions that are torn or missing then, for until they are synced they are
+promised to nobody. The header is synced before the first frame is written, and one transaction at
+least of each MOST_UNSYNCED (`runner.store_commits`). So a garbled header is damage; and so are
+commits that SQLite does not come to though a frame follows each whose checksum goes on from its
+own: as many as could not all be waiting for their sync, and any at all of a log that was written
+since the machine was booted, which no power cut has seen. Of the last transactions alone, after
+another boot, nobody can tell.
 """
 
 from __future__ import annotations
 
 import os
 import struct
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from runner.store_commits import MOST_UNSYNCED
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -41,20 +46,27 @@ class _Frame(NamedTuple):
     is_commit: bool
 
 
-def damage_of_log(path: str) -> str | None:
+def damage_of_log(path: str, booted_ns: int | None = None) -> str | None:
     """Why the log at `path` does not hold all that was committed to it, or None.
 
-    Some 100 ms for the 4 MiB that it has as a rule. Raises OSError; a log that is not
-    there is sound.
+    `booted_ns` is when the machine was booted, Unix time; None: as the clocks say. Some 100 ms
+    for the 4 MiB that a log has as a rule. Raises OSError; one that is not there is sound.
     """
     # O_NONBLOCK: opening a FIFO that lies in its place would wait for a writer.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with suppress(FileNotFoundError), open(os.open(path, flags), "rb") as file:
-        return _damage(file)
+        since = _booted_ns() if booted_ns is None else booted_ns
+        may_lack = 0 if os.fstat(file.fileno()).st_mtime_ns >= since else MOST_UNSYNCED - 1
+        return _damage(file, may_lack)
     return None
 
 
-def _damage(file: BinaryIO) -> str | None:
+def _booted_ns() -> int:
+    """clock_gettime(2), CLOCK_BOOTTIME."""
+    return time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def _damage(file: BinaryIO, may_lack: int) -> str | None:
     header = file.read(_HEADER.size)
     first = file.read(1)
     if not first:
@@ -70,11 +82,11 @@ def _damage(file: BinaryIO) -> str | None:
         return "its header names no size of pages"
     frames = _frames(file, order, page_bytes, (rest[0], rest[1]), sums)
     lost = _lost_commits(frames)
-    return f"{lost} of its transactions cannot be read" if lost else None
+    return f"{lost} of its transactions cannot be read" if lost > may_lack else None
 
 
 def _lost_commits(frames: list[_Frame]) -> int:
-    """Commits that were synced and that SQLite, which stops at the first break, does not read."""
+    """Commits that were finished and that SQLite, which stops at the first break, does not read."""
     broken = next((n for n, frame in enumerate(frames) if not frame.is_whole), len(frames))
     behind = range(broken, len(frames) - 1)
     return sum(1 for n in behind if frames[n].is_commit and frames[n + 1].is_whole)

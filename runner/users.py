@@ -1,14 +1,24 @@
-"""Whom a job runs as: the peer itself, or the account that an admin asked for."""
+"""Whom a job runs as: the peer itself, or the account that an admin asked for.
+
+Asks the user database (nsswitch.conf(5)), which may be far away: not for the event loop, but for
+what `is_remembered`.
+"""
 
 from __future__ import annotations
 
 import grp
 import os
 import pwd
-from typing import NamedTuple
+import time
+from typing import Final, NamedTuple
 
 from runner.policy import MAX_UID, Peer, is_admin, may_run_as
 from runner.refusal import Refusal, shown
+
+_USERS: Final = "/etc/passwd"
+# How long a name that was looked up counts, unless that file changes before.
+NAME_SECONDS: Final = 10.0
+_MOST_NAMES: Final = 1024
 
 
 class Account(NamedTuple):
@@ -80,9 +90,48 @@ def _look_up(user: str | int) -> pwd.struct_passwd:
         ) from None
 
 
+class _Name(NamedTuple):
+    name: str
+    until: float
+    version: tuple[int, int] | None
+
+
+_names: Final[dict[int, _Name]] = {}
+
+
 def user_name(uid: int) -> str:
     """The name of a user, or the number of one that has none."""
+    known = _remembered(uid)
+    if known is not None:
+        return known
+    # Before it is asked: what changes meanwhile is asked for again.
+    version = _version()
     try:
-        return pwd.getpwuid(uid).pw_name
+        name = pwd.getpwuid(uid).pw_name
     except KeyError:
-        return str(uid)
+        name = str(uid)
+    if len(_names) >= _MOST_NAMES:
+        _names.clear()
+    _names[uid] = _Name(name, time.monotonic() + NAME_SECONDS, version)
+    return name
+
+
+def is_remembered(uid: int) -> bool:
+    """Whether its name is known without asking anybody."""
+    return _remembered(uid) is not None
+
+
+def _remembered(uid: int) -> str | None:
+    known = _names.get(uid)
+    if known is None or known.until < time.monotonic() or known.version != _version():
+        return None
+    return known.name
+
+
+def _version() -> tuple[int, int] | None:
+    """Another one once the file of this host's own users was changed."""
+    try:
+        found = os.stat(_USERS)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

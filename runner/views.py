@@ -37,7 +37,16 @@ def summary(
     place: Place = NO_PLACE,
 ) -> dict[str, Any]:
     """One line of a list. `waits_for`: why it is queued still, where that is known."""
-    spec = _spec(job)
+    return _summary(job, _spec(job), labels, waits_for, place)
+
+
+def _summary(
+    job: Job,
+    spec: dict[str, Any],
+    labels: Mapping[str, str] | None,
+    waits_for: Cause | None,
+    place: Place,
+) -> dict[str, Any]:
     return {
         "job": job.id,
         "name": job.name,
@@ -92,7 +101,7 @@ def status(  # noqa: PLR0913 - what is asked elsewhere than of the row
     """
     spec = _spec(job)
     return {
-        **summary(job, labels=labels, waits_for=waits_for, place=place),
+        **_summary(job, spec, labels, waits_for, place),
         "idempotency_key": job.idempotency_key,
         "retry": spec["retry"],
         "after": [
@@ -100,7 +109,7 @@ def status(  # noqa: PLR0913 - what is asked elsewhere than of the row
             for each in after
         ],
         "attempts": [_attempt(each) for each in attempts],
-        "limits": limits(job),
+        "limits": _limits(job, spec),
         "logs": spec["logs"],
         "sandbox": _sandbox(spec["sandbox"]),
         "net": {**_net(spec["net"]), "address": address},
@@ -167,8 +176,12 @@ def _net(net: dict[str, Any]) -> dict[str, Any]:
 
 def limits(job: Job) -> dict[str, Any]:
     """As read back once they were applied; until then as asked for."""
+    return _limits(job, _spec(job) if job.limits is None else {})
+
+
+def _limits(job: Job, spec: dict[str, Any]) -> dict[str, Any]:
     try:
-        found = _spec(job)["limits"] if job.limits is None else stored.limits(job.limits)
+        found = spec["limits"] if job.limits is None else stored.limits(job.limits)
     except RecordError:
         return {}
     io = [{**entry, "path": to_wire(entry["path"])} for entry in found.get("io", ())]

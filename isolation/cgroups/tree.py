@@ -1,12 +1,7 @@
 """The cgroups of jobs: made, limited, read, killed and removed.
 
 The daemon's view, by path; the monitor has `isolation.cgroups.files`. Where the root is was
-decided by `isolation.cgroups.root`; what is written as a limit is in `isolation.cgroups.limits`,
-how a cgroup with processes is ended in `isolation.cgroups.teardown`.
-
-    <root>/job-<id>/          cpu.*, cpuset.cpus, io.max, io.weight
-               monitor/       memory.max of the monitor
-               payload/       memory.*, pids.max
+decided by `isolation.cgroups.root`; what is below it of one job is `isolation.cgroups.job`'s.
 """
 
 from __future__ import annotations
@@ -14,14 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from isolation.cgroups import limit_checks
-from isolation.cgroups import limits as cgroup_limits
-from isolation.cgroups import teardown as cgroup_teardown
+from isolation.cgroups.job import JobCgroup, JobFds, Usage
 from isolation.cgroups.limit_kinds import AppliedLimits, IoLimit, JobLimits
 from isolation.cgroups.limits import Slice
-from isolation.cgroups.nodes import Cgroup, optional
+from isolation.cgroups.nodes import Cgroup
 from isolation.cgroups.root import DAEMON_GROUP, missing_controllers, offered, v1_controllers
 from isolation.errors import CgroupError, LimitUnavailable
 from isolation.host import mountinfo
@@ -39,33 +33,6 @@ _JOB_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _JOB_CONTROLLERS: Final = frozenset({"memory", "pids"})
 # Processes that fork while they are moved leave children behind, so it is repeated.
 _MOVE_ROUNDS: Final = 20
-
-
-class Usage(NamedTuple):
-    """What a job used so far. None: this kernel, or this tree, does not count it.
-
-    CPU time (microseconds) is of the whole job, memory (bytes) and pids of the payload.
-    """
-
-    cpu_usec: int | None
-    cpu_user_usec: int | None
-    cpu_system_usec: int | None
-    memory_bytes: int | None
-    memory_peak_bytes: int | None
-    pids: int | None
-
-
-class JobFds(NamedTuple):
-    """Descriptors of a job's three directories, for clone3(2) and openat(2). The caller closes."""
-
-    job: int
-    monitor: int
-    payload: int
-
-    def close(self) -> None:
-        """Close all three."""
-        for fd in self:
-            os.close(fd)
 
 
 class CgroupTree:
@@ -120,21 +87,21 @@ class CgroupTree:
 
         Raises ValueError for what is no UUID, CgroupError else (EEXIST: it has them already).
         """
-        job = self._node.create_cgroup(_job_name(job_id))
-        made = self._job_cgroup(job)
-        try:
-            job.core.subtree_control = _JOB_CONTROLLERS & self.available
-            job.create_cgroup("monitor")
-            job.create_cgroup("payload")
-        except CgroupError:
-            made.remove()
-            raise
+        made = self._job_cgroup(job_id)
+        made.make(_JOB_CONTROLLERS & self.available)
         return made
 
     def job(self, job_id: str) -> JobCgroup | None:
         """The cgroups of a job, None when there are none. Raises ValueError for what is no UUID."""
-        node = self._node.child(_job_name(job_id))
-        return self._job_cgroup(node) if node.exists() else None
+        found = self._job_cgroup(job_id)
+        return found if os.path.isdir(found.directory) else None
+
+    def remove_empty(self, job_id: str) -> bool:
+        """Remove the cgroups of a job if nobody is in them, without waiting. Whether they are gone.
+
+        False says nothing but that: look again with `job`. Raises ValueError for what is no UUID.
+        """
+        return self._job_cgroup(job_id).remove_empty()
 
     def jobs(self) -> list[str]:
         """The ids of all jobs that have cgroups, sorted. Raises CgroupError."""
@@ -145,9 +112,8 @@ class CgroupTree:
         )
         return sorted(name for name in names if _JOB_ID.fullmatch(name))
 
-    def _job_cgroup(self, job: Cgroup) -> JobCgroup:
-        cgroups = Slice(job, job.child("monitor"), job.child("payload"))
-        return JobCgroup(self, cgroups)
+    def _job_cgroup(self, job_id: str) -> JobCgroup:
+        return JobCgroup(self._node, f"{self.root}/{_job_name(job_id)}", self.require)
 
     def _make_root(self) -> None:
         try:
@@ -183,94 +149,6 @@ class CgroupTree:
             wanted, self.available, v1=v1_controllers(mounts), root=self.root, at_mount=at_mount
         )
         return {item.controller: (item.why, item.remedy) for item in missing}
-
-
-class JobCgroup:
-    """The three cgroups of one job. Holds no descriptor; a missing cgroup reads as empty."""
-
-    def __init__(self, tree: CgroupTree, cgroups: Slice) -> None:
-        self._tree = tree
-        self.cgroups = cgroups
-
-    def apply(self, limits: JobLimits) -> AppliedLimits:
-        """Write the limits and read them back; nothing is written when one is unavailable.
-
-        Raises LimitUnavailable, ReadBackError and CgroupError as `cgroup_limits.apply`.
-        """
-        self._tree.require(limits)
-        return cgroup_limits.apply(self.cgroups, limits)
-
-    def update(self, old: JobLimits, new: JobLimits) -> AppliedLimits:
-        """Change the limits of a job that has `old`: all to `new`, or none of them.
-
-        Both are complete: a field that becomes None is lifted, and a device that `new` does not
-        name any more is free again. Raises LimitUnavailable before anything is written,
-        LimitBelowUse with the number when the job uses more already, else as `apply`.
-        May take as long as the kernel needs to reclaim memory.
-        """
-        self._tree.require(new)
-        return cgroup_limits.update(self.cgroups, old, new)
-
-    def monitor_pids(self) -> list[int]:
-        """The pids in `monitor`, as this PID namespace sees them."""
-        return cgroup_teardown.pids_of(self.cgroups.monitor)
-
-    def payload_pids(self) -> list[int]:
-        """The pids in `payload`, as this PID namespace sees them."""
-        return cgroup_teardown.pids_of(self.cgroups.payload)
-
-    def populated(self) -> bool:
-        """Whether any process is left in the job, its monitor included."""
-        return bool((optional(lambda: self.cgroups.job.core.events) or {}).get("populated"))
-
-    def kill(self, *, monitor: bool = True) -> None:
-        """SIGKILL to every process of the job, or with `monitor=False` of the payload only.
-
-        Returns before they are gone (`remove` waits). Killing nothing is no error. Kernels
-        before 5.14 have no cgroup.kill: there the cgroup is frozen and each process killed.
-        """
-        target = self.cgroups.job if monitor else self.cgroups.payload
-        try:
-            target.core.kill = True
-        except CgroupError as error:
-            if error.errno not in {errno.ENOENT, errno.ENODEV}:
-                raise
-            cgroup_teardown.kill_each(target)
-
-    def usage(self) -> Usage:
-        """What was used so far. Raises CgroupError for anything but a missing file."""
-        job, payload = self.cgroups.job, self.cgroups.payload
-        cpu = optional(lambda: job.cpu.stat) or {}
-        return Usage(
-            cpu_usec=cpu.get("usage_usec"),
-            cpu_user_usec=cpu.get("user_usec"),
-            cpu_system_usec=cpu.get("system_usec"),
-            memory_bytes=optional(lambda: payload.memory.current),
-            memory_peak_bytes=optional(lambda: payload.memory.peak),
-            pids=optional(lambda: payload.pids.current),
-        )
-
-    def remove(self, timeout_seconds: float = 2.0) -> None:
-        """Remove the cgroups, and what the job made below them. Gone already is no error.
-
-        Waits at most `timeout_seconds` for processes that are still ending; it sends no
-        signal itself. Raises CgroupError, with EBUSY when some are left then.
-        """
-        job, monitor, payload = self.cgroups
-        cgroup_teardown.remove(job, (payload, monitor), timeout_seconds)
-
-    def open_fds(self) -> JobFds:
-        """Descriptors of the three directories, close-on-exec. Raises CgroupError."""
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        opened: list[int] = []
-        for node in self.cgroups:
-            try:
-                opened.append(os.open(node.directory, flags))
-            except OSError as error:
-                for fd in opened:
-                    os.close(fd)
-                raise CgroupError(error.errno or 0, "open", node.directory) from None
-        return JobFds(*opened)
 
 
 def _job_name(job_id: str) -> str:

@@ -127,6 +127,8 @@ class LoopbackNetworks:
     async def acquire(self) -> int:
         """`take` for a coroutine: nothing is lost when it is cancelled while it waits."""
         future = self.take()
+        if future.done():
+            return future.result()
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:

@@ -92,8 +92,10 @@ def prog_attach(cgroup_fd: int, prog_fd: int, attach_type: int, flags: AttachFla
 
     Raises OSError: EPERM where a program further up was attached to be the only one.
     """
-    attributes = _Attach(cgroup_fd, prog_fd, attach_type, int(flags))
-    _bpf(8, attributes, f"bpf(BPF_PROG_ATTACH, {cgroup_fd}, {prog_fd}, {attach_type}, {flags!r})")
+    # Once a job: the names of flags are dear.
+    bits = int(flags)
+    attributes = _Attach(cgroup_fd, prog_fd, attach_type, bits)
+    _bpf(8, attributes, f"bpf(BPF_PROG_ATTACH, {cgroup_fd}, {prog_fd}, {attach_type}, {bits:#x})")
 
 
 def _bpf(command: int, attributes: Any, call: str) -> int:  # noqa: ANN401  a structure of any kind

@@ -50,6 +50,9 @@ class LogFile(Protocol):
     def read_at(self, count: int, position: int) -> bytes:
         """At most `count` bytes from `position` on; fewer at the end, or before damage."""
 
+    def plain_fd(self) -> int | None:
+        """What it is open as, when its bytes lie there as they are."""
+
     def resumes_at(self, position: int) -> int:
         """The first position after `position`, which could not be read, that may be read."""
 
@@ -76,6 +79,10 @@ class PlainFile:
     def read_at(self, count: int, position: int) -> bytes:
         """At most `count` bytes from `position` on. Raises OSError of pread(2)."""
         return os.pread(self._fd, count, position)
+
+    def plain_fd(self) -> int | None:
+        """What it is open as."""
+        return self._fd
 
     def resumes_at(self, position: int) -> int:  # noqa: ARG002 - as a compressed file is asked
         """Nowhere but at the end: what is missing was cut off there."""
@@ -134,6 +141,10 @@ class CompressedFile:
             parts.append(frame[begin : begin + stop - position])
             position += len(parts[-1])
         return b"".join(parts)
+
+    def plain_fd(self) -> int | None:
+        """None: its bytes are nowhere as they are."""
+        return None
 
     def resumes_at(self, position: int) -> int:
         """Where the frame after the one of `position` begins."""

@@ -12,16 +12,26 @@ import os
 import time
 from bisect import bisect_right
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, overload
 
 from runner.logs.format import LOG_SUFFIX, ZSTD_SUFFIX, parse_name
-from runner.logs.segment import MAX_CHUNK_BYTES, Chunk, Gap, Segment
+from runner.logs.segment import MAX_CHUNK_BYTES, MAX_CHUNK_RUNS, Chunk, Extent, Gap, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-__all__ = ["MAX_CHUNK_BYTES", "Chunk", "CursorError", "Gap", "LogReader"]
+    from runner.logs.cuts import Cut
+
+__all__ = [
+    "MAX_CHUNK_BYTES",
+    "MAX_CHUNK_RUNS",
+    "Chunk",
+    "CursorError",
+    "Extent",
+    "Gap",
+    "LogReader",
+]
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 # What a segment is found by.
@@ -56,10 +66,14 @@ class LogReader:
     def __init__(self, path: str | bytes | os.PathLike[str]) -> None:
         self.damage: str | None = None
         self._segment: Segment | None = None
+        # How long a piece must be to be left where it is; None: they are read.
+        self._least_in_place: int | None = None
         # The segments as they were listed last, and the directory's time stamp then; None when
         # that does not tell whether they are still the same.
         self._listed: list[int] = []
         self._stamp: int | None = None
+        # The stamp when no segment began where the open one ends.
+        self._without_next: int | None = None
         self._dir_fd = os.open(path, _DIRECTORY)
 
     def __enter__(self) -> Self:
@@ -85,9 +99,29 @@ class LogReader:
         if self._segment is not None:
             self._segment.rest()
 
+    @overload
     def read(
-        self, cursor: int, max_bytes: int = MAX_CHUNK_BYTES, *, is_growing: bool = False
-    ) -> Chunk | Gap | None:
+        self,
+        cursor: int,
+        max_bytes: int = ...,
+        *,
+        is_growing: bool = ...,
+        least_in_place: None = ...,
+    ) -> Chunk | Gap | None: ...
+
+    @overload
+    def read(
+        self, cursor: int, max_bytes: int = ..., *, is_growing: bool = ..., least_in_place: int
+    ) -> Chunk | Extent | Gap | None: ...
+
+    def read(
+        self,
+        cursor: int,
+        max_bytes: int = MAX_CHUNK_BYTES,
+        *,
+        is_growing: bool = False,
+        least_in_place: int | None = None,
+    ) -> Chunk | Extent | Gap | None:
         """What lies at the absolute offset `cursor`, which may be in the middle of a record.
 
         A Chunk of at most `max_bytes` (never more than MAX_CHUNK_BYTES) and MAX_CHUNK_RUNS,
@@ -95,16 +129,26 @@ class LogReader:
         `is_growing`: the log's writer is alive, as far as is known. Then the end is believed
         without a look at all names, when the writer's own sign says that nothing follows. Read
         again without it once the writer has ended: what a power cut left has such signs too.
+        With `least_in_place` a piece of so many bytes or more is an Extent, where it can be.
         Raises CursorError beyond the visible end, ValueError for a negative cursor or a
         `max_bytes` below 1, OSError when the disk fails.
         """
         if cursor < 0 or max_bytes < 1:
             raise ValueError(f"{cursor=}, {max_bytes=}: at least 0 and 1")
         limit = min(max_bytes, MAX_CHUNK_BYTES)
+        self._least_in_place = least_in_place
         here = self._read_here(cursor, limit) or self._read_next(cursor, limit)
         if here is None and is_growing and self._is_at_end(cursor):
             return None
         return here or self._read_elsewhere(cursor, limit)
+
+    def take(self, cursor: int, cut: Cut) -> tuple[int, int] | None:
+        """The descriptor and position of a piece that begins there, as another reader cut it.
+
+        Reading goes on after it. None when it is to be read: it is not in the segment that is
+        open, or not as it is. The descriptor is the reader's, as an Extent's.
+        """
+        return None if self._segment is None else self._segment.take(cursor, cut)
 
     def end(self) -> int:
         """The absolute offset after the last visible byte. Raises OSError when the disk fails."""
@@ -160,12 +204,12 @@ class LogReader:
                     return number, first
         return high, None
 
-    def _read_here(self, cursor: int, limit: int) -> Chunk | Gap | None:
+    def _read_here(self, cursor: int, limit: int) -> Chunk | Extent | Gap | None:
         """From the segment that is open, if `cursor` is in it."""
         if self._segment is None or cursor < self._segment.start:
             return None
         try:
-            return self._segment.read(cursor, limit)
+            return self._segment.read(cursor, limit, self._least_in_place)
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
@@ -173,12 +217,16 @@ class LogReader:
             self._leave()
             return None
 
-    def _read_next(self, cursor: int, limit: int) -> Chunk | Gap | None:
+    def _read_next(self, cursor: int, limit: int) -> Chunk | Extent | Gap | None:
         """From the segment that begins just there, without a look at the directory."""
         if self._segment is None or cursor <= self._segment.start:
             return None
+        stamp = self._settled_stamp()
+        if stamp is not None and stamp == self._without_next:
+            return None
         segment = self._open(cursor)
         if segment is None:
+            self._without_next = stamp
             return None
         self._leave()
         self._segment = segment
@@ -194,9 +242,9 @@ class LogReader:
         segment = self._segment
         if segment is None or segment.may_be_followed():
             return False
-        return segment.end() == cursor
+        return segment.is_read_up_to(cursor) or segment.end() == cursor
 
-    def _read_elsewhere(self, cursor: int, limit: int) -> Chunk | Gap | None:
+    def _read_elsewhere(self, cursor: int, limit: int) -> Chunk | Extent | Gap | None:
         """Find the segment of `cursor` by name, while names come and go.
 
         A listing is no snapshot: it may show a segment and miss the one before it, when that
@@ -238,13 +286,17 @@ class LogReader:
         """The first offsets of the segments that are there, in order; not to be changed."""
         if self._dir_fd < 0:
             raise ValueError("the reader is closed")
-        stamp = os.fstat(self._dir_fd).st_mtime_ns
-        if stamp != self._stamp:
-            is_settled = 0 < stamp < time.time_ns() - _SETTLED_NS
+        stamp = self._settled_stamp()
+        if stamp is None or stamp != self._stamp:
             names = filter(None, map(parse_name, os.listdir(self._dir_fd)))
             self._listed = sorted({start for start, suffix in names if suffix in _DATA_SUFFIXES})
-            self._stamp = stamp if is_settled else None
+            self._stamp = stamp
         return self._listed
+
+    def _settled_stamp(self) -> int | None:
+        """The directory's time stamp, which changes with it; None while that cannot be told."""
+        stamp = os.fstat(self._dir_fd).st_mtime_ns
+        return stamp if 0 < stamp < time.time_ns() - _SETTLED_NS else None
 
     def _move_to(self, start: int) -> bool:
         """Have the segment at `start` open. False when it cannot be: it was removed."""
@@ -277,7 +329,7 @@ class LogReader:
     def _leave(self) -> None:
         if self._segment is not None:
             self._segment.close()
-            self._segment = None
+            self._segment = self._without_next = None
 
     def _report(self, damage: str) -> None:
         if self.damage is None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from runner.logs.compressed import CompressedFile, PlainFile
@@ -21,18 +20,18 @@ from runner.logs.format import (
     log_name,
     visible_records,
 )
+from runner.logs.opening import close_both, open_both
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runner.logs.compressed import LogFile
+    from runner.logs.cuts import Cut
 
 # docs/PROTOCOL.md: the data of one event; its arrays hold 8,192 items.
 MAX_CHUNK_BYTES: Final = 256 * 1024
 MAX_CHUNK_RUNS: Final = 4000
 
-# O_NONBLOCK: opening a FIFO that lies in its place would wait for a writer, in everybody's loop.
-_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _SIZE: Final = INDEX_RECORD.size
 # The records fetched at once: some 4 KiB, a page of the index.
 _BATCH: Final = 170
@@ -47,6 +46,22 @@ class Chunk(NamedTuple):
     offset: int
     runs: list[Run]
     data: bytes
+
+
+class Extent(NamedTuple):
+    """Output that was not read: it lies in the file that is open as `fd`, from `position` on.
+
+    Otherwise as a Chunk. `fd` is the reader's, and open until that is asked for more; the
+    segment begins at `segment`, and `place` is where its index is read on.
+    """
+
+    offset: int
+    runs: list[Run]
+    fd: int
+    position: int
+    length: int
+    segment: int
+    place: tuple[int, int, int]
 
 
 class Gap(NamedTuple):
@@ -97,21 +112,45 @@ class Segment:
         """Whether its writer, if it is alive, may have begun another segment after it."""
         return self._log.is_final()
 
-    def read(self, cursor: int, max_bytes: int) -> Chunk | Gap | None:
+    def read(
+        self, cursor: int, max_bytes: int, least_in_place: int | None = None
+    ) -> Chunk | Extent | Gap | None:
         """What is visible from `cursor` on: at most `max_bytes` and MAX_CHUNK_RUNS.
 
-        A Gap over data that cannot be decompressed; None when nothing is visible. Sequential
-        reading costs no search. Raises OSError of pread(2).
+        An Extent when it is at least `least_in_place` bytes of a plain file. A Gap over data
+        that cannot be decompressed; None when nothing is visible. Sequential reading costs no
+        search. Raises OSError of pread(2).
         """
         if not self._seek(cursor):
             return None
         runs, length = self._cut(cursor, cursor + max_bytes)
         if not runs:
             return None
+        if least_in_place is not None and length >= least_in_place:
+            fd = self._log.plain_fd()
+            if fd is not None:
+                place = (self._number, self._offset, self._length)
+                return Extent(cursor, runs, fd, cursor - self.start, length, self.start, place)
         data = self._log.read_at(length, cursor - self.start)
         if len(data) == length:
             return Chunk(cursor, runs, data)
         return self.read(cursor, len(data)) if data else self._gap(cursor)
+
+    def take(self, cursor: int, cut: Cut) -> tuple[int, int] | None:
+        """The descriptor and position of a piece that another reader of the segment has cut.
+
+        Goes on after it. None when it is not there as it is.
+        """
+        fd = self._log.plain_fd()
+        if fd is None or cut.segment != self.start:
+            return None
+        self._number, self._offset, self._length = cut.place
+        return fd, cursor - self.start
+
+    def is_read_up_to(self, cursor: int) -> bool:
+        """Whether reading stopped there, and there is no further record now."""
+        at_cursor = self._offset == cursor and not self._length
+        return at_cursor and self._count() == self._number
 
     def end(self) -> int:
         """The absolute offset after the last visible byte; `start` when there is none."""
@@ -168,12 +207,12 @@ class Segment:
         if opened is not None and all(file.size() for file in opened):
             return opened
         try:
-            plain = _open_both(dir_fd, *names)
+            plain = open_both(dir_fd, *names)
         except OSError:
-            _close_both(opened)
+            close_both(opened)
             raise
         if plain is not None:
-            _close_both(opened)
+            close_both(opened)
             return PlainFile(plain[0]), PlainFile(plain[1])
         # Else it was compressed between the two.
         opened = opened or self._open_packed(dir_fd, packed)
@@ -182,7 +221,7 @@ class Segment:
         return opened
 
     def _open_packed(self, dir_fd: int, packed: list[str]) -> tuple[LogFile, LogFile] | None:
-        fds = _open_both(dir_fd, *packed)
+        fds = open_both(dir_fd, *packed)
         if fds is None:
             return None
         try:
@@ -223,7 +262,7 @@ class Segment:
         """The runs from `cursor` to at most `stop`, and their length; moves to their end."""
         runs: list[Run] = []
         position = cursor
-        while position < stop and (records := self._batch()):
+        while position < stop and (records := self._batch(stop)):
             for time_ns, offset, length, stream in records[: MAX_CHUNK_RUNS - len(runs)]:
                 if stop < (end := offset + length):
                     if position < stop:
@@ -234,18 +273,25 @@ class Segment:
                 position = end
                 self._number += 1
             self._offset, self._length = position, 0
-            if len(runs) == MAX_CHUNK_RUNS:
+            if len(records) < _BATCH or len(runs) == MAX_CHUNK_RUNS:
+                # What came since is read next time.
                 break
         return runs, position - cursor
 
-    def _batch(self) -> list[Record]:
-        """The visible records from `_number` on, as many as one read of the index gives."""
+    def _batch(self, stop: int) -> list[Record]:
+        """The visible records from `_number` to `stop`, as many as one read of the index gives."""
         index = self._index.read_at(_BATCH * _SIZE, self._number * _SIZE)
         if len(index) < _SIZE:
             return []
-        records = list(visible_records(index, self._offset))
-        if records and records[-1].end > (data_end := self._data_end()):
-            records = [record for record in records if record.end <= data_end]
+        data_end = self._data_end()
+        records = []
+        for record in visible_records(index, self._offset):
+            end = record.offset + record.length
+            if end > data_end:
+                break
+            records.append(record)
+            if end >= stop:
+                return records
         if len(records) < len(index) // _SIZE:
             self._damaged()
         return records
@@ -281,33 +327,3 @@ class Segment:
     def _report(self, damage: str) -> None:
         self._is_damaged = True
         self._tell(damage)
-
-
-def _open_both(dir_fd: int, index: str, log: str) -> tuple[int, int] | None:
-    """Both files of a segment; None when one is not there. Raises OSError of open(2)."""
-    try:
-        index_fd = _open_file(dir_fd, index)
-    except FileNotFoundError:
-        return None
-    try:
-        return index_fd, _open_file(dir_fd, log)
-    except FileNotFoundError:
-        os.close(index_fd)
-        return None
-    except OSError:
-        os.close(index_fd)
-        raise
-
-
-def _close_both(files: tuple[LogFile, LogFile] | None) -> None:
-    for file in files or ():
-        file.close()
-
-
-def _open_file(dir_fd: int, name: str) -> int:
-    """Raises OSError, also for what is no regular file."""
-    fd = os.open(name, _READ, dir_fd=dir_fd)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "not a regular file", name)
-    return fd

@@ -4,6 +4,10 @@ One inotify instance for the daemon, one kernel watch for each followed director
 reads a log and doesn't know its format; `runner.logs.reader` does the reading, and the exit
 record of the job, which ends a follow, is somebody else's to watch.
 
+A follower is called right where the event is read, and the watch is set again after that: a line
+is on its way before anything else is done. Where output comes faster than it is sent, the
+followers of a log are called once a millisecond, and find larger pieces.
+
 A watch is one-shot: the kernel removes it with its first event, and it is set again when a
 follower has read everything and waits. So a job that prints 100,000 times a second costs the
 daemon one event for each round of a follower, not one for each write, and costs the monitor
@@ -20,13 +24,21 @@ from typing import TYPE_CHECKING, Final, Self
 
 from inotify_simple import INotify, flags
 
+from runner.logs.cuts import Cuts
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
+
+    Serve = Callable[[], bool | None]
 
 _logger: Final = logging.getLogger(__name__)
 
 # Where the kernel's limits leave us without a watch.
 _POLL_SECONDS: Final = 0.05
+# After something was sent. The selector counts in milliseconds.
+_PAUSE_SECONDS: Final = 0.001
+_OVERFLOW: Final = int(flags.Q_OVERFLOW)
 _MASK: Final = flags.MODIFY | flags.CREATE | flags.MOVED_TO | flags.ONLYDIR | flags.ONESHOT
 
 
@@ -36,22 +48,40 @@ class Watch:
     def __init__(self, directory: _Directory) -> None:
         self._directory = directory
         self._grown = asyncio.Event()
+        self._serve: Serve | None = None
+        self._failure: Exception | None = None
         self._closed = False
 
-    async def changed(self) -> None:
+    @property
+    def cuts(self) -> Cuts:
+        """What those who follow this log now share."""
+        return self._directory.cuts
+
+    async def changed(self, serve: Serve | None = None) -> None:
         """Return when the log may have grown since the last call, or since the watch was made.
 
         May return when it has not; never fails to when it has. So: read until nothing is left,
         await changed(), read again. Returns at once when the watch is closed meanwhile.
         Raises RuntimeError when it already was.
+
+        `serve` is called instead, at once and by the event loop itself, so it must not take
+        long: it says whether it found something (True, False) and is called again when there may
+        be more. With None it hands over, and changed() returns; what it raises is raised here.
         """
         if self._closed:
             raise RuntimeError("the watch is closed")
-        if self._grown.is_set() or self._directory.arm():
-            await self._grown.wait()
-        else:
-            await self._poll()
+        self._serve = serve
+        try:
+            if self._grown.is_set() or self._directory.arm():
+                await self._grown.wait()
+            else:
+                await self._poll()
+        finally:
+            self._serve = None
         self._grown.clear()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def close(self) -> None:
         """Stop watching. Again is harmless."""
@@ -59,6 +89,24 @@ class Watch:
             self._closed = True
             self._directory.leave(self)
             self.wake()
+
+    @property
+    def is_served(self) -> bool:
+        """Whether its follower waits to be called."""
+        return self._serve is not None and not self._grown.is_set()
+
+    def look(self) -> bool:
+        """Call the follower, else wake it. Whether it found something while it was called."""
+        if self._serve is None or self._grown.is_set():
+            self.wake()
+            return False
+        try:
+            found = self._serve()
+        except Exception as error:  # noqa: BLE001 - it is the follower's, and others wait
+            self._failure, found = error, None
+        if found is None:
+            self.wake()
+        return bool(found)
 
     def wake(self) -> None:
         """Let changed() return: now, or when it is next called."""
@@ -140,6 +188,14 @@ class LogWatcher:
         self._armed.setdefault(descriptor, []).append(directory)
         return descriptor
 
+    def later(self, seconds: float, look: Callable[[], None]) -> asyncio.TimerHandle:
+        """Have followers called after a while."""
+        return self._loop.call_later(seconds, look)
+
+    def now(self) -> float:
+        """Seconds, by the loop's clock."""
+        return self._loop.time()
+
     def forget(self, directory: _Directory, descriptor: int | None) -> None:
         """Nobody watches `directory` any more; `descriptor` is its watch, if one is set."""
         del self._directories[directory.path]
@@ -162,7 +218,7 @@ class LogWatcher:
         if self._inotify is None:
             return
         for event in self._inotify.read(timeout=0):
-            if event.mask & flags.Q_OVERFLOW:
+            if event.mask & _OVERFLOW:
                 for descriptor in list(self._armed):
                     self._fired(descriptor)
             else:
@@ -187,8 +243,12 @@ class _Directory:
     def __init__(self, watcher: LogWatcher, path: str) -> None:
         self.path = path
         self._watcher = watcher
+        self.cuts = Cuts()
         self._watches: set[Watch] = set()
         self._descriptor: int | None = None
+        # When something was sent last; and what will look again, instead of the kernel's watch.
+        self._found_at = 0.0
+        self._later: asyncio.TimerHandle | None = None
 
     def join(self) -> Watch:
         """One more follower; the kernel watch is set before it can read anything."""
@@ -200,6 +260,8 @@ class _Directory:
     def leave(self, watch: Watch) -> None:
         self._watches.remove(watch)
         if not self._watches:
+            if self._later is not None:
+                self._later.cancel()
             self._watcher.forget(self, self._descriptor)
 
     def close(self) -> None:
@@ -207,22 +269,34 @@ class _Directory:
             watch.close()
 
     def arm(self) -> bool:
-        """Have the kernel watch set. False when it can't be.
+        """Have the kernel watch set, unless a look is due. False when it can't be.
 
-        When it was not, everybody is woken: what was written since it fired is not known.
+        When it was not, everybody looks: what was written since it fired is not known.
         """
-        if self._descriptor is None:
+        if self._descriptor is None and self._later is None:
             self._descriptor = self._watcher.arm(self)
             if self._descriptor is None:
                 return False
-            self._wake()
+            self._look()
         return True
 
     def fired(self) -> None:
         """The kernel removed the watch: for its first event, or with the directory."""
         self._descriptor = None
-        self._wake()
+        early = self._found_at + _PAUSE_SECONDS - self._watcher.now()
+        if early <= 0:
+            self._look_and_arm()
+        elif self._later is None:
+            self._later = self._watcher.later(early, self._look_and_arm)
 
-    def _wake(self) -> None:
-        for watch in self._watches:
-            watch.wake()
+    def _look_and_arm(self) -> None:
+        self._later = None
+        self._look()
+        if any(watch.is_served for watch in self._watches) and not self.arm():
+            for watch in self._watches:
+                watch.wake()
+
+    def _look(self) -> None:
+        found = [watch.look() for watch in self._watches]
+        if any(found):
+            self._found_at = self._watcher.now()

@@ -93,13 +93,17 @@ class Dependencies:
 
     def ended(self, on_id: str, end: End) -> tuple[str, ...]:
         """A job has ended for good: those of its dependents for which that is what was meant."""
-        dependents = self._dependents.pop(on_id, {})
+        dependents = self._dependents.pop(on_id, None)
+        if dependents is None:
+            return ()
         return tuple(job_id for job_id in dependents if self._judge(job_id, on_id, end))
 
     def started(self, on_id: str) -> tuple[str, ...]:
         """A job runs: those of its dependents who waited for that."""
+        dependents = self._dependents.get(on_id)
+        if dependents is None:
+            return ()
         wanted = Dependency(on_id, "started")
-        dependents = self._dependents.get(on_id, {})
         met = tuple(job_id for job_id in dependents if wanted in self._unmet[job_id])
         for job_id in met:
             self._meet(job_id, wanted)

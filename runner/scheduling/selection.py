@@ -29,6 +29,8 @@ def select(state: State, now_ns: int, most: int) -> list[Start]:
     """Start what may start, at most so many; they are going in `state` when this returns."""
     starts: list[Start] = []
     state.is_cut = False
+    if not state.waiting:
+        state.is_stirred = False
     # What a start brings about may let another job start that was looked at already: a queue
     # that is full now holds nobody of its users back elsewhere.
     while state.is_stirred:

@@ -45,6 +45,8 @@ class Timetable:
         """Tell it the time: the jobs whose time has come, or is to come again."""
         low, high = sorted((self.now_ns, now_ns))
         self.now_ns = now_ns
+        if self._starts.first is None:
+            return ()
         return [job_id for _, job_id in self._starts.up_to((low, _LAST), (high, _LAST))]
 
     def is_due(self, job: Waiting) -> bool:
@@ -57,10 +59,14 @@ class Timetable:
 
     def overdue(self, most: int) -> list[str]:
         """Jobs whose deadline has passed, the earliest first, at most so many."""
+        if self._deadlines.first is None:
+            return []
         found = self._deadlines.up_to((-1, ""), (self.now_ns, _LAST))
         return [job_id for _, job_id in islice(found, most)]
 
     def next_ns(self, now_ns: int) -> int | None:
         """The next time at which something is due; not before now."""
+        if self._starts.first is None and self._deadlines.first is None:
+            return None
         times = [self._starts.after((now_ns, _LAST)), self._deadlines.first]
         return max(now_ns, min(t[0] for t in times if t)) if any(times) else None

@@ -9,23 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+import time
+from typing import TYPE_CHECKING, Final, cast
 
 from client import protocol
 from client.protocol import FrameError, Message
 from runner import messages
-from runner.parsing import parse
+from runner.parsing import envelope, parse
 from runner.refusal import Refusal, shown
-from runner.server.framing import FrameBuffer
+from runner.server.framing import FrameBuffer, event_head
 from runner.server.peers import is_in_a_job, peer_of
+from runner.server.stream import Stream
+from runner.server.writing import Writer
 from runner.store import StoreError
 from runner.store_file import DamagedStoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from runner.policy import Peer
-    from runner.server.service import Service
+    from runner.server.outlet import FilePart
+    from runner.server.service import Answer, Service, Work
+
+__all__ = ["FRAME_SECONDS", "LINGER_SECONDS", "Connection", "Stream"]
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -33,11 +39,15 @@ _logger: Final = logging.getLogger(__name__)
 FRAME_SECONDS: Final = 10.0
 # How long a connection that is closed may take to read what was written to it.
 LINGER_SECONDS: Final = 1.0
-# Of those that come before anybody listens: Ctrl-C, and Ctrl-C again.
-_MAX_EARLY_SIGNALS: Final = 16
+# Then others have their turn, however much has come.
+TURN_SECONDS: Final = 0.001
+
+# One for all connections: a loop fills it and has it emptied in one breath, thread by thread.
+# A buffer for each read would be made four times as long, and cost more than a short request.
+_received: Final = memoryview(bytearray(64 * 1024))
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """A connection of the socket server. Made by asyncio when a client connects.
 
     What it can make the daemon hold is bounded: requests in flight by their number, half
@@ -50,6 +60,9 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._buffer = FrameBuffer()
         self._held_bytes = 0
+        # What has come and was not looked at yet.
+        self._coming: Iterator[Message] = iter(())
+        self._is_behind = False
         self._requests: dict[int, asyncio.Task[None]] = {}
         self._streams: dict[int, Stream] = {}
         self._writable = asyncio.Event()
@@ -58,12 +71,12 @@ class Connection(asyncio.Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         self.peer: Peer | None = None
 
-    # asyncio.Protocol
+    # asyncio.BufferedProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask the kernel who it is, and whether there is room for one more."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a server makes
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
+        self._writer = Writer(self._transport, self)
         try:
             sock = transport.get_extra_info("socket")
             self.peer = peer_of(sock)
@@ -73,26 +86,18 @@ class Connection(asyncio.Protocol):
             self.close()
         except OSError:
             _logger.exception("a peer that the kernel does not name was turned away")
-            transport.abort()
+            self._transport.abort()
         else:
             self._start_clock("no hello came")
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's name
+        """Where what comes is put; taken out of there before another connection reads."""
+        return _received
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take what was sent; anything but frames ends the connection."""
-        if self._transport.is_closing():
-            return
-        taken = 0
-        try:
-            for message in self._buffer.feed(data):
-                taken += 1
-                self._take(message)
-            self._hold(self._buffer.held_bytes)
-        except FrameError as error:
-            self._drop(Refusal("bad-frame", detail=str(error)))
-        except Refusal as refusal:
-            self._drop(refusal)
-        else:
-            self._watch_frame(completed=taken > 0)
+        self._coming = self._buffer.feed(_received[:nbytes])
+        self._take_turn()
 
     def eof_received(self) -> None:
         """The client has gone: what it waited for is cancelled, the connection closed."""
@@ -103,6 +108,7 @@ class Connection(asyncio.Protocol):
         self._service.forget(self)
         self._hold(0)
         self._stop_clock()
+        self._writer.close()
         for task in self._requests.values():
             task.cancel()
         self._writable.set()
@@ -116,14 +122,60 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It reads again."""
         self._writable.set()
-        if not self._transport.is_closing():
+        if not self._is_behind and not self._transport.is_closing():
             self._transport.resume_reading()
             self._watch_frame(completed=False)
+
+    # Turns
+
+    def _take_turn(self) -> None:
+        """Do what was asked, for a while; what is left waits until others had their turn."""
+        if self._transport.is_closing():
+            return
+        self._writer.gathers = True
+        try:
+            self._take_some()
+        except FrameError as error:
+            self._drop(Refusal("bad-frame", detail=str(error)))
+        except Refusal as refusal:
+            self._drop(refusal)
+        finally:
+            self._writer.gathers = False
+            self._writer.flush()
+
+    def _take_some(self) -> None:
+        taken, until = 0, time.monotonic() + TURN_SECONDS
+        for message in self._coming:
+            taken += 1
+            self._take(message)
+            if time.monotonic() >= until:
+                self._fall_behind()
+                return
+        held = self._buffer.held_bytes
+        # Nothing to be done between two frames, which is the usual case.
+        if held or self._held_bytes or self._deadline or not self._greeted:
+            self._hold(held)
+            self._watch_frame(completed=taken > 0)
+        if self._is_behind:
+            self._catch_up()
+
+    def _fall_behind(self) -> None:
+        """Go on in another turn, and read no more until all was done: nobody is waited for."""
+        self._is_behind = True
+        self._stop_clock()
+        self._transport.pause_reading()
+        self._loop.call_soon(self._take_turn)
+
+    def _catch_up(self) -> None:
+        self._is_behind = False
+        if self._writable.is_set():
+            self._transport.resume_reading()
 
     # Bounds
 
     def close(self) -> None:
         """End the connection: soon, also when the client does not read."""
+        self._writer.finish()
         self._transport.close()
         self._loop.call_later(LINGER_SECONDS, self._transport.abort)
 
@@ -170,11 +222,9 @@ class Connection(asyncio.Protocol):
                                     allowed=f"1 to {protocol.MAX_REQUEST_ID}"))  # fmt: skip
             return
         try:
-            self._dispatch(request_id, *_envelope(message))
-        except Refusal as refusal:
-            self._refuse(request_id, refusal)
+            self._dispatch(request_id, *envelope(message))
         except Exception as error:  # noqa: BLE001 - it must not end the other requests
-            self._own_up(request_id, error)
+            self._fail(request_id, error)
 
     def _dispatch(self, request_id: int, op: str, args: Message) -> None:
         if op == "credit":
@@ -199,39 +249,56 @@ class Connection(asyncio.Protocol):
     def _begin(self, request_id: int, op: str, args: Message) -> None:
         stream = Stream(self, request_id)
         work = self._service.handle(self._known_peer(), op, args, stream)
+        answer = self._asked(work) if callable(work) else work
+        if isinstance(answer, dict):
+            self._writer.send({"id": request_id, "ok": answer})
+            return
         self._streams[request_id] = stream
-        self._requests[request_id] = self._loop.create_task(self._answer(request_id, work))
+        self._requests[request_id] = self._loop.create_task(self._answer(request_id, answer))
 
-    async def _answer(self, request_id: int, work: Any) -> None:  # noqa: ANN401
+    def _asked(self, ask: Callable[[], Answer | Work]) -> Answer | Work:
+        # Not before the client has read: 64 pages of a list are 200 MB.
+        return ask() if self._writable.is_set() else self._later(ask)
+
+    async def _later(self, ask: Callable[[], Answer | Work]) -> Answer:
+        await self._writable.wait()
+        answer = ask()
+        return answer if isinstance(answer, dict) else await answer
+
+    async def _answer(self, request_id: int, work: Work) -> None:
         try:
-            # Not before the client has read: 64 pages of a list are 200 MB.
             await self._writable.wait()
             answer = await work
             await self._writable.wait()
-            self._send({"id": request_id, "ok": answer})
-        except Refusal as refusal:
-            self._refuse(request_id, refusal)
+            self._writer.send({"id": request_id, "ok": answer})
         except asyncio.CancelledError:
             self._refuse(request_id, Refusal("cancelled"))
-        except StoreError as error:
-            if isinstance(error, DamagedStoreError):
-                self._service.problems.add(str(error))
-            else:
-                _logger.error("request refused: %s", error)  # noqa: TRY400 - it says it all
-            self._refuse(request_id, Refusal("store-error", detail=str(error)))
         except Exception as error:  # noqa: BLE001 - the client must be answered
-            self._own_up(request_id, error)
+            self._fail(request_id, error)
         finally:
             # Never begun, when it was cancelled before the client had read.
             work.close()
             del self._requests[request_id]
             del self._streams[request_id]
 
+    def _fail(self, request_id: int, error: Exception) -> None:
+        """Answer a request that came to nothing."""
+        if isinstance(error, Refusal):
+            self._refuse(request_id, error)
+        elif isinstance(error, StoreError):
+            if isinstance(error, DamagedStoreError):
+                self._service.problems.add(str(error))
+            else:
+                _logger.error("request refused: %s", error)
+            self._refuse(request_id, Refusal("store-error", detail=str(error)))
+        else:
+            self._own_up(request_id, error)
+
     def _greet(self, request_id: int, hello: messages.Hello) -> None:
         answer = self._service.greet(self._known_peer(), hello)
         self._greeted = True
         self._buffer.greeted()
-        self._send({"id": request_id, "ok": answer})
+        self._writer.send({"id": request_id, "ok": answer})
 
     def _credit(self, request_id: int, events: int) -> None:
         stream = self._streams.get(request_id)
@@ -265,10 +332,13 @@ class Connection(asyncio.Protocol):
         """Wait until it does."""
         await self._writable.wait()
 
-    async def send_event(self, request_id: int, seq: int, event: Message) -> None:
-        """One event of a stream, as soon as the client reads."""
-        await self._writable.wait()
-        self._send({"id": request_id, "seq": seq, "event": event})
+    def send_event(self, request_id: int, seq: int, event: Message) -> None:
+        """One event of a stream; to be called while the client reads."""
+        self._writer.send({"id": request_id, "seq": seq, "event": event})
+
+    def send_part(self, request_id: int, seq: int, head: bytes, part: FilePart) -> None:
+        """The same, of an event that is packed and ends with that. Raises OSError of pread(2)."""
+        self._writer.send_part(event_head(request_id, seq, len(head) + part.length) + head, part)
 
     def _own_up(self, request_id: int, error: Exception) -> None:
         """A defect of ours: its details are for the log, not for the client."""
@@ -276,73 +346,4 @@ class Connection(asyncio.Protocol):
         self._refuse(request_id, Refusal("internal"))
 
     def _refuse(self, request_id: int, refusal: Refusal) -> None:
-        self._send({"id": request_id, "error": refusal.to_wire()})
-
-    def _send(self, message: Message) -> None:
-        if self._transport.is_closing():
-            return
-        self._transport.write(protocol.encode_frame(message))
-
-
-class Stream:
-    """The events of one request, sent as far as the client granted credit."""
-
-    def __init__(self, connection: Connection, request_id: int) -> None:
-        self._connection = connection
-        self._request_id = request_id
-        self._seq = 0
-        self._credit = 0
-        self._granted = asyncio.Event()
-        self._signals: list[int] = []
-        self._on_signal: Callable[[int], None] | None = None
-
-    def listen(self, on_signal: Callable[[int], None]) -> None:
-        """From now on signals go there, and first those that came before."""
-        self._on_signal = on_signal
-        for number in self._signals:
-            on_signal(number)
-
-    def signal(self, number: int) -> None:
-        """The client sends a signal to the command whose output this is."""
-        if self._on_signal is not None:
-            self._on_signal(number)
-        elif len(self._signals) < _MAX_EARLY_SIGNALS:
-            self._signals.append(number)
-
-    def grant(self, events: int) -> None:
-        """Let so many more events go."""
-        self._credit = min(self._credit + events, protocol.MAX_REQUEST_ID)
-        self._granted.set()
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether an event may be sent now: there is credit, and the client reads."""
-        return self._credit > 0 and self._connection.is_writable
-
-    async def ready(self) -> None:
-        """Wait until one more event may be sent: nothing need be read before."""
-        while not self.is_ready:
-            if self._credit == 0:
-                self._granted.clear()
-                await self._granted.wait()
-            await self._connection.writable()
-
-    async def send(self, event: Message) -> None:
-        """Send one event; waits for credit and for the client to read."""
-        await self.ready()
-        self._credit -= 1
-        self._seq += 1
-        await self._connection.send_event(self._request_id, self._seq, event)
-
-
-def _envelope(message: Message) -> tuple[str, Message]:
-    """The operation and its arguments. Raises Refusal."""
-    unknown = message.keys() - {"id", "op", "args"}
-    if unknown:
-        raise Refusal("bad-request", field=shown(next(iter(unknown))), allowed="id, op, args")
-    op, args = message.get("op"), message.get("args", {})
-    if not isinstance(op, str):
-        raise Refusal("bad-request", field="op", given=shown(op), allowed="an operation's name")
-    if not isinstance(args, dict) or not all(isinstance(name, str) for name in args):
-        raise Refusal("bad-request", field="args", given=shown(args), allowed="a map of names")
-    return op, args
+        self._writer.send({"id": request_id, "error": refusal.to_wire()})

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # More are no index that there is (`runner.message_groups.LARGEST_INDEX`).
 _MOST_DIGITS: Final = 10
+# Of a UUID with its hyphens.
+_ID_CHARS: Final = 36
 # Steps of a flow, or ranges of an array, that a refusal names.
 _MOST_LISTED: Final = 5
 
@@ -38,6 +40,9 @@ class References:
         Of a job and a group of one name it is the newer one. Where there is an own group,
         GROUP.MEMBER is never another's job of that name. Raises Refusal: several are meant.
         """
+        job = self._of_id(text)
+        if job is not None:
+            return job
         found = self._one(self._full(text), text, field)
         if found is not None and found.submitted_by_uid != self._own_uid:
             own = References(self._store, self._own_uid, self._own_uid)
@@ -74,6 +79,13 @@ class References:
         """The group of that id, prefix or name. Raises Refusal: several are meant."""
         found = self._one(self._groups(text), text, field)
         return found if isinstance(found, Group) else None
+
+    def _of_id(self, text: str) -> Job | None:
+        """The job of a full id, the usual case: that can mean nothing else."""
+        if len(text) != _ID_CHARS or not text.isascii():
+            return None
+        found = self._store.find(text, self._uid)
+        return found[0] if found and found[0].id == text else None
 
     def _full(self, text: str) -> list[Target]:
         jobs, groups = self._jobs(text), self._groups(text)

@@ -6,7 +6,8 @@ import asyncio
 import grp
 import os
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from client import __version__, protocol
 from runner import views
@@ -16,7 +17,7 @@ from runner.parsing import parse
 from runner.policy import Peer, is_admin, may_see
 from runner.refusal import GroupGiven, Refusal, shown
 from runner.server import grouped, hooked
-from runner.server.handlers import HANDLERS
+from runner.server.handlers import HANDLERS, QUICK
 from runner.server.pages import fitting
 from runner.server.preparing import Preparing
 from runner.server.references import References
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from runner.config import Config
     from runner.event_stream import Bell
     from runner.execing import Execs
+    from runner.launchers import Launchers
     from runner.logs.searches import Searches
     from runner.logs.tail import LogWatcher
     from runner.policy import Decision
@@ -42,6 +44,10 @@ if TYPE_CHECKING:
     from runner.submission import Submissions
     from runner.supervisor import Supervisor
 
+# What a handler gives: the answer, or what will give it when something else has happened.
+Answer: TypeAlias = dict[str, Any]
+Work: TypeAlias = "Coroutine[Any, Any, Answer]"
+
 SERVER_NAME: Final = f"runnerd {__version__}"
 # Of a job's earlier attempts, in its status: the rest of that has to be sent as well.
 ATTEMPTS_BYTES: Final = 1024 * 1024
@@ -50,8 +56,8 @@ MAX_HELD_BYTES: Final = 16 * 1024 * 1024
 # What a client may count on, beyond the first version of the protocol (docs/PROTOCOL.md).
 FEATURES: Final = (
     "logs.follow", "logs.until", "logs.attempt", "locate", "submit.logs", "prune",
-    "drain", "doctor.disk", "retention", "queue", "retry", "idempotency", "labels", "select",
-    "stop_many", "events", "why", "schedules", "arrays", "flows", "hooks",
+    "drain", "doctor.disk", "doctor.launcher", "retention", "queue", "retry", "idempotency",
+    "labels", "select", "stop_many", "events", "why", "schedules", "arrays", "flows", "hooks",
 )  # fmt: skip
 
 
@@ -60,8 +66,9 @@ class Service:
 
     name: Final = SERVER_NAME
     kernel: Final = os.uname().release
-    # Put here by `runner.assembly`, because their runs are submitted through the service.
+    # Put here by `runner.assembly`; schedules because their runs are submitted through the service.
     schedules: Schedules
+    launchers: Launchers
 
     def __init__(  # noqa: PLR0913  what the handlers have at hand
         self,
@@ -167,14 +174,20 @@ class Service:
 
     def handle(
         self, peer: Peer, op: str, args: dict[str, Any], stream: Stream
-    ) -> Coroutine[Any, Any, dict[str, Any]]:
-        """The work that answers a request. Raises Refusal for what is no request."""
+    ) -> Work | Callable[[], Answer | Work]:
+        """The work that answers a request, or what gives the answer at once where it can.
+
+        Raises Refusal for what is no request.
+        """
         try:
             kind, handler = HANDLERS[op]
         except KeyError:
             raise Refusal("unknown-op", field="op", given=shown(op),
                           allowed=", ".join(sorted(HANDLERS))) from None  # fmt: skip
-        work: Coroutine[Any, Any, dict[str, Any]] = handler(self, peer, parse(kind, args), stream)
+        request = parse(kind, args)
+        if handler in QUICK:
+            return partial(handler, self, peer, request, stream)
+        work: Work = handler(self, peer, request, stream)
         return work
 
     # For handlers
@@ -182,20 +195,27 @@ class Service:
     def show(self, job: Job) -> dict[str, Any]:
         """A job as `status` gives it."""
         supervisor, store = self.supervisor, self.supervisor.store
-        after = store.dependencies(job.id)
+        has = store.attached(job)
+        is_alone = job.group_id is None and job.attempt == 1 and not any(has)
+        if is_alone and job.state is State.ENDED:
+            return {**views.status(job, None), "hooks": []}
+        after = store.dependencies(job.id) if has.dependencies else []
+        earlier = [(job.id, each.on_id) for each in after] if job.group_id else []
         shown = views.status(
             job,
             _usage(supervisor.tree, job),
             self.provisions.address_of(job.id),
-            labels=store.labels([job.id])[job.id],
+            labels=store.labels([job.id])[job.id] if has.labels else None,
             waits_for=supervisor.cause_of(job.id) if job.state is State.QUEUED else None,
             place=grouped.Places(store).of(job),
             after=after,
-            steps=store.steps_before((job.id, each.on_id) for each in after if job.group_id),
-            attempts=store.attempts(job.id),
+            steps=store.steps_before(earlier) if earlier else {},
+            attempts=store.attempts(job.id) if job.attempt > 1 else (),
         )
         newest = fitting(reversed(shown["attempts"]), ATTEMPTS_BYTES)
-        return {**shown, "attempts": newest[::-1], "hooks": hooked.shown(store, job)}
+        shown["attempts"] = newest[::-1]
+        shown["hooks"] = hooked.shown(store, job) if has.hooks else []
+        return shown
 
     def grace(self, asked: float | None, *, kill: bool) -> float:
         """Seconds between SIGTERM and SIGKILL, where a request asks for a stop."""

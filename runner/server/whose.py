@@ -27,11 +27,18 @@ async def selected(service: Service, peer: Peer, select: Select, act: str) -> Se
     It bounds what an admin means; a member's own uid has to bound the rest as everywhere.
     `act` is what is to be done with jobs: "see", "stop".
     """
-    user, text = select.user, select.group
+    user = select.user
+    uid = None if user is None else await uid_of(service, peer, user, "select.user", act)
+    return selection(service, peer, select, uid)
+
+
+def selection(service: Service, peer: Peer, select: Select, uid: int | None) -> Selection:
+    """The same, its user's number known, None where it names none. Raises Refusal."""
+    text = select.group
     group = None if text is None else service.find_group(peer, text, field="select.group")
     return Selection(
         queue=select.queue,
-        uid=None if user is None else await uid_of(service, peer, user, "select.user", act),
+        uid=uid,
         name=select.name,
         labels=tuple(select.labels.items()),
         states=None if select.states is None else tuple(State(name) for name in select.states),

@@ -1,11 +1,13 @@
 """One module a verb. Each handler: the service, the peer, its message, its stream → the answer.
 
-A handler is where a verb's authorization is: it finds jobs only through `Service.find_job`, groups
-through `find_group`, which know what the peer may see.
+A plain function gives the answer, or a coroutine when something has to be waited for first; what is
+a coroutine function may take long. A handler is where a verb's authorization is: it finds jobs only
+through `Service.find_job`, groups through `find_group`, which know what the peer may see.
 """
 
 from __future__ import annotations
 
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Final
 
 from runner import message_groups, message_queue, message_schedules, messages
@@ -95,3 +97,7 @@ HANDLERS: Final[dict[str, tuple[type[Closed], Any]]] = {
     "wait_group": (message_groups.WaitGroup, wait_group),
     "why": (message_queue.Why, why),
 }
+# Those that are asked as soon as the request has come, without a task.
+QUICK: Final = frozenset(
+    handler for _, handler in HANDLERS.values() if not iscoroutinefunction(handler)
+)

@@ -44,10 +44,16 @@ async def doctor(
         "state_dir": service.config.state_dir,
         "jobs": {state.value: count for state, count in supervisor.store.counts().items()},
         "draining": supervisor.draining,
+        "launcher": _launcher(service),
         "disk": await _disk(service, service.visible_to(peer)),
         "problems": _problems(service, service.visible_to(peer)),
         "features": [feature._asdict() for feature in features],
     }
+
+
+def _launcher(service: Service) -> dict[str, Any]:
+    why = service.launchers.why_no_native
+    return {"kind": "native" if why is None else "python", "why": why}
 
 
 def _problems(service: Service, uid: int | None) -> list[dict[str, Any]]:

@@ -10,13 +10,25 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from runner import records, stored
-from runner.logs.reader import Chunk, CursorError, Gap, LogReader
+from runner.logs.cuts import Cut, Cuts
+from runner.logs.reader import (
+    MAX_CHUNK_BYTES,
+    MAX_CHUNK_RUNS,
+    Chunk,
+    CursorError,
+    Extent,
+    Gap,
+    LogReader,
+)
 from runner.refusal import Refusal
 from runner.server import attempts
 from runner.server.attempts import Fate, unreadable
+from runner.server.outlet import FilePart
+from runner.server.pieces import Packed, end_of, event_of, packed_head
 
 if TYPE_CHECKING:
     from runner import messages
@@ -25,6 +37,10 @@ if TYPE_CHECKING:
     from runner.rows import Job
     from runner.server.connection import Stream
     from runner.server.service import Service
+
+# So much at once is not read, but sent from where it lies, and in turn with what others are sent.
+_MUCH_BYTES: Final = 64 * 1024
+_PIECES_OF_A_TURN: Final = 4
 
 
 async def logs(
@@ -96,6 +112,8 @@ class _Sending:
         self._until_ns = request.until_ns
         self._cursor = 0
         self._damage: str | None = None
+        self._waits = False
+        self._cuts = Cuts()
         self.is_past = False
 
     async def to_the_end(self, cursor: int) -> int:
@@ -109,8 +127,9 @@ class _Sending:
         except OSError as error:
             raise unreadable(error) from error
         with closing(reader), self._watcher.watch(path) as watch:
+            self._cuts = watch.cuts
             await self._send_what_is_there(reader)
-            while self._follow and await self._more_may_come(watch):
+            while self._follow and await self._more_may_come(reader, watch):
                 await self._send_what_is_there(reader)
             result = self._result()
             # What was written between the last read and the end of the job, and whatever else
@@ -139,11 +158,15 @@ class _Sending:
         if self.is_past:
             return
         await self._ready(reader)
+        pieces = 0
         while (piece := self._read(reader, is_growing=is_growing)) is not None:
-            await self._send(piece)
-            # Nothing here suspends while there is credit and room: others get their turn.
-            await asyncio.sleep(0)
-            await self._ready(reader)
+            self._send_now(piece)
+            pieces += 1
+            if not pieces % _PIECES_OF_A_TURN:
+                # Nothing here suspends while there is credit and room: others get their turn.
+                await asyncio.sleep(0)
+            if not self._stream.is_ready:
+                await self._ready(reader)
         reader.rest()
 
     async def _ready(self, reader: LogReader) -> None:
@@ -152,11 +175,21 @@ class _Sending:
             reader.rest()
         await self._stream.ready()
 
-    async def _send(self, piece: Chunk | Gap) -> None:
+    async def _send(self, piece: Chunk | Packed | Gap) -> None:
+        await self._stream.ready()
+        self._send_now(piece)
+
+    def _send_now(self, piece: Chunk | Packed | Gap) -> None:
         if isinstance(piece, Gap) and piece.why == "damaged" and self._damage is None:
             self._tell(f"{piece.gap_bytes} bytes of its output before byte {piece.offset} are gone")
-        await self._stream.send(_event(piece))
-        self._cursor = piece.offset + (0 if isinstance(piece, Gap) else len(piece.data))
+        if isinstance(piece, Packed):
+            try:
+                self._stream.send_part_now(piece.head, piece.part)
+            except OSError as error:
+                raise unreadable(error) from error
+        else:
+            self._stream.send_now(event_of(piece))
+        self._cursor = end_of(piece)
 
     async def _send_lost_tail(self, result: dict[str, Any] | None) -> None:
         """A gap up to where an ended job's output ended, when that is not stored."""
@@ -164,11 +197,11 @@ class _Sending:
         if result is not None and missing > 0 and not self.is_past:
             await self._send(self._judged(Gap(missing, self._cursor + missing, "dropped")))
 
-    def _read(self, reader: LogReader, *, is_growing: bool) -> Chunk | Gap | None:
+    def _read(self, reader: LogReader, *, is_growing: bool) -> Chunk | Packed | Gap | None:
         if self.is_past:
             return None
         try:
-            piece = reader.read(self._cursor, is_growing=is_growing)
+            piece = self._piece(reader, is_growing=is_growing)
         except CursorError as error:
             if self._cursor <= _written_bytes(self._result()):
                 # In what was dropped last.
@@ -178,7 +211,30 @@ class _Sending:
             raise unreadable(error) from error
         finally:
             self._tell(reader.damage)
-        return self._cut(piece) if isinstance(piece, Chunk) else piece and self._judged(piece)
+        if isinstance(piece, Gap):
+            return self._judged(piece)
+        return self._cut(piece) if isinstance(piece, Chunk) else piece
+
+    def _piece(self, reader: LogReader, *, is_growing: bool) -> Chunk | Packed | Gap | None:
+        """The next piece: as another follower had it, if it can be that."""
+        cursor = self._cursor
+        if self._until_ns is not None:
+            # Of what may have to be cut the runs are looked at.
+            return reader.read(cursor, is_growing=is_growing)
+        cut = self._cuts.get(cursor)
+        if cut is not None and (place := reader.take(cursor, cut)) is not None:
+            return Packed(cursor, cut.packed, FilePart(*place, cut.length))
+        # Up to where the pieces of all who are behind end.
+        most = MAX_CHUNK_BYTES - cursor % MAX_CHUNK_BYTES
+        found = reader.read(
+            cursor, max_bytes=most, is_growing=is_growing, least_in_place=_MUCH_BYTES
+        )
+        if not isinstance(found, Extent):
+            return found
+        head = packed_head(found)
+        if found.length == most or len(found.runs) == MAX_CHUNK_RUNS:
+            self._cuts.put(cursor, Cut(found.segment, found.length, found.place, head))
+        return Packed(cursor, head, FilePart(found.fd, found.position, found.length))
 
     def _tell(self, damage: str | None) -> None:
         """Once for each reader."""
@@ -218,6 +274,18 @@ class _Sending:
             "invalid-argument", field="cursor", given=str(self._cursor), allowed=f"0 to {end}"
         )
 
+    def _send_at_once(self, reader: LogReader) -> bool | None:
+        """Send what has come, and say whether there was something. None: it needs patience."""
+        if not self._waits or not self._stream.is_ready:
+            return None
+        piece = self._read(reader, is_growing=True)
+        if piece is None and not self.is_past:
+            return False
+        if not isinstance(piece, Chunk):
+            return None
+        self._send_now(piece)
+        return True
+
     def _result(self) -> dict[str, Any] | None:
         """How the attempt ended; None when it has not."""
         return self._fate().result
@@ -225,18 +293,23 @@ class _Sending:
     def _fate(self) -> Fate:
         return attempts.fate(self._supervisor, self._job_id, self._attempt)
 
-    async def _more_may_come(self, watch: Watch) -> bool:
-        """Wait for output or for the end of the attempt. False: that has come, or time is up."""
+    async def _more_may_come(self, reader: LogReader, watch: Watch) -> bool:
+        """Wait for the end of the attempt, and send what comes as long as that is little.
+
+        False: it has ended, or time is up.
+        """
         if self.is_past or self._fate().is_over:
             return False
         seconds = attempts.seconds_left(self._until_ns)
         if seconds is not None and seconds <= 0:
             return False
         ended = self._supervisor.changes.next(self._job_id)
-        grown = asyncio.ensure_future(watch.changed())
+        grown = asyncio.ensure_future(watch.changed(partial(self._send_at_once, reader)))
+        self._waits = True
         try:
             await asyncio.wait((ended, grown), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._waits = False
             ended.cancel()
             grown.cancel()
         if grown.done() and not grown.cancelled():
@@ -256,9 +329,3 @@ def _drops_what_finds_no_room(job: Job) -> bool:
 def _written_bytes(result: dict[str, Any] | None) -> int:
     """Where the output of an ended job ends, dropped or not; 0 when that is not known."""
     return (result or {}).get("log_bytes") or 0
-
-
-def _event(piece: Chunk | Gap) -> dict[str, Any]:
-    if isinstance(piece, Gap):
-        return piece._asdict()
-    return {"offset": piece.offset, "runs": [list(run) for run in piece.runs], "data": piece.data}

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from runner.server.service import Service
 
 
-async def queues(
+def queues(
     service: Service, peer: Peer, _request: message_queue.Queues, _stream: Stream
 ) -> dict[str, Any]:
     """The queues, the capacity, and the peer's own share and quota."""

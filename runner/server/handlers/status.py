@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from runner.server.service import Service
 
 
-async def status(
+def status(
     service: Service, peer: Peer, request: messages.Status, _stream: Stream
 ) -> dict[str, Any]:
     """Show one job of the peer."""

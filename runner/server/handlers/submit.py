@@ -68,8 +68,7 @@ async def check_log_bytes(service: Service, uid: int) -> None:
     if quota.max_log_bytes is None:
         return
     store = service.supervisor.store
-    under_way = [job.id for job in store.launched() if job.submitted_by_uid == uid]
-    sizes = await service.supervisor.sizes.of(under_way)
+    sizes = await service.supervisor.sizes.of(store.launched_of(uid))
     unended = {**store.tried_bytes(uid), **sizes}
     size = store.ended.total(uid).bytes + sum(unended.values())
     submission_queue.check_log_bytes(quota, size)

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from runner.lifecycle import State
 from runner.refusal import Refusal
 
 if TYPE_CHECKING:
     from runner import messages
     from runner.policy import Peer
+    from runner.rows import Job
     from runner.server.connection import Stream
-    from runner.server.service import Service
+    from runner.server.service import Answer, Service, Work
 
 
-async def wait(
-    service: Service, peer: Peer, request: messages.Wait, _stream: Stream
-) -> dict[str, Any]:
+def wait(service: Service, peer: Peer, request: messages.Wait, _stream: Stream) -> Answer | Work:
     """Wait for the end of a job of the peer, or for the time it gave."""
     job = service.find_job(peer, request.job)
+    if job.state is State.ENDED:
+        return service.show(job)
+    return _wait(service, job, request.timeout_seconds)
+
+
+async def _wait(service: Service, job: Job, seconds: float | None) -> Answer:
     try:
-        async with asyncio.timeout(request.timeout_seconds):
+        async with asyncio.timeout(seconds):
             ended = await service.supervisor.wait_ended(job.id)
     except TimeoutError:
         ended = service.supervisor.store.get(job.id)

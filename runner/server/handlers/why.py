@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from runner.server.service import Service
 
 
-async def why(
+def why(
     service: Service, peer: Peer, request: message_queue.Why, _stream: Stream
 ) -> dict[str, Any]:
     """Explain a job of the peer; of others' jobs it is told no ids."""

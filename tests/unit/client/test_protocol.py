@@ -126,6 +126,22 @@ def test_nesting_is_taken_to_its_bound_and_no_deeper(kind: str) -> None:
         decode_body(encode_frame(nested(MAX_DEPTH + 1, kind))[4:])
 
 
+@given(st.integers(1, 2 * MAX_DEPTH), st.sampled_from(["list", "map"]), st.text(max_size=100),
+       st.integers(0, 6000))  # fmt: skip
+def test_how_deep_a_message_is_does_not_depend_on_what_else_is_in_it(
+    depth: int, kind: str, text: str, padding: int
+) -> None:
+    """Text of other scripts has the bytes that begin a map; a long body is looked at otherwise."""
+    message = {"text": text, "padding": bytes(padding), "nested": nested(depth, kind)["k"]}
+    body = encode_frame(message)[4:]
+    for made in (body, memoryview(body)):
+        if depth <= MAX_DEPTH:
+            assert decode_body(made) == message
+        else:
+            with pytest.raises(FrameError, match="deeper"):
+                decode_body(made)
+
+
 @pytest.mark.parametrize("depth", [200, 600, 100_000])
 def test_nesting_that_would_exhaust_the_stack_is_refused(depth: int) -> None:
     for opening in (b"\x91", b"\x81\xa1k"):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from isolation.caller import Caller, ask_as, check_directory
+from isolation import caller
+from isolation.caller import Caller, ask_as, check_directory, may_be_entered_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +120,78 @@ def test_a_cancellation_that_comes_too_late_leaves_the_answer() -> None:
     assert asked.result(DEADLINE_SECONDS) == "answer"
 
 
+# Threads that are used again
+
+
+def thread_of(asked: Caller) -> int:
+    return ask_as(asked, threading.get_native_id).result(DEADLINE_SECONDS)
+
+
+@needs_root
+def test_a_thread_is_used_again_for_the_same_caller_and_nobody_else() -> None:
+    first = thread_of(Caller(4711, 1, (2, 3)))
+    assert thread_of(Caller(4711, 1, (2, 3))) == first
+    for other in (Caller(4711, 1, (2,)), Caller(4711, 2, (2, 3)), Caller(4712, 1, (2, 3))):
+        assert thread_of(other) != first
+    found = ask_as(Caller(4711, 1, (2, 3)), status).result(DEADLINE_SECONDS)
+    assert (found["Uid"][3], found["Gid"][3], found["Groups"]) == ("4711", "1", ["2", "3"])
+    assert int(found["CapEff"][0], 16) == 0
+
+
+@needs_root
+def test_a_question_that_hangs_holds_its_own_thread_alone() -> None:
+    may_end = threading.Event()
+    hanging = ask_as(NOBODY, lambda: may_end.wait(DEADLINE_SECONDS))
+    assert ask_as(NOBODY, lambda: "answer").result(DEADLINE_SECONDS) == "answer"
+    may_end.set()
+    assert hanging.result(DEADLINE_SECONDS)
+
+
+@needs_root
+def test_a_thread_that_is_not_asked_any_more_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caller, "IDLE_SECONDS", 0.01)
+    thread = ask_as(Caller(4713, 1, ()), threading.current_thread).result(DEADLINE_SECONDS)
+    thread.join(DEADLINE_SECONDS)
+    assert not thread.is_alive()
+    assert thread_of(Caller(4713, 1, ())) != thread.native_id
+
+
+@needs_root
+def test_few_threads_wait_for_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caller, "MOST_IDLE", 2)
+    monkeypatch.setattr(caller, "_idle", caller._Idle())
+    asked = [Caller(uid, 1, ()) for uid in range(4720, 4725)]
+    threads = [ask_as(one, threading.current_thread).result(DEADLINE_SECONDS) for one in asked]
+    for thread in threads[2:]:
+        thread.join(DEADLINE_SECONDS)
+    assert [thread.is_alive() for thread in threads] == [True, True, False, False, False]
+
+
+@needs_root
+def test_a_question_that_fails_leaves_the_thread_for_the_next() -> None:
+    asked = Caller(4714, 1, ())
+    first = thread_of(asked)
+    with pytest.raises(ZeroDivisionError):
+        ask_as(asked, lambda: 1 // 0).result(DEADLINE_SECONDS)
+    assert thread_of(asked) == first
+
+
 # Directories
+
+
+def test_what_may_be_entered_at_once_is_what_may_be_entered(tmp_path: Path) -> None:
+    """At once: somebody has just looked there, so that the kernel knows it."""
+    (tmp_path / "file").touch()
+    (tmp_path / "closed").mkdir(mode=0)
+    for name in ("", "file", "absent", "closed"):
+        path = os.fsencode(tmp_path / name)
+        try:
+            check_directory(path)
+        except OSError:
+            assert not may_be_entered_at_once(path)
+        else:
+            assert may_be_entered_at_once(path)
+    assert not may_be_entered_at_once(b"/proc/self/cwd")
 
 
 def test_a_directory_that_may_be_entered_is_one(tmp_path: Path) -> None:

@@ -38,6 +38,19 @@ def test_a_file_system_is_synced_and_a_failure_names_the_call(tmp_path: Path) ->
     assert caught.value.__notes__ == [f"syncfs({fd})"]
 
 
+def test_writing_back_is_started_and_a_failure_names_the_call(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        file.write(b"x" * 5000)
+        file.flush()
+        mounts.start_writing_back(file.fileno())
+    read_fd, write_fd = os.pipe()
+    os.close(write_fd)
+    with pytest.raises(OSError, match="Illegal seek") as caught:
+        mounts.start_writing_back(read_fd)
+    os.close(read_fd)
+    assert caught.value.__notes__ == [f"sync_file_range({read_fd})"]
+
+
 @pytest.fixture(autouse=True)
 def no_descriptor_left() -> Iterator[None]:
     before = set(os.listdir("/proc/self/fd"))

@@ -140,6 +140,11 @@ class QueueBench:
         await self.turn()
         return group
 
+    def sql(self, statement: str) -> None:
+        """Change what the store holds behind its back: in its file, and in its memory."""
+        self.store._db.execute(statement)
+        self.store._recent.clear()
+
     def of(self, group: Group) -> list[str]:
         """The ids of its jobs."""
         return [job_id for job_id, _ in self.store.member_states(group.id)]

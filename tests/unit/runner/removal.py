@@ -6,8 +6,9 @@ import asyncio
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from isolation.cgroups.tree import CgroupTree
 from runner.changes import Changes
 from runner.config import RetentionConfig
 from runner.ending import Ending
@@ -39,10 +40,17 @@ class Bench:
         self.changes = Changes()
         self.problems = Problems()
         self.work = Work(pool)
-        tree: Any = None
+        # Of ordinary directories.
+        self.tree = CgroupTree(str(base / "cgroups"))
+        os.makedirs(self.tree.root, exist_ok=True)
+        # What of a job is held elsewhere, and which were released.
+        self.held: set[str] = set()
+        self.released: list[str] = []
+        outside = Outside(release=self._release, holds=self.held.__contains__)
         realm = Realm(
-            self.store, self.directories, tree, self.changes, self.work, Outside(), self.problems
-        )
+            self.store, self.directories, self.tree, self.changes, self.work, outside,
+            self.problems,
+        )  # fmt: skip
         # How many have ended, and the attempts that were asked for.
         self.ends = 0
         self.again: list[Job] = []
@@ -54,6 +62,10 @@ class Bench:
         self.most_log_bytes: int | None = None
         self.pruning = Pruning(realm, self.ending, config)
         self._made = 0
+
+    async def _release(self, job_id: str) -> None:
+        self.released.append(job_id)
+        self.held.discard(job_id)
 
     def _on_end(self, _job: Job) -> None:
         self.ends += 1

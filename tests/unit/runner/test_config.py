@@ -84,6 +84,7 @@ def test_every_key_can_be_set(tmp_path: pathlib.Path) -> None:
         group = "a"
         admin_group = "b"
         required_controllers = ["cpu", "io"]
+        native_launcher = false
         jobs = { max_running = 1, max_queued = 0, max_array = 3, default_pids_max = 2, \
                  default_memory_max = "256M", stop_grace_seconds = 0.5 }
         [logs]
@@ -109,6 +110,7 @@ def test_every_key_can_be_set(tmp_path: pathlib.Path) -> None:
         group="a",
         admin_group="b",
         required_controllers=("cpu", "io"),
+        native_launcher=False,
         jobs=JobsConfig(
             max_running=1,
             max_queued=0,

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.files import read_bounded, remove_tree
+from runner.files import read_bounded, remove_tree, write_new
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -220,3 +220,23 @@ def test_read_bounded_refuses_what_is_not_a_file_and_never_waits(
         with pytest.raises(OSError, match=name) as error:
             read_bounded(fd, name, 10)
         assert error.value.errno == number
+
+
+@pytest.mark.parametrize("size", [0, 1, 3 * 2**20])
+def test_a_new_file_holds_all_that_was_written_and_is_its_owners_alone(
+    tmp_path: pathlib.Path, fd: int, size: int
+) -> None:
+    data = os.urandom(size)
+    write_new(fd, "new", data)
+    assert (tmp_path / "new").read_bytes() == data
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_new_file_never_takes_the_place_of_another(tmp_path: pathlib.Path, fd: int) -> None:
+    (tmp_path / "there").write_bytes(b"kept")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("there", "link"):
+        with pytest.raises(FileExistsError):
+            write_new(fd, name, b"other")
+    assert (tmp_path / "there").read_bytes() == b"kept"
+    assert not (tmp_path / "nowhere").exists()

@@ -183,9 +183,9 @@ def test_a_retry_is_refused_as_a_submission_is_and_then_nothing_of_it_is_queued(
         await bench.turn()
         last = bench.of(group)[2]
         for column, value in (("priority", 500), ("queue", "'closed'"), ("queue", "'none'")):
-            bench.store._db.execute(f"UPDATE jobs SET {column} = {value} WHERE id = '{last}'")
+            bench.sql(f"UPDATE jobs SET {column} = {value} WHERE id = '{last}'")
             assert await code() == {"'none'": "no-such-queue"}.get(str(value), "not-permitted")
-        bench.store._db.execute("UPDATE jobs SET queue = 'default', priority = 0, attempt = 1000")
+        bench.sql("UPDATE jobs SET queue = 'default', priority = 0, attempt = 1000")
         error = await refused(bench.groups.retry(group, ROOT))
         assert (error["code"], error["field"]) == ("job-state", "group")
         assert "1000 attempts" in error["detail"]
@@ -241,7 +241,7 @@ def test_what_the_jobs_of_an_array_have_in_common_is_looked_at_once(
         await all_through(bench, array)
         await all_through(bench, flow, 0, 1)
         # Python has but one of each that is a byte long.
-        bench.store._db.execute("UPDATE specs SET spec = CAST('own' AS BLOB)")
+        bench.sql("UPDATE specs SET spec = CAST('own' AS BLOB)")
         looked.clear()
         assert await bench.groups.retry(flow, ALICE) == 2
         assert looked == ["f.s0", "f.s1"]

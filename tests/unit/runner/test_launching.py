@@ -102,8 +102,11 @@ class Host:
         self.step("devices")
         return {}
 
-    # As the launcher
-    async def launch(self, _job_id: str, handles: Handles, _given: Given) -> Launched:
+    # As the launchers
+    async def launch(
+        self, job_id: str, handles: Handles, _given: Given, spec: dict[str, Any]
+    ) -> Launched:
+        assert spec["job"] == job_id
         self.handles = handles
         for fd in handles.present().values():
             os.fstat(fd)
@@ -120,21 +123,34 @@ def host(tmp_path: Path) -> Iterator[Host]:
     assert set(os.listdir("/proc/self/fd")) <= before
 
 
+class Pool(ThreadPoolExecutor):
+    """A thread, and how often it was asked for something."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.asked = 0
+
+    def submit(self, *args: Any, **named: Any) -> Any:
+        self.asked += 1
+        return super().submit(*args, **named)
+
+
 def launch(
     host: Host,
     job: Job,
     labels: dict[str, str] | None = None,
     group: tuple[Group, About] | None = None,
+    pool: Pool | None = None,
 ) -> Started:
     async def once() -> Started:
-        with ThreadPoolExecutor(1) as pool:
+        with pool or Pool() as given:
             parts: Any = SimpleNamespace(host=host)
             made = Launching(
                 directories=parts.host.directories,
                 tree=parts.host,
                 provisions=parts.host,
-                launcher=parts.host,
-                pool=pool,
+                launchers=parts.host,
+                pool=given,
                 paths=parts.host,
                 cap_monitor=parts.host.cap,
             )
@@ -166,6 +182,27 @@ def test_a_launch_gives_the_monitor_and_the_limits_as_they_were_read_back(
     for fd in host.handles.present().values():
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
+
+
+def with_spec(job: Job, **fields: Any) -> Job:
+    return msgspec.structs.replace(job, spec=stored.pack_spec({**stored.spec(job), **fields}))
+
+
+def test_an_ordinary_launch_needs_no_other_thread_and_one_that_may_wait_has_one(
+    host: Host, job: Job
+) -> None:
+    pool = Pool()
+    launch(host, job, pool=pool)
+    assert pool.asked == 0
+    limits = stored.spec(job)["limits"]
+    for slow in (
+        with_spec(job, limits={**limits, "cpu_set": "0"}),
+        with_spec(job, limits={**limits, "io_weight": 50}),
+        with_spec(job, env={b"A": bytes(70_000)}),
+    ):
+        pool = Pool()
+        launch(host, slow, pool=pool)
+        assert pool.asked == 1
 
 
 def test_the_directory_says_what_a_lost_row_said(host: Host, job: Job) -> None:

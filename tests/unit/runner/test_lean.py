@@ -30,7 +30,8 @@ OURS = {
     "isolation.syscalls.effective", "isolation.syscalls.mounts", "isolation.syscalls.process",
     "isolation.syscalls.security", "runner", "runner.denied", "runner.entering",
     "runner.handles", "runner.launcher", "runner.logs", "runner.logs.format",
-    "runner.logs.sealing", "runner.logs.writer", "runner.monitor", "runner.outcome",
+    "runner.logs.sealing", "runner.logs.segment_files", "runner.logs.writer", "runner.monitor",
+    "runner.outcome",
     "runner.pump", "runner.records", "runner.run_loop", "runner.usage", "runner.watchdog",
 }  # fmt: skip
 

@@ -183,3 +183,28 @@ def test_an_answer_after_the_end_of_the_daemon_is_nobodys_error(asked: Asked) ->
 
     asyncio.run(scenario())
     asked.answers[0].set_result(None)
+
+
+ROOT = Account(0, 0, (), "root")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which asks itself")
+def test_root_asks_itself_what_need_not_be_waited_for(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked.at_once = ask
+    os.stat("/usr")
+    asyncio.run(UserPaths().check_cwd(ROOT, b"/usr"))
+    assert asked.callers == []
+    # What the kernel would have to read, or does not let root enter, is asked in a thread.
+    monkeypatch.setattr(paths, "may_be_entered_at_once", lambda _path: False)
+    asyncio.run(UserPaths().check_cwd(ROOT, b"/usr"))
+    assert asked.callers == [Caller(0, 0, ())]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which asks itself")
+def test_what_root_may_not_enter_is_refused_in_the_same_words(asked: Asked) -> None:
+    asked.at_once = ask
+    answer = refusal_of(lambda made: made.check_cwd(ROOT, b"/no/such"))
+    assert (answer["field"], answer["detail"]) == ("cwd", "No such file or directory")
+    assert asked.callers == [Caller(0, 0, ())]

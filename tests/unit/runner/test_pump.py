@@ -434,6 +434,30 @@ def test_what_was_dropped_counts_as_output(bench: Bench) -> None:
     assert (bench.log.dropped_bytes, bench.log.total_bytes) == (10, 10)
 
 
+def test_where_the_job_is_to_wait_at_its_limit_what_was_dropped_counts_too(bench: Bench) -> None:
+    bench.pump.follow(PLAN._replace(most=10, on_full="drop"))
+    bench.log.refusals = 1
+    os.write(bench.writes[STDOUT], b"012345")
+    bench.turn()
+    os.write(bench.writes[STDOUT], b"6789abcdef")
+    bench.turn()
+    bench.turn()
+    assert bench.ready == {}
+    assert not bench.pump.excess
+    assert (bench.log.dropped_bytes, bench.log.total_bytes) == (10, 10)
+    bench.finish()
+
+
+def test_a_job_whose_whole_limit_was_dropped_at_once_waits_too(bench: Bench) -> None:
+    bench.pump.follow(PLAN._replace(most=10, on_full="drop"))
+    bench.log.refusals = 1
+    os.write(bench.writes[STDOUT], b"0123456789abcdef")
+    bench.turn()
+    assert bench.ready == {}
+    assert not bench.pump.excess
+    bench.finish()
+
+
 @settings(max_examples=60)
 @given(
     events=st.lists(

@@ -57,8 +57,9 @@ def plans() -> dict[str, str]:
 
 
 # Read from one end: the first page of all jobs, the oldest events. Of some rows: a subquery's, the
-# counts of numbers. As many as were ever set: queues.
-SCANS = {"OLDEST_EVENT", "FIRST_YOUNG_EVENT", "LAST_EVENT", "QUEUE_STATES"}
+# counts of numbers. As many as were ever set: queues. One row that is no table's: whether there is
+# any, by primary keys.
+SCANS = {"OLDEST_EVENT", "FIRST_YOUNG_EVENT", "LAST_EVENT", "QUEUE_STATES", "ATTACHED"}
 
 
 def test_no_query_walks_a_table_or_sorts_more_than_the_matches_of_a_prefix() -> None:

@@ -19,6 +19,7 @@ from runner.jobdirs import JobDirectories
 from runner.lifecycle import State
 from runner.reconcile import Facts, Verdict, boot_id, examine, is_frozen, is_passing, judge
 from runner.rows import Job
+from runner.taken_rows import UNKNOWN_BOOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,12 +43,12 @@ def facts(**changes: object) -> Facts:
     [
         (facts(exit_record=EXIT), Verdict.FINISH),
         (facts(exit_record=EXIT, pidfd=3, pid=7, has_log=True), Verdict.FINISH),
-        (facts(exit_record=EXIT, same_boot=False), Verdict.FINISH),
+        (facts(exit_record=EXIT, is_launch_known=False), Verdict.FINISH),
         (facts(pidfd=3, pid=7), Verdict.WATCH),
         (facts(pidfd=3, pid=7, has_log=True), Verdict.WATCH),
         (facts(has_log=True), Verdict.LOST),
-        (facts(has_log=True, same_boot=False), Verdict.LOST),
-        (facts(same_boot=False), Verdict.LOST),
+        (facts(has_log=True, is_launch_known=False), Verdict.LOST),
+        (facts(is_launch_known=False), Verdict.LOST),
         (facts(damage="torn"), Verdict.LOST),
         (facts(damage="torn", has_log=True), Verdict.LOST),
     ],
@@ -56,7 +57,7 @@ def test_each_row_of_the_table(state: State, found: Facts, verdict: Verdict) -> 
     assert judge(state, found) is verdict
 
 
-def test_a_starting_job_that_left_nothing_since_the_boot_is_queued_again() -> None:
+def test_a_job_whose_launch_is_known_and_left_nothing_is_queued_again() -> None:
     assert judge(State.STARTING, facts()) is Verdict.REQUEUE
 
 
@@ -73,7 +74,7 @@ def test_a_job_that_was_running_is_never_run_a_second_time() -> None:
         pidfd=st.none() | st.just(3),
         pid=st.just(7),
         has_log=st.booleans(),
-        same_boot=st.booleans(),
+        is_launch_known=st.booleans(),
         damage=st.none() | st.just("torn"),
         frozen=st.just(value=False),
         begun_ns=st.none(),
@@ -139,8 +140,9 @@ def test_a_job_of_which_nothing_is_left_has_no_facts(host: Host) -> None:
     assert host.examine() == facts()
 
 
-def test_the_boot_of_the_launch_is_compared_with_this_one(host: Host) -> None:
-    assert not host.examine(boot="00000000-0000-0000-0000-000000000000").same_boot
+def test_a_launch_of_any_boot_is_known_but_not_one_that_the_store_has_lost(host: Host) -> None:
+    assert host.examine(boot="00000000-0000-0000-0000-000000000000").is_launch_known
+    assert not host.examine(boot=UNKNOWN_BOOT).is_launch_known
 
 
 def test_a_monitor_is_the_process_in_the_jobs_own_cgroup(host: Host) -> None:

@@ -114,6 +114,7 @@ def users(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise KeyError(uid)
         return SimpleNamespace(pw_name="alice", pw_gid=100)
 
+    monkeypatch.setattr("runner.users._names", {})
     monkeypatch.setattr(pwd, "getpwuid", getpwuid)
     monkeypatch.setattr(os, "getgrouplist", lambda _name, _gid: list(groups))
     return groups

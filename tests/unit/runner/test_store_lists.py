@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runner import store_lists
 from runner.lifecycle import State
-from runner.rows import NewJob, Selection
+from runner.rows import NewHook, NewJob, Selection
 from runner.store import Job, Store
 
 if TYPE_CHECKING:
@@ -206,3 +206,22 @@ def test_pages_hold_what_is_meant_and_nothing_else_newest_first(
     states = going if select.states is None else going & set(select.states)
     assert kept.matching(select, uid) == [(j.id, j.state) for j in meant if j.state in states]
     kept.close()
+
+
+def test_what_a_job_has_beside_its_row_is_known_without_reading_it(kept: Store) -> None:
+    plain = insert(kept)
+    assert kept.attached(plain) == (False, False, False)
+    assert kept.attached(insert(kept, labels={"a": ""})) == (True, False, False)
+    assert kept.attached(insert(kept, after=((plain.id, "ok"),))) == (False, True, False)
+    hooks = (NewHook(("ended",), b"t"),)
+    assert kept.attached(insert(kept, hooks=hooks)) == (False, False, True)
+
+
+def test_where_nothing_is_under_way_only_ended_jobs_are_listed(kept: Store) -> None:
+    assert page(kept, None, ended=False) == ([], None)
+    job = insert(kept)
+    assert page(kept, None, ended=False) == ([job.seq], None)
+    kept.mark_ended(job.id, 2, "exit", b"r", is_ok=True)
+    assert page(kept, None, ended=False) == page(kept, Selection(), ended=False) == ([], None)
+    assert page(kept, Selection(states=(State.ENDED,)), ended=False) == ([job.seq], None)
+    assert page(kept, None) == ([job.seq], None)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runner import store_commits
 from runner.group_rows import GroupCounts, NewGroup
 from runner.lifecycle import TRANSITIONS, Event, ImpossibleTransition, State
 from runner.rows import RANK_STEP, NewHook
 from runner.scheduling.kinds import Dependency, Waiting
 from runner.store import Job, JobActiveError, NewJob, NoSuchJobError, NotUpdatableError, Store
-
-if TYPE_CHECKING:
-    import pytest
+from runner.store_base import LAUNCHED
 
 
 def pages(kept: Store, uid: int | None, *, include_ended: bool, limit: int) -> list[list[int]]:
@@ -276,6 +276,20 @@ def apply_change(kept: Store, job_id: str, what: str, now: int) -> bool:  # noqa
     return True
 
 
+def assert_remembered(kept: Store) -> None:
+    """What the store has in memory of jobs is what it would read."""
+    going = []
+    for job_id in IDS:
+        read = kept._read(job_id)
+        assert kept._recent.get(job_id) in {None, read}
+        assert kept.get(job_id) == read
+        if read is not None and read.state in LAUNCHED:
+            going.append(read)
+    for uid in range(3):
+        own = [job.id for job in going if job.submitted_by_uid == uid]
+        assert sorted(kept.launched_of(uid)) == own
+
+
 def assert_equal(kept: Store, model: Model) -> None:
     newest_first = sorted(model.jobs.values(), key=lambda job: -job.seq)
     active = [job for job in reversed(newest_first) if job.state is not State.ENDED]
@@ -353,12 +367,17 @@ def a_group(group_id: str, ids: list[str], now: int) -> tuple[NewGroup, list[New
 
 
 def opened(path: str) -> Store:
-    kept = Store.open(path)
-    kept._db.execute("PRAGMA synchronous = OFF")
-    return kept
+    return Store.open(path)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.fixture(autouse=True)
+def _never_synced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        store_commits, "_SYNCHRONOUS", dict.fromkeys((False, True), "PRAGMA synchronous = OFF")
+    )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=steps)
 def test_any_walk_over_the_store_ends_as_the_model_says(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str | None, str]]
@@ -401,6 +420,7 @@ def test_any_walk_over_the_store_ends_as_the_model_says(
             event = None if what is None else Event(what)
             expected = model.advance(job_id, event, now) if event else model.remove(job_id)
             assert apply(kept, job_id, event, now) == expected
+        assert_remembered(kept)
     assert_equal(kept, model)
     kept.close()
     kept = Store.open(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 from isolation.cgroups.limit_checks import needed
 from isolation.cgroups.limit_kinds import IoLimit, JobLimits
 from isolation.errors import LimitUnavailable
-from runner import messages, records
+from runner import messages, records, submission
+from runner import spec as specs
 from runner.config import Config, JobsConfig, LogsConfig
 from runner.parsing import parse
 from runner.policy import Peer
@@ -23,6 +25,7 @@ from runner.refusal import Refusal
 from runner.rows import NewJob
 from runner.scheduling.kinds import Capacity, Needs, Queue, Quota
 from runner.submission import Submissions, check_room, check_segment
+from runner.users import Account
 
 EVERY = JobLimits(
     memory_max_bytes=1,
@@ -180,6 +183,41 @@ def test_other_jobs_are_looked_for_after_all_that_has_to_be_waited_for() -> None
     prepared(ground, after=[{"job": "x"}])
     assert ground.asked[-1] == "find x"
     assert set(ground.asked) == {"check_cwd", "check_all", "devices", "require", "check", "find x"}
+
+
+@pytest.mark.parametrize(
+    ("known", "fields", "is_waited_for"),
+    [(True, {}, False), (False, {}, True), (True, {"user": PEER.uid}, True),
+     (True, {"group": PEER.gid}, True)],
+)  # fmt: skip
+def test_the_user_database_is_waited_for_in_a_thread_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, *, known: bool, fields: dict[str, Any], is_waited_for: bool
+) -> None:
+    loops, look_up = [], submission.account_of
+
+    def account_of(peer: Peer) -> Any:
+        loops.append(threading.current_thread() is threading.main_thread())
+        return look_up(peer)
+
+    monkeypatch.setattr(submission, "is_remembered", lambda _uid: known)
+    monkeypatch.setattr(submission, "account_of", account_of)
+    monkeypatch.setattr("runner.users.account_of", account_of)
+    assert prepared(Ground(), **fields).uid == PEER.uid
+    assert loops == [not is_waited_for]
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_plain"),
+    [({}, True), ({"sandbox": {"devices": ["all"]}}, False), ({"sandbox": {"userns": True}}, False),
+     ({"sandbox": {"capabilities": ["KILL"]}}, False), ({"network": "private"}, False),
+     ({"sandbox": {"report_denied": True}}, False)],
+)  # fmt: skip
+def test_what_is_tried_out_on_the_host_is_not_tried_in_the_loop(
+    fields: dict[str, Any], *, is_plain: bool
+) -> None:
+    request = parse(messages.Submit, {"argv": ["true"], "cwd": "/", **fields})
+    account = Account(1000, 1000, (), "alice")
+    assert submission._is_plain(specs.build("x", request, account, Config())) is is_plain
 
 
 @pytest.mark.parametrize(

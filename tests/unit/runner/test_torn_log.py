@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
+from runner.store_commits import MOST_UNSYNCED
 from runner.torn_log import damage_of_log
 
 if TYPE_CHECKING:
@@ -38,10 +40,10 @@ class Log:
     def restart(self) -> None:
         self.db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
 
-    def damage(self, data: bytes) -> str | None:
+    def damage(self, data: bytes, booted_ns: int | None = None) -> str | None:
         path = self.base / "copy"
         path.write_bytes(data)
-        return damage_of_log(str(path))
+        return damage_of_log(str(path), booted_ns)
 
 
 @pytest.fixture
@@ -105,6 +107,18 @@ def test_a_break_before_transactions_that_were_finished_is_damage(log: Log) -> N
         why = log.damage(garbled)
         assert why is not None
         assert why.endswith("of its transactions cannot be read")
+
+
+def test_after_another_boot_only_more_than_can_wait_for_their_sync_is_damage(log: Log) -> None:
+    """Whatever a power cut leaves of the pages of some transactions."""
+    before = len(log.write(10))
+    data = log.write(*[9000] * MOST_UNSYNCED)
+    torn = data[:before] + bytes(FRAME) + data[before + FRAME :]
+    assert log.damage(torn) is not None
+    assert log.damage(torn, time.time_ns() + 10**12) is None
+    more = log.write(9000, 9000)
+    torn = more[:before] + bytes(FRAME) + more[before + FRAME :]
+    assert log.damage(torn, time.time_ns() + 10**12) is not None
 
 
 def test_frames_that_were_given_up_are_no_damage(log: Log) -> None:

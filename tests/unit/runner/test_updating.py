@@ -163,7 +163,10 @@ class Host:
         acts = Outside(here.find_devices)
         if hooks:
             acts = Outside(
-                here.find_devices, here.set_bandwidth, here.set_scratch, None, here.cap_monitor
+                here.find_devices,
+                here.set_bandwidth,
+                here.set_scratch,
+                cap_monitor=here.cap_monitor,
             )
         work = Work(ThreadPoolExecutor(1))
         realm = Realm(self.store, here, here, Changes(), work, acts, Problems())

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import pwd
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from runner import users
 from runner.policy import Peer
 from runner.refusal import Refusal
-from runner.users import Account, account_for, account_of, user_name
+from runner.users import Account, account_for, account_of, is_remembered, user_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ADMINS = 77
 # A number that no user of a host has.
@@ -81,3 +88,67 @@ def test_digits_of_other_scripts_are_no_number_of_a_user(user: str) -> None:
 def test_a_user_is_shown_by_name_and_without_one_by_number() -> None:
     assert user_name(0) == ROOT.pw_name
     assert user_name(STRANGER) == str(STRANGER)
+
+
+# Names that were looked up a moment ago
+
+
+class Database:
+    """Stands for pwd: how often it was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+        self.asked = 0
+        self.name = "alice"
+        self.file = path / "passwd"
+        self.file.write_text("1")
+        monkeypatch.setattr(users, "_USERS", str(self.file))
+        monkeypatch.setattr(users, "_names", {})
+        monkeypatch.setattr(pwd, "getpwuid", self.getpwuid)
+
+    def getpwuid(self, uid: int) -> Any:
+        self.asked += 1
+        if uid == STRANGER:
+            raise KeyError(uid)
+        return SimpleNamespace(pw_name=self.name)
+
+
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Database:
+    return Database(monkeypatch, tmp_path)
+
+
+@pytest.mark.parametrize("uid", [1000, STRANGER])
+def test_a_name_is_asked_for_once_in_a_while(database: Database, uid: int) -> None:
+    assert not is_remembered(uid)
+    assert user_name(uid) == user_name(uid)
+    assert is_remembered(uid)
+    assert database.asked == 1
+
+
+def test_a_name_is_asked_for_again_when_its_file_has_changed(database: Database) -> None:
+    assert user_name(1000) == "alice"
+    database.name = "bob"
+    new = database.file.with_name("new")
+    new.write_text("2")
+    new.rename(database.file)
+    assert not is_remembered(1000)
+    assert user_name(1000) == "bob"
+
+
+def test_a_name_is_asked_for_again_after_a_while(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert user_name(1000) == "alice"
+    database.name = "bob"
+    later = time.monotonic() + users.NAME_SECONDS + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert user_name(1000) == "bob"
+
+
+def test_names_of_a_bounded_number_are_remembered(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(users, "_MOST_NAMES", 3)
+    for uid in range(1000, 1010):
+        assert user_name(uid) == database.name
+        assert len(users._names) <= 3

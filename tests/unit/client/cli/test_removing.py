@@ -168,6 +168,20 @@ def test_doctor_says_what_the_disk_holds(runctl: Runctl, daemon: FakeDaemon) -> 
     assert "draining" not in out
 
 
+def test_doctor_says_who_starts_plain_jobs_and_why_not_the_faster_one(
+    runctl: Runctl, daemon: FakeDaemon
+) -> None:
+    _, out = doctor(runctl, daemon, launcher={"kind": "native", "why": None})
+    assert "\nlauncher   native\n" in out
+    status, out = doctor(runctl, daemon, launcher={"kind": "python", "why": "none\x1b here"})
+    # It is slower, and lacks nothing.
+    assert status == 0
+    assert "\nlauncher   python: none" in out
+    assert "\x1b" not in out
+    # An older daemon does not say.
+    assert "launcher" not in doctor(runctl, daemon)[1]
+
+
 def test_a_member_is_shown_only_their_own_part(runctl: Runctl, daemon: FakeDaemon) -> None:
     own = [{"uid": 1000, "user": "al\x1b[31mice", "jobs": 0, "bytes": 0}]
     disk = DISK | {"store_bytes": None, "jobs_bytes": 0, "users": own}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from isolation.cgroups.tree import CgroupTree, IoLimit, JobLimits
+from isolation.cgroups.tree import AppliedLimits, CgroupTree, IoLimit, JobLimits
 from isolation.errors import CgroupError, LimitUnavailable
 
 if TYPE_CHECKING:
@@ -112,3 +113,38 @@ def test_descriptors_of_a_missing_cgroup_are_an_error(tree: CgroupTree, tmp_path
     assert job is not None
     with pytest.raises(CgroupError, match=r"monitor.*ENOENT"):
         job.open_fds()
+
+
+def test_cgroups_without_anybody_are_removed_by_name_and_others_stay(
+    tree: CgroupTree, tmp_path: Path
+) -> None:
+    made = tree.create_job(JOB)
+    names = {"", "/monitor", "/payload"}
+    assert {path.removeprefix(made.directory) for path, _, _ in os.walk(made.directory)} == names
+    made.open_fds().close()
+    # As a process, or a cgroup of the job's own, would keep one from going.
+    (tmp_path / f"job-{JOB}" / "payload" / "own").mkdir()
+    assert not tree.remove_empty(JOB)
+    assert tree.job(JOB) is not None
+    (tmp_path / f"job-{JOB}" / "payload" / "own").rmdir()
+    assert tree.remove_empty(JOB)
+    assert tree.job(JOB) is None
+    assert tree.remove_empty(JOB)
+
+
+def test_what_is_no_uuid_is_never_removed(tree: CgroupTree, tmp_path: Path) -> None:
+    (tmp_path / "job-x").mkdir()
+    with pytest.raises(ValueError, match="not a job's id"):
+        tree.remove_empty("x")
+    assert (tmp_path / "job-x").exists()
+
+
+def test_cgroups_that_are_there_already_are_left_alone(tree: CgroupTree) -> None:
+    tree.create_job(JOB)
+    with pytest.raises(CgroupError, match="EEXIST"):
+        tree.create_job(JOB)
+    assert tree.jobs() == [JOB]
+
+
+def test_without_limits_nothing_is_written(tree: CgroupTree) -> None:
+    assert tree.create_job(JOB).apply(JobLimits()) == AppliedLimits()

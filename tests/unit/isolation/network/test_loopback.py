@@ -98,6 +98,16 @@ def test_a_ready_one_is_there_at_once(maker: Maker, pool: LoopbackNetworks) -> N
     os.close(second.result())
 
 
+def test_who_asks_for_a_ready_one_does_not_wait(maker: Maker, pool: LoopbackNetworks) -> None:
+    maker.allowed.release(3)
+    os.close(pool.take().result(SECONDS))
+    maker.wait_for(3)
+    asking = pool.acquire()
+    with pytest.raises(StopIteration) as done:
+        asking.send(None)
+    os.close(done.value.value)
+
+
 def test_everybody_gets_another_one(maker: Maker, pool: LoopbackNetworks) -> None:
     futures = [pool.take() for _ in range(8)]
     maker.allowed.release(20)

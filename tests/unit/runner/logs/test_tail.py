@@ -399,3 +399,102 @@ def test_a_follower_keeps_up_with_a_writer_that_never_waits(
         process.stdin.close()
         assert asyncio.run(follow()) == count
         assert process.wait(timeout=_DEADLINE) == 0
+
+
+async def _served(watch: Watch, answers: list[bool | None]) -> asyncio.Task[None]:
+    """A follower that is called, and answers in this order, then that there is nothing."""
+    task = asyncio.create_task(watch.changed(lambda: answers.pop(0) if answers else False))
+    await _loop_has_turned()
+    return task
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def test_a_follower_that_is_called_is_not_woken_until_it_hands_over(log_dir: Path) -> None:
+    async def follow() -> None:
+        async with _watcher() as watcher:
+            watch = watcher.watch(log_dir)
+            await _cancelled(await _settled(watch))
+            answers: list[bool | None] = []
+            waiting = await _served(watch, answers)
+            for number in range(5):
+                answers.append(True)
+                (log_dir / f"new{number}").touch()
+                await _until(lambda: not answers)
+            assert not waiting.done()
+            answers.append(None)
+            (log_dir / "last").touch()
+            await waiting
+
+    asyncio.run(follow())
+
+
+def test_what_a_follower_raises_is_raised_where_it_waits_and_harms_no_other(log_dir: Path) -> None:
+    async def follow() -> None:
+        async with _watcher() as watcher:
+            called: list[str] = []
+
+            def fail() -> bool:
+                called.append("one")
+                raise OSError("the disk")
+
+            one, other = watcher.watch(log_dir), watcher.watch(log_dir)
+            for watch in (one, other):
+                await _cancelled(await _settled(watch))
+            failing = asyncio.create_task(one.changed(fail))
+            going = asyncio.create_task(other.changed(lambda: bool(called.append("other"))))
+            await _loop_has_turned()
+            called.clear()
+            (log_dir / "new").touch()
+            with pytest.raises(OSError, match="the disk"):
+                await failing
+            await _until(lambda: "other" in called)
+            assert not going.done()
+            await _cancelled(going)
+
+    asyncio.run(follow())
+
+
+def test_output_without_a_pause_is_looked_at_once_a_millisecond(log_dir: Path) -> None:
+    async def follow() -> None:
+        async with _watcher() as watcher:
+            watch = watcher.watch(log_dir)
+            await _cancelled(await _settled(watch))
+            looks: list[float] = []
+            loop = asyncio.get_running_loop()
+
+            def look() -> bool:
+                looks.append(loop.time())
+                return True
+
+            waiting = asyncio.create_task(watch.changed(look))
+            await _loop_has_turned()
+            until = loop.time() + 0.2
+            with (log_dir / "busy").open("wb", 0) as busy:
+                while loop.time() < until:
+                    busy.write(b"x")
+                    await asyncio.sleep(0)
+            # Each time before the watch is set and after it.
+            assert 2 <= len(looks) <= 2 * 200 + 8
+            before = len(looks)
+            (log_dir / "last").touch()
+            await _until(lambda: len(looks) > before)
+            await _cancelled(waiting)
+
+    asyncio.run(follow())
+
+
+def test_a_follower_that_is_called_polls_once_the_directory_is_gone(log_dir: Path) -> None:
+    async def follow() -> None:
+        async with _watcher() as watcher:
+            watch = watcher.watch(log_dir)
+            await _cancelled(await _settled(watch))
+            waiting = await _served(watch, [])
+            os.rmdir(log_dir)
+            await waiting
+            await watch.changed(lambda: False)
+
+    asyncio.run(follow())

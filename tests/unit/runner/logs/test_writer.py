@@ -351,6 +351,84 @@ def test_what_can_be_put_on_disk_is_when_something_else_cannot(
     assert synced == [str(log_dir / name) for name in names]
 
 
+@pytest.mark.parametrize("count", [0, 4])
+def test_what_is_empty_needs_no_sync(
+    log_dir: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    dir_fd = os.open(log_dir, os.O_RDONLY)
+    writer = SegmentWriter(dir_fd, segment_bytes=1, keep_bytes=10_000)
+    writer.skip(count)
+    if count:
+        # The first segment stays empty for good; only the second holds anything.
+        writer.append(1, b"x", 11)
+    synced: list[str] = []
+    for call in (os.fdatasync, os.fsync):
+        monkeypatch.setattr(
+            os, call.__name__, lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        )
+    writer.close()
+    os.close(dir_fd)
+    held = [log_name(4), index_name(4), ""] if count else []
+    assert synced == [str(log_dir / name) for name in held]
+
+
+class Early:
+    """What was started on its way to the disk, and how long each start took."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float = 0.0) -> None:
+        self.started: list[str] = []
+        self._seconds = seconds
+        self._now = 0.0
+        monkeypatch.setattr(writer_module, "_EARLY_BYTES", 10)
+        monkeypatch.setattr(writer_module, "start_writing", self._start)
+        monkeypatch.setattr(writer_module.time, "monotonic", lambda: self._now)
+
+    def _start(self, *fds: int) -> None:
+        self._now += self._seconds
+        self.started += [os.path.basename(os.readlink(f"/proc/self/fd/{fd}")) for fd in fds]
+
+
+def test_a_large_segment_is_on_its_way_to_the_disk_from_its_end_on(
+    log_dir: Path, open_writer: OpenWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = Early(monkeypatch)
+    with open_writer(log_dir, segment_bytes=1) as writer:
+        for size in (10, 9, 11, 1):
+            writer.append(1, b"x" * size, 11)
+        assert early.started == [log_name(0), index_name(0), log_name(19), index_name(19)]
+
+
+def test_nothing_is_on_its_way_early_once_the_disk_made_the_job_wait(
+    log_dir: Path, open_writer: OpenWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = Early(monkeypatch, seconds=0.06)
+    with open_writer(log_dir, segment_bytes=1) as writer:
+        for _ in range(5):
+            writer.append(1, b"x" * 10, 11)
+        assert early.started == [log_name(0), index_name(0)]
+
+
+def test_nothing_is_on_its_way_early_once_segments_are_removed(
+    log_dir: Path, open_writer: OpenWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is removed soon would be written for nothing."""
+    early = Early(monkeypatch)
+    with open_writer(log_dir, segment_bytes=1, keep_segments=2) as writer:
+        for _ in range(9):
+            writer.append(1, b"x" * 10, 11)
+        assert early.started == [log_name(0), index_name(0)]
+
+
+def test_nothing_that_will_be_compressed_is_on_its_way_early(
+    log_dir: Path, open_writer: OpenWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = Early(monkeypatch)
+    with open_writer(log_dir, segment_bytes=1, compression="zstd") as writer:
+        for _ in range(3):
+            writer.append(1, b"x" * 10, 11)
+        assert early.started == []
+
+
 def test_a_log_of_many_segments_is_put_on_disk_in_one_go(
     log_dir: Path, open_writer: OpenWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

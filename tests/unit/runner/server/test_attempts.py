@@ -115,7 +115,7 @@ class Host:
         return found
 
     def _stream(self) -> Stream:
-        async def send_event(_id: int, _seq: int, event: Event) -> None:
+        def send_event(_id: int, _seq: int, event: Event) -> None:
             self.sent.append(event)
 
         connection: Any = SimpleNamespace(send_event=send_event, is_writable=True)

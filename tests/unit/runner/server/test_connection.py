@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from runner.problems import Problems
 from runner.refusal import Refusal
 from runner.server import connection as connection_module
 from runner.server.connection import Connection, Stream
+from runner.server.outlet import FilePart
+from runner.server.stream import MAX_EARLY_SIGNALS
 from runner.store import StoreError
 from runner.store_file import DamagedStoreError
 
@@ -483,11 +486,11 @@ def test_signals_reach_whoever_listens_also_those_that_came_before(play: Play) -
         world.service.handlers["listen"] = listen
         client = await world.greeted()
         client.send({"id": 2, "op": "listen"})
-        for _ in range(connection_module._MAX_EARLY_SIGNALS + 5):
+        for _ in range(MAX_EARLY_SIGNALS + 5):
             client.send({"id": 2, "op": "signal", "args": {"signal": 2}})
         await client.ask({"id": 3, "op": "echo"})
         begun.set()
-        await until(lambda: len(heard) == connection_module._MAX_EARLY_SIGNALS)
+        await until(lambda: len(heard) == MAX_EARLY_SIGNALS)
         client.send({"id": 2, "op": "signal", "args": {"signal": 15}})
         client.send({"id": 9, "op": "signal", "args": {"signal": 15}})
         await until(lambda: heard[-1] == 15)
@@ -627,6 +630,148 @@ def test_a_cancel_reaches_a_stream_whose_client_reads_nothing_but_asks(play: Pla
         client.send({"id": 2, "op": "cancel"})
         assert error_of(await client.receive()) == (2, "cancelled")
         assert "ok" in await client.ask({"id": 2, "op": "echo"})
+
+    play(scenario)
+
+
+# Turns, and what is answered at once
+
+
+class Quick:
+    """What a service gives for a request that needs no task: a function that answers."""
+
+    def __init__(self, service: StubService, answer: Callable[[Message], Any]) -> None:
+        self.asked: list[Message] = []
+        self._handle, self._answer = service.handle, answer
+        service.handle = self.handle  # type: ignore[method-assign, assignment]
+
+    def handle(self, peer: Peer, op: str, args: Message, stream: Stream) -> Any:
+        return (lambda: self._ask(args)) if op == "quick" else self._handle(peer, op, args, stream)
+
+    def _ask(self, args: Message) -> Any:
+        self.asked.append(args)
+        return self._answer(args)
+
+
+def requests(count: int, op: str = "quick") -> list[Message]:
+    return [{"id": n, "op": op, "args": {"n": n}} for n in range(1, count + 1)]
+
+
+def test_any_number_that_is_answered_at_once_is_answered_in_order(play: Play) -> None:
+    """They are never in flight: the bound on those is not theirs."""
+
+    async def scenario(world: World) -> None:
+        Quick(world.service, lambda args: args)
+        client = await world.greeted()
+        sent = requests(20 * protocol.MAX_IN_FLIGHT)
+        client.send(*sent)
+        for request_ in sent:
+            assert await client.receive() == {"id": request_["id"], "ok": request_["args"]}
+
+    play(scenario)
+
+
+def test_what_is_answered_at_once_fails_like_everything_else(play: Play) -> None:
+    failures: list[Exception] = [Refusal("no-such-job"), KeyError("a secret"), StoreError("full")]
+
+    def fail(args: Message) -> Message:
+        raise failures[args["n"] - 1]
+
+    async def scenario(world: World) -> None:
+        Quick(world.service, fail)
+        client = await world.greeted()
+        client.send(*requests(3), {"id": 4, "op": "echo"})
+        answers = [error_of(await client.receive()) for _ in range(3)]
+        assert answers == [(1, "no-such-job"), (2, "internal"), (3, "store-error")]
+        assert "ok" in await client.receive()
+
+    play(scenario)
+
+
+def test_what_begins_at_once_may_go_on_waiting_and_be_cancelled(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        Quick(world.service, lambda args: world.service.hang(args, None))  # type: ignore[arg-type]
+        client = await world.greeted()
+        client.send(*requests(1), {"id": 1, "op": "cancel"})
+        assert error_of(await client.receive()) == (1, "cancelled")
+        assert world.service.cancelled == 1
+
+    play(scenario)
+
+
+def test_nothing_is_looked_up_for_a_client_that_does_not_read(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        quick = Quick(world.service, lambda _args: {"data": b"x" * 1_000_000})
+        client = await world.greeted()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(*requests(40))
+        transport = world.service.connections[0]._transport
+        await until(lambda: transport.get_write_buffer_size() > 0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(quick.asked) < 5
+        assert transport.get_write_buffer_size() < 4_000_000
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert sorted([(await client.receive())["id"] for _ in range(40)]) == [*range(1, 41)]
+
+    play(scenario)
+
+
+def test_one_clients_many_requests_do_not_keep_the_others_waiting(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        def slow(args: Message) -> Message:
+            until_ = time.monotonic() + 0.003
+            while time.monotonic() < until_:
+                pass
+            return args
+
+        quick = Quick(world.service, slow)
+        greedy, other = await world.greeted(), await world.greeted()
+        greedy.send(*requests(50))
+        await until(lambda: len(quick.asked) > 0)
+        assert await other.ask({"id": 2, "op": "echo"}) == {"id": 2, "ok": {}}
+        assert len(quick.asked) < 25
+        for number in range(1, 51):
+            assert (await greedy.receive())["id"] == number
+        assert await greedy.ask({"id": 2, "op": "echo"}) == {"id": 2, "ok": {}}
+
+    play(scenario)
+
+
+def test_a_frame_that_is_cut_off_is_taken_up_after_what_came_before_it(play: Play) -> None:
+    """Its beginning comes in a piece that takes several turns."""
+
+    async def scenario(world: World) -> None:
+        def slow(args: Message) -> Message:
+            time.sleep(0.002)
+            return args
+
+        Quick(world.service, slow)
+        client = await world.greeted()
+        frames = b"".join(map(encode_frame, requests(10)))
+        last = encode_frame({"id": 11, "op": "echo"})
+        client.writer.write(frames + last[:6])
+        await until(lambda: world.service.held == 6)
+        client.writer.write(last[6:])
+        assert [(await client.receive())["id"] for _ in range(11)] == [*range(1, 12)]
+
+    play(scenario)
+
+
+def test_a_client_that_goes_away_in_the_middle_is_asked_no_further(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        def slow(args: Message) -> Message:
+            time.sleep(0.002)
+            if args["n"] == 3:
+                client.writer.transport.abort()
+                world.service.connections[0].close()
+            return args
+
+        quick = Quick(world.service, slow)
+        client = await world.greeted()
+        client.send(*requests(10))
+        await until(lambda: not world.service.connections)
+        assert len(quick.asked) == 3
 
     play(scenario)
 
@@ -817,5 +962,89 @@ def test_an_end_of_file_within_a_frame_ends_the_connection_at_once(play: Play) -
         client.writer.write_eof()
         assert await client.is_closed()
         await until(lambda: world.service.cancelled == 1)
+
+    play(scenario)
+
+
+# Parts of files
+
+
+def test_a_part_of_a_file_is_the_same_frame_as_its_bytes_and_answers_come_after_it(
+    play: Play, tmp_path: Path
+) -> None:
+    data = os.urandom(4 * 2**18)
+    (tmp_path / "log").write_bytes(data)
+    expected = [
+        {"id": 2, "seq": seq, "event": {"data": data[2**18 * (seq - 1) : 2**18 * seq]}}
+        for seq in range(1, 5)
+    ]
+
+    async def parts(args: Message, stream: Stream) -> Message:
+        fd = os.open(tmp_path / "log", os.O_RDONLY)
+        for number in range(4):
+            await stream.ready()
+            head = b"\x81\xa4data\xc6" + HEADER.pack(2**18)
+            stream.send_part_now(head, FilePart(fd, number * 2**18, 2**18))
+        os.close(fd)
+        return args
+
+    async def scenario(world: World) -> None:
+        world.service.handlers["parts"] = parts
+        client = await world.connect()
+        client.send(
+            HELLO,
+            {"id": 2, "op": "parts", "args": {"x": 1}},
+            {"id": 3, "op": "echo", "args": {}},
+            {"id": 2, "op": "credit", "args": {"events": 9}},
+            {"id": 4, "op": "echo", "args": {}},
+        )
+        await until(lambda: len(world.service.handled) == 3)
+        # Nobody reads for a while.
+        await asyncio.sleep(0.01)
+        answers = [await client.receive() for _ in range(8)]
+        assert [answer for answer in answers if "seq" in answer] == expected
+        others = [answer["id"] for answer in answers if "seq" not in answer]
+        assert sorted(others) == [1, 2, 3, 4]
+        assert others.index(2) > 0
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "gone"])
+def test_a_part_that_was_begun_is_whole_when_its_stream_is_cancelled(
+    play: Play, tmp_path: Path, how: str
+) -> None:
+    data = os.urandom(3 * 2**20)
+    (tmp_path / "log").write_bytes(data)
+
+    async def part(_args: Message, stream: Stream) -> Message:
+        await stream.ready()
+        fd = os.open(tmp_path / "log", os.O_RDONLY)
+        stream.send_part_now(b"\xc6" + HEADER.pack(len(data)), FilePart(fd, 0, len(data)))
+        os.close(fd)
+        await asyncio.get_running_loop().create_future()
+        return {}
+
+    async def scenario(world: World) -> None:
+        world.service.handlers["part"] = part
+        client = await world.greeted()
+        # Not read beyond what the kernel holds.
+        client.writer.transport.pause_reading()
+        client.send(
+            {"id": 2, "op": "credit", "args": {"events": 9}},
+            {"id": 2, "op": "part"},
+            {"id": 2, "op": "credit", "args": {"events": 9}},
+            {"id": 2, "op": "cancel"},
+        )
+        await until(lambda: len(world.service.handled) == 1)
+        (connection,) = world.service.connections
+        await until(lambda: not connection.is_writable)
+        if how == "gone":
+            client.writer.transport.abort()
+            await until(lambda: not world.service.connections)
+            return
+        client.writer.transport.resume_reading()
+        assert await client.receive() == {"id": 2, "seq": 1, "event": data}
+        assert error_of(await client.receive()) == (2, "cancelled")
 
     play(scenario)

@@ -37,6 +37,7 @@ class Host:
         self.store = Store.open(str(base / "db"))
         self.problems = Problems()
         self.draining = False
+        self.why_no_native: str | None = None
         self._made = 0
 
     def job(self, uid: int, *, runs: bool = False, size: int = 0) -> str:
@@ -62,6 +63,7 @@ class Host:
             name="runnerd 9", kernel="7", supervisor=supervisor, problems=self.problems,
             config=SimpleNamespace(state_dir=str(self.base)),
             provisions=SimpleNamespace(networks_unavailable=None),
+            launchers=SimpleNamespace(why_no_native=self.why_no_native),
             visible_to=lambda peer: None if peer.uid == 0 else peer.uid,
         )  # fmt: skip
         nothing: Any = None
@@ -125,6 +127,13 @@ def test_a_member_is_told_of_problems_of_their_own_jobs_alone(host: Host) -> Non
     assert [each["job"] for each in host.ask(ROOT)["problems"]] == [
         None, own, other, "00000000-0000-4000-8000-000000000000",
     ]  # fmt: skip
+
+
+def test_it_says_who_starts_plain_jobs_to_everybody(host: Host) -> None:
+    for peer in (ALICE, ROOT):
+        assert host.ask(peer)["launcher"] == {"kind": "native", "why": None}
+    host.why_no_native = "there is none"
+    assert host.ask(ALICE)["launcher"] == {"kind": "python", "why": "there is none"}
 
 
 def test_it_says_whether_jobs_are_taken(host: Host) -> None:

@@ -62,7 +62,7 @@ class Fixture:
         self.store.delete(job_id, 10, 0)
 
     def stream(self) -> Stream:
-        async def send_event(_id: int, _seq: int, event: dict[str, Any]) -> None:
+        def send_event(_id: int, _seq: int, event: dict[str, Any]) -> None:
             self.sent.append(event)
 
         async def writable() -> None:

@@ -17,7 +17,7 @@ from client.protocol import (
     FrameError,
     encode_frame,
 )
-from runner.server.framing import FrameBuffer
+from runner.server.framing import FrameBuffer, FramePacker
 
 Message = dict[str, Any]
 
@@ -137,3 +137,28 @@ def test_a_frame_of_many_small_arrays_is_refused_for_what_they_would_cost() -> N
     assert list(greeted().feed(encode_frame(most))) == [most]
     with pytest.raises(FrameError, match="arrays and maps"):
         list(greeted().feed(encode_frame({"a": [[]] * (MAX_REQUEST_CONTAINERS - 1)})))
+
+
+# Out
+
+
+@given(sent=messages)
+def test_a_packer_makes_the_frames_that_everybody_makes(sent: list[Message]) -> None:
+    packer = FramePacker()
+    assert [packer.frame(message) for message in sent] == list(map(encode_frame, sent))
+
+
+@pytest.mark.parametrize("wrong", [{"no": object()}, {"text": "caf\udce9"}, {"a": 2**64}])
+def test_what_cannot_be_packed_leaves_nothing_behind(wrong: Message) -> None:
+    packer = FramePacker()
+    with pytest.raises((TypeError, ValueError, OverflowError)):
+        packer.frame({"before": [1, 2, 3], **wrong})
+    assert packer.frame({"a": 1}) == encode_frame({"a": 1})
+
+
+def test_a_frame_has_the_full_length_and_no_more() -> None:
+    packer = FramePacker()
+    assert len(packer.frame({"a": bytes(MAX_FRAME_BYTES - 8)})) == HEADER.size + MAX_FRAME_BYTES
+    with pytest.raises(FrameError, match="at most"):
+        packer.frame({"a": bytes(MAX_FRAME_BYTES - 7)})
+    assert packer.frame({"a": 1}) == encode_frame({"a": 1})

@@ -52,7 +52,8 @@ class Fixture:
 
     def page(self, peer: Peer, **args: Any) -> dict[str, Any]:
         nothing: Any = None
-        return asyncio.run(list_jobs(self.service, peer, parse(messages.List, args), nothing))
+        found = list_jobs(self.service, peer, parse(messages.List, args), nothing)
+        return found if isinstance(found, dict) else asyncio.run(found)
 
     def names(self, peer: Peer, **select: Any) -> list[str]:
         ended = select.pop("ended", False)

@@ -127,7 +127,7 @@ class Fixture:
         return cast("dict[str, Any]", self.run(scenario))
 
     def stream(self) -> Stream:
-        async def send_event(_id: int, _seq: int, event: dict[str, Any]) -> None:
+        def send_event(_id: int, _seq: int, event: dict[str, Any]) -> None:
             self.sent.append(event)
 
         connection = Socket(send_event, self)

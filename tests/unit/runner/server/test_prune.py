@@ -117,6 +117,7 @@ def test_names_are_looked_up_in_a_thread_and_those_of_others_only_for_admins(
         assert uid == ALICE.uid
         return SimpleNamespace(pw_name="alice")
 
+    monkeypatch.setattr("runner.users._names", {})
     monkeypatch.setattr("pwd.getpwnam", getpwnam)
     monkeypatch.setattr("pwd.getpwuid", getpwuid)
     assert refused(ALICE, user="bob")["code"] == "not-permitted"

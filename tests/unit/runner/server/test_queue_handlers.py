@@ -64,7 +64,9 @@ class Desk:
         )  # fmt: skip
 
     async def ask(self, peer: Peer, op: str, **args: Any) -> dict[str, Any]:
-        return await self._service.handle(peer, op, args, NOTHING)
+        work = self._service.handle(peer, op, args, NOTHING)
+        answer = work() if callable(work) else work
+        return answer if isinstance(answer, dict) else await answer
 
     async def error(self, peer: Peer, op: str, **args: Any) -> dict[str, Any]:
         with pytest.raises(Refusal) as caught:

@@ -257,3 +257,14 @@ def test_what_is_split_is_whole_again_and_has_a_group_and_at_most_one_dot_behind
         assert f"{group}.{member}" == text
         assert group
         assert member.count(".") <= 1
+
+
+def test_a_full_id_is_the_job_whatever_else_is_called_so(desk: Desk) -> None:
+    job_id = desk.submit(ALICE, "first")
+    desk.submit(ALICE, job_id)
+    desk.group(ALICE, job_id)
+    assert desk.find(job_id).id == desk.find(job_id, ROOT).id == job_id
+    # To somebody else it is not there, and a name of its own means what it says.
+    assert desk.find(job_id, BOB) is None
+    own = desk.submit(BOB, job_id)
+    assert desk.find(job_id, BOB).id == own

@@ -43,10 +43,7 @@ class Daemon:
         store = SimpleNamespace(
             keyed=self._keyed,
             keyed_group=self._keyed_group,
-            launched=lambda: [
-                SimpleNamespace(id=job_id, submitted_by_uid=uid)
-                for job_id, uid in self.running.items()
-            ],
+            launched_of=lambda uid: [i for i, owner in self.running.items() if owner == uid],
             tried_bytes=lambda uid: dict(self.tried) if uid == 1000 else {},
             ended=SimpleNamespace(total=lambda _uid: Total(1, self.ended_bytes)),
         )

@@ -1,0 +1,46 @@
+"""Events of `logs`: pieces of a log as docs/PROTOCOL.md has them, as values or packed already.
+
+Pure. Where the pieces come from is `runner.logs.reader`'s, when they are sent
+`runner.server.handlers.logs`'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgpack
+
+from client.protocol import HEADER
+from runner.logs.reader import Chunk, Extent, Gap
+
+if TYPE_CHECKING:
+    from runner.server.outlet import FilePart
+
+
+class Packed(NamedTuple):
+    """A chunk as it is sent: what comes before its data, and where that lies."""
+
+    offset: int
+    head: bytes
+    part: FilePart
+
+
+def end_of(piece: Chunk | Packed | Gap) -> int:
+    """The cursor after it."""
+    if isinstance(piece, Gap):
+        return piece.offset
+    return piece.offset + (piece.part.length if isinstance(piece, Packed) else len(piece.data))
+
+
+def packed_head(piece: Extent) -> bytes:
+    """The event as `event_of` packed, but for the bytes of `data`, of which there are many."""
+    runs: bytes = msgpack.packb(piece.runs)
+    offset: bytes = msgpack.packb(piece.offset)
+    return b"\x83\xa6offset%b\xa4runs%b\xa4data\xc6%b" % (offset, runs, HEADER.pack(piece.length))
+
+
+def event_of(piece: Chunk | Gap) -> dict[str, Any]:
+    """As docs/PROTOCOL.md says."""
+    if isinstance(piece, Gap):
+        return piece._asdict()
+    return {"offset": piece.offset, "runs": [list(run) for run in piece.runs], "data": piece.data}

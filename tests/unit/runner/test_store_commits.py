@@ -1,0 +1,385 @@
+"""What is on disk when: any walk over the store, cut off where a power cut may cut it off."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from runner import reconcile, store_commits
+from runner.lifecycle import State
+from runner.store import Store
+from runner.store_commits import MOST_UNSYNCED
+from runner.store_file import StoreError
+from runner.torn_log import damage_of_log
+from tests.unit.runner.test_salvage import Host, new_job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from runner.rows import Job, StoredEvent
+
+FRAME = 24 + 4096
+RESULT = b"\x81\xa7version\x01"
+
+
+class Commit(NamedTuple):
+    """How long the log was after it, and whether it was on disk when it returned."""
+
+    log_bytes: int
+    is_synced: bool
+
+
+class Life:
+    """What a daemon commits and tells and its monitors leave, until the power is cut."""
+
+    def __init__(self, base: Path) -> None:
+        self.host = Host(base)
+        self.store = self.host.open()
+        # The log alone grows, so that a commit is a length of it.
+        self.store._db.execute("PRAGMA wal_autocheckpoint = 0")
+        self.store._db.execute("PRAGMA synchronous = OFF")
+        self.store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self.commits: list[Commit] = [Commit(0, is_synced=True)]
+        self.promised: dict[str, Job | None] = {}
+        self.begun: dict[str, int] = {}
+        self.told: list[StoredEvent] = []
+        self.now = 10
+        self.store.on_events = self._on_commit
+
+    @property
+    def log(self) -> str:
+        return f"{self.host.path}-wal"
+
+    def _on_commit(self, _newest: object) -> None:
+        self.commits.append(Commit(os.stat(self.log).st_size, self.store._unsynced == 0))
+
+    def act(self, chance: random.Random) -> str:
+        """Something that is possible now, with a new job or any other; what it was."""
+        self.now += 1
+        ids = [job_id for job_id, job in self.promised.items() if job is not None]
+        number = chance.randrange(len(ids) + 1)
+        if number == len(ids):
+            self._promise(self.store.insert(new_job(len(self.promised))))
+            return "submit"
+        what = chance.choice(POSSIBLE[self._now(ids[number]).state])
+        getattr(self, f"_{what}")(ids[number])
+        for job_id in ids:
+            assert self.store.get(job_id) == self.store._read(job_id)
+        return what
+
+    def _promise(self, job: Job) -> None:
+        self.promised[job.id] = job
+
+    def _launch(self, job_id: str) -> None:
+        job = self.store.mark_starting(job_id, self.now, "boot")
+        self.host.directories.create(job_id, b"spec", job.attempt).close()
+
+    def _begin(self, job_id: str) -> None:
+        """As the monitor does: it has put its log on the disk before the command is executed."""
+        attempt = self._attempt(job_id)
+        log = self.host.directories.log_path(job_id, attempt)
+        with open(f"{log}/00000000000000000000.log", "ab"):
+            self.begun[job_id] = attempt
+
+    def _started(self, job_id: str) -> None:
+        self._begin(job_id)
+        self.store.mark_running(job_id, 77, self.now, b"limits")
+
+    def _requeue(self, job_id: str) -> None:
+        if self.begun.get(job_id) != self._attempt(job_id):
+            self.store.mark_requeued(job_id, self.now)
+
+    def _pause(self, job_id: str) -> None:
+        self.store.mark_paused(job_id, self.now, 0)
+
+    def _resume(self, job_id: str) -> None:
+        self.store.mark_resumed(job_id, self.now, 0)
+
+    def _end(self, job_id: str) -> None:
+        ended = self.store.mark_ended(
+            job_id, self.now, "exit", RESULT, is_ok=True, started_ns=self.now - 1
+        )
+        self._promise(ended)
+
+    def _stop(self, job_id: str) -> None:
+        assert self.store.end_queued([(job_id, "stopped", RESULT)], self.now) == [job_id]
+        self._promise(self._now(job_id))
+
+    def _hold(self, job_id: str) -> None:
+        self._promise(self.store.change_queued(job_id, self.now, "hold", 0, held_by_uid=self.now))
+
+    def _move(self, job_id: str) -> None:
+        others = {other: self.now for other in self.promised if other != job_id}
+        self.store.change_queued(job_id, self.now, "move", 0, others=others, rank=-self.now)
+        for other, job in self.promised.items():
+            if job is not None and self._now(other).state is State.QUEUED:
+                self._promise(self._now(other))
+
+    def _retry(self, job_id: str) -> None:
+        values: dict[str, Any] = {"ended_ns": self.now, "reason": "oom", "result": RESULT}
+        self._promise(self.store.mark_retried(job_id, self.now, **values))
+
+    def _again(self, job_id: str) -> None:
+        self._promise(self.store.mark_retried(job_id, self.now, by_uid=0))
+
+    def _measure(self, job_id: str) -> None:
+        self.store.measure({job_id: self.now})
+
+    def _remove(self, job_id: str) -> None:
+        self.store.delete(job_id, self.now, 0)
+        self.promised[job_id] = None
+
+    def _follow(self, _: str) -> None:
+        seen = self.told[-1].seq if self.told else 0
+        self.told += self.store.events_since(seen, 1000)
+        self.commits[-1] = self.commits[-1]._replace(is_synced=self.store._unsynced == 0)
+
+    def _attempt(self, job_id: str) -> int:
+        return self._now(job_id).attempt
+
+    def _now(self, job_id: str) -> Job:
+        job = self.store.get(job_id)
+        assert job is not None
+        assert job == self.store._read(job_id)
+        return job
+
+    def cut(self, chance: random.Random) -> Host:
+        """The disk as a power cut leaves it, at any commit since the last that was synced."""
+        last = max(n for n, commit in enumerate(self.commits) if commit.is_synced)
+        size = chance.choice(self.commits[last:]).log_bytes
+        with open(self.log, "rb") as file:
+            log = file.read()
+        self.store.on_events = None
+        # As it would be without the checkpoint of an orderly end.
+        shutil.copyfile(self.host.path, f"{self.host.path}.kept")
+        self.store.close()
+        os.rename(f"{self.host.path}.kept", self.host.path)
+        # Later pages may have been written before earlier ones.
+        is_torn = len(log) > size and chance.random() < 0.5
+        rest = bytes(FRAME) + log[size + FRAME :] if is_torn else b""
+        with open(self.log, "wb") as file:
+            file.write(log[:size] + rest)
+        return self.host
+
+
+POSSIBLE = {
+    State.QUEUED: ("launch", "launch", "launch", "follow", "hold", "move", "stop"),
+    State.STARTING: ("begin", "started", "started", "requeue", "end", "retry", "follow"),
+    State.RUNNING: ("end", "end", "retry", "pause", "follow"),
+    State.PAUSED: ("resume", "end", "follow"),
+    State.ENDED: ("measure", "again", "remove", "follow"),
+}
+# What somebody hears of.
+TOLD = ("submit", "end", "stop", "hold", "move", "retry", "again", "remove", "follow")
+
+
+@settings(max_examples=90, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 2**32), last=st.sampled_from((*TOLD, "begin", "started")))
+def test_a_power_cut_takes_nothing_that_was_promised_and_runs_nothing_twice(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, last: str
+) -> None:
+    chance = random.Random(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        # What is synced is counted; the disk is not waited for.
+        off = dict.fromkeys((False, True), "PRAGMA synchronous = OFF")
+        patch.setattr(store_commits, "_SYNCHRONOUS", off)
+        life = Life(tmp_path_factory.mktemp("life"))
+        for _ in range(chance.randrange(20)):
+            life.act(chance)
+        while life.act(chance) != last:
+            pass
+        host = life.cut(chance)
+    assert damage_of_log(life.log, time.time_ns() + 10**12) is None
+    with contextlib.closing(host.open()) as store:
+        for job_id, promised in life.promised.items():
+            check_promise(store.get(job_id), promised)
+        told = {event.seq: event for event in life.told}
+        stored = {event.seq: event for event in store.events_since(0, 10_000)}
+        assert {seq: stored.get(seq) for seq in told} == told
+        check_begun(life, host, store)
+    host.directories.close()
+
+
+def check_promise(job: Job | None, promised: Job | None) -> None:
+    """Whether it is as somebody was told that it is, or went on from there."""
+    if promised is None:
+        assert job is None
+        return
+    assert job is not None
+    assert (job.attempt, job.spec) == (promised.attempt, promised.spec)
+    if State.ENDED is promised.state:
+        assert job == msgspec.structs.replace(promised, disk_bytes=job.disk_bytes)
+    elif job.state is State.QUEUED:
+        assert job == msgspec.structs.replace(promised, boot_id=job.boot_id)
+    elif job.state is not State.ENDED:
+        assert job.submitted_ns == promised.submitted_ns
+
+
+def check_begun(life: Life, host: Host, store: Store) -> None:
+    """Nothing that may have run is queued, or would be; nothing that did not is lost."""
+    queued = {waiting.id for waiting in store.waiting()}
+    for job_id, attempt in life.begun.items():
+        job = store.get(job_id)
+        assert job_id not in queued or (job is not None and job.attempt > attempt)
+    for job in store.launched():
+        facts = reconcile.examine(job, host.tree, host.directories)
+        verdict = reconcile.judge(job.state, facts)
+        is_begun = life.begun.get(job.id) == job.attempt
+        if is_begun:
+            assert verdict is reconcile.Verdict.LOST
+        elif job.state is State.STARTING:
+            assert verdict is reconcile.Verdict.REQUEUE
+
+
+# Which commits are synced, one by one
+
+
+class Followed:
+    """A store, and whether each of its commits was made in synchronous=FULL."""
+
+    def __init__(self, path: Path) -> None:
+        self.store = Store.open(str(path))
+        self.full: list[bool] = []
+        self._is_full = True
+        self.store._db.set_trace_callback(self._trace)
+
+    def _trace(self, statement: str) -> None:
+        if statement.startswith("PRAGMA synchronous"):
+            self._is_full = statement.endswith("FULL")
+        elif statement == "COMMIT":
+            self.full.append(self._is_full)
+
+    def made(self) -> list[bool]:
+        (found,), self.full = [self.full], []
+        return found
+
+
+@pytest.fixture
+def followed(tmp_path: Path) -> Iterator[Followed]:
+    made = Followed(tmp_path / "db")
+    yield made
+    made.store.close()
+
+
+def test_a_job_waits_for_the_disk_when_it_is_submitted_and_when_it_ends(followed: Followed) -> None:
+    store = followed.store
+    job = store.insert(new_job(0))
+    assert followed.made() == [True]
+    store.mark_starting(job.id, 1, "boot")
+    store.mark_running(job.id, 7, 2, None)
+    store.mark_paused(job.id, 3, 0)
+    store.mark_resumed(job.id, 4, 0)
+    assert followed.made() == [False] * 4
+    (mode,) = store._db.execute("PRAGMA synchronous").fetchone()
+    assert mode == 1
+    store.mark_ended(job.id, 5, "exit", RESULT, is_ok=True)
+    assert followed.made() == [True]
+    (mode,) = store._db.execute("PRAGMA synchronous").fetchone()
+    assert mode == 2
+    store.measure({job.id: 5})
+    assert followed.made() == [False]
+    store.mark_retried(job.id, 6, by_uid=0)
+    store.change_queued(job.id, 7, "hold", 0, held_by_uid=0)
+    store.set_queue_state("q", paused=True, max_running=None)
+    store.end_queued([(job.id, "stopped", RESULT)], 8)
+    store.delete(job.id, 9, 0)
+    assert followed.made() == [True] * 5
+
+
+def test_that_another_job_has_started_is_synced_and_that_it_has_ended_is_found_out_again(
+    followed: Followed,
+) -> None:
+    store = followed.store
+    first = store.insert(new_job(0))
+    for number, kind in enumerate(("started", "ok"), start=1):
+        job = new_job(number)
+        store.insert(msgspec.structs.replace(job, after=((first.id, kind),)))
+    followed.made()
+    store.meet_many([(first.id, "started")])
+    assert followed.made() == [True]
+    store.meet_many([(first.id, "ok")])
+    assert followed.made() == [False]
+
+
+def test_no_more_than_some_commits_in_a_row_go_without_their_sync(followed: Followed) -> None:
+    job = followed.store.insert(new_job(0))
+    followed.made()
+    for number in range(MOST_UNSYNCED):
+        followed.store.mark_starting(job.id, number, "boot")
+        followed.store.mark_requeued(job.id, number)
+    made = followed.made()
+    assert made == ([False] * (MOST_UNSYNCED - 1) + [True]) * 2
+
+
+def test_a_commit_of_nothing_syncs_nothing_that_was_before(followed: Followed) -> None:
+    store = followed.store
+    job = store.insert(new_job(0))
+    store.mark_starting(job.id, 1, "boot")
+    assert store.delete_ended([job.id], 2, 0) == []
+    assert store._unsynced == 1
+
+
+def synced(monkeypatch: pytest.MonkeyPatch, error: OSError | None = None) -> list[str]:
+    """The files that are synced from now on, by name."""
+    found: list[str] = []
+
+    def note(fd: int) -> None:
+        found.append(os.readlink(f"/proc/self/fd/{fd}"))
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(os, "fdatasync", note)
+    return found
+
+
+def test_no_event_is_told_before_it_is_on_the_disk(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = synced(monkeypatch)
+    store = followed.store
+    job = store.insert(new_job(0))
+    store.events_since(0, 10)
+    assert found == []
+    store.mark_starting(job.id, 1, "boot")
+    assert [event.kind for event in store.events_since(0, 10)] == ["submit", "launch"]
+    assert found == [f"{store.path}-wal"]
+    store.newest_event()
+    assert len(found) == 1
+
+
+def test_an_event_that_cannot_be_synced_is_not_told(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced(monkeypatch, OSError(5, "Input/output error"))
+    job = followed.store.insert(new_job(0))
+    followed.store.mark_starting(job.id, 1, "boot")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="-wal: cannot be synced: Input/output error; look"):
+            followed.store.events_since(0, 10)
+
+
+def test_a_sync_of_the_log_takes_no_lock_away_from_sqlite(followed: Followed) -> None:
+    """A process that closes a file loses its locks on it (fcntl(2)): not on this one."""
+    store = followed.store
+    job = store.insert(new_job(0))
+    store.mark_starting(job.id, 1, "boot")
+    store.sync()
+    reader = sqlite3.connect(store.path)
+    reader.execute("SELECT count(*) FROM jobs").fetchall()
+    reader.close()
+    # The last to close removes the log: the other was not it.
+    assert os.path.exists(f"{store.path}-wal")
+    store.mark_running(job.id, 7, 2, None)
+    values: dict[str, Any] = {"is_ok": True}
+    assert store.mark_ended(job.id, 3, "exit", RESULT, **values).state is State.ENDED
