@@ -119,8 +119,6 @@ def _drop(command: Command, entry: Entry) -> None:
         in_userns=entry.userns is not None,
         is_proven=True,
     )
-    # setresuid(2) leaves it to fs.suid_dumpable, which may be 1.
-    syscalls.set_dumpable(dumpable=False)
 
 
 def _change_directory(path: bytes) -> None:

@@ -215,9 +215,6 @@ def _drop(command: Command, setup: Setup) -> None:
         setup.sandbox["capabilities"],
         in_userns=setup.userns_fd is not None,
     )
-    # setresuid(2) leaves it to fs.suid_dumpable, which may be 1: until the exec nobody of the
-    # same user may trace this, which is not confined to the end yet.
-    syscalls.set_dumpable(dumpable=False)
 
 
 def _confine(tree: Tree) -> None:

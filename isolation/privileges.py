@@ -52,9 +52,12 @@ def drop_to(
     syscalls.set_no_new_privs()
     _limit_bounding_set(kept)
     syscalls.clear_ambient_capabilities()
-    if uid != 0 and kept:
+    if uid != 0:
         syscalls.keep_capabilities_over_setuid()
     _change_user(uid, gid, groups)
+    # setresuid(2) leaves it to fs.suid_dumpable, which may be 1. While the permitted set is still
+    # ours nobody of the same user may look in (ptrace(2)), and until the exec nobody shall.
+    syscalls.set_dumpable(dumpable=False)
     _set_capabilities(uid, kept)
 
 

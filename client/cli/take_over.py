@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import click
 
+from client.units import MAX_INTEGER
+
 
 @click.command(name="take-over", hidden=True)
 @click.argument("job")
-@click.argument("attempt", type=click.IntRange(min=1))
-@click.argument("cursor", type=click.IntRange(min=0))
+@click.argument("attempt", type=click.IntRange(1, MAX_INTEGER))
+@click.argument("cursor", type=click.IntRange(0, MAX_INTEGER))
 @click.pass_obj
 def command(socket_path: str | None, job: str, attempt: int, cursor: int) -> int:
     """Follow JOB in the foreground, from the byte CURSOR of the output of its ATTEMPT on."""

@@ -17,12 +17,19 @@ from isolation.syscalls import SeccompFlags
 
 _ONE_BYTE: Final = b"\0"
 # BPF_MAXINSNS of linux/bpf_common.h, 8 bytes each.
-_MAX_PROGRAM_BYTES: Final = 4096 * 8
+_INSTRUCTION_BYTES: Final = 8
+_MAX_PROGRAM_BYTES: Final = 4096 * _INSTRUCTION_BYTES
 
 
 def read_program(fd: int) -> bytes:
-    """The program in an open file, whatever its position. Raises OSError."""
-    return os.pread(fd, _MAX_PROGRAM_BYTES, 0)
+    """The program in an open file, whatever its position. Raises OSError.
+
+    EINVAL: it is longer than a filter may be, or no whole number of instructions. Never cut.
+    """
+    program = os.pread(fd, _MAX_PROGRAM_BYTES + 1, 0)
+    if len(program) > _MAX_PROGRAM_BYTES or len(program) % _INSTRUCTION_BYTES:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    return program
 
 
 def install(program: bytes) -> None:

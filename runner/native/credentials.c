@@ -180,7 +180,7 @@ int credentials_drop(const struct job *job, uint64_t kept, struct failure *failu
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
         return failure_of(failure, errno);
     /* Leaving uid 0 empties the permitted set no more, until the exec. Also where nothing is kept:
-     * who has more than its tracer is not traced (ptrace(2)) as long as it is dumpable, see below. */
+     * nobody of that user traces what has more than they do (ptrace(2)) while it is dumpable. */
     if (job->uid != 0 && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
         return failure_of(failure, errno);
     if (change_user(job, failure) < 0)

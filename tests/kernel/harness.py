@@ -53,6 +53,11 @@ def _kind_of(pid: str) -> str | None:
     return "native" if os.path.basename(program) == "runnerd-launch" else "python"
 
 
+# As it was installed beside the interpreter, its native front included; else from the sources.
+_INSTALLED = os.path.join(os.path.dirname(sys.executable), "runctl")
+RUNCTL = (_INSTALLED,) if os.path.exists(_INSTALLED) else (sys.executable, "-m", "client.cli")
+
+
 class Daemon:
     """One runnerd: its socket, state directory, cgroup root, configuration and log."""
 
@@ -196,7 +201,7 @@ class Daemon:
         )  # fmt: skip
 
     def _runctl_command(self, args: tuple[str, ...]) -> list[str]:
-        return [sys.executable, "-m", "client.cli", "--socket", self.socket, *args]
+        return [*RUNCTL, "--socket", self.socket, *args]
 
     def _as_user(self, user: str, cwd: str, env: dict[str, str] | None) -> dict[str, Any]:
         entry = pwd.getpwnam(user)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from client.logstream import LogChunk
 from runner import native_jobs, native_program
 from tests.kernel import inside, traces
 from tests.kernel.harness import Daemon, wait_until
@@ -80,18 +81,23 @@ def test_while_plain_jobs_alone_run_the_daemon_makes_no_network(own_daemon: Daem
 def test_every_plain_job_has_a_network_of_its_own_from_either(own_daemon: Daemon) -> None:
     """As many as are prepared, and more."""
     own_daemon.start("native")
-    with open("/proc/self/ns/net", "rb") as file:
-        seen = {os.readlink(f"/proc/self/fd/{file.fileno()}")}
-    for number in range(9):
-        options = SPECIAL if number % 3 == 0 else {}
-        said = inside.run_shell(
-            own_daemon, "readlink /proc/self/ns/net; grep -c . /proc/net/dev", **options
-        )
-        namespace, lines = said.stdout.decode().split()
-        # Two lines of headings, and lo.
-        assert lines == "3"
-        assert namespace not in seen
-        seen.add(namespace)
+    text = "readlink /proc/self/ns/net; grep -c . /proc/net/dev; echo .; exec sleep 1000"
+    seen = [os.readlink("/proc/self/ns/net")]
+    with own_daemon.client() as client:
+        # All at once: the kernel gives the number of one that has gone to another.
+        for number in range(9):
+            options = SPECIAL if number % 3 == 0 else {}
+            job = inside.submit(client, "sh", "-c", text, **options)
+            inside.wait_for_output(client, job, b".\n")
+            said = b"".join(item.data for item in client.logs(job) if isinstance(item, LogChunk))
+            namespace, lines, _ = said.decode().split()
+            # Two lines of headings, and lo.
+            assert lines == "3"
+            seen.append(namespace)
+        for job in [each["job"] for each in client.jobs()]:
+            client.stop(job, kill=True)
+            client.wait(job)
+    assert len(set(seen)) == len(seen)
 
 
 @contextmanager
