@@ -49,7 +49,7 @@ class Bench:
     """What a run loop lends."""
 
     def __init__(self, path: Path) -> None:
-        (path / "filter").write_bytes(b"program")
+        (path / "filter").write_bytes(b"program.")
         self.program_fd = os.open(path / "filter", os.O_RDONLY)
         self.ready: dict[int, Callable[[], None]] = {}
         self.denied = Denied(self.program_fd, self._watch, self.ready.pop)  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 def test_a_listener_is_answered_until_nothing_more_comes(bench: Bench) -> None:
     bench.hand_over()
     assert list(bench.ready) == [Listener.made.fd]
-    assert Listener.made.program == b"program"
+    assert Listener.made.program == b"program."
     Listener.made.answers = [True, True, False]
     for _ in range(3):
         bench.turn()
