@@ -56,7 +56,8 @@ class Client(QueueRequests, ScheduleRequests, GroupRequests):
     all of them ClientError. What follows (`logs`, `events`), `wait`, `wait_group`, `drain`, a
     `submit` with an `idempotency_key` and every submission of a group outlive a restart of the
     daemon: they wait for it for up to `reconnect_seconds`; `on_away` is called with the error when
-    it goes, `on_back` when it is there again.
+    it goes, `on_back` when it is there again. `was_reached`: the daemon was there a moment ago (for
+    whoever asks in our place), so it is waited for at the first try as well.
     """
 
     def submit(self, argv: Sequence[Text], **options: Unpack[Options]) -> str:

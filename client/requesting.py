@@ -46,6 +46,7 @@ class Requesting:
         reconnect_seconds: float = RECONNECT_SECONDS,
         on_away: Callable[[Exception], None] | None = None,
         on_back: Callable[[], None] | None = None,
+        was_reached: bool = False,
     ) -> None:
         default = os.environ.get("RUNNERD_SOCKET") or protocol.DEFAULT_SOCKET
         self.socket_path = socket_path or default
@@ -53,6 +54,7 @@ class Requesting:
         self._on_away = on_away
         self._on_back = on_back
         self._pool = Pool(self.socket_path)
+        self._pool.reached = was_reached
 
     def __enter__(self) -> Self:
         return self

@@ -32,6 +32,8 @@ def open_client(
     socket_path: str | None,
     on_away: Callable[[Exception], None] | None = None,
     on_back: Callable[[], None] | None = None,
+    *,
+    was_reached: bool = False,
 ) -> Client:
     """A client that tells the user on stderr when it waits for the daemon to come back."""
     from client.api import RECONNECT_SECONDS, Client
@@ -42,7 +44,9 @@ def open_client(
     def back() -> None:
         say("runnerd is back")
 
-    return Client(socket_path, on_away=on_away or away, on_back=on_back or back)
+    return Client(
+        socket_path, on_away=on_away or away, on_back=on_back or back, was_reached=was_reached
+    )
 
 
 def say(text: str) -> None:

@@ -72,12 +72,18 @@ def take_over(socket_path: str | None, job: str, attempt: int, cursor: int) -> i
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         return client.logs(job, cursor=cursor, follow=True, attempt=attempt, goes_on=True)
 
-    return _in_foreground(socket_path, begin)
+    return _in_foreground(socket_path, begin, was_reached=True)
 
 
-def _in_foreground(socket_path: str | None, begin: Callable[[Client, Control], LogStream]) -> int:
+def _in_foreground(
+    socket_path: str | None,
+    begin: Callable[[Client, Control], LogStream],
+    *,
+    was_reached: bool = False,
+) -> int:
     control = Control()
-    with open_client(socket_path, control.on_away, control.on_back) as client, control:
+    opened = open_client(socket_path, control.on_away, control.on_back, was_reached=was_reached)
+    with opened as client, control:
         try:
             return _follow(client, control, begin(client, control))
         except _Left:

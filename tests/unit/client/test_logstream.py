@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.api import Client
-from client.errors import ConnectionLost, ProtocolError, RequestRefused
+from client.errors import ConnectionLost, DaemonUnavailable, ProtocolError, RequestRefused
 from client.logstream import WINDOW_EVENTS, LogChunk, LogGap, LogStream, Selection, _chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.unit.client.conftest import FakeDaemon, Session
 
@@ -446,3 +447,19 @@ def test_runs_cut_the_data_without_loss(runs: list[tuple[int, bytes]]) -> None:
     for chunk in chunks:
         assert chunk.offset == end
         end += len(chunk.data) if isinstance(chunk, LogChunk) else 0
+
+
+def test_a_daemon_that_was_there_a_moment_ago_is_waited_for_at_the_first_try_too(
+    tmp_path: Path,
+) -> None:
+    class LeftError(Exception):
+        pass
+
+    def on_away(error: Exception) -> None:
+        raise LeftError from error
+
+    path = str(tmp_path / "nobody")
+    with pytest.raises(LeftError):
+        next(Client(path, on_away=on_away, was_reached=True).logs(JOB_ID, follow=True))
+    with pytest.raises(DaemonUnavailable):
+        next(Client(path, on_away=on_away).logs(JOB_ID, follow=True))
