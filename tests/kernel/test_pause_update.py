@@ -424,7 +424,11 @@ def test_the_oldest_output_goes_when_it_is_too_much(daemon: Daemon, alice: Wire)
 
     def newest() -> int:
         last = max((name for name in os.listdir(directory) if name.endswith(".log")), default="")
-        return int(last[:20]) + os.stat(f"{directory}/{last}").st_size if last else 0
+        try:
+            return int(last[:20]) + os.stat(f"{directory}/{last}").st_size if last else 0
+        except FileNotFoundError:
+            # It was the newest, and has been removed since.
+            return 0
 
     wait_until(lambda: newest() == 3_000_001)
     sizes = {name: os.stat(f"{directory}/{name}").st_size for name in os.listdir(directory)}
@@ -614,11 +618,12 @@ def test_new_limits_outlive_runnerd(own_daemon: Daemon) -> None:
     with Wire(own_daemon) as alice:
         job = shell(alice, "sleep 1000", limits={"timeout_seconds": 1000, "pids_max": 5})
         wanted = alice.ok("update", job=job, limits={"timeout_seconds": 4, "pids_max": 9})["limits"]
+        assert kernel_value(own_daemon, job, "pids.max") == "9"
     own_daemon.kill()
     own_daemon.start()
     with Wire(own_daemon) as alice:
+        # It may have ended by now: a start takes long on a busy host, and its monitor needs nobody.
         assert alice.ok("status", job=job)["limits"] == wanted
-        assert kernel_value(own_daemon, job, "pids.max") == "9"
         result = end_of(alice, job)
     assert result["reason"] == "timeout"
     assert 0 <= result["wall_ns"] / 1e9 - 4 < 0.5
