@@ -138,16 +138,26 @@ def pids(cgroup: str) -> list[int]:
 
 def wait_for_pids(cgroup: str, count: int) -> list[int]:
     """The processes of a cgroup as soon as there are so many."""
-    wait_until(lambda: len(pids(cgroup)) == count, 10, lambda: pids(cgroup))
-    return pids(cgroup)
+    found: list[int] = []
+
+    def look() -> bool:
+        found[:] = pids(cgroup)
+        return len(found) == count
+
+    wait_until(look, 10, lambda: found)
+    return found
 
 
-def wait_for_command(daemon: Daemon, job: str, name: str) -> int:
+def wait_for_command(daemon: Daemon, job: str, name: str, other_than: int = 0) -> int:
     """The host's number of a job's process, once it executes what it was asked to."""
     found: list[int] = []
 
     def look() -> bool:
-        found[:] = [pid for pid in pids(payload_cgroup(daemon, job)) if command_name(pid) == name]
+        found[:] = [
+            pid
+            for pid in pids(payload_cgroup(daemon, job))
+            if pid != other_than and command_name(pid) == name
+        ]
         return bool(found)
 
     wait_until(look)
@@ -159,7 +169,7 @@ def command_name(pid: int) -> str:
     try:
         with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
             return file.read().rstrip("\n")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # ESRCH when it ends between open and read
         return ""
 
 

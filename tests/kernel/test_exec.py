@@ -20,7 +20,6 @@ from tests.kernel.hostile import (
     no_defect_in_the_log,  # noqa: F401 - used by every test here
 )
 from tests.kernel.inside import (
-    command_name,
     is_alive,
     payload_cgroup,
     pids,
@@ -29,7 +28,6 @@ from tests.kernel.inside import (
     submit,
     wait_for_command,
     wait_for_output,
-    wait_for_pids,
 )
 
 if TYPE_CHECKING:
@@ -124,8 +122,7 @@ def test_it_is_in_every_namespace_and_the_cgroup_of_the_job_as_its_user(
     first = wait_for_command(daemon, job, "sleep")
     with client.exec(job, ["sh", "-c", "cat /proc/self/status; exec sleep 1001"]) as stream:
         text = next(stream).data.decode()
-        (second,) = {*wait_for_pids(payload_cgroup(daemon, job), 2)} - {first}
-        wait_until(lambda: command_name(second) == "sleep")
+        second = wait_for_command(daemon, job, "sleep", other_than=first)
         for kind in ("mnt", "pid", "net", "ipc", "uts", "cgroup", "user"):
             links = {os.readlink(f"/proc/{pid}/ns/{kind}") for pid in (first, second)}
             assert len(links) == 1, (kind, links)

@@ -214,9 +214,10 @@ while not os.path.exists("{GATE}"): say(8192); count.write(b"x"); time.sleep(0.0
                 # More than the pipe holds, so some of it was read.
                 enough = os.path.getsize(counted) + 200
                 wait_until(lambda size=enough: os.path.getsize(counted) > size, 20)  # type: ignore[misc]
-                newest = newest_segment(own_daemon, job)
+                stored = stored_bytes(own_daemon, job)
                 make_room(own_daemon)
-                wait_until(lambda seen=newest: newest_segment(own_daemon, job) > seen, 20)  # type: ignore[misc]
+                # A new name is no sign of room: an empty segment takes no page.
+                wait_until(lambda seen=stored: stored_bytes(own_daemon, job) > seen, 20)  # type: ignore[misc]
             mark("gate")
             found = account(client, job)
     found.check()
@@ -224,9 +225,12 @@ while not os.path.exists("{GATE}"): say(8192); count.write(b"x"); time.sleep(0.0
     assert (found.result["reason"], found.result["exit_code"]) == ("exit", 0)
 
 
-def newest_segment(daemon: Daemon, job: str) -> str:
-    names = os.listdir(f"{daemon.state_dir}/jobs/{job}/log")
-    return max(name for name in names if name.endswith(".log"))
+def stored_bytes(daemon: Daemon, job: str) -> int:
+    """How much output is on the disk."""
+    log = f"{daemon.state_dir}/jobs/{job}/log"
+    return sum(
+        os.path.getsize(f"{log}/{name}") for name in os.listdir(log) if name.endswith(".log")
+    )
 
 
 # --- end ---
