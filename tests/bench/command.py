@@ -21,7 +21,7 @@ from tests.bench import report
 from tests.bench.inside import Order
 from tests.bench.peers import install, missing
 from tests.bench.plot import svg
-from tests.bench.results import ResultError, from_json, last_kept, to_json, worse
+from tests.bench.results import ResultError, file_name, from_json, last_kept, to_json, worse
 from tests.bench.stage import PROJECT, remove_cgroups
 from tests.bench.table import FIGURES
 
@@ -35,6 +35,10 @@ DOCUMENT: Final = PROJECT / "docs" / "PERFORMANCE.md"
 _OUT: Final = PROJECT / "build" / "bench"
 _BASE: Final = "/var/lib"
 _LANE_SECONDS: Final = 3600
+# Seconds for a batch, and how many times that in all: four minutes.
+_PATIENCE: Final = 20.0
+_QUICK_PATIENCE: Final = 1.0
+_TIMES_PATIENT: Final = 12
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,7 +83,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--patience", type=float, default=None, metavar="SECONDS",
-        help="how long a batch waits for an idle machine (30; quick: 1)",
+        help="how long a batch waits for an idle machine (20; quick: 1)",
     )  # fmt: skip
     parser.add_argument("--no-install", action="store_true", help="get no peers with apt-get")
     parser.add_argument(
@@ -144,10 +148,11 @@ def _here(options: argparse.Namespace) -> tuple[Run, int]:
 
 
 def _order(options: argparse.Namespace, disk: str, mount: str, cgroup: str) -> Order:
-    patience = options.patience if options.patience is not None else 1.0 if options.quick else 30.0
+    usual = _QUICK_PATIENCE if options.quick else _PATIENCE
+    patience = usual if options.patience is None else options.patience
     return Order(
         options.only, options.quick, options.guest, options.rounds, options.load, patience,
-        patience * 20, disk, mount, cgroup, f"{disk}/result.json",
+        patience * _TIMES_PATIENT, disk, mount, cgroup, f"{disk}/result.json",
         [[name, "not installed"] for name in missing()],
     )  # fmt: skip
 
@@ -224,10 +229,10 @@ def _write(stem: Path, run: Run) -> None:
 
 def _record(run: Run) -> None:
     """Keep a run: its files, and the table of the document with the newest of each kind."""
-    if sum(figure.forced for figure in run.figures):
-        raise RuntimeError("not kept: batches ran on a busy machine")
+    if not report.is_sound(run):
+        raise RuntimeError(f"not kept: {report.busy_line(run)}")
     KEPT.mkdir(parents=True, exist_ok=True)
-    _write(KEPT / f"{run.taken_at.replace(':', '').replace(' ', '-')}-{run.kind}", run)
+    _write(KEPT / file_name(run), run)
     newest = [one for kind in ("native", "lane") if (one := last_kept(KEPT, kind)) is not None]
     document = DOCUMENT.read_text(encoding="utf-8")
     text = report.put_between(document, report.markdown(newest))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from client.api import Client
+    from client.options import Logs
     from client.records import JobResult
     from tests.bench.peers import Command
     from tests.bench.stage import Daemon, Stage
@@ -29,6 +30,10 @@ _SEGMENT: Final = 16 * _MIB
 _FOLLOWERS: Final = 100
 _LOGS: Final = 10
 _PAUSE_USEC: Final = 5000
+_ALL: Final = "with index and rotation, all of it kept and synced; from submission to the end"
+# What conmon does: of the rest nothing stays.
+_AS_CONMON: Final[Logs] = {"keep_segments": 2}
+_PART: Final = "runnerd that keeps the last 16 to 32 MiB, as conmon the last 0 to 16"
 _SILENCE_SECONDS: Final = 20.0
 
 
@@ -43,10 +48,12 @@ def finished(client: Client, job: str) -> JobResult:
 # Bandwidth
 
 
-def _our_bandwidth(client: Client, words: list[str], size: int) -> Contender:
+def _our_bandwidth(
+    client: Client, words: list[str], size: int, logs: Logs | None = None
+) -> Contender:
     def turn() -> list[float]:
         began = time.perf_counter()
-        job = client.submit(words, cwd="/")
+        job = client.submit(words, cwd="/", logs=logs)
         result = finished(client, job)
         took = time.perf_counter() - began
         if result["log_bytes"] != size:
@@ -54,9 +61,9 @@ def _our_bandwidth(client: Client, words: list[str], size: int) -> Contender:
         client.remove(job)
         return [size / _MIB / took]
 
-    return Contender(
-        OURS, turn, "with index and rotation; from submission to the end; synced at the end"
-    )
+    if logs:
+        return Contender("32 MiB kept", turn, _PART, is_peer=False)
+    return Contender(OURS, turn, _ALL)
 
 
 def _conmon_bandwidth(stage: Stage, words: list[str], size: int) -> Contender:
@@ -69,20 +76,25 @@ def _conmon_bandwidth(stage: Stage, words: list[str], size: int) -> Contender:
         finally:
             one.end()
 
-    return Contender("conmon", turn, "k8s-file, truncated at 16 MiB; from `crun start` to its end")
+    notes = "k8s-file; synced and begun anew at each 16 MiB; from `crun start` to its end"
+    return Contender("conmon", turn, notes)
 
 
-def _cat(stage: Stage, words: list[str], size: int) -> Contender:
+def _cat(stage: Stage, words: list[str], size: int, *, sync: bool) -> Contender:
     path = f"{stage.directory('cat')}/log"
 
     def turn() -> list[float]:
         began = time.perf_counter()
         with open(path, "wb") as log, subprocess.Popen(words, stdout=subprocess.PIPE) as source:
             subprocess.run(["cat"], stdin=source.stdout, stdout=log, check=True)
+            if sync:
+                os.fsync(log.fileno())
         took = time.perf_counter() - began
         os.unlink(path)
         return [size / _MIB / took]
 
+    if sync:
+        return Contender("cat, synced", turn, "the same with fsync at its end, as ours has")
     return Contender("cat", turn, "`cat > file`: no index, no rotation, no sync")
 
 
@@ -90,9 +102,15 @@ def _cat(stage: Stage, words: list[str], size: int) -> Contender:
 def _bandwidth(stage: Stage, sizes: Sizes) -> Iterator[list[Contender]]:
     words = [stage.floors.program("lines"), str(sizes.load)]
     with stage.daemon(segment_bytes=_SEGMENT) as daemon, daemon.client() as client:
-        contenders = [_our_bandwidth(client, words, sizes.load), _cat(stage, words, sizes.load)]
+        size = sizes.load
+        contenders = [
+            _our_bandwidth(client, words, size),
+            _our_bandwidth(client, words, size, _AS_CONMON),
+            _cat(stage, words, size, sync=False),
+            _cat(stage, words, size, sync=True),
+        ]
         if not conmon.why_not():
-            contenders.insert(1, _conmon_bandwidth(stage, words, sizes.load))
+            contenders.append(_conmon_bandwidth(stage, words, size))
         yield contenders
 
 
@@ -227,7 +245,8 @@ def _followers(stage: Stage, sizes: Sizes) -> Iterator[list[Contender]]:
     words = [stage.floors.program("lines"), str(sizes.load)]
 
     def shared(daemon: Daemon, client: Client, logs: int, each: int, name: str) -> Contender:
-        return Contender(name, lambda: [_cost(daemon, client, words, logs, each)])
+        notes = f"logs of {sizes.load >> 20} MiB; all of runnerd, what it does for the job too"
+        return Contender(name, lambda: [_cost(daemon, client, words, logs, each)], notes)
 
     with stage.daemon() as daemon, daemon.client() as client:
         yield [

@@ -116,4 +116,5 @@ REQUESTS: Final = Figure(
     quick=Sizes(rounds=2, batch=2000),
     better="higher",
     in_lane=True,
+    in_lane_full=Sizes(rounds=7, batch=5000),
 )

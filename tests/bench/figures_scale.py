@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
+from client.submission import build_submission
 from tests.bench import conmon
 from tests.bench.conmon import Monitored
+from tests.bench.ended_jobs import multiply
 from tests.bench.figures_start import run_true, true_job
 from tests.bench.kinds import OURS, Contender, Figure, Sizes, Target
-from tests.bench.wire import Wire, run_jobs
+from tests.bench.wire import Wire, run_jobs, submit_many
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from client.api import Client
     from tests.bench.stage import Daemon, Stage
@@ -24,6 +28,11 @@ if TYPE_CHECKING:
 _SLEEP: Final = ["/bin/sleep", "100000"]
 _SECONDS: Final = 300.0
 _IN_FLIGHT: Final = 32
+_PAGE: Final = 10
+_PARTS: Final = 10
+# Ended jobs that are run, and multiplied then; and jobs that warm a daemon up.
+_TEMPLATES: Final = 20
+_WARM: Final = 200
 _MB: Final = 1e6
 
 
@@ -70,9 +79,8 @@ def _memory(stage: Stage, sizes: Sizes) -> Iterator[list[Contender]]:
         for _ in range(sizes.load):
             client.submit(_SLEEP, cwd="/")
         wait_until(lambda: len(daemon.monitors()) == sizes.load, "all jobs run")
-        contenders = [
-            Contender(OURS, lambda: [mean_pss(daemon.monitors())], f"mean of {sizes.load} jobs")
-        ]
+        notes = f"mean of {sizes.load} jobs; without runnerd and its launchers, one for all"
+        contenders = [Contender(OURS, lambda: [mean_pss(daemon.monitors())], notes)]
         if not conmon.why_not():
             pids = _conmons(stage, stack, sizes.load)
             contenders.append(
@@ -105,20 +113,39 @@ MEMORY: Final = Figure(
 # A daemon with many jobs
 
 
-def _fill(stage: Stage, daemon: Daemon, client: Client, ended: int, running: int) -> None:
-    wire = Wire(daemon.socket)
-    try:
-        run_jobs(wire, true_job(stage), ended, _IN_FLIGHT)
-    finally:
-        wire.close()
-    for _ in range(running):
-        client.submit(_SLEEP, cwd="/")
-    wait_until(lambda: len(daemon.monitors()) == running, "all jobs run")
+def _run_some(stage: Stage, daemon: Daemon, count: int) -> None:
+    with closing(Wire(daemon.socket)) as wire:
+        run_jobs(wire, true_job(stage), count, _IN_FLIGHT)
 
 
-def _timed(call: Callable[[], object], count: int) -> list[float]:
+def _start_some(daemon: Daemon, count: int) -> None:
+    """Jobs that go on."""
+    with closing(Wire(daemon.socket)) as wire:
+        submit_many(wire, build_submission(_SLEEP, cwd="/"), count, _IN_FLIGHT)
+    wait_until(lambda: len(daemon.monitors()) == count, "all jobs run")
+
+
+def _fill(stage: Stage, daemon: Daemon, ended: int) -> None:
+    """Ended jobs, most of them copies of a few. The daemon is another one then."""
+    _run_some(stage, daemon, min(ended, _TEMPLATES))
+    daemon.stop()
+    multiply(Path(daemon.state), ended)
+    daemon.start()
+
+
+def _warm_up(stage: Stage, daemon: Daemon) -> None:
+    """What a daemon does for the first time takes longer. The jobs are removed again."""
+    with daemon.client() as client:
+        before = {summary["job"] for summary in client.jobs(ended=True, page=_WARM)}
+        _run_some(stage, daemon, _WARM)
+        for summary in islice(client.jobs(ended=True), _WARM):
+            if summary["job"] not in before:
+                client.remove(summary["job"])
+
+
+def _timed(calls: Iterable[Callable[[], object]]) -> list[float]:
     took = []
-    for _ in range(count):
+    for call in calls:
         began = time.perf_counter()
         call()
         took.append((time.perf_counter() - began) * 1e3)
@@ -132,30 +159,40 @@ def _operations(
     client.wait(job)
 
     def page() -> object:
-        return next(client.jobs(page=10), None)
+        return next(client.jobs(page=_PAGE), None)
 
     def own(name: str) -> str:
         return OURS if (name, who) == ("submit", "full") else f"{name}, {who}"
 
-    return [
-        Contender(f"ps, {who}", lambda: _timed(page, batch), "ten of the running jobs",
+    def status(jobs: Sequence[str]) -> Callable[[], list[float]]:
+        return lambda: _timed(partial(client.status, one) for one in jobs)
+
+    contenders = [
+        Contender(f"ps, {who}", lambda: _timed([page] * batch), "ten of the running jobs",
                   is_peer=False),
-        Contender(f"status, {who}", lambda: _timed(lambda: client.status(job), batch),
+        Contender(f"status, {who}", status([job] * batch), "of one job, again and again",
                   is_peer=False),
         Contender(own("submit"), lambda: [run_true(stage, client) for _ in range(batch // 4)],
                   "submit → finished of `true`"),
         Contender(f"RSS, {who}", lambda: [daemon.resident_bytes() / _MB], unit="MB",
                   is_peer=False),
     ]  # fmt: skip
+    if who == "full":
+        others = [summary["job"] for summary in islice(client.jobs(ended=True), 50 * batch)][::50]
+        notes = "each time of another ended job"
+        contenders.insert(2, Contender("status of others", status(others), notes, is_peer=False))
+    return contenders
 
 
 @contextmanager
 def _crowd(stage: Stage, sizes: Sizes) -> Iterator[list[Contender]]:
-    ended, running = sizes.load, sizes.load // 100
+    ended, running = sizes.load, max(_PAGE, sizes.load // 100)
     with stage.daemon() as full, stage.daemon() as empty, ExitStack() as stack:
+        _fill(stage, full, ended)
+        for daemon, count in ((full, running), (empty, _PAGE)):
+            _start_some(daemon, count)
+            _warm_up(stage, daemon)
         crowded, alone = (stack.enter_context(one.client()) for one in (full, empty))
-        _fill(stage, full, crowded, ended, running)
-        _fill(stage, empty, alone, 1, 1)
         yield [
             *_operations(stage, full, crowded, sizes.batch, "full"),
             *_operations(stage, empty, alone, sizes.batch, "empty"),
@@ -164,7 +201,7 @@ def _crowd(stage: Stage, sizes: Sizes) -> Iterator[list[Contender]]:
 
 CROWD: Final = Figure(
     "crowd",
-    "a daemon with 100,000 ended and 1,000 running jobs, beside one with one of each",
+    "a daemon with 100,000 ended and 1,000 running jobs, beside one with ten running",
     "ms",
     _crowd,
     (
@@ -174,22 +211,22 @@ CROWD: Final = Figure(
         Target(60, of="RSS, full"),
     ),
     full=Sizes(rounds=9, batch=40, load=100_000),
-    quick=Sizes(rounds=2, batch=8, load=200),
+    quick=Sizes(rounds=2, batch=8, load=1000),
 )
 
 
 # A long queue
 
 
-def _work_off(client: Client, count: int) -> float:
-    """Milliseconds for each of so many jobs that were queued before one of them started."""
+def _work_off(stage: Stage, daemon: Daemon, client: Client, count: int) -> float:
+    """Seconds until so many jobs have ended that were queued before one of them started."""
     client.set_queue("default", paused=True)
-    for _ in range(count):
-        client.submit(["/bin/true"], cwd="/")
+    with closing(Wire(daemon.socket)) as wire:
+        submit_many(wire, true_job(stage), count, _IN_FLIGHT)
     began = time.perf_counter()
     client.set_queue("default", paused=False)
     wait_until(lambda: _is_idle(client), "the queue is empty", _SECONDS + count / 10)
-    return (time.perf_counter() - began) * 1e3 / count
+    return time.perf_counter() - began
 
 
 def _is_idle(client: Client) -> bool:
@@ -197,27 +234,32 @@ def _is_idle(client: Client) -> bool:
     return own["queued"] + own["running"] == 0
 
 
-def _queued(stage: Stage, count: int, name: str) -> Contender:
+def _queued(stage: Stage, count: int, times: int, name: str) -> Contender:
     def turn() -> list[float]:
         # A new one for each turn: how many have ended before is another figure.
         with stage.daemon(running=os.cpu_count() or 1) as daemon, daemon.client() as client:
-            return [_work_off(client, count)]
+            took = [_work_off(stage, daemon, client, count) for _ in range(times)]
+            return [sum(took) * 1e3 / (count * times)]
 
-    return Contender(name, turn, f"{count} jobs, as many at once as there are CPUs")
+    notes = f"{count} jobs" if times == 1 else f"{times} times {count} jobs"
+    return Contender(name, turn, f"{notes}, as many at once as there are CPUs")
 
 
 @contextmanager
 def _queue(stage: Stage, sizes: Sizes) -> Iterator[list[Contender]]:
-    few = max(1, sizes.load // 10)
-    yield [_queued(stage, sizes.load, OURS), _queued(stage, few, "a tenth")]
+    few = max(1, sizes.load // _PARTS)
+    yield [
+        _queued(stage, sizes.load, 1, OURS),
+        _queued(stage, few, _PARTS, "in ten parts"),
+    ]
 
 
 QUEUE: Final = Figure(
     "queue",
-    "10,000 queued `true`, for each until all have ended, beside 1,000",
+    "10,000 queued `true`, for each until all have ended, beside ten times 1,000",
     "ms",
     _queue,
-    (Target(1.1, "a tenth"),),
-    full=Sizes(rounds=3, batch=1, load=10_000),
+    (Target(1.1, "in ten parts"),),
+    full=Sizes(rounds=2, batch=1, load=10_000),
     quick=Sizes(rounds=1, batch=1, load=200),
 )

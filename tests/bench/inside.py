@@ -5,6 +5,7 @@ Started by `command` through unshare(1). Whatever is mounted here is gone with t
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -12,9 +13,9 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
-from tests.bench import machine, report
+from tests.bench import machine, report, volume
 from tests.bench.gate import Gate
 from tests.bench.kinds import Run, Skipped
 from tests.bench.measuring import FAILURES, measure, one_line
@@ -25,6 +26,9 @@ from tests.bench.table import FIGURES
 
 if TYPE_CHECKING:
     from tests.bench.kinds import Figure, Measured
+
+
+_PR_SET_PDEATHSIG: Final = 1
 
 
 class Order(NamedTuple):
@@ -48,18 +52,20 @@ def main(text: str) -> int:
     """Do what the order says. 1: a figure could not be taken, the others were."""
     order = Order(**json.loads(text))
     signal.signal(signal.SIGTERM, _leave)
+    _end_with_parent()
     _mount(order)
     _enter_cgroup(order)
     cgroup = f"{CGROUPS}/{order.cgroup}"
-    limits = machine.lane_limits(order.disk) if order.lane else ()
-    stage = Stage(order.disk, cgroup, Peers(cgroup, limits), limits=limits)
+    disk, told = _disk(order)
+    limits = machine.lane_limits(disk) if order.lane else ()
+    stage = Stage(disk, f"{order.disk}/floors", cgroup, Peers(cgroup, disk, limits), limits)
     gate = Gate(order.patience, order.budget)
     measured, failed = _take_all(order, stage, gate)
     skipped = {one.name: one for one in _absent(order, stage, failed)}
     run = Run(
         "lane" if order.lane else "native", order.quick,
-        datetime.now(UTC).strftime("%Y-%m-%d %H:%M"), machine.commit(), machine.describe(),
-        tuple(measured), tuple(skipped.values()),
+        datetime.now(UTC).strftime("%Y-%m-%d %H:%M"), machine.commit(),
+        {**machine.describe(), "files": told}, tuple(measured), tuple(skipped.values()),
     )  # fmt: skip
     Path(order.result).write_text(to_json(run), encoding="utf-8")
     return 1 if failed else 0
@@ -67,6 +73,11 @@ def main(text: str) -> int:
 
 def _leave(number: int, _frame: object) -> NoReturn:
     raise SystemExit(128 + number)
+
+
+def _end_with_parent() -> None:
+    """End in order when `command` is killed. PR_SET_PDEATHSIG(2const)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def _absent(order: Order, stage: Stage, failed: list[Skipped]) -> list[Skipped]:
@@ -94,7 +105,8 @@ def chosen(order: Order) -> list[Figure]:
 
 
 def _sizes(order: Order, figure: Figure) -> Any:
-    sizes = figure.quick if order.quick else figure.full
+    full = (order.lane and figure.in_lane_full) or figure.full
+    sizes = figure.quick if order.quick else full
     if order.rounds is not None:
         sizes = sizes._replace(rounds=order.rounds)
     if order.load is not None and sizes.load:
@@ -118,6 +130,22 @@ def _mount(order: Order) -> None:
     for path in (ROOT, "/run/user", "/run/lock", RUN):
         os.makedirs(path, exist_ok=True)
     _run("mount", "--bind", "/", ROOT)
+
+
+def _disk(order: Order) -> tuple[str, str]:
+    """Where everybody's files are to lie, and what that is. In a guest: on its disk."""
+    if order.lane:
+        path, told = order.disk, volume.machines_own(order.disk, "the guest's disk")
+    else:
+        try:
+            path, told = volume.make(order.disk)
+        except volume.VolumeError as error:
+            path, told = order.disk, volume.machines_own(order.disk, str(error))
+    # Of programs that keep something where temporary files are (task spooler does).
+    os.environ["TMPDIR"] = f"{path}/tmp"
+    os.makedirs(os.environ["TMPDIR"])
+    _say(f"files: {told}\n")
+    return path, told
 
 
 def _run(*words: str) -> None:

@@ -67,6 +67,8 @@ class Figure(NamedTuple):
     quick: Sizes
     better: Better = "lower"
     in_lane: bool = False
+    # In the lane everything takes five times as long; None: as elsewhere.
+    in_lane_full: Sizes | None = None
 
 
 class Skipped(NamedTuple):
@@ -112,7 +114,10 @@ class Verdict(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A figure with everything that came of it. `forced`: batches that ran on a busy machine."""
+    """A figure with everything that came of it. `forced`: batches that ran on a busy machine.
+
+    `seconds`: how long all of it took, with what had to be set up.
+    """
 
     name: str
     what: str
@@ -123,6 +128,7 @@ class Measured(NamedTuple):
     batches: int
     forced: int
     busiest: float
+    seconds: float
     # By contender, a list for each round.
     rounds: dict[str, list[list[float]]]
 

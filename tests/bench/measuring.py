@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from client.errors import ClientError
@@ -83,13 +84,16 @@ def measure(figure: Figure, stage: object, sizes: Sizes, door: Door) -> Measured
             sys.stderr.write(f"\r{figure.name}: round {progress} ")
             sys.stderr.flush()
 
+    began = time.monotonic()
     with figure.enter(stage, sizes) as contenders:
         taken = Taken(contenders, door)
         taken.take(sizes.rounds, say)
-    return summed_up(figure, contenders, taken)
+    return summed_up(figure, contenders, taken, time.monotonic() - began)
 
 
-def summed_up(figure: Figure, contenders: Sequence[Contender], taken: Taken) -> Measured:
+def summed_up(
+    figure: Figure, contenders: Sequence[Contender], taken: Taken, seconds: float = 0.0
+) -> Measured:
     """The lines and verdicts of what was taken."""
     rounds = {name: samples for name, samples in taken.rounds.items() if samples}
     lines = [
@@ -107,7 +111,7 @@ def summed_up(figure: Figure, contenders: Sequence[Contender], taken: Taken) -> 
     return Measured(
         figure.name, figure.what, figure.unit, tuple(lines), tuple(verdicts),
         tuple(taken.skipped), len(taken.passed), sum(one.forced for one in taken.passed),
-        max((one.busy for one in taken.passed), default=0.0), rounds,
+        max((one.busy for one in taken.passed), default=0.0), seconds, rounds,
     )  # fmt: skip
 
 

@@ -92,8 +92,9 @@ class Command(NamedTuple):
 class Peers:
     """Those that work on this machine; the others are in `skipped`."""
 
-    def __init__(self, cgroup: str, limits: Sequence[str] = ()) -> None:
+    def __init__(self, cgroup: str, disk: str, limits: Sequence[str] = ()) -> None:
         self._cgroup = cgroup
+        self._disk = disk
         self._limits = tuple(limits)
         self.skipped: list[Skipped] = []
         self._commands: dict[str, Command] = {}
@@ -181,9 +182,9 @@ class Peers:
         ]  # fmt: skip
 
     def podman(self) -> tuple[str, ...]:
-        """Podman with everything that it keeps below /run."""
+        """Podman with its storage and logs on the disk, and what is of a boot below /run."""
         return (
-            "podman", "--root", "/run/bench/podman", "--runroot", "/run/bench/podman-run",
+            "podman", "--root", f"{self._disk}/podman", "--runroot", "/run/bench/podman-run",
             "--network-config-dir", "/run/bench/cni", "--cgroup-manager", "cgroupfs",
             "--storage-driver", "vfs", "--events-backend", "file",
             "--tmpdir", "/run/bench/podman-tmp",
@@ -205,7 +206,7 @@ BWRAP: Final = (
     "--unshare-cgroup", "--bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp",
 )  # fmt: skip
 _BWRAP_NOTES: Final = "no cgroup, no log, no record; fewer mounts"
-_PODMAN: Final = "log and record, no store that survives a power cut"
+_PODMAN: Final = "log, record and a store, which it syncs too"
 
 
 PODMAN_LIMITS: Final = ("--memory", str(256 << 20), "--cpus", "1", "--pids-limit", "64")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tests.bench.results import file_name
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 BEGIN: Final = "<!-- scripts/bench writes from here on -->"
 END: Final = "<!-- to here -->"
 _THOUSAND: Final = 1000
+# Of so many batches of a figure one may begin on a busy machine; one in any case.
+_FEW: Final = 10
 _HEAD: Final = ("", "median", "p95", "min", "ours ÷ it", "95 % of draws", "n")
 
 
@@ -60,7 +64,7 @@ def figure_lines(figure: Measured) -> list[str]:
             f"  the machine was busy (up to {figure.busiest:.0%}) before {figure.forced} of "
             f"{figure.batches} batches: judge by ratios and minima at most"
         )
-    return said
+    return [*said, f"  it took {figure.seconds:.0f} s"]
 
 
 def verdict_line(verdict: Verdict) -> str:
@@ -85,10 +89,23 @@ def run_lines(run: Run) -> list[str]:
     reached = sum(1 for verdict in known if verdict.reached)
     said = [f"without {one.name}: {one.why}" for one in run.skipped]
     said.append(f"{reached} of {len(verdicts)} targets reached, {len(known)} measured")
-    forced = sum(figure.forced for figure in run.figures)
-    if forced:
-        said.append(f"{forced} batches ran on a busy machine: these are no figures to keep")
+    if any(figure.forced for figure in run.figures):
+        said.append(busy_line(run))
     return said
+
+
+def busy_line(run: Run) -> str:
+    """How many turns began although the machine was busy, and before which figures."""
+    forced = sum(figure.forced for figure in run.figures)
+    batches = sum(figure.batches for figure in run.figures)
+    which = ", ".join(figure.name for figure in run.figures if figure.forced)
+    where = f" ({which})" if which else ""
+    return f"{forced} of {batches} batches began on a busy machine{where}"
+
+
+def is_sound(run: Run) -> bool:
+    """Whether few enough of them did: single ones move no median."""
+    return all(figure.forced <= max(1, figure.batches // _FEW) for figure in run.figures)
 
 
 def change_lines(changes: Sequence[Change], before: Run) -> list[str]:
@@ -113,15 +130,20 @@ def markdown(runs: Sequence[Run]) -> str:
 def _markdown(run: Run) -> list[str]:
     machine = ", ".join(f"{key} {value}" for key, value in sorted(run.machine.items()))
     where = "in the lane, with limits" if run.kind == "lane" else "natively"
+    minutes = sum(figure.seconds for figure in run.figures) / 60
     said = [f"### {run.taken_at}, {where}", "", f"Commit {run.commit}; {machine}.", ""]
+    plot = f"As a plot: [bench/{file_name(run)}.svg](bench/{file_name(run)}.svg)."
+    said += [f"It took {minutes:.0f} minutes; {busy_line(run)}. {plot}", ""]
+    said += ["| target | reached |", "|---|---|"]
+    said += [_verdict_row(figure, one) for figure in run.figures for one in figure.verdicts]
     said += [
-        "| figure | who | median | p95 | min | ours ÷ it (95 %) |",
-        "|---|---|--:|--:|--:|--:|",
+        "",
+        "| figure | who | median | p95 | min | ours ÷ it (95 %) | n |",
+        "|---|---|--:|--:|--:|--:|--:|",
     ]
     for figure in run.figures:
         said += [_row(figure if at == 0 else None, line) for at, line in enumerate(figure.lines)]
-    said += ["", "| target | reached |", "|---|---|"]
-    said += [_verdict_row(figure, one) for figure in run.figures for one in figure.verdicts]
+    said += ["", *_notes(run)]
     absent = [*run.skipped, *_skipped(run)]
     if absent:
         said += [
@@ -131,15 +153,25 @@ def _markdown(run: Run) -> list[str]:
     return [*said, ""]
 
 
+def _notes(run: Run) -> list[str]:
+    """In what a contender is not the same as the others: each note once, with its figures."""
+    where: dict[tuple[str, str], list[str]] = {}
+    for figure in run.figures:
+        for line in figure.lines:
+            if line.notes:
+                where.setdefault((line.name, line.notes), []).append(figure.name)
+    return [f"- {name} ({', '.join(names)}): {notes}" for (name, notes), names in where.items()]
+
+
 def _skipped(run: Run) -> list[Skipped]:
     return [one for figure in run.figures for one in figure.skipped]
 
 
 def _row(figure: Measured | None, line: Line) -> str:
-    name, median, p95, least, ratio, interval, _samples = _cells(line)
+    name, median, p95, least, ratio, interval, samples = _cells(line)
     shown = f"{ratio} ({interval})" if ratio else ""
     title = f"**{figure.name}** {figure.what}" if figure else ""
-    return f"| {title} | {name} | {median} | {p95} | {least} | {shown} |"
+    return f"| {title} | {name} | {median} | {p95} | {least} | {shown} | {samples} |"
 
 
 def _verdict_row(figure: Measured, verdict: Verdict) -> str:

@@ -49,6 +49,11 @@ def _short(value: float) -> float:
     return float(f"{value:.5g}")
 
 
+def file_name(run: Run) -> str:
+    """What a kept run is called, without .json or .svg."""
+    return f"{run.taken_at.replace(':', '').replace(' ', '-')}-{run.kind}"
+
+
 def from_json(text: str, name: str = "result") -> Run:
     """The run that was written. `rounds` are one median each. Raises ResultError."""
     try:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -20,15 +21,22 @@ class CommandError(RuntimeError):
 
 def spawn(words: Sequence[str], stderr: str = _NULL) -> int:
     """Start a command with nothing but the null device; its pid. posix_spawn(3): no fork of us."""
-    program = shutil.which(words[0])
-    if program is None:
-        raise CommandError(f"there is no {words[0]}")
+    program = _found(words[0])
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, _NULL, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, _NULL, os.O_WRONLY, 0),
         (os.POSIX_SPAWN_OPEN, 2, stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
     ]
     return os.posix_spawn(program, list(words), os.environ, file_actions=actions)
+
+
+@cache
+def _found(name: str) -> str:
+    """Looked for once: a search of PATH would be counted as the peer's."""
+    program = shutil.which(name)
+    if program is None:
+        raise CommandError(f"there is no {name}")
+    return program
 
 
 def timed(words: Sequence[str]) -> float:

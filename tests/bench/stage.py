@@ -47,15 +47,20 @@ max_jobs = 1000000
 
 
 class Stage:
-    """What every figure has at hand. `disk` is a directory on a disk, as /var/lib is."""
+    """What every figure has at hand: `disk`, where everybody's files are, cgroup and peers.
 
-    def __init__(self, disk: str, cgroup: str, peers: Peers, *, limits: Sequence[str] = ()) -> None:
+    `programs` is a directory that a container sees too, whose root is the machine's tree.
+    """
+
+    def __init__(
+        self, disk: str, programs: str, cgroup: str, peers: Peers, limits: Sequence[str] = ()
+    ) -> None:
         self.disk = disk
         self.cgroup = cgroup
         self.peers = peers
         # FILE=VALUE of the kernel, in the lane; empty where it has no controllers.
         self.limits = tuple(limits)
-        self.floors = Floors(f"{disk}/floors")
+        self.floors = Floors(programs)
         self._count = 0
 
     def directory(self, name: str) -> str:
@@ -152,6 +157,12 @@ class Daemon:
 
     def end(self) -> None:
         """Kill its jobs, let it end, remove what it had."""
+        self.stop()
+        remove_cgroups(self.cgroup)
+        shutil.rmtree(self.state, ignore_errors=True)
+
+    def stop(self) -> None:
+        """Kill its jobs and let it end; `start` starts another one on what it leaves."""
         if self._process is not None and self._process.poll() is None:
             kill_cgroups(self.cgroup)
             self._process.send_signal(signal.SIGTERM)
@@ -160,8 +171,6 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        remove_cgroups(self.cgroup)
-        shutil.rmtree(self.state, ignore_errors=True)
 
 
 def kill_cgroups(root: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import selectors
 import socket
+import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from client import protocol
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _READ_BYTES: Final = 1 << 20
+# 300 s.
+_PATIENCE: Final = struct.pack("ll", 300, 0)
 _HELLO: Final = {"protocol": protocol.PROTOCOL_VERSION, "client": "bench"}
 # An event is a map of three (id, seq, event), an answer one of two.
 _EVENT: Final = 0x83
@@ -51,9 +54,13 @@ class Wire:
 
     def __init__(self, path: str, *, greet: bool = True) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(300)
+        # Not settimeout: Python would ask poll(2) before each call.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _PATIENCE)
         self._socket.connect(path)
         self._buffer = bytearray()
+        # Kept: as much anew for each answer would be mapped and unmapped.
+        self._room = memoryview(bytearray(_READ_BYTES))
         if greet:
             self.ask(1, "hello", _HELLO)
 
@@ -95,10 +102,10 @@ class Wire:
         return seen
 
     def _more(self) -> None:
-        data = self._socket.recv(_READ_BYTES)
-        if not data:
+        count = self._socket.recv_into(self._room)
+        if not count:
             raise WireError("the server hung up")
-        self._buffer += data
+        self._buffer += self._room[:count]
 
 
 def run_jobs(wire: Wire, submission: dict[str, Any], count: int, in_flight: int) -> None:
@@ -119,6 +126,17 @@ def run_jobs(wire: Wire, submission: dict[str, Any], count: int, in_flight: int)
                 out.append(request(2 * begun + 1, "submit", submission))
                 begun += 1
         wire.send(b"".join(out))
+
+
+def submit_many(wire: Wire, submission: dict[str, Any], count: int, in_flight: int) -> list[str]:
+    """Submit so many jobs, so many requests at once; their ids. Raises WireError."""
+    sent, jobs = 0, list[str]()
+    while len(jobs) < count:
+        begun = min(count, len(jobs) + in_flight)
+        wire.send(b"".join(request(n + 1, "submit", submission) for n in range(sent, begun)))
+        sent = max(sent, begun)
+        jobs += [ok["job"] for _id, ok in wire.answers()]
+    return jobs
 
 
 def _require_success(ok: dict[str, Any]) -> None:

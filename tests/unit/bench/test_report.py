@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from tests.bench import report
-from tests.bench.plot import svg
+from tests.bench.plot import Scale, ends, svg
 from tests.bench.results import worse
 from tests.unit.bench.examples import measured, run
 
@@ -30,7 +30,21 @@ def test_a_figure_shows_lines_notes_absent_ones_and_targets() -> None:
 def test_a_forced_gate_is_never_silent() -> None:
     one = measured()._replace(forced=2, batches=10, busiest=0.7)
     assert "busy (up to 70%) before 2 of 10" in "\n".join(report.figure_lines(one))
-    assert "no figures to keep" in "\n".join(report.run_lines(run(one)))
+    assert "2 of 10 batches began on a busy machine (start)" in report.run_lines(run(one))
+    assert "2 of 10 batches began on a busy machine" in report.markdown([run(one)])
+
+
+@pytest.mark.parametrize(("forced", "batches"), [(0, 4), (1, 4), (5, 50)])
+def test_a_run_is_kept_when_few_batches_of_each_figure_began_on_a_busy_machine(
+    forced: int, batches: int
+) -> None:
+    assert report.is_sound(run(measured(), measured()._replace(forced=forced, batches=batches)))
+
+
+@pytest.mark.parametrize(("forced", "batches"), [(2, 4), (6, 50)])
+def test_a_run_is_not_kept_when_more_of_one_figure_did(forced: int, batches: int) -> None:
+    one = measured()._replace(forced=forced, batches=batches)
+    assert not report.is_sound(run(measured()._replace(batches=1000), one))
 
 
 def test_the_end_of_a_run_names_who_was_missing() -> None:
@@ -68,6 +82,19 @@ def test_the_plot_is_xml_with_a_mark_for_each_contender() -> None:
     root = ET.fromstring(svg(run(measured(), measured(name="other"))))  # noqa: S314 - our own
     marks = root.findall(".//{http://www.w3.org/2000/svg}circle")
     assert len(marks) == 4
+
+
+def test_a_bar_of_a_rate_ends_at_the_best_round_and_begins_where_the_worst_are() -> None:
+    one = measured()
+    line = one.lines[0]._replace(better="higher", median=2.0, p95=1.5, least=1.0)
+    assert ends(one, line) == pytest.approx((1.5, 2.08))
+    assert ends(one, line._replace(better="lower", p95=2.5)) == (1.0, 2.5)
+
+
+def test_a_scale_is_marked_at_round_values_within_it() -> None:
+    assert list(Scale(0.6, 25).ticks()) == [1, 2, 5, 10, 20]
+    assert list(Scale(3, 4000).ticks()) == [10, 100, 1000]
+    assert list(Scale(7, 7).ticks()) == []
 
 
 def test_a_plot_of_nothing_is_still_a_picture() -> None:
