@@ -1,8 +1,8 @@
 """What the followers of one log share: where a piece of it ends, and what its index says there.
 
 So the index is read once for all of them. In memory, and bounded; the bytes of the output stay in
-the segment that each has open. What becomes of a piece is the caller's, where it is cut
-`runner.logs.segment`'s.
+the segment that each has open, but for those of a short piece that all who wait are sent now.
+What becomes of a piece is the caller's, where it is cut `runner.logs.segment`'s.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ class Cuts:
     def __init__(self) -> None:
         self._cuts: dict[int, Cut] = {}
         self._bytes = 0
+        # What came last, with its bytes packed, and where it begins. Only as long as those who
+        # wait are called one after the other: then it is all that there was.
+        self.newest: tuple[int, Cut] | None = None
 
     def get(self, cursor: int) -> Cut | None:
         """The piece that begins there, if somebody had it lately."""

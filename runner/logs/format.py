@@ -114,6 +114,19 @@ def visible_records(index: bytes, start: int) -> Iterator[Record]:
         start += length
 
 
+def whole_runs(index: bytes, start: int) -> list[tuple[int, int, int]] | None:
+    """Stream, length and time of each of the records, when all are visible; else None."""
+    if len(index) % INDEX_RECORD.size:
+        return None
+    runs = []
+    for time_ns, offset, length, stream in INDEX_RECORD.iter_unpack(index):
+        if offset != start or not length or stream not in (STDOUT, STDERR):
+            return None
+        runs.append((stream, length, time_ns))
+        start += length
+    return runs
+
+
 def seek_table(frames: Sequence[tuple[int, int]]) -> bytes:
     """What ends a compressed file: for each frame its compressed and its plain size."""
     entries = b"".join(TABLE_ENTRY.pack(*sizes) for sizes in frames)

@@ -14,8 +14,16 @@ from bisect import bisect_right
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Self, overload
 
+from runner.logs.chunks import (
+    MAX_CHUNK_BYTES,
+    MAX_EXTENT_BYTES,
+    Chunk,
+    CursorError,
+    Extent,
+    Gap,
+)
 from runner.logs.format import LOG_SUFFIX, ZSTD_SUFFIX, parse_name
-from runner.logs.segment import MAX_CHUNK_BYTES, MAX_CHUNK_RUNS, Chunk, Extent, Gap, Segment
+from runner.logs.segment import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_CHUNK_BYTES",
-    "MAX_CHUNK_RUNS",
     "Chunk",
     "CursorError",
     "Extent",
@@ -39,14 +46,6 @@ _DATA_SUFFIXES: Final = (LOG_SUFFIX, LOG_SUFFIX + ZSTD_SUFFIX)
 # Time stamps of files move in steps of some milliseconds: a directory that changed later than
 # this before it was listed may have changed again without a sign.
 _SETTLED_NS: Final = 2_000_000_000
-
-
-class CursorError(ValueError):
-    """The cursor lies beyond the log's visible end, which is `end`."""
-
-    def __init__(self, cursor: int, end: int) -> None:
-        super().__init__(f"cursor {cursor}; the log ends at {end}")
-        self.end = end
 
 
 class LogReader:
@@ -129,18 +128,32 @@ class LogReader:
         `is_growing`: the log's writer is alive, as far as is known. Then the end is believed
         without a look at all names, when the writer's own sign says that nothing follows. Read
         again without it once the writer has ended: what a power cut left has such signs too.
-        With `least_in_place` a piece of so many bytes or more is an Extent, where it can be.
+        With `least_in_place` a piece of so many bytes or more is an Extent, where it can be, of
+        at most `max_bytes` and MAX_EXTENT_BYTES.
         Raises CursorError beyond the visible end, ValueError for a negative cursor or a
         `max_bytes` below 1, OSError when the disk fails.
         """
         if cursor < 0 or max_bytes < 1:
             raise ValueError(f"{cursor=}, {max_bytes=}: at least 0 and 1")
-        limit = min(max_bytes, MAX_CHUNK_BYTES)
+        limit = min(max_bytes, MAX_CHUNK_BYTES if least_in_place is None else MAX_EXTENT_BYTES)
         self._least_in_place = least_in_place
         here = self._read_here(cursor, limit) or self._read_next(cursor, limit)
         if here is None and is_growing and self._is_at_end(cursor):
             return None
         return here or self._read_elsewhere(cursor, limit)
+
+    def appended(self, cursor: int) -> tuple[Chunk, Cut] | None:
+        """All that has come since nothing was left to read at `cursor`, and how it is cut.
+
+        Fast, and blind to new names. Nothing is a Chunk without runs; None: read() has to find
+        out. Raises OSError when the disk fails.
+        """
+        return None if self._segment is None else self._segment.appended(cursor)
+
+    @property
+    def index_name(self) -> str | None:
+        """The file that is written last when the open segment is appended to, if it can be."""
+        return None if self._segment is None else self._segment.index_name
 
     def take(self, cursor: int, cut: Cut) -> tuple[int, int] | None:
         """The descriptor and position of a piece that begins there, as another reader cut it.

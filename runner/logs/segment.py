@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from runner.logs.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_RUNS, Chunk, Extent, Gap, Run
 from runner.logs.compressed import CompressedFile, PlainFile
+from runner.logs.cuts import Cut
 from runner.logs.format import (
     INDEX_RECORD,
     ZSTD_SUFFIX,
@@ -19,6 +21,7 @@ from runner.logs.format import (
     index_name,
     log_name,
     visible_records,
+    whole_runs,
 )
 from runner.logs.opening import close_both, open_both
 
@@ -26,54 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runner.logs.compressed import LogFile
-    from runner.logs.cuts import Cut
-
-# docs/PROTOCOL.md: the data of one event; its arrays hold 8,192 items.
-MAX_CHUNK_BYTES: Final = 256 * 1024
-MAX_CHUNK_RUNS: Final = 4000
 
 _SIZE: Final = INDEX_RECORD.size
 # The records fetched at once: some 4 KiB, a page of the index.
 _BATCH: Final = 170
-
-# stream, length, time_ns
-Run = tuple[int, int, int]
-
-
-class Chunk(NamedTuple):
-    """Output: `data` begins at the absolute `offset`; `runs`, in order, cut all of it."""
-
-    offset: int
-    runs: list[Run]
-    data: bytes
-
-
-class Extent(NamedTuple):
-    """Output that was not read: it lies in the file that is open as `fd`, from `position` on.
-
-    Otherwise as a Chunk. `fd` is the reader's, and open until that is asked for more; the
-    segment begins at `segment`, and `place` is where its index is read on.
-    """
-
-    offset: int
-    runs: list[Run]
-    fd: int
-    position: int
-    length: int
-    segment: int
-    place: tuple[int, int, int]
-
-
-class Gap(NamedTuple):
-    """`gap_bytes` bytes from the cursor on are gone; reading goes on at the absolute `offset`.
-
-    `why`: retention removed them, or they are damaged, or neither can be seen: then the writer
-    dropped them for want of room, if it can have.
-    """
-
-    gap_bytes: int
-    offset: int
-    why: Literal["removed", "dropped", "damaged"]
+# What one read of the data gives who waits at the end.
+_LITTLE_BYTES: Final = 64 * 1024
 
 
 class Segment:
@@ -92,6 +53,9 @@ class Segment:
         self._tell = report
         self._is_damaged = False
         self._index, self._log = self._open(dir_fd)
+        is_plain = isinstance(self._index, PlainFile)
+        # What each append to it ends with, as long as that can be.
+        self.index_name = index_name(start) if is_plain else None
         # Where reading stopped: record `_number` begins at `_offset`. It may not exist yet,
         # and then `_length` is 0; or it was read in part.
         self._number = 0
@@ -117,24 +81,48 @@ class Segment:
     ) -> Chunk | Extent | Gap | None:
         """What is visible from `cursor` on: at most `max_bytes` and MAX_CHUNK_RUNS.
 
-        An Extent when it is at least `least_in_place` bytes of a plain file. A Gap over data
-        that cannot be decompressed; None when nothing is visible. Sequential reading costs no
-        search. Raises OSError of pread(2).
+        An Extent when it is at least `least_in_place` bytes (at most MAX_CHUNK_BYTES) of a plain
+        file; else at most MAX_CHUNK_BYTES. A Gap over data that cannot be decompressed; None
+        when nothing is visible. Sequential reading costs no search. Raises OSError of pread(2).
         """
         if not self._seek(cursor):
             return None
-        runs, length = self._cut(cursor, cursor + max_bytes)
+        fd = None if least_in_place is None else self._log.plain_fd()
+        most = max_bytes if fd is not None else min(max_bytes, MAX_CHUNK_BYTES)
+        runs, length = self._cut(cursor, cursor + most)
         if not runs:
             return None
-        if least_in_place is not None and length >= least_in_place:
-            fd = self._log.plain_fd()
-            if fd is not None:
-                place = (self._number, self._offset, self._length)
-                return Extent(cursor, runs, fd, cursor - self.start, length, self.start, place)
+        if fd is not None and least_in_place is not None and length >= least_in_place:
+            place = (self._number, self._offset, self._length)
+            return Extent(cursor, runs, fd, cursor - self.start, length, self.start, place)
         data = self._log.read_at(length, cursor - self.start)
         if len(data) == length:
             return Chunk(cursor, runs, data)
         return self.read(cursor, len(data)) if data else self._gap(cursor)
+
+    def appended(self, cursor: int) -> tuple[Chunk, Cut] | None:
+        """All that has come at `cursor`, where reading stopped, and how it is cut.
+
+        In two system calls; nothing is a Chunk without runs. None when that is not the way: it
+        is much, or not plain, or not sane, and read() finds it. Raises OSError of pread(2).
+        """
+        index_fd, fd = self._index.plain_fd(), self._log.plain_fd()
+        if index_fd is None or fd is None or self._offset != cursor or self._length:
+            return None
+        index = os.pread(index_fd, _BATCH * _SIZE, self._number * _SIZE)
+        if not index:
+            return Chunk(cursor, [], b""), Cut(self.start, 0, (self._number, cursor, 0), b"")
+        runs = whole_runs(index, cursor)
+        if not runs or len(runs) == _BATCH:
+            return None
+        length = sum([run[1] for run in runs])
+        data = os.pread(fd, length, cursor - self.start) if length <= _LITTLE_BYTES else b""
+        if len(data) < length:
+            return None
+        self._number += len(runs)
+        self._offset += length
+        place = (self._number, self._offset, 0)
+        return Chunk(cursor, runs, data), Cut(self.start, length, place, b"")
 
     def take(self, cursor: int, cut: Cut) -> tuple[int, int] | None:
         """The descriptor and position of a piece that another reader of the segment has cut.

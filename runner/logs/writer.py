@@ -72,11 +72,12 @@ class SegmentWriter:
       takes on the disk: less once it is compressed, so what stays then may be as much less as
       that saves. While it is being compressed both are there.
 
-    The constructor creates the first segment and syncs the directory: once it returns, even
-    a power cut leaves the sign that the job may have run. Appends are not synced, close()
-    syncs everything: a crash of the process loses no append, one of the machine may. What is
-    empty needs no sync: its name is on disk, and there is no more of it. Large segments are on
-    their way to the disk from their end on, so that close() waits for less.
+    The constructor creates the first segment and, with `sync_begin`, syncs the directory: once it
+    returns, even a power cut leaves the sign that the job may have run. Appends are not synced,
+    close() syncs everything: a crash of the process loses no append, one of the machine may.
+    Nothing is synced of what is empty but its name, and of a log without output and gaps not even
+    that. Large segments are on their way to the disk from their end on, so that close() waits for
+    less.
 
     `compression` is "none" or "zstd"; then work() is to be called, and a segment that cannot
     be compressed stays as it is. Raises ValueError for a size below 1, fewer segments than 2
@@ -92,6 +93,7 @@ class SegmentWriter:
         keep_bytes: int,
         keep_segments: int = _ALL,
         compression: str = "none",
+        sync_begin: bool = True,
     ) -> None:
         if compression not in ("none", "zstd"):
             raise ValueError(f"{compression=}: none and zstd are allowed")
@@ -108,18 +110,13 @@ class SegmentWriter:
         self._finished_bytes = 0
         self._sealed: set[int] = set()
         self._closed = False
-        self._unsynced_names = False
+        self._unsynced_names = not sync_begin
         # What is compressed goes soon.
         self._writes_early = self._sealer is None
         self._start = self._log_bytes = self._index_bytes = 0
         self._log_fd, self._index_fd = self._create(0)
-        try:
-            os.fsync(dir_fd)
-        except OSError:
-            os.close(self._log_fd)
-            os.close(self._index_fd)
-            self._remove(0)
-            raise
+        if sync_begin:
+            self._sync_begin()
 
     @property
     def total_bytes(self) -> int:
@@ -221,11 +218,20 @@ class SegmentWriter:
             # Once the index has its place on the disk too, one commit of the journal takes both.
             start_writing(self._index_fd)
             steps = [partial(os.fdatasync, self._log_fd), partial(os.fdatasync, self._index_fd)]
-        if self._unsynced_names:
+        if self._unsynced_names and self.total_bytes:
             steps.append(partial(os.fsync, self._dir_fd))
         for start in unsynced:
             steps += [partial(sync_file, name(start), self._dir_fd) for name in _NAMES]
         _do_all(steps)
+
+    def _sync_begin(self) -> None:
+        try:
+            os.fsync(self._dir_fd)
+        except OSError:
+            os.close(self._log_fd)
+            os.close(self._index_fd)
+            self._remove(0)
+            raise
 
     def _cut_back(self) -> None:
         """Drop what a failed append left, so that the raw file holds output and nothing else.

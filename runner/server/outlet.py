@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 _logger: Final = logging.getLogger(__name__)
 
-# Doubled by the kernel (socket(7)): room for some events, of which a log's pages are only
-# referred to. Beyond net.core.wmem_max it is cut down to that.
-_SEND_BUFFER_BYTES: Final = 512 * 1024
+# Doubled by the kernel (socket(7)): room for an event or two, of which a log's pages are only
+# referred to.
+_SEND_BUFFER_BYTES: Final = 1024 * 1024
+# asm-generic/socket.h: SO_SNDBUF beyond net.core.wmem_max, for who has CAP_NET_ADMIN.
+_SO_SNDBUFFORCE: Final = 32
 
 
 class FilePart(NamedTuple):
@@ -39,6 +41,13 @@ class FilePart(NamedTuple):
         return data
 
 
+def _widen(connected: socket.socket) -> None:
+    try:
+        connected.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BUFFER_BYTES)
+    except PermissionError:
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+
+
 class Outlet:
     """Sends parts of files over the socket of `transport`. `on_through` is called later."""
 
@@ -50,7 +59,9 @@ class Outlet:
         # A number of its own: the transport's is the loop's.
         self._socket = socket.socket(fileno=os.dup(connected.fileno()))
         self._socket.settimeout(0)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        _widen(self._socket)
+        # Of what was begun: the rest of what comes first, and that of the file, which is ours.
+        self._head = b""
         self._left: FilePart | None = None
 
     @property
@@ -63,15 +74,7 @@ class Outlet:
 
         Only when the part before is through and the transport has nothing to write.
         """
-        try:
-            sent = self._socket.send(head)
-        except OSError:
-            # Full, or broken, which is the transport's to find out.
-            sent = 0
-        if sent < len(head):
-            self._transport.write(head[sent:])
-            self._write(part)
-            return True
+        self._head = head
         left = self._advance(part)
         if left is None:
             return True
@@ -110,26 +113,32 @@ class Outlet:
             self._left = left
 
     def _advance(self, part: FilePart) -> FilePart | None:
-        """Send as much as the socket takes. What is left of it."""
+        """Send as much as the socket takes. What is left of the part."""
+        number = self._socket.fileno()
         fd, position, length = part
-        while length:
-            try:
-                sent = os.sendfile(self._socket.fileno(), fd, position, length)
-            except BlockingIOError:
-                return FilePart(fd, position, length)
-            except OSError:
-                sent = 0
-            if not sent:
-                self._write(FilePart(fd, position, length))
-                return None
-            position += sent
-            length -= sent
+        try:
+            while self._head:
+                self._head = self._head[self._socket.send(self._head) :]
+            while length:
+                sent = os.sendfile(number, fd, position, length)
+                if not sent:
+                    break
+                position += sent
+                length -= sent
+        except BlockingIOError:
+            return FilePart(fd, position, length)
+        except OSError:
+            # The kernel cannot, or the reader has gone, which is the transport's to find out.
+            pass
+        if length:
+            self._write(FilePart(fd, position, length))
         return None
 
     def _write(self, part: FilePart) -> None:
         """The ordinary way. Its length was announced: less than that ends the connection."""
+        head, self._head = self._head, b""
         try:
-            self._transport.write(part.read())
+            self._transport.write(head + part.read())
         except OSError as error:
             _logger.error("a log cannot be read: %s; its reader was cut off", error)  # noqa: TRY400
             self._transport.abort()

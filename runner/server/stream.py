@@ -86,6 +86,12 @@ class Stream:
         self._seq += 1
         self._connection.send_part(self._request_id, self._seq, head, part)
 
+    def send_packed_now(self, event: bytes) -> None:
+        """Send one event, which `is_ready` allows: packed."""
+        self._credit -= 1
+        self._seq += 1
+        self._connection.send_packed(self._request_id, self._seq, event)
+
     def send_now(self, event: Message) -> None:
         """Send one event, which `is_ready` allows."""
         self._credit -= 1

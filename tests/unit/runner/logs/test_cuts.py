@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from runner.logs.chunks import MAX_CHUNK_BYTES, MAX_EXTENT_BYTES
 from runner.logs.cuts import Cut, Cuts
 from runner.logs.reader import Chunk, Extent, LogReader
 
@@ -77,3 +78,79 @@ def test_a_piece_of_another_segment_is_not_taken(log_dir: Path, open_writer: Ope
         assert isinstance(second.read(0, 3), Chunk)
         assert second.take(0, _cut(one)._replace(segment=3)) is None
         assert second.take(0, _cut(one)) is not None
+
+
+def test_what_was_appended_is_found_at_once_and_by_the_next_as_it_was_cut(
+    log_dir: Path, open_writer: OpenWriter
+) -> None:
+    with (
+        open_writer(log_dir) as writer,
+        LogReader(log_dir) as first,
+        LogReader(log_dir) as second,
+    ):
+        assert first.read(0) is None
+        assert second.read(0) is None
+        assert first.index_name == f"{0:020}.idx"
+        writer.append(1, b"one", 11)
+        writer.append(2, b"two", 12)
+        found = first.appended(0)
+        assert found is not None
+        chunk, cut = found
+        assert chunk == Chunk(0, [(1, 3, 11), (2, 3, 12)], b"onetwo")
+        assert cut.length == 6
+        assert second.take(0, cut) is not None
+        for reader in (first, second):
+            nothing = reader.appended(6)
+            assert nothing is not None
+            assert nothing == (Chunk(6, [], b""), cut._replace(length=0))
+        writer.append(1, b"three", 13)
+        assert first.read(6) == Chunk(6, [(1, 5, 13)], b"three")
+        more = second.appended(6)
+        assert more is not None
+        assert more[0] == Chunk(6, [(1, 5, 13)], b"three")
+
+
+def test_what_is_much_or_not_sane_or_elsewhere_is_not_found_at_once(
+    log_dir: Path, open_writer: OpenWriter
+) -> None:
+    with open_writer(log_dir) as writer, LogReader(log_dir) as reader:
+        # Nothing is open yet.
+        assert reader.appended(0) is None
+        assert reader.index_name is None
+        assert reader.read(0) is None
+        for number in range(170):
+            writer.append(1, b"x", number)
+        # There may be more than that.
+        assert reader.appended(0) is None
+        piece = reader.read(0)
+        assert isinstance(piece, Chunk)
+        assert len(piece.data) == 170
+        assert reader.appended(3) is None
+        writer.append(1, b"x" * 100_000, 1)
+        assert reader.appended(170) is None
+        assert isinstance(reader.read(170), Chunk)
+        with (log_dir / f"{0:020}.idx").open("ab") as index:
+            index.write(b"torn")
+        assert reader.appended(100_170) is None
+        assert reader.read(100_170) is None
+
+
+def test_data_that_is_missing_is_not_found_at_once(log_dir: Path, open_writer: OpenWriter) -> None:
+    with open_writer(log_dir) as writer, LogReader(log_dir) as reader:
+        assert reader.read(0) is None
+        writer.append(1, b"one", 11)
+        os.truncate(log_dir / f"{0:020}.log", 2)
+        assert reader.appended(0) is None
+        assert reader.read(0) is None
+
+
+def test_a_piece_in_place_may_be_longer_than_one_that_is_read(
+    log_dir: Path, open_writer: OpenWriter
+) -> None:
+    with open_writer(log_dir) as writer, LogReader(log_dir) as reader:
+        for _ in range(3):
+            writer.append(1, b"x" * 1_000_000, 11)
+        assert _extent(reader, 0, 2**30).length == MAX_EXTENT_BYTES
+        piece = reader.read(0, 2**30)
+        assert isinstance(piece, Chunk)
+        assert len(piece.data) == MAX_CHUNK_BYTES

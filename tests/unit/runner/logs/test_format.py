@@ -14,6 +14,7 @@ from runner.logs.format import (
     log_name,
     parse_name,
     visible_records,
+    whole_runs,
 )
 
 offsets = st.integers(0, MAX_OFFSET)
@@ -108,3 +109,14 @@ def test_any_bytes_give_contiguous_records_or_none(index: bytes, start: int) -> 
     for record in visible_records(index, start):
         assert record.offset == start
         start = record.end
+
+
+@given(st.integers(0, 2**60), lengths, st.binary(max_size=60))
+def test_whole_runs_are_those_of_the_records_when_all_are_visible(
+    start: int, parts: list[tuple[int, int]], rest: bytes
+) -> None:
+    index = _index(_records(start, parts)) + rest
+    seen = list(visible_records(index, start))
+    expected = [(record.stream, record.length, record.time_ns) for record in seen]
+    is_whole = len(seen) * INDEX_RECORD.size == len(index)
+    assert whole_runs(index, start) == (expected if is_whole else None)

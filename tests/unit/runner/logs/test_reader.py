@@ -20,9 +20,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from runner.logs.chunks import MAX_CHUNK_BYTES, MAX_CHUNK_RUNS
 from runner.logs.format import INDEX_RECORD, index_name, log_name
 from runner.logs.reader import Chunk, CursorError, Gap, LogReader
-from runner.logs.segment import MAX_CHUNK_BYTES, MAX_CHUNK_RUNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from inotify_simple import flags
 
+from runner.event_loop import Loop
 from runner.logs.reader import Chunk, LogReader
 from runner.logs.tail import LogWatcher, Watch
 
@@ -401,9 +403,9 @@ def test_a_follower_keeps_up_with_a_writer_that_never_waits(
         assert process.wait(timeout=_DEADLINE) == 0
 
 
-async def _served(watch: Watch, answers: list[bool | None]) -> asyncio.Task[None]:
-    """A follower that is called, and answers in this order, then that there is nothing."""
-    task = asyncio.create_task(watch.changed(lambda: answers.pop(0) if answers else False))
+async def _served(watch: Watch, answers: list[bool]) -> asyncio.Task[None]:
+    """A follower that is called, and answers in this order, then that it goes on."""
+    task = asyncio.create_task(watch.changed(lambda _: answers.pop(0) if answers else True))
     await _loop_has_turned()
     return task
 
@@ -418,14 +420,14 @@ def test_a_follower_that_is_called_is_not_woken_until_it_hands_over(log_dir: Pat
         async with _watcher() as watcher:
             watch = watcher.watch(log_dir)
             await _cancelled(await _settled(watch))
-            answers: list[bool | None] = []
+            answers: list[bool] = []
             waiting = await _served(watch, answers)
             for number in range(5):
                 answers.append(True)
                 (log_dir / f"new{number}").touch()
                 await _until(lambda: not answers)
             assert not waiting.done()
-            answers.append(None)
+            answers.append(False)
             (log_dir / "last").touch()
             await waiting
 
@@ -437,7 +439,7 @@ def test_what_a_follower_raises_is_raised_where_it_waits_and_harms_no_other(log_
         async with _watcher() as watcher:
             called: list[str] = []
 
-            def fail() -> bool:
+            def fail(_: object) -> bool:
                 called.append("one")
                 raise OSError("the disk")
 
@@ -445,7 +447,7 @@ def test_what_a_follower_raises_is_raised_where_it_waits_and_harms_no_other(log_
             for watch in (one, other):
                 await _cancelled(await _settled(watch))
             failing = asyncio.create_task(one.changed(fail))
-            going = asyncio.create_task(other.changed(lambda: bool(called.append("other"))))
+            going = asyncio.create_task(other.changed(lambda _: not called.append("other")))
             await _loop_has_turned()
             called.clear()
             (log_dir / "new").touch()
@@ -458,7 +460,7 @@ def test_what_a_follower_raises_is_raised_where_it_waits_and_harms_no_other(log_
     asyncio.run(follow())
 
 
-def test_output_without_a_pause_is_looked_at_once_a_millisecond(log_dir: Path) -> None:
+def test_output_without_a_pause_is_given_a_part_of_the_time(log_dir: Path) -> None:
     async def follow() -> None:
         async with _watcher() as watcher:
             watch = watcher.watch(log_dir)
@@ -466,25 +468,155 @@ def test_output_without_a_pause_is_looked_at_once_a_millisecond(log_dir: Path) -
             looks: list[float] = []
             loop = asyncio.get_running_loop()
 
-            def look() -> bool:
+            def look(_: object) -> bool:
                 looks.append(loop.time())
+                while loop.time() < looks[-1] + 0.0005:
+                    pass
                 return True
 
-            waiting = asyncio.create_task(watch.changed(look))
-            await _loop_has_turned()
-            until = loop.time() + 0.2
             with (log_dir / "busy").open("wb", 0) as busy:
+                waiting = asyncio.create_task(watch.changed(look, "busy"))
+                await _loop_has_turned()
+                until = loop.time() + 0.2
                 while loop.time() < until:
                     busy.write(b"x")
                     await asyncio.sleep(0)
-            # Each time before the watch is set and after it.
-            assert 2 <= len(looks) <= 2 * 200 + 8
-            before = len(looks)
-            (log_dir / "last").touch()
-            await _until(lambda: len(looks) > before)
+                # Half a millisecond each, then a whole one; and a burst before.
+                assert 2 <= len(looks) <= 200 / 1.5 + 10
+                before = len(looks)
+                busy.write(b"x")
+                await _until(lambda: len(looks) > before)
             await _cancelled(waiting)
 
     asyncio.run(follow())
+
+
+def test_a_follower_of_a_file_is_called_when_that_is_written_to(
+    log_dir: Path, open_writer: OpenWriter
+) -> None:
+    async def follow() -> None:
+        async with _watcher() as watcher:
+            watch = watcher.watch(log_dir)
+            told: list[bool] = []
+
+            def look(names: bool) -> bool:  # noqa: FBT001 - as it is called
+                told.append(names)
+                return True
+
+            waiting = asyncio.create_task(watch.changed(look, f"{0:020}.idx"))
+            await _loop_has_turned()
+            # The watch of the directory was set first: it knows of no file.
+            writer.append(1, b"one", 11)
+            await _until(lambda: True in told)
+            for _ in range(20):
+                await asyncio.sleep(0.002)
+                told.clear()
+                writer.append(1, b"two", 12)
+                await _until(lambda: bool(told))
+                assert told == [False]
+            told.clear()
+            (log_dir / "new").touch()
+            await _until(lambda: True in told)
+            assert not waiting.done()
+            await _cancelled(waiting)
+
+    with open_writer(log_dir) as writer:
+        asyncio.run(follow())
+
+
+def test_a_file_that_is_gone_leaves_its_follower_with_the_directory(
+    log_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def follow() -> None:
+        async with _watcher() as watcher:
+            watch = watcher.watch(log_dir)
+            told: list[bool] = []
+            look = partial(_noting, told)
+            waiting = asyncio.create_task(watch.changed(look, "gone"))
+            await _loop_has_turned()
+            for name in ("one", "two", "three"):
+                (log_dir / name).write_bytes(b"x")
+                await _until(lambda: bool(told))
+                await asyncio.sleep(0.002)
+                told.clear()
+            assert not waiting.done()
+            await _cancelled(waiting)
+
+    asyncio.run(follow())
+    assert not caplog.messages
+
+
+def test_followers_in_several_segments_watch_the_file_of_each(log_dir: Path) -> None:
+    async def follow() -> None:
+        async with _watcher() as watcher:
+            told: dict[str, list[bool]] = {"one": [], "two": []}
+            for name in told:
+                (log_dir / name).touch()
+            waiting = []
+            for name, list_ in told.items():
+                watch = watcher.watch(log_dir)
+                changed = watch.changed(partial(_noting, list_), name)
+                waiting.append(asyncio.create_task(changed))
+            await _loop_has_turned()
+            (log_dir / "new").touch()
+            await _until(lambda: all(told.values()))
+            assert _kernel_watches(watcher) == 3
+            for name, list_ in told.items():
+                await asyncio.sleep(0.002)
+                list_.clear()
+                (log_dir / name).write_bytes(b"x")
+                await _until(partial(bool, list_))
+            for task in waiting:
+                await _cancelled(task)
+
+    asyncio.run(follow())
+
+
+def _noting(told: list[bool], names: bool) -> bool:  # noqa: FBT001 - as it is called
+    told.append(names)
+    return True
+
+
+def test_no_file_is_watched_while_its_followers_are_busy(log_dir: Path) -> None:
+    async def follow() -> None:
+        async with _watcher() as watcher:
+            watch = watcher.watch(log_dir)
+            with (log_dir / "file").open("wb", 0) as file:
+                waiting = asyncio.create_task(watch.changed(lambda _: True, "file"))
+                await _loop_has_turned()
+                file.write(b"x")
+                await _until(lambda: _kernel_watches(watcher) == 2)
+                await _cancelled(waiting)
+                file.write(b"x")
+                await _until(lambda: _kernel_watches(watcher) == 1)
+                # And what came meanwhile is not missed.
+                await watch.changed(lambda _: False, "file")
+
+    asyncio.run(follow())
+
+
+def test_the_daemons_loop_calls_followers_where_it_sees_the_event(
+    log_dir: Path, open_writer: OpenWriter, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def follow() -> None:
+        async with _watcher() as watcher:
+            watch = watcher.watch(log_dir)
+            told: list[bool] = []
+            waiting = asyncio.create_task(watch.changed(partial(_noting, told), f"{0:020}.idx"))
+            await _loop_has_turned()
+            for _ in range(3):
+                told.clear()
+                writer.append(1, b"one", 11)
+                await _until(partial(bool, told))
+            await _cancelled(waiting)
+            # A defect is told, and ends nothing.
+            watcher._fired = None  # type: ignore[assignment, method-assign]
+            (log_dir / "new").touch()
+            await _until(lambda: bool(caplog.messages))
+
+    with open_writer(log_dir) as writer, asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(follow())
+    assert "defect" in caplog.text
 
 
 def test_a_follower_that_is_called_polls_once_the_directory_is_gone(log_dir: Path) -> None:
@@ -495,6 +627,6 @@ def test_a_follower_that_is_called_polls_once_the_directory_is_gone(log_dir: Pat
             waiting = await _served(watch, [])
             os.rmdir(log_dir)
             await waiting
-            await watch.changed(lambda: False)
+            await watch.changed(lambda _: True)
 
     asyncio.run(follow())
