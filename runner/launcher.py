@@ -25,9 +25,10 @@ from typing import Any, Final
 
 from isolation import syscalls
 from isolation.syscalls import CloneFlags
-from runner import entering, monitor, records
+from runner import daemon_watch, entering, monitor, records
 from runner.entering import Doors
 from runner.handles import Given, Handles
+from runner.monitor import Syncing
 
 _MAX_DESCRIPTORS: Final = 16
 _USUAL_DESCRIPTORS: Final = 1024
@@ -43,6 +44,7 @@ def main(socket_fd: int) -> None:
     syscalls.set_process_name("runnerd-launch")
     syscalls.set_dumpable(dumpable=False)
     channel = socket.socket(fileno=socket_fd)
+    daemon = daemon_watch.watch(channel)
     gc.collect()
     gc.freeze()
     while True:
@@ -53,7 +55,7 @@ def main(socket_fd: int) -> None:
             return
         if not message:
             return
-        _serve(channel, message, descriptors)
+        _serve(channel, message, descriptors, daemon)
 
 
 def _limit_descriptors() -> None:
@@ -77,7 +79,9 @@ def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
     return message, list(fds)
 
 
-def _serve(channel: socket.socket, message: bytes, descriptors: list[int]) -> None:
+def _serve(
+    channel: socket.socket, message: bytes, descriptors: list[int], daemon: int | None
+) -> None:
     request = records.unpack(message)
     answer: dict[str, Any] = {"seq": request["seq"], "kind": request["kind"]}
     pidfd = -1
@@ -86,7 +90,7 @@ def _serve(channel: socket.socket, message: bytes, descriptors: list[int]) -> No
         if request["kind"] == records.LAUNCH_EXEC:
             answer["pid"] = _fork_middle(Doors(**given))
         else:
-            answer["pid"], pidfd = _fork_monitor(Handles(**given), request)
+            answer["pid"], pidfd = _fork_monitor(Handles(**given), request, daemon)
     except OSError as error:
         answer["text"] = f"{error.strerror} ({'; '.join(getattr(error, '__notes__', ()))})"
     finally:
@@ -95,12 +99,14 @@ def _serve(channel: socket.socket, message: bytes, descriptors: list[int]) -> No
     _send(channel, answer, pidfd)
 
 
-def _fork_monitor(handles: Handles, request: dict[str, Any]) -> tuple[int, int]:
+def _fork_monitor(handles: Handles, request: dict[str, Any], daemon: int | None) -> tuple[int, int]:
+    given = Given(request["files"], request["ids"])
+    syncing = Syncing(request["sync_begin"], daemon)
     pid, pidfd = syscalls.clone3(CloneFlags.NEWPID, handles.monitor_cgroup, signal.SIGCHLD)
     if pid == 0:
         status = 1
         try:
-            monitor.main(handles, request["job"], Given(request["files"], request["ids"]))
+            monitor.main(handles, request["job"], given, syncing)
             status = 0
         finally:
             # Never back into the launcher's loop, whatever went wrong.

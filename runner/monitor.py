@@ -2,9 +2,9 @@
 
 Theory of operation. The launcher clones it into `job-<id>/monitor`. It is root, in the
 host's mount namespace, not dumpable, and connected to nobody: it holds descriptors
-(`runner.handles`) and reads what to run from `spec`. It begins the log, which is the
-durable sign that the job may have run, runs the job (`runner.run_loop`), writes `exit`, and
-ends. Should it die instead, the kernel kills the whole PID namespace.
+(`runner.handles`) and reads what to run from `spec`. It begins the log, the sign that the job may
+have run, runs the job (`runner.run_loop`), writes `exit`, and ends. Should it die instead, the
+kernel kills the whole PID namespace. What it waits for the disk with is `Syncing`.
 
 Lean: imported by the launcher, paid for by each fork.
 """
@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isolation import syscalls
-from runner import outcome, records
+from runner import daemon_watch, outcome, records
 from runner.handles import Given, Handles, kill_payload
 from runner.logs.writer import SegmentWriter
 from runner.pump import plan_output
@@ -36,12 +36,24 @@ class _Times(NamedTuple):
     monotonic_ns: int
 
 
-def main(handles: Handles, job_id: str, given: Given) -> None:
+class Syncing(NamedTuple):
+    """What is on the disk by the monitor's doing: where runnerd's commits do not say it instead.
+
+    `begin`: the log's beginning, before the command is executed. `daemon` is a pidfd of runnerd,
+    None where it is not known: the exit record, if that runnerd is gone. A record that is blank or
+    torn after a power cut is none (`runner.reconcile`).
+    """
+
+    begin: bool
+    daemon: int | None
+
+
+def main(handles: Handles, job_id: str, given: Given, syncing: Syncing) -> None:
     """Run the job that the directory's spec describes. Returns when `exit` is written."""
-    _detach(handles)
+    _detach(handles, syncing.daemon)
     started = _Times(time.time_ns(), time.monotonic_ns())
     try:
-        result, facts = _run(handles, job_id, given)
+        result, facts = _run(handles, job_id, given, sync_begin=syncing.begin)
     # A defect of ours must not look like a job that still runs, nor like a success.
     except Exception as error:  # noqa: BLE001
         kill_payload(handles)
@@ -49,10 +61,12 @@ def main(handles: Handles, job_id: str, given: Given) -> None:
         result, facts = outcome.lost(text[:_TEXT_CHARS]), {}
     unknown = {"log_bytes": None, "log_dropped_bytes": None}
     fields = {"job": job_id, **unknown, **_fields(result, handles, started), **facts}
-    _write_exit(handles, fields)
+    _write_exit(handles, fields, is_synced=not daemon_watch.lives(syncing.daemon))
 
 
-def _run(handles: Handles, job_id: str, given: Given) -> tuple[Outcome, dict[str, Any]]:
+def _run(
+    handles: Handles, job_id: str, given: Given, *, sync_begin: bool
+) -> tuple[Outcome, dict[str, Any]]:
     """How the job ended, and what is to be said of it besides."""
     spec = _read_spec(handles, job_id)
     plan = plan_output(spec, spec["limits"])
@@ -63,6 +77,7 @@ def _run(handles: Handles, job_id: str, given: Given) -> tuple[Outcome, dict[str
             keep_bytes=plan.keep_bytes,
             keep_segments=plan.keep_segments,
             compression=spec["logs"]["compression"],
+            sync_begin=sync_begin,
         )
     except OSError as error:
         return outcome.no_log(error.errno or errno.EIO), {}
@@ -75,9 +90,10 @@ def _run(handles: Handles, job_id: str, given: Given) -> tuple[Outcome, dict[str
     return result, {**written, **loop.report()}
 
 
-def _detach(handles: Handles) -> None:
-    """Keep nothing of the launcher but the handles."""
-    syscalls.close_all_except([0, 1, 2, *handles.present().values()])
+def _detach(handles: Handles, daemon: int | None) -> None:
+    """Keep nothing of the launcher but the handles and what tells of runnerd."""
+    kept = [0, 1, 2, *handles.present().values(), *([] if daemon is None else [daemon])]
+    syscalls.close_all_except(kept)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for fd in (0, 1, 2):
         os.dup2(null, fd, inheritable=False)
@@ -103,7 +119,7 @@ def _fields(result: Outcome, handles: Handles, started: _Times) -> dict[str, Any
     }
 
 
-def _write_exit(handles: Handles, fields: dict[str, Any]) -> None:
+def _write_exit(handles: Handles, fields: dict[str, Any], *, is_synced: bool) -> None:
     """Over the blank that was made with the directory: a full disk must not hide an end."""
     data = records.pack(fields)
     directory = handles.job_dir
@@ -111,6 +127,8 @@ def _write_exit(handles: Handles, fields: dict[str, Any]) -> None:
     fd = os.open(records.EXIT_TEMPORARY, flags, 0o600, dir_fd=directory)
     os.pwrite(fd, data, 0)
     os.ftruncate(fd, len(data))
-    os.fsync(fd)
+    if is_synced:
+        os.fsync(fd)
     os.rename(records.EXIT_TEMPORARY, records.EXIT, src_dir_fd=directory, dst_dir_fd=directory)
-    os.fsync(directory)
+    if is_synced:
+        os.fsync(directory)

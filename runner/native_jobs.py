@@ -8,6 +8,7 @@ Which launcher there is, `runner.launchers` knows.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from isolation.capabilities import bits, of_job
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # That of the program that understands what is written here: NATIVE_VERSION of native/native.h.
-VERSION: Final = "1"
+VERSION: Final = "2"
 
 _NOTHING: Final = Given()
 
@@ -86,11 +87,15 @@ def native_fields(spec: Mapping[str, Any], *, own_network: bool) -> dict[str, An
     What would have to be looked up in tables that Python has already. `own_network`: no network
     is sent along, and it takes one from those that it made ahead.
     """
-    kept = of_job(spec["uid"], spec["sandbox"]["capabilities"], in_userns=False)
     limits = spec["limits"].get("rlimits", {})
     return {
-        "capabilities": bits(kept),
+        "capabilities": _kept(spec["uid"], tuple(spec["sandbox"]["capabilities"])),
         "terminals": dev_nodes.TERMINALS,
         "rlimits": [[NUMBERS[name], soft, hard] for name, (soft, hard) in limits.items()],
         "own_network": own_network,
     }
+
+
+@lru_cache(maxsize=256)
+def _kept(uid: int, added: tuple[str, ...]) -> int:
+    return bits(of_job(uid, added, in_userns=False))

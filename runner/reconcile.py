@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 
 _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+# Nobody was told of the end, and nothing is told of it (`runner.monitor`, Syncing).
+_NO_RECORD: Final = "the machine went down before its end was on the disk"
+_NO_SIGN: Final = "the machine went down before it was on the disk how far it came: it may have run"
 _PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
@@ -42,8 +45,9 @@ class Facts(NamedTuple):
     """What is left of a job.
 
     `is_launch_known`: the launch stands in the store, of whichever boot. `damage` says why a
-    record that is there cannot be read, `frozen` that its cgroup is, or is on its way to be;
-    `begun_ns` is when its monitor began (Unix time).
+    record that is there cannot be read, `cut` what the machine's going down took of it, which is no
+    damage; `frozen`: its cgroup is, or is on its way to be; `begun_ns` is when its monitor began
+    (Unix time).
     """
 
     exit_record: dict[str, Any] | None
@@ -52,6 +56,7 @@ class Facts(NamedTuple):
     has_log: bool
     is_launch_known: bool = True
     damage: str | None = None
+    cut: str | None = None
     frozen: bool = False
     begun_ns: int | None = None
 
@@ -63,9 +68,11 @@ def judge(state: State, facts: Facts) -> Verdict:
     if facts.pidfd is not None:
         return Verdict.WATCH
     # Also after a power cut: a monitor has put the beginning of its log on the disk before it lets
-    # the command be executed. A row that was lost, or taken back, says nothing of a launch.
-    never_ran = state is State.STARTING and facts.is_launch_known and not facts.has_log
-    return Verdict.REQUEUE if never_ran and facts.damage is None else Verdict.LOST
+    # the command be executed, unless the launch was there before it (`cut`). A row that was lost,
+    # or taken back, says nothing of a launch.
+    is_whole = facts.is_launch_known and facts.damage is None and facts.cut is None
+    never_ran = state is State.STARTING and is_whole and not facts.has_log
+    return Verdict.REQUEUE if never_ran else Verdict.LOST
 
 
 def examine(job: Job, tree: CgroupTree, directories: JobDirectories) -> Facts:
@@ -90,22 +97,38 @@ def _facts(
     pidfd: int | None,
 ) -> Facts:
     frozen = cgroup is not None and is_to_be_frozen(cgroup)
-    damage = None
+    damage, cut = None, None
     record = None
     has_log = False
     try:
         # Of this attempt: what an earlier one left says nothing of it.
         record = directories.read_exit(job.id, job.attempt)
         has_log = directories.has_log(job.id, job.attempt)
+        if record is None and _was_cut(job):
+            cut = _cut(job, has_log=has_log)
     except RecordError as error:
-        damage = f"its exit record cannot be read: {error}"
+        if _was_cut(job):
+            cut = _NO_RECORD
+        else:
+            damage = f"its exit record cannot be read: {error}"
     except OSError as error:
         if is_passing(error):
             raise
         damage = f"its directory cannot be read: {error}"
     begun_ns = None if pid is None else _begun_ns(pid)
     is_known = job.boot_id != UNKNOWN_BOOT
-    return Facts(record, pidfd, pid, has_log, is_known, damage, frozen, begun_ns)
+    return Facts(record, pidfd, pid, has_log, is_known, damage, cut, frozen, begun_ns)
+
+
+def _was_cut(job: Job) -> bool:
+    """Whether what was not on the disk may be gone: it was launched in another boot."""
+    return job.boot_id not in {boot_id(), UNKNOWN_BOOT}
+
+
+def _cut(job: Job, *, has_log: bool) -> str | None:
+    if has_log or job.state is not State.STARTING:
+        return _NO_RECORD
+    return _NO_SIGN if job.at_once else None
 
 
 def is_to_be_frozen(cgroup: JobCgroup) -> bool:

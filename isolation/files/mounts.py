@@ -101,9 +101,14 @@ def mask() -> None:
     for path in _TELLTALE_FILES:
         if os.path.exists(path):
             mount("/dev/null", path, None, MountFlags.BIND)
-    for path in _TELLTALE_DIRECTORIES:
-        if is_directory(path):
+    # By one empty directory for all; a bind mount has the flags of the first mount.
+    empty = None
+    for path in filter(is_directory, _TELLTALE_DIRECTORIES):
+        if empty is None:
             mount("tmpfs", path, "tmpfs", READ_ONLY, "size=4k,mode=555")
+            empty = path
+        else:
+            mount(empty, path, None, MountFlags.BIND)
 
 
 def mount_sys(*, fresh: bool) -> None:

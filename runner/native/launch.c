@@ -29,6 +29,7 @@ enum { QUIET_MS = 2 };
 
 struct launcher {
     int channel;
+    int daemon; /* daemon.c */
     struct network_pool networks;
 };
 
@@ -150,6 +151,7 @@ static int launch(struct launcher *launcher, struct request *request, struct lau
                   char *text)
 {
     int network = -1;
+    request->handles.daemon = launcher->daemon;
     if (request->own_network) {
         network = network_take(&launcher->networks);
         if (network < 0)
@@ -293,6 +295,7 @@ int main(int argc, char **argv)
     struct launcher launcher = {.channel = (int)fd};
     if (settle() < 0)
         return 1;
+    launcher.daemon = daemon_watch(launcher.channel);
     /* Without it (no /proc) jobs with the host's network can run; others hear why not. */
     network_pool_init(&launcher.networks);
     return run(&launcher) < 0;

@@ -6,9 +6,9 @@
  * and what becomes of output that finds no room is pump.c's.
  *
  * Durable: the sign that the job may have run, once log_sync_begin() has returned; and all of
- * the output, once log_close() has. Appends are not synced: a crash of the monitor loses none,
- * one of the machine may. A segment to which nothing was written is not synced: its names are
- * on disk (log_sync_begin, or the directory's sync in log_close), and there is no more of it.
+ * the output, with its names, once log_close() has. Appends are not synced: a crash of the monitor
+ * loses none, one of the machine may. Nothing is synced of a segment to which nothing was written
+ * but its names, and of a log without output and gaps not even these.
  */
 #include "native.h"
 #include "segment.h"
@@ -79,7 +79,7 @@ struct log *log_begin(int dir_fd, uint64_t segment_bytes, uint64_t keep_bytes,
         return NULL;
     memset(log, 0, offsetof(struct log, finished));
     log->dir_fd = dir_fd;
-    log->writes_early = true;
+    log->writes_early = log->has_unsynced_names = true;
     log_retain(log, segment_bytes, keep_bytes, keep_segments);
     *error = segment_require_none(dir_fd);
     if (!*error)
@@ -100,8 +100,10 @@ int log_sync_begin(struct log *log)
 {
     int error = fsync(log->dir_fd) ? -errno : 0, worse;
 
-    if (!error)
+    if (!error) {
+        log->has_unsynced_names = false;
         return 0;
+    }
     close_files(log);
     worse = segment_remove(log->dir_fd, log->start);
     return worse ? worse : error;
@@ -325,7 +327,7 @@ static int sync_all(struct log *log)
         return syncfs(log->dir_fd) ? -errno : 0;
     if (log->log_bytes)
         note(&failed, segment_sync(&log->files));
-    if (log->has_unsynced_names)
+    if (log->has_unsynced_names && log_total_bytes(log))
         note(&failed, fsync(log->dir_fd) ? -errno : 0);
     for (uint32_t number = 0; number < log->count; number++)
         if (finished(log, number)->bytes > 0)

@@ -2,9 +2,9 @@
  *
  * Waits in one poll for output, control records, ended children, the set-up's report and
  * deadlines. Decides nothing that watchdog.c or outcome.c decides; output is pump.c's.
- * runner/run_loop.py is the original, and each change to one is a change to both. One thing is
- * done in another order: the payload sets itself up while the log's begin is still on its way to
- * the disk, and waits for a byte (`go`) before it announces and executes the command.
+ * runner/run_loop.py is the original, and each change to one is a change to both. In another order:
+ * while the log's begin is written to the disk, where it has to be there before the command runs,
+ * the payload sets itself up, and waits for a byte (`go`) before it announces the command.
  */
 
 #include "native.h"
@@ -28,8 +28,7 @@
 /* poll(2) counts on its own clock: one that wakes before the time would only have to wait again. */
 #define MARGIN_SECONDS 1e-6
 #define LONGEST_WAIT_SECONDS 1e6
-#define STDOUT 1
-#define STDERR 2
+enum { STDOUT = 1, STDERR };
 
 enum control { CONTROL_STOP = 1, CONTROL_PAUSE, CONTROL_RESUME, CONTROL_UPDATE };
 
@@ -134,10 +133,12 @@ static int start(struct loop *loop, const struct request *request, struct spawne
     return 0;
 }
 
-/* Let the payload execute its command once the sign that it may have run is on disk. Our own read
- * end stays open until then: a write to one that failed meanwhile is no error. */
-static int let_go(struct loop *loop, const struct spawned *spawned)
+/* Once the log's begin is on disk, where no commit says instead that it may have run. Our read end
+ * stays open until then: a write to a payload that failed is no error. */
+static int let_go(struct loop *loop, const struct request *request, const struct spawned *spawned)
 {
+    if (!request->sync_begin)
+        return 0;
     int error = log_sync_begin(loop->log);
     if (!error && write(spawned->go[1], "", 1) != 1)
         error = -errno;
@@ -300,8 +301,9 @@ static void turn(struct loop *loop)
 /* The first process has ended: so does everything that it started. */
 static void end_processes(struct loop *loop)
 {
-    kill_all(loop->handles);
-    thaw(loop->handles);
+    /* Mostly nobody is left who could fork; what an exec brings in later ends with this process. */
+    if (kill(-1, SIGKILL) == 0 || errno != ESRCH)
+        act(loop, ACT_KILL);
     /* Blocks until the last one is gone; a stopped or sleeping one is killed as well. */
     while (reap(loop, 0))
         ;
@@ -346,11 +348,10 @@ static struct outcome see_through(struct loop *loop)
 
 /* ---- all of it ---- */
 
-static struct outcome never_started(struct loop *loop, int error)
+static struct outcome never_started(int error)
 {
     char text[128];
     snprintf(text, sizeof text, "fork the payload: %s", strerror(-error));
-    log_sync_begin(loop->log);
     return outcome_never_started(text);
 }
 
@@ -381,10 +382,10 @@ void loop_run(const struct request *request, const struct job *job, struct log *
     int error = start(loop, request, &spawned);
     ending->has_run = true;
     if (error) {
-        ending->outcome = never_started(loop, error);
+        ending->outcome = never_started(error);
         return;
     }
-    error = let_go(loop, &spawned);
+    error = let_go(loop, request, &spawned);
     if (error) {
         end_processes(loop);
         ending->has_run = false;

@@ -40,7 +40,7 @@ static void close_all_except(const struct handles *handles)
         0, 1, 2,
         handles->job_dir, handles->log_dir, handles->control,
         handles->job_cgroup, handles->monitor_cgroup, handles->payload_cgroup,
-        handles->network, handles->seccomp,
+        handles->network, handles->seccomp, handles->daemon,
     };
     int sorted[MOST_HANDLES];
     size_t count = 0;

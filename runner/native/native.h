@@ -25,7 +25,7 @@
 
 /* What `runnerd-launch --version` says. Another after each change of what a request asks for, a
  * spec says or a record holds: runnerd uses no program of another (runner/native_jobs.py). */
-#define NATIVE_VERSION "1"
+#define NATIVE_VERSION "2"
 
 #define RECORD_VERSION 1 /* runner/records.py */
 
@@ -54,6 +54,7 @@ struct handles { /* -1: there is none */
     int job_dir, log_dir, control, job_cgroup, monitor_cgroup, payload_cgroup;
     int network; /* a network namespace to enter; -1: stay in the host's */
     int seccomp; /* a file that holds a BPF program */
+    int daemon;  /* a pidfd of runnerd (daemon.c), which no request carries; -1: unknown */
 };
 
 struct rlimit_entry { int resource; uint64_t soft, hard; }; /* NO_LIMIT: RLIM_INFINITY */
@@ -64,6 +65,7 @@ struct request {
     char job[JOB_ID_BYTES];
     struct handles handles;
     bool own_network;       /* none was sent, and one of its own is wanted (spec: network none) */
+    bool sync_begin;        /* nothing else on the disk says that it was launched; see loop.c */
     uint64_t capabilities;  /* bits that the job keeps (isolation.capabilities.of_job) */
     char terminals[64];     /* options of its devpts (isolation.files.dev_nodes) */
     size_t rlimit_count;
@@ -114,7 +116,8 @@ int limits_read(struct limits *into, int job_dir);
 struct log; /* opaque; one a process, static memory */
 /* NULL: it was not begun, and *error is -errno. */
 struct log *log_begin(int dir_fd, uint64_t segment_bytes, uint64_t keep_bytes, uint64_t keep_segments, int *error);
-/* As log_begin's fsync of the directory, which it leaves to this: the sign that the job may have run. */
+/* As writer.py's fsync of the directory at its begin: the sign that the job may have run. Not for
+ * every job; log_close syncs the names of a log with output where this did not. */
 int log_sync_begin(struct log *log);
 void log_retain(struct log *log, uint64_t segment_bytes, uint64_t keep_bytes, uint64_t keep_segments);
 int log_append(struct log *log, int stream, const void *data, size_t length, uint64_t time_ns);
@@ -230,12 +233,19 @@ struct ending {
 
 int record_write(const struct request *request, const struct ending *ending);
 
+/* ---- daemon.c: whether runnerd lives (runner/daemon_watch.py) ---- */
+
+/* A pidfd of the parent, if it is who made the other end of `channel`; else -1. */
+int daemon_watch(int channel);
+/* False for -1: then nobody is known to take care of what the monitor leaves. */
+bool daemon_lives(int pidfd);
+
 /* ---- spawn.c: the payload's fork (runner/run_loop.py, `_start`) ---- */
 
 struct spawned {
     pid_t pid;
     int stdout_fd, stderr_fd, report; /* read ends */
-    int go[2];                        /* both ends of the pipe that the payload waits at */
+    int go[2];                        /* both ends of the pipe that it waits at; -1: it need not */
 };
 
 /* Fork the payload into its cgroup. Of what it enters nothing is left open here. -errno. */
@@ -260,7 +270,8 @@ struct streams { int stdin_fd, stdout_fd, stderr_fd, status, go; };
 
 /* Set up and execute. `go` is a pipe from the monitor: one byte is read from it just before the
  * command is announced, so that the log's begin is on disk before anything of the job runs while
- * the set-up goes on meanwhile; end-of-file there means that the monitor gave up: exit. */
+ * the set-up goes on meanwhile; end-of-file there means that the monitor gave up: exit. -1: the
+ * begin need not be on disk. */
 _Noreturn void payload_execute(const struct request *request, const struct job *job, const struct streams *streams);
 
 /* ---- signals.c: the only place where a signal is ignored or given back ---- */

@@ -205,12 +205,14 @@ static int find_command(struct setup *setup, struct failure *failure)
     return 0;
 }
 
-/* The log's begin is on disk before anything of the job runs: the monitor says when. */
+/* The log's begin is on disk before anything of the job runs: the monitor says when, if at all. */
 static int await_word(struct setup *setup, struct failure *failure)
 {
     char word;
     ssize_t got;
     (void)failure;
+    if (setup->streams->go < 0)
+        return 0;
     do
         got = read(setup->streams->go, &word, 1);
     while (got < 0 && errno == EINTR);

@@ -156,6 +156,7 @@ static const struct field REQUEST[] = {
     {"files", field_empty, 0},
     {"ids", field_nil, 0},
     {"native", read_native, 0},
+    {"sync_begin", field_bool, offsetof(struct request, sync_begin)},
 };
 
 static const struct field ONLY_SEQ[] = {{"seq", field_size, offsetof(struct request, seq)}};
@@ -178,6 +179,7 @@ int request_parse(struct request *into, const uint8_t *data, size_t length, cons
     struct incoming incoming = {.fds = fds, .fd_count = fd_count};
     for (size_t each = 0; each < HANDLE_COUNT; each++)
         *place_of(&incoming.request.handles, each) = -1;
+    incoming.request.handles.daemon = -1;
     find_seq(&incoming.request, data, length);
     *into = incoming.request;
     struct parse parse = {.from = {data, data + length}, .map = ""};

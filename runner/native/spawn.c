@@ -20,14 +20,14 @@ static int make_output(const struct job *job, int ends[2])
     return 0;
 }
 
-static int make_pipes(const struct job *job, struct pipes *pipes, int go[2])
+static int make_pipes(const struct job *job, struct pipes *pipes)
 {
     int error = make_output(job, pipes->out);
     if (!error)
         error = make_output(job, pipes->err);
     if (error)
         return error;
-    if (pipe2(pipes->report, O_CLOEXEC) < 0 || pipe2(go, O_CLOEXEC) < 0)
+    if (pipe2(pipes->report, O_CLOEXEC) < 0)
         return -errno;
     pipes->null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     return pipes->null < 0 ? -errno : 0;
@@ -61,9 +61,12 @@ static void close_childs(const struct handles *handles, const struct pipes *pipe
 int spawn_payload(const struct request *request, const struct job *job, struct spawned *into)
 {
     struct pipes pipes;
-    int error = make_pipes(job, &pipes, into->go);
+    int error = make_pipes(job, &pipes);
     if (error)
         return error;
+    into->go[0] = into->go[1] = -1;
+    if (request->sync_begin && pipe2(into->go, O_CLOEXEC) < 0)
+        return -errno;
     into->pid = fork_into(request->handles.payload_cgroup);
     if (into->pid == 0) {
         struct streams streams = {

@@ -46,6 +46,7 @@ static void answer_request(FILE *to, const struct frame *frame)
     say_text(to, "terminals", request.terminals);
     say_handles(to, &request.handles);
     fprintf(to, "own_network %d\n", request.own_network);
+    fprintf(to, "sync_begin %d\n", request.sync_begin);
     fprintf(to, "capabilities %llu\n", (unsigned long long)request.capabilities);
     for (size_t each = 0; each < request.rlimit_count; each++)
         fprintf(to, "rlimit%zu %d %llu %llu\n", each, request.rlimits[each].resource,

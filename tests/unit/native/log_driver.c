@@ -72,7 +72,7 @@ static int begin(int dir_fd, struct log **log)
     int error;
 
     *log = log_begin(dir_fd, asked.a, asked.b, asked.c, &error);
-    return *log ? log_sync_begin(*log) : error;
+    return *log && asked.call == 'b' ? log_sync_begin(*log) : error;
 }
 
 static int append(struct log *log)
@@ -95,6 +95,7 @@ static int call(int *dir_fd, const char *path, struct log **log)
         *dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         return *dir_fd < 0 ? -errno : 0;
     case 'b':
+    case 'u':
         return begin(*dir_fd, log);
     case 'a':
         return append(*log);

@@ -88,7 +88,7 @@ def request(**fields: object) -> dict[str, Any]:
     native = {"capabilities": 5, "terminals": "newinstance", "rlimits": [], "own_network": False}
     return {
         "kind": "monitor", "job": JOB, "files": {}, "ids": None, "seq": 7,
-        "handles": list(HANDLES), "native": native, **fields,
+        "handles": list(HANDLES), "native": native, "sync_begin": False, **fields,
     }  # fmt: skip
 
 
@@ -126,7 +126,7 @@ def test_a_request_is_what_runnerd_said(
     fds = [str(100 + handles.index(name)) for name in HANDLES]
     expected = {
         "error": ["0"], "seq": [str(seq)], "own_network": ["0"], "handles": fds,
-        "capabilities": [str(capabilities)],
+        "capabilities": [str(capabilities)], "sync_begin": ["0"],
     }  # fmt: skip
     entries = {
         f"rlimit{index}": [str(which), *(str(NONE if each is None else each) for each in pair)]
@@ -141,6 +141,13 @@ def test_a_request_without_a_network_may_ask_for_one_of_its_own(desk: Desk) -> N
     answer = asked(desk, request(handles=list(NEEDED), native=native(own_network=True)))
     assert answer["handles"] == [*map(str, range(100, 106)), "-1", "-1"]
     assert answer["own_network"] == ["1"]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_request_says_whether_the_logs_begin_has_to_be_on_the_disk(
+    desk: Desk, *, wanted: bool
+) -> None:
+    assert asked(desk, request(sync_begin=wanted))["sync_begin"] == [str(int(wanted))]
 
 
 def test_a_network_of_its_own_beside_one_that_came_along_is_refused(desk: Desk) -> None:
@@ -170,6 +177,7 @@ def test_a_request_without_a_handle_that_it_needs_is_refused(desk: Desk, name: s
         {"native": native(rlimits=[[16, 1, 1]])}, {"native": native(rlimits=[[1, 1]])},
         {"native": native(rlimits=[[1, 1, 1, 1]])}, {"native": native(rlimits=[[1, -1, 1]])},
         {"native": native(rlimits=[[1, 1, 1]] * 17)}, {"native": native(rlimits=[["cpu", 1, 1]])},
+        {"sync_begin": None}, {"sync_begin": 1},
         {"more": None},
     ],
     ids=str,
@@ -181,7 +189,7 @@ def test_a_request_that_says_anything_else_is_refused_and_its_asker_known(
     assert (answer["error"], answer["seq"]) == ([str(BAD)], ["7"])
 
 
-@pytest.mark.parametrize("name", ["kind", "job", "files", "ids", "handles", "native"])
+@pytest.mark.parametrize("name", ["kind", "job", "files", "ids", "handles", "native", "sync_begin"])
 def test_a_request_that_leaves_something_out_is_refused(desk: Desk, name: str) -> None:
     fields = request()
     del fields[name]

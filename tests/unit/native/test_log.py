@@ -37,7 +37,10 @@ class Fault(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One call of the log: begin, append, skip, retain or close, by its first letter."""
+    """One call of the log: begin, append, skip, retain or close, by its first letter.
+
+    `u` begins it unsynced.
+    """
 
     kind: str
     numbers: tuple[int, int, int] = (0, 0, 0)
@@ -142,9 +145,13 @@ class PythonLog:
         return Answer(error, self._writer.total_bytes, self._writer.dropped_bytes)
 
     def _do(self, kind: str, a: int, b: int, c: int) -> None:
-        if kind == "b":
+        if kind in "bu":
             self._writer = SegmentWriter(
-                self._dir_fd, segment_bytes=a, keep_bytes=b, keep_segments=c
+                self._dir_fd,
+                segment_bytes=a,
+                keep_bytes=b,
+                keep_segments=c,
+                sync_begin=kind == "b",
             )
             return
         assert self._writer is not None
@@ -169,7 +176,7 @@ class NativeLog:
     def call(self, call: Call) -> Answer:
         """Do it."""
         answer = self._ask(call)
-        if call.kind == "b" and answer.error:
+        if call.kind in "bu" and answer.error:
             return answer._replace(total=0, dropped=0)
         # log_retain has no answer: what is refused changes nothing, which is seen later.
         if call.kind == "r" and (min(call.numbers[:2]) < 1 or call.numbers[2] < 2):
@@ -236,7 +243,7 @@ def compare(
             answers.append(python.call(step))
             assert native.call(step) == answers[-1], step
             assert files(paths[1]) == files(paths[0]), step
-            if step.kind == "b" and answers[-1].error:
+            if step.kind in "bu" and answers[-1].error:
                 break
         assert native.descriptors() == descriptors
     return answers
@@ -301,8 +308,8 @@ steps = st.lists(appends | appends | appends | skips | retains | plants, max_siz
 good_sizes = st.tuples(
     st.integers(1, 400), st.integers(1, 2000) | st.just(_ALL), st.integers(2, 12) | st.just(_ALL)
 )
-good_begins = sure_calls("b", good_sizes)
-begins = calls("b", sizes) | good_begins
+good_begins = sure_calls("b", good_sizes) | sure_calls("u", good_sizes)
+begins = calls("b", sizes) | calls("u", sizes) | good_begins
 
 
 @settings(max_examples=120, deadline=None)
@@ -364,6 +371,22 @@ def test_what_is_empty_is_not_synced(log: Driver, faults: Faults, first: int) ->
     gap = [Call("s", (4, 0, 0)), Call("a", (1, 50, 1))]
     # The data, the index and the names.
     assert (compare(log, faults, begin, [*gap, close])[3].error != 0) == (first <= 3)
+
+
+@pytest.mark.parametrize("first", range(1, 5))
+def test_a_log_that_was_begun_unsynced_is_synced_with_its_names_when_it_holds_anything(
+    log: Driver, faults: Faults, first: int
+) -> None:
+    begin = Call("u", (100, _ALL, _ALL), Fault(3, 1, errno.EIO))
+    close = Call("c", fault=Fault(first, 1, errno.EIO))
+    # Two files were made, and nothing was synced.
+    assert [answer.error for answer in compare(log, faults, begin, [close])] == [0] * 4
+    # A gap is in the names alone.
+    gap = [Call("s", (4, 0, 0))]
+    assert (compare(log, faults, begin, [*gap, close])[2].error != 0) == (first == 1)
+    # The data, the index and the names.
+    output = [Call("a", (1, 50, 1))]
+    assert (compare(log, faults, begin, [*output, close])[2].error != 0) == (first <= 3)
 
 
 @pytest.mark.parametrize("is_index", [True, False])
