@@ -22,6 +22,8 @@ from client.text import printable
 # A daemon that is alive answers in milliseconds; one whose disk is slow, in seconds.
 ANSWER_SECONDS: Final = 60.0
 GREETING_SECONDS: Final = 10.0
+# Most answers come with their length in one call.
+_AHEAD_BYTES: Final = 4 * 1024
 
 _START_IT: Final = (
     "start it with `sudo runnerd`, or name its socket with --socket or RUNNERD_SOCKET"
@@ -38,7 +40,12 @@ class Connection:
     def __init__(self, path: str) -> None:
         self.path = path
         self._last_id = 0
+        # What came in one call, and how much of it was given.
+        self._ahead, self._given = b"", 0
+        self._room = memoryview(bytearray(_AHEAD_BYTES))
         self._socket = _connect(path)
+        # No other can be: what Python bounds itself costs it a poll(2) before each call.
+        self._timeout: float | None = None
         try:
             args = {"protocol": protocol.PROTOCOL_VERSION, "client": f"runctl {__version__}"}
             self.hello = self.request("hello", args, timeout=GREETING_SECONDS)
@@ -63,7 +70,7 @@ class Connection:
 
         Raises RequestRefused, ConnectionLost (also when the time has passed), ProtocolError.
         """
-        self._socket.settimeout(timeout)
+        self._wait_at_most(timeout)
         request_id = self.start(op, args)
         message = self.receive(request_id)
         if "ok" not in message:
@@ -78,7 +85,7 @@ class Connection:
 
     def start_stream(self, op: str, args: protocol.Message) -> int:
         """`start` for a request that may rightly be silent for as long as a job runs."""
-        self._socket.settimeout(None)
+        self._wait_at_most(None)
         return self.start(op, args)
 
     def notify(self, request_id: int, op: str, args: protocol.Message) -> None:
@@ -86,7 +93,7 @@ class Connection:
         frame = encode_request(request_id, op, args)
         try:
             self._socket.sendall(frame)
-        except TimeoutError:
+        except BlockingIOError:
             raise ConnectionLost(f"runnerd did not take the {op} request in time") from None
         except OSError:
             # What the daemon said before it closed is still to be read; after that, its end.
@@ -112,39 +119,60 @@ class Connection:
     def is_idle(self) -> bool:
         """Whether nothing has come since the last answer: not even the end of the connection."""
         try:
-            # Not MSG_DONTWAIT: Python waits for a socket with a timeout all the same.
-            self._socket.settimeout(0)
-            self._socket.recv(1, socket.MSG_PEEK)
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return True
+            return self._given == len(self._ahead)
         except OSError:
             return False
         return False
 
+    def _wait_at_most(self, seconds: float | None) -> None:
+        """Let the kernel end each wait: SO_RCVTIMEO and SO_SNDTIMEO of socket(7)."""
+        if seconds == self._timeout:
+            return
+        micros = 0 if seconds is None else max(round(seconds * 1e6), 1)
+        span = struct.pack("ll", *divmod(micros, 1_000_000))
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, span)
+        self._timeout = seconds
+
     def _read_frame(self) -> protocol.Message:
         try:
-            length = protocol.frame_length(bytes(self._read(protocol.HEADER.size)))
+            length = protocol.frame_length(self._read(protocol.HEADER.size))
             return protocol.decode_body(self._read(length))
         except protocol.FrameError as error:
             raise ProtocolError(
                 f"what answers on {printable(self.path)} does not speak runnerd's protocol: {error}"
             ) from None
 
-    def _read(self, size: int) -> bytearray:
+    def _read(self, size: int) -> bytes | bytearray:
+        if self._given == len(self._ahead) and size <= _AHEAD_BYTES:
+            self._ahead, self._given = bytes(self._room[: self._receive(self._room)]), 0
+        end = self._given + size
+        data = self._ahead[self._given : end]
+        self._given = min(end, len(self._ahead))
+        return data if len(data) == size else self._rest(data, size)
+
+    def _rest(self, begun: bytes, size: int) -> bytearray:
         data = bytearray(size)
-        view = memoryview(data)
+        data[: len(begun)] = begun
+        view = memoryview(data)[len(begun) :]
         while view:
-            try:
-                count = self._socket.recv_into(view)
-            except TimeoutError:
-                seconds = self._socket.gettimeout()
-                raise ConnectionLost(f"runnerd did not answer within {seconds:g} s") from None
-            except OSError as error:
-                raise ConnectionLost(f"the connection broke ({error.strerror})") from None
-            if count == 0:
-                raise ConnectionLost("runnerd closed the connection")
-            view = view[count:]
+            view = view[self._receive(view) :]
         return data
+
+    def _receive(self, room: memoryview) -> int:
+        """How many bytes came, at least one. Raises ConnectionLost."""
+        try:
+            count = self._socket.recv_into(room)
+        except BlockingIOError:
+            seconds = self._timeout or 0
+            raise ConnectionLost(f"runnerd did not answer within {seconds:g} s") from None
+        except OSError as error:
+            raise ConnectionLost(f"the connection broke ({error.strerror})") from None
+        if count == 0:
+            raise ConnectionLost("runnerd closed the connection")
+        return count
 
 
 def _connect(path: str) -> socket.socket:

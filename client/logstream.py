@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         def give(self, connection: Connection) -> None: ...  # noqa: D102
 
 
-# Events in flight, at most 256 KiB each: enough to keep a socket busy, little to hold.
+# Events in flight, at most 1 MiB each: enough to keep a socket busy, little to hold.
 WINDOW_EVENTS: Final = 16
 
 

@@ -64,7 +64,7 @@ def encode_frame(message: Message) -> bytes:
     return HEADER.pack(len(body)) + body
 
 
-def frame_length(header: bytes, most: int = MAX_FRAME_BYTES) -> int:
+def frame_length(header: bytes | bytearray, most: int = MAX_FRAME_BYTES) -> int:
     """The length that a 4-byte header announces, checked before anything is allocated.
 
     Raises FrameError when it is zero or above `most`.

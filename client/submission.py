@@ -57,8 +57,7 @@ def build_submission(argv: Sequence[Text], **options: Unpack[Options]) -> protoc
         _default_environment(sandbox, asked.get("user")) if env is None else env
     )
     _check_argv(argv)
-    _check_env(environment)
-    _check_total(argv, environment)
+    _check_total(argv, _check_env(environment))
     args: protocol.Message = {
         "argv": [to_wire(item) for item in argv],
         "cwd": to_wire(_checked("cwd", _default_directory(sandbox) if cwd is None else cwd)),
@@ -122,8 +121,7 @@ def build_exec(
     """The `args` of `exec`. Raises RequestRefused (`invalid-argument`)."""
     environment: Mapping[Any, Any] = env
     _check_argv(argv)
-    _check_env(environment)
-    _check_total(argv, environment)
+    _check_total(argv, _check_env(environment))
     args: protocol.Message = {
         "job": job,
         "argv": [to_wire(item) for item in argv],
@@ -204,22 +202,38 @@ def _check_argv(argv: Sequence[Text]) -> None:
         raise invalid("argv[0]", "''", "a command")
 
 
-def _check_env(env: Mapping[Text, Text]) -> None:
+def _check_env(env: Mapping[Text, Text]) -> int:
+    """How many bytes it takes. Raises RequestRefused."""
     if len(env) > protocol.MAX_MAP_ITEMS:
         given = f"{len(env)} variables"
         raise invalid("env", given, f"at most {protocol.MAX_MAP_ITEMS} variables")
-    for key, value in env.items():
-        raw = to_bytes(_checked("env", key))
-        field = f"env[{shown(key)}]"
-        if not raw or b"=" in raw:
-            raise invalid(field, shown(key), "a name without '='")
-        # The kernel counts NAME=VALUE as one string.
-        _checked(field, value, also=len(raw) + 1)
+    if (size := _usual_size(env)) is not None:
+        return size
+    return sum(_check_variable(key, value) for key, value in env.items())
 
 
-def _check_total(argv: Sequence[Text], env: Mapping[Text, Text]) -> None:
-    total = sum(len(to_bytes(item)) for item in argv)
-    total += sum(len(to_bytes(key)) + len(to_bytes(value)) + 1 for key, value in env.items())
+def _usual_size(env: Mapping[Any, Any]) -> int | None:
+    """How many bytes an environment takes that is as most are; None: look at each variable."""
+    if not {type(text) for pair in env.items() for text in pair} <= {bytes}:
+        return None
+    names, values = b"".join(env), b"".join(env.values())
+    size = len(names) + len(values) + len(env)
+    is_text = b"" not in env and b"=" not in names and b"\0" not in names and b"\0" not in values
+    return size if is_text and size <= protocol.MAX_ARGUMENT_BYTES else None
+
+
+def _check_variable(key: Text, value: Text) -> int:
+    raw = to_bytes(_checked("env", key))
+    field = f"env[{shown(key)}]"
+    if not raw or b"=" in raw:
+        raise invalid(field, shown(key), "a name without '='")
+    # The kernel counts NAME=VALUE as one string.
+    _checked(field, value, also=len(raw) + 1)
+    return len(raw) + 1 + len(to_bytes(value))
+
+
+def _check_total(argv: Sequence[Text], env_bytes: int) -> None:
+    total = env_bytes + sum(len(to_bytes(item)) for item in argv)
     if total > protocol.MAX_ARGV_ENV_BYTES:
         allowed = f"at most {protocol.MAX_ARGV_ENV_BYTES} bytes together"
         raise invalid("argv and env", f"{total} bytes", allowed)

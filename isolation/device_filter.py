@@ -82,7 +82,8 @@ def attach(cgroup_fd: int, devices: Sequence[Device] = ()) -> None:
     Raises OSError with the reason in words.
     """
     if not devices:
-        _attach(cgroup_fd, _usual())
+        # One that is kept stays until the daemon's end: no lock for a look at it.
+        _attach(cgroup_fd, _kept[0] if _kept else _usual())
         return
     program_fd = _load(assemble((*DEFAULT_DEVICES, *devices)))
     try:
@@ -101,6 +102,8 @@ def _attach(cgroup_fd: int, program_fd: int) -> None:
 
 def available() -> str | None:
     """Why device filters cannot be made here; None when they can."""
+    if _kept:
+        return None
     try:
         _usual()
     except OSError as error:

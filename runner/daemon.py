@@ -27,6 +27,7 @@ from runner.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from types import FrameType
 
     from runner.config import Config, ShutdownConfig
     from runner.notify import Notifier
@@ -50,9 +51,18 @@ class _Signals:
         self.first = asyncio.Event()
         self.count = 0
         self._pulse = pulse
-        loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._take)
+            # asyncio would know of a signal by a byte that it finds in a socket: while that is
+            # full of what threads told the loop, the byte is dropped. Python's own note stays, and
+            # is looked at as soon as the loop runs; the byte only ends a wait that is beginning.
+            self._loop.add_signal_handler(number, lambda: None)
+            signal.signal(number, self._heard)
+            signal.siginterrupt(number, False)  # noqa: FBT003 - signal's
+        signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
+
+    def _heard(self, _number: int, _frame: FrameType | None) -> None:
+        self._loop.call_soon_threadsafe(self._take)
 
     def _take(self) -> None:
         self.count += 1

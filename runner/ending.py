@@ -1,13 +1,12 @@
-"""The end of attempts and of jobs: records read, cgroups removed, results committed; and removal.
+"""The end of attempts and of jobs: records read, cgroups removed, results committed.
 
 In what order a job gets here is `runner.supervisor`'s, why it ended `runner.outcome`'s, whether
-another attempt follows `runner.another_attempt`'s, which ended jobs nobody needs to keep
-`runner.pruning`'s.
+another attempt follows `runner.another_attempt`'s, the removal of what has ended
+`runner.removing`'s.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from functools import partial
@@ -16,17 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 from isolation.errors import CgroupError
 from runner import outcome, records, retrying, stored
 from runner.another_attempt import AnotherAttempt
-from runner.disk_usage import job_bytes
+from runner.disk_usage import UsualBytes, job_bytes
 from runner.lifecycle import State
+from runner.logs.format import INDEX_RECORD
 from runner.pausing import not_now, state_of
-from runner.refusal import Refusal
-from runner.store_file import FullStoreError
 from runner.usage import read_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from runner.jobdirs import JobDirectories
     from runner.outcome import Outcome
     from runner.realm import Realm
     from runner.rows import Job
@@ -35,6 +32,8 @@ _logger: Final = logging.getLogger(__name__)
 
 # Of so much output there are few segments: measuring them takes no time.
 _SMALL_LOG_BYTES: Final = 262_144
+# The index of so much has as many blocks whatever is written at once.
+_TINY_LOG_BYTES: Final = 512 // INDEX_RECORD.size
 
 
 class Ending:
@@ -53,16 +52,12 @@ class Ending:
         most_log_bytes: Callable[[int], int | None] | None = None,
     ) -> None:
         self._store, self._directories, self._tree = realm.store, realm.directories, realm.tree
-        self._changes = realm.changes
-        self._work = realm.work
+        self._changes, self._work, self._problems = realm.changes, realm.work, realm.problems
         self._outside = realm.outside
-        self._problems = realm.problems
         self._on_end = on_end
         self._on_again = on_again
         self._another = AnotherAttempt(realm, most_memory, most_log_bytes)
-        # Removed jobs whose directories are being removed, and are not known to be gone.
-        self._removing: set[str] = set()
-        self._left: set[str] = set()
+        self._usual = UsualBytes()
 
     def monitor_gone(self, job_id: str) -> None:
         """The same as `finish`; most ends are committed, and told, when this returns."""
@@ -78,13 +73,30 @@ class Ending:
         if job is None or job.attempt > 1 or self._holds(job_id):
             return None
         try:
-            record = self._directories.read_exit(job_id, job.attempt)
+            data = self._directories.read_exit_bytes(job_id, job.attempt)
+            if data is None:
+                return None
+            record = stored.exit_record(data, job_id)
         except (records.RecordError, OSError):
             return None
-        is_small = record is not None and 0 <= (record["log_bytes"] or 0) <= _SMALL_LOG_BYTES
-        if record is None or not is_small or not self._tree.remove_empty(job_id):
+        # What was dropped leaves gaps, each with a segment behind it.
+        log_bytes = (record["log_bytes"] or 0) + (record.get("log_dropped_bytes") or 0)
+        if not 0 <= log_bytes <= _SMALL_LOG_BYTES or not self._tree.remove_empty(job_id):
             return None
-        return {**record, "disk_bytes": self.disk_bytes(job_id, job.attempt)}
+        record["disk_bytes"] = self._likely_bytes(job_id, len(data), log_bytes)
+        return record
+
+    def _likely_bytes(self, job_id: str, record_bytes: int, log_bytes: int) -> int:
+        """`disk_bytes` of a first attempt; of one with little or no output without a look at it."""
+        spec_bytes = self._directories.untouched(job_id)
+        if spec_bytes is None or log_bytes > _TINY_LOG_BYTES:
+            return self.disk_bytes(job_id, 1)
+        # At most a record of the index for each byte.
+        lengths = spec_bytes, record_bytes, log_bytes
+        try:
+            return self._usual.of(f"{self._directories.path}/{job_id}", lengths)
+        except OSError as error:
+            return _unmeasured(job_id, error)
 
     def _holds(self, job_id: str) -> bool:
         """Whether something has to be given back for a job, or nobody knows."""
@@ -203,11 +215,12 @@ class Ending:
 
         `attempt` is its newest, where that is known.
         """
+        # Nobody asks for that any more.
+        self._directories.untouched(job_id)
         try:
             return job_bytes(f"{self._directories.path}/{job_id}", attempt)
         except OSError as error:
-            _logger.warning("job %s: its directory cannot be measured: %s", job_id, error)
-            return 0
+            return _unmeasured(job_id, error)
 
     def _last_usage(self, job_id: str) -> dict[str, Any]:
         """What a lost job had used; a cgroup that was removed in part says nothing."""
@@ -248,103 +261,7 @@ class Ending:
         except OSError as error:
             _logger.error("job %s: its cgroup stays behind: %s", job_id, error)  # noqa: TRY400
 
-    # Removing
 
-    async def remove(self, job: Job, uid: int) -> None:
-        """Forget an ended job and its output. Raises Refusal for another, and StoreError."""
-        # It may have been queued again since it was read.
-        state = (self._store.get(job.id) or job).state
-        if state is not State.ENDED:
-            raise Refusal(
-                "job-active", given=job.id[:8], detail=f"it is {state.value}; stop it first"
-            )
-        try:
-            self._directories.doom(job.id)
-        except OSError as error:
-            raise Refusal(
-                "store-error", given=job.id[:8], detail=_cannot_remove(self._directories, error)
-            ) from None
-        if not await self._forget([job.id], uid):
-            raise Refusal("no-such-job", field="job", given=job.id[:8], detail="it was removed")
-
-    async def remove_ended(self, ids: Iterable[str], uid: int) -> list[str]:
-        """Forget ended jobs; which of them are no more. What cannot be removed is a problem.
-
-        What is of a group that goes on again since it was chosen stays.
-        Raises StoreError: then some may have lost their output, and can be removed again.
-        """
-        jobs = {job_id: self._store.get(job_id) for job_id in ids}
-        ended = [job_id for job_id, job in jobs.items() if job is None or self.is_over(job)]
-        return await self._forget([job_id for job_id in ended if self._doomed(job_id)], uid)
-
-    def is_over(self, job: Job) -> bool:
-        """Whether a job has ended, and its group. It may be queued again at any moment but this."""
-        goes_on = job.group_id is not None and self._store.ended.goes_on(job.group_id)
-        return job.state is State.ENDED and not goes_on
-
-    async def finish_removals(self) -> None:
-        """After a restart: remove what was being removed."""
-        await self._forget(self._directories.doomed(), 0)
-
-    async def retry_removals(self) -> None:
-        """Remove directories of removed jobs that could not be removed before."""
-        await self._remove_doomed(list(self._left))
-
-    def _doomed(self, job_id: str) -> bool:
-        """Take a directory out of use; False, and it is said, when that is not possible."""
-        try:
-            self._directories.doom(job_id)
-        except OSError as error:
-            self._problems.add(_cannot_remove(self._directories, error), job_id)
-            return False
-        return True
-
-    async def _forget(self, doomed: list[str], uid: int) -> list[str]:
-        try:
-            removed = self._store.delete_ended(doomed, time.time_ns(), uid)
-        except FullStoreError:
-            # What is removed makes the room to say so.
-            await self._remove_doomed(doomed)
-            removed = self._store.delete_ended(doomed, time.time_ns(), uid)
-        for job_id in removed:
-            self._problems.forget(job_id)
-            self._changes.announce(job_id)
-        await self._remove_doomed(doomed)
-        return removed
-
-    async def _remove_doomed(self, ids: Iterable[str]) -> None:
-        """Remove directories in one thread; what stays is said, and tried again later."""
-        # Two that remove the same tree would each give up on what the other has removed.
-        mine = [job_id for job_id in ids if job_id not in self._removing]
-        known = self._left.intersection(mine)
-        self._removing.update(mine)
-        # Now, not when it has failed: who asked for it may be cancelled meanwhile.
-        self._left.update(mine)
-        try:
-            failed = await self._work.blocking(self._remove_trees, mine)
-        except RuntimeError as no_thread:
-            failed = dict.fromkeys(mine, OSError(errno.EAGAIN, str(no_thread)))
-        finally:
-            self._removing.difference_update(mine)
-        self._left.difference_update(frozenset(mine).difference(failed))
-        for job_id in known.difference(failed):
-            self._problems.forget(job_id)
-        for job_id, error in failed.items():
-            text = "it was removed and its directory stays, which is tried again every minute"
-            why = _cannot_remove(self._directories, error)
-            self._problems.add(f"{text}: {why}", job_id, is_removed=True)
-
-    def _remove_trees(self, ids: list[str]) -> dict[str, OSError]:
-        failed = {}
-        for job_id in ids:
-            try:
-                self._directories.remove_doomed(job_id)
-            except OSError as error:
-                failed[job_id] = error
-        return failed
-
-
-def _cannot_remove(directories: JobDirectories, error: OSError) -> str:
-    remedy = "unmount what is mounted there" if error.errno == errno.EBUSY else "look at the disk"
-    why = error.strerror or error
-    return f"its directory in {directories.path} cannot be removed: {why}; {remedy}"
+def _unmeasured(job_id: str, error: OSError) -> int:
+    _logger.warning("job %s: its directory cannot be measured: %s", job_id, error)
+    return 0

@@ -42,6 +42,10 @@ class Bell:
         self._audiences: dict[int | None, _Audience] = {}
         self._by_peer: Counter[int] = Counter()
 
+    def is_heard(self) -> bool:
+        """Whether anybody follows."""
+        return bool(self._audiences)
+
     def ring(self, latest: Mapping[int, int]) -> None:
         """Something was recorded: for each uid, its newest number. Others are not disturbed.
 

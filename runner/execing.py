@@ -23,7 +23,7 @@ from isolation import first_process, payload
 from isolation.errors import CgroupError, LimitUnavailable
 from runner import outcome, records, stored, usage
 from runner.entering import Doors
-from runner.launcher_client import LauncherGoneError, LaunchError
+from runner.launch_answers import LauncherGoneError, LaunchError
 from runner.lifecycle import State
 from runner.outcome import Facts
 from runner.pausing import not_now

@@ -1,9 +1,10 @@
 """Files and directories by descriptor, for the daemon's state directory.
 
-Every name is a single component below an open directory, so that nobody can turn a path
-into another one in between (openat(2), "Rationale"). No symbolic link is followed, no
-mount is entered. What the files mean is their owner's business (`runner.records`,
-`runner.spec`); the monitor, which must stay small, has its own few lines.
+Every name is a single component below an open directory, or the kernel is told to stay below
+it (`read_within`), so that nobody can turn a path into another one in between (openat(2),
+"Rationale"). No symbolic link is followed, no mount is entered. What the files mean is their
+owner's business (`runner.records`, `runner.spec`); the monitor, which must stay small, has its
+own few lines.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import stat
 from typing import Final
 
 from isolation.host.mountinfo import mount_id_of
+from isolation.syscalls.mounts import ResolveFlags, openat2
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a FIFO for reading would wait for a writer.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WITHIN: Final = ResolveFlags.BENEATH | ResolveFlags.NO_SYMLINKS
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -71,6 +74,34 @@ def write_new(dir_fd: int, name: str, data: bytes) -> None:
             left = left[os.write(fd, left) :]
     finally:
         os.close(fd)
+
+
+def read_within(dir_fd: int, path: str, max_bytes: int) -> bytes:
+    """`read_bounded` of a file some directories below: no link is followed on the way either."""
+    fd = openat2(dir_fd, path, _READ, _WITHIN)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        data = os.read(fd, min(found.st_size, max_bytes) + 1)
+    finally:
+        os.close(fd)
+    if len(data) > max_bytes:
+        raise OSError(errno.EFBIG, f"longer than {max_bytes} bytes", path)
+    return data
+
+
+def write_synced(dir_fd: int, name: str, data: bytes) -> None:
+    """All of `data` in the file `name`, which may be there, and on disk. Raises OSError."""
+    # O_NONBLOCK: opening a FIFO that lies in its place would wait for a reader.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(name, flags, 0o600, dir_fd=dir_fd), "wb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", name)
+        file.truncate(0)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _read_all(fd: int, name: str, max_bytes: int) -> bytes:

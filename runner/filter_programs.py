@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 # There is one for each set of capabilities; most jobs have the same few.
 _MOST_KEPT: Final = 64
+# Of many users each may have some.
+_MOST_KNOWN: Final = 1024
 # How /proc shows them.
 _OWN: Final = "runnerd-seccomp"
 _KEPT: Final = "runnerd-profile"
@@ -55,6 +57,12 @@ class ProgramFiles:
 
     def __init__(self) -> None:
         self._kept: dict[bytes, int] = {}
+        # By what makes the program what it is.
+        self._known: dict[tuple[object, ...], int] = {}
+
+    def kept(self, spec: Mapping[str, Any]) -> int | None:
+        """The descriptor that `file_of` would give, where that is one of those kept; else None."""
+        return self._known.get(_kind(spec))
 
     def file_of(self, spec: Mapping[str, Any], opened: ExitStack) -> int | None:
         """A descriptor for a launch, which ends when `opened` does; None: the job has no filter.
@@ -64,11 +72,13 @@ class ProgramFiles:
         program = program_of(spec)
         if program is None:
             return None
-        if program in self._kept:
-            return self._kept[program]
         is_common = spec["sandbox"]["seccomp_program"] is None
-        if is_common and len(self._kept) < _MOST_KEPT:
-            fd = self._kept[program] = _sealed(program, _KEPT)
+        if is_common and (program in self._kept or len(self._kept) < _MOST_KEPT):
+            fd = self._kept.get(program, -1)
+            if fd < 0:
+                fd = self._kept[program] = _sealed(program, _KEPT)
+            if len(self._known) < _MOST_KNOWN:
+                self._known[_kind(spec)] = fd
         else:
             fd = _sealed(program, _OWN)
             opened.callback(os.close, fd)
@@ -76,6 +86,7 @@ class ProgramFiles:
 
     def close(self) -> None:
         """Close what is kept; who was given it has a descriptor of their own."""
+        self._known.clear()
         while self._kept:
             os.close(self._kept.popitem()[1])
 
@@ -83,6 +94,17 @@ class ProgramFiles:
 @lru_cache(maxsize=256)
 def _capabilities(uid: int, added: tuple[str, ...], *, in_userns: bool) -> frozenset[str]:
     return of_job(uid, added, in_userns=in_userns)
+
+
+def _kind(spec: Mapping[str, Any]) -> tuple[object, ...]:
+    sandbox = spec["sandbox"]
+    capabilities = tuple(sandbox["capabilities"])
+    is_own = sandbox["seccomp_program"] is not None
+    # As `program_of` looks at it.
+    return (
+        is_own, sandbox["seccomp"], spec["uid"], capabilities, sandbox["userns"],
+        sandbox["report_denied"],
+    )  # fmt: skip
 
 
 def _sealed(program: bytes, name: str) -> int:

@@ -27,10 +27,12 @@ _MOST_BYTES: Final = protocol.MAX_ARGV_ENV_BYTES - FACTS_BYTES
 
 def check(hooks: Sequence[HookRequest], env: Mapping[bytes, bytes], field: str = "hooks") -> None:
     """Hooks for jobs with that environment. Raises Refusal."""
+    if not hooks:
+        return
     room = _MOST_BYTES - sum(len(name) + len(value) + 1 for name, value in env.items())
     for index, hook in enumerate(hooks):
         _check_one(f"{field}[{index}]", hook, room)
-    if hooks and len(env) + FACTS > protocol.MAX_MAP_ITEMS:
+    if len(env) + FACTS > protocol.MAX_MAP_ITEMS:
         most = protocol.MAX_MAP_ITEMS - FACTS
         raise _invalid("env", f"{len(env)} variables", f"at most {most} variables, with hooks")
 

@@ -126,10 +126,10 @@ def unpack(data: bytes) -> tuple[HookTemplate, Submit]:
 
 def run_of(call: HookCall, template: HookTemplate, request: Submit) -> Submit:
     """The submission of a call: told by its environment what has happened, found by its label."""
-    env = {**request.env, **{PREFIX + name: OsText(v) for name, v in facts(call).items()}}
+    env = {**request.env, **{PREFIX + name: value for name, value in facts(call).items()}}
     argv = request.argv
     if template.url is not None:
-        env |= {_URL: OsText(template.url.encode()), hook_program.TEXT: OsText(hook_program.text())}
+        env |= {_URL: template.url.encode(), hook_program.TEXT: hook_program.text()}
         argv = [OsText(word) for word in hook_program.command()]
     return msgspec.structs.replace(
         request,

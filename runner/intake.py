@@ -53,11 +53,10 @@ class Intake:
         check_queued(self._rules.quota_of(uid), self._queueing.queued_of(uid), more)
 
     def submit(self, new: NewJob) -> Job:
-        """Commit a job as queued; it starts when its turn comes. Raises Refusal."""
+        """Commit a job as queued, or as starting if its turn is now. Raises Refusal."""
         self.refuse_unless_open(new.submitted_by_uid)
-        job = self._store.insert(new, self._queueing.after.by_now(new))
+        job = self._queueing.submit(new)
         _logger.info("job %s submitted by uid %d", job.id, job.submitted_by_uid)
-        self._queueing.waits(job)
         return job
 
     def submit_call(self, new: NewJob, call_seq: int) -> Job:
@@ -66,9 +65,7 @@ class Intake:
         No quota counts: what bounds it is `runner.hook_calls`'.
         """
         self._refuse_if_closed()
-        job = self._store.insert(new, call_seq=call_seq)
-        self._queueing.waits(job)
-        return job
+        return self._queueing.submit(new, call_seq)
 
     def submit_group(self, new: NewGroup, jobs: Sequence[NewJob]) -> Group:
         """Commit a group and all of its jobs as queued. Raises Refusal, and none of it is."""

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from runner import attemptdirs, records, stored
-from runner.files import read_bounded, remove_tree, write_new
+from runner.files import read_bounded, read_within, remove_tree, write_new, write_synced
 from runner.logs.format import LOG_SUFFIX, log_name, parse_name
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _BLANK: Final = bytes(records.EXIT_BYTES)
 # For reading too: then opening never waits, and a record that is written while the monitor has
 # not looked yet stays in the FIFO as long as either side has it open.
 _CONTROL: Final = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_NOTED: Final = 4096
 
 
 class JobFiles(NamedTuple):
@@ -60,6 +61,9 @@ class JobDirectories:
         self.path = os.path.join(state_dir, JOBS)
         os.makedirs(self.path, 0o700, exist_ok=True)
         self._fd = os.open(self.path, attemptdirs.OPEN)
+        # How long the specs are of first attempts whose directories nobody but their monitor has
+        # put anything into since; of so many at most.
+        self._untouched: dict[str, int] = {}
 
     def close(self) -> None:
         """Close the one descriptor that is kept."""
@@ -72,12 +76,15 @@ class JobDirectories:
         """
         _check(job_id)
         job_dir = attemptdirs.made_afresh(self._fd, job_id, attempt)
+        self._untouched.pop(job_id, None)
+        if attempt == 1 and len(self._untouched) < _MOST_NOTED:
+            self._untouched[job_id] = len(spec)
         opened = [job_dir]
         try:
             os.mkdir(records.LOG_DIRECTORY, 0o700, dir_fd=job_dir)
             os.mkfifo(records.CONTROL, 0o600, dir_fd=job_dir)
             write_new(job_dir, records.SPEC, spec)
-            # Room for the exit record, taken while a lack of it can still be told.
+            # The exit record's room, taken while a lack of it can be told.
             write_new(job_dir, records.EXIT_TEMPORARY, _BLANK)
             opened.append(os.open(records.LOG_DIRECTORY, attemptdirs.OPEN, dir_fd=job_dir))
             opened.append(os.open(records.CONTROL, _CONTROL, dir_fd=job_dir))
@@ -86,6 +93,10 @@ class JobDirectories:
                 os.close(fd)
             raise
         return JobFiles(*opened)
+
+    def untouched(self, job_id: str) -> int | None:
+        """How long a job's spec is, once; None where its directory may hold more than usual."""
+        return self._untouched.pop(job_id, None)
 
     def discard(self, job_id: str, attempt: int) -> None:
         """Remove what a launch of the newest attempt left that ran nothing. Raises OSError."""
@@ -122,18 +133,14 @@ class JobDirectories:
     def has_log(self, job_id: str, attempt: int | None = None) -> bool:
         """Whether a monitor began the attempt: it may have run."""
         try:
-            with self._opened(job_id, attempt) as job_dir, _opened_log(job_dir) as log_dir:
+            with self._opened_log(job_id, attempt) as log_dir:
                 return bool(os.listdir(log_dir))
         except FileNotFoundError:
             return False
 
     def output_bytes(self, job_id: str, attempt: int | None = None) -> int:
         """How much output an attempt has written so far: where its newest segment ends."""
-        with (
-            suppress(FileNotFoundError),
-            self._opened(job_id, attempt) as job_dir,
-            _opened_log(job_dir) as log_dir,
-        ):
+        with suppress(FileNotFoundError), self._opened_log(job_id, attempt) as log_dir:
             parsed = [name for name in map(parse_name, os.listdir(log_dir)) if name is not None]
             start = max((start for start, suffix in parsed if suffix == LOG_SUFFIX), default=None)
             if start is not None:
@@ -147,12 +154,20 @@ class JobDirectories:
 
     def read_exit(self, job_id: str, attempt: int | None = None) -> dict[str, Any] | None:
         """The exit record; None when there is none. Raises RecordError for a garbled one."""
+        data = self.read_exit_bytes(job_id, attempt)
+        return None if data is None else stored.exit_record(data, job_id)
+
+    def read_exit_bytes(self, job_id: str, attempt: int | None = None) -> bytes | None:
+        """The same, unread. Raises OSError."""
         try:
+            if attempt == 1:
+                _check(job_id)
+                name = f"{job_id}/{records.EXIT}"
+                return read_within(self._fd, name, records.MAX_EXIT_BYTES)
             with self._opened(job_id, attempt) as job_dir:
-                data = read_bounded(job_dir, records.EXIT, records.MAX_EXIT_BYTES)
+                return read_bounded(job_dir, records.EXIT, records.MAX_EXIT_BYTES)
         except FileNotFoundError:
             return None
-        return stored.exit_record(data, job_id)
 
     def read_spec(self, job_id: str, attempt: int | None = None) -> dict[str, Any]:
         """The spec as it was launched, unchecked. Raises OSError, RecordError."""
@@ -189,6 +204,7 @@ class JobDirectories:
 
     def _mark_stop(self, job_id: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        self._untouched.pop(job_id, None)
         with self._opened(job_id) as job_dir:
             try:
                 os.close(os.open(records.STOP, flags, 0o600, dir_fd=job_dir))
@@ -224,9 +240,10 @@ class JobDirectories:
 
         On disk, because what a job was promised must not be a torn file. Raises OSError.
         """
+        self._untouched.pop(job_id, None)
         with self._opened(job_id) as job_dir:
             temporary = records.LIMITS_TEMPORARY
-            _write(job_dir, temporary, records.pack(limits))
+            write_synced(job_dir, temporary, records.pack(limits))
             os.rename(temporary, records.LIMITS, src_dir_fd=job_dir, dst_dir_fd=job_dir)
 
     def has_limits(self, job_id: str) -> bool:
@@ -235,8 +252,9 @@ class JobDirectories:
 
     def write_intent(self, job_id: str, fields: dict[str, Any]) -> None:
         """Say what an update is about to change. Raises OSError."""
+        self._untouched.pop(job_id, None)
         with self._opened(job_id) as job_dir:
-            _write(job_dir, records.INTENT, records.pack(fields))
+            write_synced(job_dir, records.INTENT, records.pack(fields))
 
     def read_intent(self, job_id: str) -> dict[str, Any] | None:
         """The update that was under way, None when there was none.
@@ -259,13 +277,13 @@ class JobDirectories:
     def doom(self, job_id: str) -> None:
         """Take a job's directory out of use at once; `remove_doomed` does the work."""
         _check(job_id)
+        self._untouched.pop(job_id, None)
         doomed = _DOOMED + job_id
         try:
             os.rename(job_id, doomed, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except FileNotFoundError:
             return
         except OSError:
-            # Something has that name already.
             if not attemptdirs.is_there(self._fd, doomed):
                 raise
             remove_tree(self._fd, doomed)
@@ -291,6 +309,15 @@ class JobDirectories:
         finally:
             os.close(job_dir)
 
+    @contextmanager
+    def _opened_log(self, job_id: str, attempt: int | None) -> Iterator[int]:
+        with self._opened(job_id, attempt) as job_dir:
+            log_dir = os.open(records.LOG_DIRECTORY, attemptdirs.OPEN, dir_fd=job_dir)
+        try:
+            yield log_dir
+        finally:
+            os.close(log_dir)
+
     def _has(self, job_id: str, name: str, attempt: int | None = None) -> bool:
         with suppress(FileNotFoundError), self._opened(job_id, attempt) as job_dir:
             os.stat(name, dir_fd=job_dir, follow_symlinks=False)
@@ -307,15 +334,6 @@ class JobDirectories:
         return control
 
 
-@contextmanager
-def _opened_log(job_dir: int) -> Iterator[int]:
-    log_dir = os.open(records.LOG_DIRECTORY, attemptdirs.OPEN, dir_fd=job_dir)
-    try:
-        yield log_dir
-    finally:
-        os.close(log_dir)
-
-
 def _is_strange(entry: os.DirEntry[str]) -> bool:
     # Of a file system whose root this is.
     if entry.name == "lost+found":
@@ -329,16 +347,3 @@ def _check(job_id: str) -> None:
     """An id comes from the store, which a disk may have garbled: "../x" is none."""
     if _ID.fullmatch(job_id) is None:
         raise ValueError(f"not a job's id: {job_id!a}")
-
-
-def _write(job_dir: int, name: str, data: bytes) -> None:
-    """All of `data` in the file, and on disk."""
-    # O_NONBLOCK: opening a FIFO that lies in its place would wait for a reader.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(name, flags, 0o600, dir_fd=job_dir), "wb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", name)
-        file.truncate(0)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -1,8 +1,9 @@
 """runnerd's end of one launcher: starts it, asks it for processes, starts it again if it dies.
 
-The descriptors of a request are borrowed: the caller closes its own. What a launcher does is
-told in `runner.launcher`; nothing is decided here. Which of two a job goes to, and what becomes
-of jobs without the native one, is `runner.launchers`'s.
+The descriptors of a request are borrowed: the caller closes its own. Asking takes no task: the
+answer is given where it is read (`runner.launch_answers`). What a launcher does is told in
+`runner.launcher`; nothing is decided here. Which of two a job goes to, and what becomes of jobs
+without the native one, is `runner.launchers`'s.
 """
 
 from __future__ import annotations
@@ -16,18 +17,29 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgpack
 
 from runner import records
-from runner.handles import Given
+from runner.launch_answers import (
+    Answer,
+    Answers,
+    Done,
+    Launched,
+    LauncherGoneError,
+    LaunchError,
+    launch_request,
+    let_go,
+    tell_all,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from runner.entering import Doors
-    from runner.handles import Handles
+    from runner.handles import Given, Handles
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -44,30 +56,14 @@ _PROGRAM: Final = (
 )
 # A launcher that ends sooner than this is broken, and the next waits a moment.
 _SOON_SECONDS: Final = 1.0
-_ANSWER_SECONDS: Final = 30.0
 _PATIENCE_SECONDS: Final = 1.0
-_MAX_ANSWER_BYTES: Final = records.MAX_LAUNCH_MESSAGE_BYTES
+_ANSWER_SECONDS: Final = 30.0
 # Of a start in vain, where the next may work.
 PASSING: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 # Whoever sends these means the process: they say nothing of the program.
 _FROM_OUTSIDE: Final = frozenset({-signal.SIGKILL, -signal.SIGTERM})
 # So many ends in a row, with no launch that worked among them, are the program's own fault.
 _MOST_CRASHES: Final = 3
-
-
-class LaunchError(Exception):
-    """The launcher could not fork a monitor. The text says why.
-
-    `number` is an errno where the native launcher gave one, else 0.
-    """
-
-    def __init__(self, text: str, number: int = 0) -> None:
-        super().__init__(text)
-        self.number = number
-
-
-class LauncherGoneError(Exception):
-    """No whole answer came: whether a monitor was forked, or which, is not known."""
 
 
 class UnfitError(Exception):
@@ -94,16 +90,6 @@ def python_command(socket_fd: int) -> list[str]:
 PYTHON: Final = Program("launcher", python_command, is_needed=True)
 
 
-class Launched(NamedTuple):
-    """A monitor: its pid as the host sees it, and a descriptor that tells when it ends.
-
-    The middle process of an exec has no such descriptor: -1.
-    """
-
-    pid: int
-    pidfd: int
-
-
 class LauncherClient:
     """One launcher process of a runnerd. Used from the event loop's thread only.
 
@@ -122,7 +108,7 @@ class LauncherClient:
         self._crashes = 0
         # Why it was given up: then it is started no more.
         self.why_gone: str | None = None
-        self._waiting: dict[int, asyncio.Future[Launched]] = {}
+        self._answers = Answers(loop, self._on_late)
         self._seq = 0
         self._sending = asyncio.Lock()
         self._running = asyncio.Event()
@@ -146,19 +132,16 @@ class LauncherClient:
         handles: Handles,
         given: Given | None = None,
         native: Mapping[str, Any] | None = None,
+        *,
+        sync_begin: bool = True,
     ) -> Launched:
         """Fork the monitor of a job. Raises LaunchError or LauncherGoneError.
 
         The files that are given may have 4 KiB in all. `native` is for the native launcher alone
-        (`runner.native_jobs`). Waits while there is no launcher.
+        (`runner.native_jobs`). `sync_begin`: the monitor is to have the log's beginning on disk
+        before the command is executed. Waits while there is no launcher.
         """
-        given = given or Given()
-        request: dict[str, Any] = {
-            "kind": records.LAUNCH_MONITOR, "job": job_id,
-            "files": dict(given.files), "ids": given.ids,
-        }  # fmt: skip
-        if native is not None:
-            request["native"] = native
+        request = launch_request(job_id, given, native, sync_begin=sync_begin)
         return await self._ask(request, handles.present())
 
     async def enter(self, doors: Doors) -> int:
@@ -168,31 +151,41 @@ class LauncherClient:
         """
         return (await self._ask({"kind": records.LAUNCH_EXEC}, doors.present())).pid
 
+    def begin(self, request: dict[str, Any], present: Mapping[str, int], done: Done) -> bool:
+        """Ask for a monitor without waiting; `done` is given what `launch` gives or raises.
+
+        `request` is of `launch_request`, `present` the descriptors by their names. False: nothing
+        was asked, for want of a launcher just now, or of room. Raises LauncherGoneError.
+        """
+        if self._running.is_set() and not self._sending.locked():
+            with suppress(BlockingIOError):
+                self._send_now(request, present, done)
+                return True
+        return False
+
     async def _ask(self, request: dict[str, Any], present: dict[str, int]) -> Launched:
         await self._running.wait()
         if self.why_gone is not None:
             raise LauncherGoneError(self.why_gone)
-        self._seq += 1
-        seq = self._seq
         answer: asyncio.Future[Launched] = self._loop.create_future()
-        self._waiting[seq] = answer
-        fds = array.array("i", present.values())
-        message = records.pack({**request, "seq": seq, "handles": list(present)})
+
+        def done(given: Answer) -> None:
+            if answer.done():
+                # Its asker was cancelled just now.
+                let_go(given)
+            elif isinstance(given, Exception):
+                answer.set_exception(given)
+            else:
+                answer.set_result(given)
+
+        seq = None
         try:
             async with self._sending:
-                await self._send(message, fds)
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                return await answer
-        except TimeoutError:
-            # It hangs, or was stopped: the next one finds no monitor of this job, or one.
-            self._hung = True
-            self._process.kill()
-            raise LauncherGoneError(f"it did not answer for {_ANSWER_SECONDS:g} s") from None
+                seq = await self._send(request, present, done)
+            return await answer
         finally:
-            del self._waiting[seq]
-            # An answer that came while sending failed is nobody's: not a warning either.
-            if answer.done() and not answer.cancelled():
-                answer.exception()
+            if seq is not None:
+                self._answers.forget(seq)
 
     def close(self) -> None:
         """Let the launcher end; its monitors go on."""
@@ -229,17 +222,31 @@ class LauncherClient:
             start_new_session=True,
         )
 
-    async def _send(self, message: bytes, fds: array.array[int]) -> None:
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)]
+    async def _send(self, request: dict[str, Any], present: dict[str, int], done: Done) -> int:
         while True:
             try:
-                self._socket.sendmsg([message], rights)
+                return self._send_now(request, present, done)
             except BlockingIOError:
                 await self._writable()
-            except OSError as error:
-                raise LauncherGoneError(f"it cannot be reached: {error.strerror}") from None
-            else:
-                return
+
+    def _send_now(self, request: dict[str, Any], present: Mapping[str, int], done: Done) -> int:
+        """The number of the request. Raises BlockingIOError or LauncherGoneError: it has none."""
+        seq = self._seq + 1
+        message = records.pack({**request, "seq": seq, "handles": list(present)})
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", present.values()))
+        try:
+            self._socket.sendmsg((message,), (rights,))
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise LauncherGoneError(f"it cannot be reached: {error.strerror}") from None
+        self._seq = seq
+        self._answers.add(seq, _ANSWER_SECONDS, done)
+        return seq
+
+    def _on_late(self) -> None:
+        self._hung = True
+        self._process.kill()
 
     async def _writable(self) -> None:
         self._room = self._loop.create_future()
@@ -255,7 +262,9 @@ class LauncherClient:
         fds = array.array("i")
         try:
             data, ancillary, _flags, _address = self._socket.recvmsg(
-                _MAX_ANSWER_BYTES, socket.CMSG_SPACE(fds.itemsize), socket.MSG_CMSG_CLOEXEC
+                records.MAX_LAUNCH_MESSAGE_BYTES,
+                socket.CMSG_SPACE(fds.itemsize),
+                socket.MSG_CMSG_CLOEXEC,
             )
         except BlockingIOError:
             return
@@ -269,32 +278,29 @@ class LauncherClient:
             self._on_end()
 
     def _settle(self, answer: dict[str, Any], pidfd: int) -> None:
-        waiting = self._waiting.get(answer["seq"])
         is_whole = pidfd >= 0 or answer.get("kind") == records.LAUNCH_EXEC
-        if waiting is None or waiting.done():
-            # Its asker was cancelled; reconciliation finds the monitor by its cgroup.
-            if pidfd >= 0:
-                os.close(pidfd)
-        elif is_whole and "pid" in answer:
+        if is_whole and "pid" in answer:
             self._crashes = 0
-            waiting.set_result(Launched(answer["pid"], pidfd))
+            told: Answer = Launched(answer["pid"], pidfd)
         elif "pid" in answer:
             # It runs, but runnerd had no descriptor left for its pidfd (MSG_CTRUNC, recvmsg(2)).
-            waiting.set_exception(LauncherGoneError("its monitor's pidfd did not arrive"))
+            told = LauncherGoneError("its monitor's pidfd did not arrive")
         else:
             text, number = answer.get("text", "no reason was given"), answer.get("errno", 0)
-            waiting.set_exception(LaunchError(text, number))
+            told = LaunchError(text, number)
+        self._answers.give(answer["seq"], told)
 
     def _on_end(self) -> None:
         self._hang_up()
         # It has closed its end, so it is of no use any more, whether or not it still lives.
         self._process.kill()
         status = self._process.wait()
-        gone = LauncherGoneError("it ended before it answered")
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(gone)
+        waiting = self._answers.take_all()
         self._crashes += self._hung or status not in _FROM_OUTSIDE
+        self._have_another(status)
+        tell_all(waiting, "it ended before it answered")
+
+    def _have_another(self, status: int) -> None:
         if self._crashes >= _MOST_CRASHES and not self._program.is_needed:
             self._give_up(f"it ended with status {status}, {self._crashes} times in a row")
             return

@@ -13,13 +13,8 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from runner import native_program
-from runner.launcher_client import (
-    LauncherClient,
-    LauncherGoneError,
-    LaunchError,
-    Program,
-    UnfitError,
-)
+from runner.launch_answers import LauncherGoneError, LaunchError, launch_request
+from runner.launcher_client import LauncherClient, Program, UnfitError
 from runner.native_jobs import is_plain, native_fields, wants_loopback
 
 if TYPE_CHECKING:
@@ -28,7 +23,7 @@ if TYPE_CHECKING:
 
     from runner.entering import Doors
     from runner.handles import Given, Handles
-    from runner.launcher_client import Launched
+    from runner.launch_answers import Answer, Done, Launched
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -81,22 +76,52 @@ class Launchers:
         return self._native is not None and self._native.is_running and is_plain(spec)
 
     async def launch(
-        self, job_id: str, handles: Handles, given: Given, spec: Mapping[str, Any]
+        self,
+        job_id: str,
+        handles: Handles,
+        given: Given,
+        spec: Mapping[str, Any],
+        *,
+        sync_begin: bool = True,
     ) -> Launched:
         """Fork the monitor of a job. Raises LaunchError, LauncherGoneError.
 
         And OSError where the host is too short of something for a network. Without one in
         `handles` a job that wants loopback alone gets one of the native launcher's: `takes`.
+        `sync_begin`: `LauncherClient.launch`.
         """
         own_network = wants_loopback(spec) and handles.network is None
         native = self._native_for(spec, given, own_network=own_network)
         if native is None:
-            return await self._python.launch(job_id, handles, given)
+            return await self._python.launch(job_id, handles, given, sync_begin=sync_begin)
         fields = native_fields(spec, own_network=own_network)
         try:
-            return await native.launch(job_id, handles, given, fields)
+            return await native.launch(job_id, handles, given, fields, sync_begin=sync_begin)
         except LaunchError as error:
             raise _told(error, own_network=own_network) from error
+
+    def begin(
+        self,
+        spec: Mapping[str, Any],
+        present: Mapping[str, int],
+        done: Done,
+        *,
+        sync_begin: bool,
+    ) -> bool:
+        """`launch` of a job that the native one `takes`, without waiting: `LauncherClient.begin`.
+
+        `done` may be given an OSError as well.
+        """
+        own_network = wants_loopback(spec)
+
+        def told(answer: Answer) -> None:
+            if isinstance(answer, LaunchError):
+                answer = _told(answer, own_network=own_network)
+            done(answer)
+
+        fields = native_fields(spec, own_network=own_network)
+        request = launch_request(spec["job"], None, fields, sync_begin=sync_begin)
+        return self._native is not None and self._native.begin(request, present, told)
 
     def _native_for(
         self, spec: Mapping[str, Any], given: Given, *, own_network: bool

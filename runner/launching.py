@@ -1,7 +1,9 @@
 """One launch: from a committed `starting` to a monitor that runs. Undoes what it made if not.
 
-The blocking parts (directories, cgroups) run in a small pool of threads, one job each at a
-time; the descriptors made for the launch are closed in every case.
+Of a plain job, for which nothing has to be waited for, everything is made and its launcher asked in
+one go, without a task (`Launching.begin`). For any other there is a coroutine: what may block runs
+in a small pool of threads, one job each at a time. The descriptors made for a launch are closed in
+every case. How many are under way, and what becomes of one that failed, is `runner.launches`'.
 """
 
 from __future__ import annotations
@@ -12,15 +14,16 @@ import logging
 import os
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from isolation import device_filter
 from isolation.errors import LimitUnavailable
 from runner import limits as job_limits
 from runner import records, stored
+from runner import spec as specs
 from runner.handles import Handles
 from runner.jobdirs import BASE, ROW
-from runner.launcher_client import Launched, LaunchError
+from runner.launch_answers import Launched, LaunchError
 from runner.reconcile import is_passing
 from runner.refusal import Refusal
 from runner.rows import DamagedRowError
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from isolation.cgroups.tree import CgroupTree, JobCgroup
     from runner.group_rows import About, Group
     from runner.jobdirs import JobDirectories, JobFiles
+    from runner.launch_answers import Answer
     from runner.launchers import Launchers
     from runner.paths import UserPaths
     from runner.provisions import Provisioning, Provisions
@@ -58,6 +62,8 @@ _SLOW: Final = ("io", "io_weight", "cpu_set")
 # Of a directory or cgroups that cannot be made: no room, or as many cgroups as there may be.
 _PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EAGAIN})
 
+_NO_LIMITS: Final = records.pack({})
+
 
 class CannotLaunchError(Exception):
     """Nothing of the job runs, and nothing is left of the attempt. The text says why."""
@@ -76,6 +82,10 @@ class Started(NamedTuple):
 
     monitor: Launched
     limits: bytes
+
+
+# What came of a launch, in the end.
+Begun: TypeAlias = Started | Exception
 
 
 class Launching:
@@ -100,13 +110,67 @@ class Launching:
         self._paths = paths
         self._cap_monitor = cap_monitor
 
+    def begin(
+        self,
+        job: Job,
+        labels: Mapping[str, str],
+        group: tuple[Group, About] | None,
+        done: Callable[[Begun], None],
+    ) -> bool:
+        """Launch a plain job: everything is made, and a launcher asked, when this returns.
+
+        `done` is given what came of it, perhaps before that: an exception is for `take_back`.
+        False: this job is one for `launch`, and nothing was done. The rest as there.
+        """
+        fds: list[int] = []
+        try:
+            spec = specs.known(job) or stored.spec(job)
+            provided = self._at_hand(job, spec)
+            if provided is None:
+                return False
+            return self._ask(job, labels, group, spec, provided, fds, done)
+        except Exception as error:  # noqa: BLE001 - `take_back` tells what it is
+            done(error)
+            return True
+        finally:
+            _close_all(fds)
+
+    def _at_hand(self, job: Job, spec: dict[str, Any]) -> Provisions | None:
+        """What a plain job needs; None: it is none, or something has to be waited for."""
+        is_one = _is_quick(job, spec) and self._launchers.takes(spec)
+        return self._provisions.at_hand(spec) if is_one else None
+
+    def _ask(
+        self,
+        job: Job,
+        labels: Mapping[str, str],
+        group: tuple[Group, About] | None,
+        spec: dict[str, Any],
+        provided: Provisions,
+        fds: list[int],
+        done: Callable[[Begun], None],
+    ) -> bool:
+        handles, shown = self._make(job, labels, told(job, group), spec, {}, provided, fds)
+
+        def answered(answer: Answer) -> None:
+            done(answer if isinstance(answer, Exception) else Started(answer, shown))
+
+        present = handles.present()
+        if self._launchers.begin(spec, present, answered, sync_begin=not job.at_once):
+            return True
+        # Made for nothing: `launch` makes it anew.
+        self.undo(job.id)
+        return False
+
     async def launch(
         self,
         job: Job,
-        labels: Mapping[str, str] | None = None,
-        group: tuple[Group, About] | None = None,
+        labels: Mapping[str, str],
+        group: tuple[Group, About] | None,
     ) -> Started:
         """Start the attempt of a job that its row says; `group` is the one that it is of.
+
+        Row and labels are kept in its directory too, for a store that is lost.
 
         Raises CannotLaunchError, which is HostShortError where another try may work, or
         LauncherGoneError when that is not known.
@@ -117,22 +181,35 @@ class Launching:
             devices = await self._paths.find_devices(spec)
             with ExitStack() as opened:
                 provided = await self._provisions.provide(job.id, spec, opened)
+                fds: list[int] = []
+                opened.callback(_close_all, fds)
                 make = partial(
-                    self._make, job, labels or {}, told(job, group), spec, devices, provided, opened
+                    self._make, job, labels, told(job, group), spec, devices, provided, fds
                 )
                 handles, shown = (
                     make() if _is_quick(job, spec) else await loop.run_in_executor(self._pool, make)
                 )
-                monitor = await self._launchers.launch(job.id, handles, provided.given, spec)
-        # CgroupError and NetworkError are OSErrors; a damaged spec is a ValueError.
-        except (LaunchError, LimitUnavailable, LookupError, Refusal, OSError, ValueError) as error:
-            await loop.run_in_executor(self._pool, self.undo, job.id)
-            await self._release(job.id)
-            if not _is_of_host(error):
-                raise CannotLaunchError(_why(error)) from error
-            await loop.run_in_executor(self._pool, self._discard, job)
-            raise HostShortError(_why(error)) from error
-        return Started(monitor, records.pack(shown))
+                monitor = await self._launchers.launch(
+                    job.id, handles, provided.given, spec, sync_begin=not job.at_once
+                )
+        except _OF_THE_LAUNCH as error:
+            raise await self.take_back(job, error) from error
+        return Started(monitor, shown)
+
+    async def take_back(self, job: Job, error: Exception) -> Exception:
+        """Undo a launch that failed; what there is to say of it, as `launch` raises it.
+
+        An error that says nothing of what there is now is given back, and nothing was undone.
+        """
+        if not isinstance(error, _OF_THE_LAUNCH):
+            return error
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._pool, self.undo, job.id)
+        await self._release(job.id)
+        if not _is_of_host(error):
+            return CannotLaunchError(_why(error))
+        await loop.run_in_executor(self._pool, self._discard, job)
+        return HostShortError(_why(error))
 
     async def _release(self, job_id: str) -> None:
         try:
@@ -182,9 +259,12 @@ class Launching:
         spec: dict[str, Any],
         devices: dict[bytes, tuple[str, ...]],
         provided: Provisions,
-        opened: ExitStack,
-    ) -> tuple[Handles, dict[str, Any]]:
-        """Directory, cgroups and limits, and the descriptors of them all."""
+        fds: list[int],
+    ) -> tuple[Handles, bytes]:
+        """Directory, cgroups and limits, and the descriptors of them all, which are in `fds` too.
+
+        And the limits as `Started` has them.
+        """
         fields = {
             **spec,
             BASE: provided.base,
@@ -192,25 +272,31 @@ class Launching:
             "env": {**spec["env"], **environment},
         }
         files = self._make_directory(job, stored.pack_spec(fields))
-        opened.callback(files.close)
+        fds += files
         cgroup = self._make_cgroups(job.id)
-        cap = None if self._cap_monitor is None else self._cap_monitor(spec, spec["limits"])
-        wanted = job_limits.kernel_limits(spec["limits"], devices, cap)
-        applied = cgroup.apply(wanted)
+        shown = self._limit(cgroup, spec, devices)
         cgroups = cgroup.open_fds()
-        opened.callback(cgroups.close)
+        fds += cgroups
         if provided.devices is not None and device_filter.available() is None:
             device_filter.attach(cgroups.payload, provided.devices)
-        handles = Handles(
-            job_dir=files.job_dir,
-            log_dir=files.log_dir,
-            control=files.control,
-            job_cgroup=cgroups.job,
-            monitor_cgroup=cgroups.monitor,
-            payload_cgroup=cgroups.payload,
-            **provided.handles,
-        )
-        return handles, job_limits.shown_limits(spec["limits"], devices, applied)
+        return Handles(*files, *cgroups, **provided.handles), shown
+
+    def _limit(
+        self, cgroup: JobCgroup, spec: dict[str, Any], devices: dict[bytes, tuple[str, ...]]
+    ) -> bytes:
+        """Write a job's limits. As the kernel reads them back, a record."""
+        limits = spec["limits"]
+        cap = None if self._cap_monitor is None else self._cap_monitor(spec, limits)
+        if cap is None and not limits:
+            return _NO_LIMITS
+        applied = cgroup.apply(job_limits.kernel_limits(limits, devices, cap))
+        return records.pack(job_limits.shown_limits(limits, devices, applied))
+
+
+# CgroupError and NetworkError are OSErrors; a damaged spec is a ValueError.
+_OF_THE_LAUNCH: Final = (
+    LaunchError, LimitUnavailable, LookupError, Refusal, OSError, ValueError,
+)  # fmt: skip
 
 
 def group_of(store: Store, job: Job) -> tuple[Group, About] | None:
@@ -255,3 +341,8 @@ def _why(error: Exception) -> str:
         )
         return f"{where}{error.strerror}"
     return str(error)
+
+
+def _close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)

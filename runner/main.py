@@ -5,10 +5,9 @@ Without a verb it is the daemon. A verb is a client of one that runs; each has a
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, cast
 
 import click
 
@@ -18,6 +17,7 @@ from runner import journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
 _EXIT_CANNOT_START = 1
 _EXIT_CANNOT_ASK = 125
@@ -115,12 +115,34 @@ def _be_the_daemon(load: Callable[[], configuration.Config]) -> None:
     if os.geteuid() != 0:
         _refuse("it must be started as root: it makes cgroups and namespaces (sudo runnerd)")
     # Only now: the daemon's parts take 0.3 s to import, and a mistake should not wait for them.
+    asyncio = _asyncio_alone()
     from runner.daemon import StartError, serve
+    from runner.event_loop import Loop
 
     try:
-        asyncio.run(serve(loaded))
+        with asyncio.Runner(loop_factory=Loop) as loop:
+            loop.run(serve(loaded))
     except StartError as error:
         _refuse(str(error))
+
+
+def _asyncio_alone() -> ModuleType:
+    """The event loop's library without libssl and libcrypto: 5 MB for TLS, which nobody speaks.
+
+    Where a module is None it cannot be imported (sys.modules of Python's reference, "The module
+    cache"): asyncio does without ssl then, hashlib and hmac with Python's own algorithms. Who needs
+    ssl later, as pyroute2 does, finds it again.
+    """
+    spared = [name for name in ("ssl", "_hashlib") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(spared, cast("ModuleType", None)))
+    try:
+        import asyncio
+        import hashlib  # noqa: F401 - kept by the module cache, as they are now
+        import hmac  # noqa: F401
+    finally:
+        for name in spared:
+            del sys.modules[name]
+    return asyncio
 
 
 def _refuse(why: str) -> NoReturn:

@@ -85,11 +85,13 @@ class Meetings:
             self._unmet.put(each.id, each.uid, len(known.after) if known else 0)
         self.commit(meetings)
 
-    def began(self, job_id: str) -> None:
-        """A job runs."""
+    def began(self, job_id: str) -> bool:
+        """A job runs. Whether somebody waited for that."""
         met = self._scheduler.has_started(job_id)
-        self._unmet.met(met)
-        self.commit([(job_id, "started")] if met else [])
+        if met:
+            self._unmet.met(met)
+            self.commit([(job_id, "started")])
+        return bool(met)
 
     def settle(self, job_id: str, end: End) -> list[Meeting]:
         """A job or a group has ended for good; what somebody waited for it to become.

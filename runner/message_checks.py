@@ -65,7 +65,7 @@ def check_text(message: Submit | Exec) -> None:
         total += _checked(f"argv[{index}]", argument)
     if not message.argv[0]:
         raise invalid("argv[0]", "''", "a command")
-    total += sum(_check_variable(name, value) for name, value in message.env.items())
+    total += _environment_bytes(message.env)
     if total > protocol.MAX_ARGV_ENV_BYTES:
         raise invalid(
             "argv and env",
@@ -74,6 +74,16 @@ def check_text(message: Submit | Exec) -> None:
         )
     if message.cwd is not None:
         check_path("cwd", message.cwd)
+
+
+def _environment_bytes(env: Mapping[bytes, bytes]) -> int:
+    """What NAME=VALUE of all variables take together. Raises Refusal."""
+    names, values = b"".join(env), b"".join(env.values())
+    total = len(names) + len(values) + len(env)
+    is_text = b"" not in env and b"=" not in names and b"\0" not in names and b"\0" not in values
+    if is_text and total <= protocol.MAX_ARGUMENT_BYTES:
+        return total
+    return sum(_check_variable(name, value) for name, value in env.items())
 
 
 def _check_variable(name: bytes, value: bytes) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from msgspec import UNSET, Meta, UnsetType
 
 from runner.message_hooks import Hooks  # noqa: TC001 - msgspec looks it up
-from runner.message_kinds import MOST_REF_CHARS, Closed, Name, OsText
+from runner.message_kinds import MOST_REF_CHARS, Closed, Name
 from runner.message_queue import IdempotencyKey, On, Priority  # noqa: TC001 - the same
 
 MOST_RANGES: Final = 64
@@ -109,7 +109,7 @@ class SubmitFlow(Closed, frozen=True):
 
     name: Name
     steps: Annotated[list[bytes], Meta(min_length=1, max_length=MOST_STEPS)]
-    env: dict[bytes, OsText] = {}
+    env: dict[bytes, bytes] = {}
     max_running: _MaxRunning | None = None
     hooks: Hooks = []
     idempotency_key: IdempotencyKey | None = None

@@ -56,7 +56,7 @@ class Submit(Closed, frozen=True):
 
     argv: Annotated[list[OsText], Meta(min_length=1, max_length=protocol.MAX_ARGUMENTS)]
     cwd: OsText
-    env: dict[bytes, OsText] = {}
+    env: dict[bytes, bytes] = {}
     name: Name | None = None
     umask: Annotated[int, Meta(ge=0, le=0o777)] = 0o022
     network: (
@@ -146,7 +146,7 @@ class Exec(Closed, frozen=True):
 
     job: JobRef
     argv: Annotated[list[OsText], Meta(min_length=1, max_length=protocol.MAX_ARGUMENTS)]
-    env: dict[bytes, OsText] = {}
+    env: dict[bytes, bytes] = {}
     clean_env: bool = False
     cwd: OsText | None = None
     credit: Annotated[int, Meta(ge=0, le=1024)] = 16

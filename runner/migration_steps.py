@@ -308,6 +308,12 @@ CREATE INDEX jobs_tried ON jobs (submitted_by_uid, disk_bytes, id, ended_ns)
     WHERE ended_ns IS NULL AND disk_bytes > 0;
 """
 
+# Of which jobs the launch is on disk since they were submitted: of none of an older version.
+_AT_ONCE: Final = """
+ALTER TABLE jobs ADD COLUMN at_once INTEGER NOT NULL DEFAULT 0 CHECK (at_once IN (0, 1));
+"""
+
 SCRIPTS: Final = (
     _JOBS_AND_EVENTS, _PAUSES, _ENDED, _QUEUE, _SCHEDULES, _GROUPS_AND_HOOKS, _ENDED_BY_TIME,
+    _AT_ONCE,
 )  # fmt: skip

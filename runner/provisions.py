@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from runner.rows import Job
 
 _ALL_DEVICES: Final = b"all"
+_NOTHING: Final = Given()
 
 
 class Provisions(NamedTuple):
@@ -111,6 +112,18 @@ class Provisioning:
         missing = None if self._has_networks else self.networks.unavailable()
         self._has_networks = missing is None
         return missing
+
+    def at_hand(self, spec: Mapping[str, Any]) -> Provisions | None:
+        """What a launch needs if all of it is here already; None: `provide` it."""
+        sandbox = spec["sandbox"]
+        if sandbox["userns"] or sandbox["devices"] or spec["network"] == "private":
+            return None
+        if spec["network"] == "none" and not self._takes_its_own(spec):
+            return None
+        program = self._programs.kept(spec)
+        if program is None:
+            return None
+        return Provisions({"seccomp": program}, _NOTHING, None, [])
 
     async def provide(self, job_id: str, spec: Mapping[str, Any], opened: ExitStack) -> Provisions:
         """What a launch needs. Raises OSError, LookupError, LimitUnavailable, Refusal."""

@@ -1,6 +1,6 @@
 """Removes ended jobs: those beyond the bounds of `[retention]`, and those somebody asks for.
 
-Which ones is decided in `runner.retention`, how one is removed in `runner.ending`. In the
+Which ones is decided in `runner.retention`, how one is removed in `runner.removing`. In the
 event loop's thread, some jobs at a time, so that nobody waits for it however many there are:
 a batch is one commit, and its directories are removed in a thread before the next begins. Jobs of
 a group are passed over, without a look at them, until it has ended (`runner.ended`).
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from runner.config import RetentionConfig
     from runner.ending import Ending
     from runner.realm import Realm
+    from runner.removing import Removing
     from runner.rows import EndedJob
 
 _logger: Final = logging.getLogger(__name__)
@@ -77,9 +78,11 @@ class _Request(NamedTuple):
 class Pruning:
     """The removing of one daemon. Made before a job can end; works from `begin` on."""
 
-    def __init__(self, realm: Realm, ending: Ending, config: RetentionConfig) -> None:
+    def __init__(
+        self, realm: Realm, ending: Ending, removing: Removing, config: RetentionConfig
+    ) -> None:
         self._store, self._work = realm.store, realm.work
-        self._ending = ending
+        self._ending, self._removing = ending, removing
         self._config = config
         self._turns = Turns()
         # Jobs that could not be removed: tried again in the next round, not in this one.
@@ -149,7 +152,7 @@ class Pruning:
         """Remove these ended jobs; how many were. Raises StoreError: some are left then."""
         removed = 0
         for batch in in_batches(ids, BATCH):
-            remove = partial(self._ending.remove_ended, batch, by_uid)
+            remove = partial(self._removing.remove_ended, batch, by_uid)
             removed += len(await self._turns.take(_ONE_QUEUE, remove))
         return removed
 
@@ -178,7 +181,7 @@ class Pruning:
 
     async def _round(self) -> None:
         self._stuck.clear()
-        await self._ending.retry_removals()
+        await self._removing.retry_removals()
         found = Pruned()
         try:
             while batch := self._decide():
@@ -263,11 +266,11 @@ class Pruning:
         if not jobs:
             return []
         ids = [job.id for job in jobs]
-        removed = await self._turns.take(_ONE_QUEUE, partial(self._ending.remove_ended, ids, uid))
+        removed = await self._turns.take(_ONE_QUEUE, partial(self._removing.remove_ended, ids, uid))
         gone = frozenset(removed)
         return [job for job in jobs if job.id in gone]
 
     def _stays(self, job: EndedJob) -> bool:
         """Whether it is still one of those that could go."""
         found = self._store.get(job.id)
-        return found is not None and self._ending.is_over(found)
+        return found is not None and self._removing.is_over(found)

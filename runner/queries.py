@@ -154,8 +154,8 @@ _NEW: Final = (
     "time_limit_ms", "idempotency_key", "group_id", "member",
 )  # fmt: skip
 INSERT: Final = (
-    f"INSERT INTO jobs (state, {', '.join(_NEW)}, dependencies)"  # noqa: S608 - names of this module
-    f" VALUES ('queued', {'?, ' * len(_NEW)}?)"
+    f"INSERT INTO jobs ({', '.join(_NEW)}, dependencies, state, boot_id, at_once)"  # noqa: S608 - names of this module
+    f" VALUES ({'?, ' * len(_NEW)}?, ?, ?, ?)"
 )
 new_values: Final = attrgetter(*_NEW)
 INSERT_LABEL: Final = "INSERT INTO labels (seq, name, value) VALUES (?, ?, ?)"
@@ -210,7 +210,9 @@ FIRST_YOUNG_EVENT: Final = (
 DELETE_EVENTS: Final = "DELETE FROM events WHERE seq < :before"
 
 UPDATES: Final = {
-    Event.LAUNCH: "UPDATE jobs SET state = :state, boot_id = :boot_id WHERE id = :id",
+    Event.LAUNCH: (
+        "UPDATE jobs SET state = :state, boot_id = :boot_id, at_once = 0 WHERE id = :id"
+    ),
     Event.STARTED: (
         "UPDATE jobs SET state = :state, monitor_pid = :monitor_pid, started_ns = :started_ns,"
         " limits = :limits WHERE id = :id"
@@ -227,7 +229,8 @@ UPDATES: Final = {
         "UPDATE jobs SET state = :state, monitor_pid = NULL, ended_ns = :ended_ns,"
         " paused_ns = paused_ns + coalesce(max(0, :ended_ns - paused_since_ns), 0),"
         " paused_since_ns = NULL,"
-        " started_ns = coalesce(started_ns, :started_ns), reason = :reason, result = :result,"
+        " started_ns = coalesce(started_ns, :started_ns), limits = coalesce(limits, :limits),"
+        " reason = :reason, result = :result,"
         " disk_bytes = :disk_bytes, fate = :fate"
         " WHERE id = :id"
     ),

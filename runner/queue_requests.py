@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 from runner.lifecycle import State
 from runner.pausing import not_now, state_of
-from runner.queueing import needs_of
+from runner.promises import needs_of
 from runner.refusal import Refusal, shown
 from runner.rows import QueueState
 from runner.store import NoSuchJobError, NotUpdatableError

@@ -13,19 +13,22 @@ import asyncio
 import logging
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from runner import fates, limit_changes, outcome
+from runner import fates, outcome
 from runner.arrivals import Arrivals
 from runner.hopeless import Hopeless
+from runner.late_commits import LateCommits
 from runner.lifecycle import ImpossibleTransition
 from runner.meeting import Meetings
+from runner.promises import Promises, needs_of
 from runner.ranks import Ranks
 from runner.reconcile import boot_id
-from runner.scheduling.kinds import Going, Needs, Start
+from runner.rows import Launch
+from runner.scheduling.kinds import Going, Start
 from runner.scheduling.scheduler import Scheduler
 from runner.store import NoSuchJobError, StoreError
-from runner.submission_queue import check_quota
+from runner.store_queue import waiting_from
 from runner.work import BATCH, RETRY_SECONDS, in_batches
 
 if TYPE_CHECKING:
@@ -35,8 +38,7 @@ if TYPE_CHECKING:
     from runner.outcome import Outcome
     from runner.queues import Rules
     from runner.realm import Realm
-    from runner.refusal import Refusal
-    from runner.rows import Job, QueueState
+    from runner.rows import Job, NewJob, QueueState
     from runner.scheduling.kinds import Cause, End, Explanation, Waiting
 
 _logger: Final = logging.getLogger(__name__)
@@ -73,12 +75,14 @@ class Queueing:
         self.scheduler = Scheduler(
             rules.capacity, rules.queues.values(), lambda uid: rules.quota_of(uid).running
         )
+        self.promises = Promises(self.scheduler, rules)
         self.after = Meetings(self._store, self.scheduler, self._surely)
         self._decision: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self.arrivals = Arrivals(self._work, self._let_in)
         self._hopeless = Hopeless(self._store, self._work, self._end)
+        self._late_commits = LateCommits(self._store, self._work)
 
     def load(self) -> None:
         """Everything that waits and goes, from the store. Raises StoreError."""
@@ -91,11 +95,40 @@ class Queueing:
     def close(self) -> None:
         """Decide nothing more."""
         self._closed = True
+        self._late_commits.close()
         for handle in (self._decision, self._timer):
             if handle is not None:
                 handle.cancel()
 
     # What happens to jobs
+
+    def submit(self, new: NewJob, call_seq: int | None = None) -> Job:
+        """Commit a new job: as starting where it is its turn at once, else as queued.
+
+        It is launched when the caller has returned to the loop. Raises StoreError, Refusal: it is
+        not there then. `call_seq`: of the call of a hook that it is.
+        """
+        now_ns = time.time_ns()
+        if not self._goes_at_once(new, now_ns):
+            job = self._store.insert(new, self.after.by_now(new) if new.after else (), call_seq)
+            self.waits(job)
+            return job
+        try:
+            job = self._store.insert(new, launch=Launch(now_ns, boot_id()))
+        except BaseException:
+            self.scheduler.release(new.id)
+            self.soon()
+            raise
+        self._work.loop.call_soon(self._launch, job)
+        return job
+
+    def _goes_at_once(self, new: NewJob, now_ns: int) -> bool:
+        """Whether a new job starts now: it has its slot then."""
+        is_alone = new.group_id is None and not new.after
+        if not is_alone or self.arrivals or self._closed or not self._may_start():
+            return False
+        # Of what goes nobody asks for its place.
+        return self.scheduler.start(waiting_from(new, 0), now_ns)
 
     def waits(self, job: Job) -> None:
         """A job is queued: a new one, or one that waits once more."""
@@ -157,8 +190,8 @@ class Queueing:
 
     def began(self, job_id: str) -> None:
         """A job runs."""
-        self.after.began(job_id)
-        self.soon()
+        if self.after.began(job_id):
+            self.soon()
 
     def ended(self, job: Job) -> None:
         """A job has ended for good."""
@@ -177,29 +210,6 @@ class Queueing:
                 meetings += self.after.settle(group.id, fates.end_of_group(group))
                 self._changes.announce(group.id)
         self.after.commit(meetings)
-
-    def needs_with(self, job: Job, old: Mapping[str, Any], new: Mapping[str, Any]) -> Needs:
-        """What a job is to be promised when its limits change. Raises Refusal: its user's quota."""
-        present = needs_of(job)
-        needs = limit_changes.promise(present, old, new, self._rules.capacity.needs)
-        if needs != present:
-            check_quota(needs, self._rules.quota_of(job.submitted_by_uid))
-        return needs
-
-    def resize(self, job: Job, needs: Needs) -> None:
-        """Promise a job that goes something else. Raises Refusal, and nothing is changed."""
-        if self.scheduler.going(job.id) is not None and not self.scheduler.resize(job.id, needs):
-            raise self._refusal(job, needs)
-
-    def _refusal(self, job: Job, needs: Needs) -> Refusal:
-        own = needs_of(job)
-        lack = self.scheduler.lacks(job.id, needs)
-        if lack in {"quota-cpus", "quota-memory"}:
-            _, used = self.scheduler.usage(job.submitted_by_uid)
-            quota = self._rules.quota_of(job.submitted_by_uid).running
-            return limit_changes.beyond_quota(lack, needs, used.minus(own), quota)
-        others = self.scheduler.promised().minus(own)
-        return limit_changes.beyond_capacity(lack, needs, others, self._rules.capacity.needs)
 
     def set_queue(self, name: str, state: QueueState) -> None:
         """What an admin says of a queue, over what the configuration says."""
@@ -262,12 +272,6 @@ class Queueing:
         """How many jobs of a user are queued. Those of hooks bound themselves and are no part."""
         return self._store.queued_of(uid) - self.scheduler.waiting_apart(uid)
 
-    def most_memory(self, uid: int) -> int:
-        """How much memory a job of a user can be promised at most."""
-        most = self._rules.quota_of(uid).running.max_memory_bytes
-        capacity = self._rules.capacity.needs.memory_bytes
-        return capacity if most is None else min(most, capacity)
-
     async def settled(self) -> None:
         """Until whatever can never start by what has ended so far has ended, too."""
         self._decide()
@@ -279,7 +283,8 @@ class Queueing:
 
     def soon(self) -> None:
         """Something is different: decide in the next turn of the loop, once."""
-        if self._decision is None and not self._closed:
+        # Of none that waits nothing is decided.
+        if self._decision is None and not self._closed and self.scheduler.waiting_count():
             self._decision = self._work.loop.call_soon(self._decide)
 
     def _soon_again(self, seconds: float) -> None:
@@ -330,11 +335,6 @@ class Queueing:
     def _settle(self, job_id: str, end: End) -> list[Meeting]:
         self.ranks.drop(job_id)
         return self.after.settle(job_id, end)
-
-
-def needs_of(job: Job) -> Needs:
-    """What a job is promised while it runs."""
-    return Needs(job.reserved_millicpus, job.reserved_memory_bytes)
 
 
 def _going(job: Job) -> Going:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from runner.ending import Ending
     from runner.pausing import Pausing
-    from runner.problems import Problems
     from runner.realm import Realm
+    from runner.removing import Removing
     from runner.rows import Job
     from runner.running import Running
     from runner.updating import Updating
@@ -36,21 +36,21 @@ class Restart:
         self,
         realm: Realm,
         ending: Ending,
+        removing: Removing,
         pausing: Pausing,
         updating: Updating,
         running: Running,
         on_again: Callable[[Job], None],
-        problems: Problems,
     ) -> None:
         self._store, self._directories, self._tree = realm.store, realm.directories, realm.tree
         self._changes = realm.changes
         self._work = realm.work
-        self._ending = ending
+        self._ending, self._removing = ending, removing
         self._pausing = pausing
         self._updating = updating
         self._running = running
         self._on_again = on_again
-        self._problems = problems
+        self._problems = realm.problems
 
     async def reconcile(self) -> None:
         """Settle every job that was under way."""
@@ -69,7 +69,7 @@ class Restart:
     async def _finish_removals(self) -> None:
         """What was half removed needs no daemon to wait for it."""
         try:
-            await self._ending.finish_removals()
+            await self._removing.finish_removals()
         except (OSError, StoreError, ValueError) as error:
             text = f"a removal that was under way is finished at the next start: {error}"
             self._problems.add(text)
@@ -87,7 +87,7 @@ class Restart:
         if verdict is Verdict.FINISH:
             await self._ending.finish(job.id)
         elif verdict is Verdict.LOST or not may_requeue:
-            why = facts.damage or "its monitor is gone and left no record"
+            why = facts.damage or facts.cut or "its monitor is gone and left no record"
             await self._ending.lose(job.id, why)
         else:
             await self._ending.clean_up(job.id)

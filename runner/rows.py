@@ -26,6 +26,8 @@ S = TypeVar("S", bound=msgspec.Struct)
 _logger: Final = logging.getLogger(__name__)
 
 EventData = dict[str, str | int]
+# What is bound.
+Value = str | int | bytes | None
 
 DEFAULT_QUEUE: Final = "default"
 # Between the places of two jobs that were submitted one after the other: room for moves.
@@ -92,6 +94,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     also when the next attempt may begin; `attempt` counts from 1, `first_attempt` is the one that
     the retries of now are counted from. `member` says which job of its group it is; `fate`, once it
     has ended for good, how (`runner.group_rows`), None where an older runnerd did not say.
+    `at_once` is 1 where the launch of this attempt was committed with the submission, and so is on
+    disk: whether it had begun by a power cut nobody knows then (`runner.store_commits`).
     """
 
     seq: int
@@ -127,6 +131,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     group_id: str | None = None
     member: int | None = None
     fate: str | None = None
+    at_once: int = 0
     spec: bytes
 
     @classmethod
@@ -167,6 +172,13 @@ class Fate(NamedTuple):
     reason: str | None
     result: bytes | None
     fate: str | None = None
+
+
+class Launch(NamedTuple):
+    """That a job is launched: when (Unix time), and in which boot of the machine (random(4))."""
+
+    time_ns: int
+    boot_id: str
 
 
 class StoredDependency(NamedTuple):

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import time
 from typing import TYPE_CHECKING, Final
+
+from runner.store_file import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     from runner.realm import Realm
 
 _logger: Final = logging.getLogger(__name__)
+
+# Others have their turn in between.
+_ENDS_AT_ONCE: Final = 8
 
 
 class Running:
@@ -28,6 +34,10 @@ class Running:
         self._on_end = on_end
         self._on_begin = on_begin
         self._pidfds: dict[str, int] = {}
+        self._jobs: dict[int, str] = {}
+        # One reader of the loop for them all: to have one each costs more than the end of a job.
+        self._ends = select.epoll()
+        realm.work.loop.add_reader(self._ends, self._on_ends)
 
     def __contains__(self, job_id: object) -> bool:
         """Whether the job has a monitor that we watch."""
@@ -47,6 +57,19 @@ class Running:
         """
         store, began = self._realm.store, begun_ns or time.time_ns()
         await self._realm.work.surely(lambda: store.mark_running(job_id, pid, began, limits))
+        self._has_begun(job_id, pid, pidfd)
+
+    def begin_now(self, job_id: str, pid: int, pidfd: int, limits: bytes | None) -> None:
+        """`begin`, done when this returns, or as soon as the store can be used again."""
+        began = time.time_ns()
+        try:
+            self._realm.store.mark_running(job_id, pid, began, limits)
+        except StoreError:
+            self._realm.work.spawn(self.begin(job_id, pid, pidfd, limits, began))
+        else:
+            self._has_begun(job_id, pid, pidfd)
+
+    def _has_begun(self, job_id: str, pid: int, pidfd: int) -> None:
         _logger.info("job %s running, monitor pid %d", job_id, pid)
         self.watch(job_id, pidfd)
         self._on_begin(job_id)
@@ -54,19 +77,25 @@ class Running:
 
     def watch(self, job_id: str, pidfd: int) -> None:
         """Wait for the monitor's end. Takes over the pidfd."""
-        self._pidfds[job_id] = pidfd
-        self._realm.work.loop.add_reader(pidfd, self._ended, job_id)
+        self._pidfds[job_id], self._jobs[pidfd] = pidfd, job_id
+        self._ends.register(pidfd, select.EPOLLIN)
 
     def close(self) -> None:
         """Let go of every job; they go on."""
         for job_id in list(self._pidfds):
             self._forget(job_id)
+        self._realm.work.loop.remove_reader(self._ends)
+        self._ends.close()
 
-    def _ended(self, job_id: str) -> None:
-        self._forget(job_id)
-        self._on_end(job_id)
+    def _on_ends(self) -> None:
+        for pidfd, _ in self._ends.poll(0, _ENDS_AT_ONCE):
+            job_id = self._jobs[pidfd]
+            self._forget(job_id)
+            self._on_end(job_id)
 
     def _forget(self, job_id: str) -> None:
         pidfd = self._pidfds.pop(job_id)
-        self._realm.work.loop.remove_reader(pidfd)
+        del self._jobs[pidfd]
+        # Closing is not enough while the launcher has it, too: epoll(7), "Questions and answers".
+        self._ends.unregister(pidfd)
         os.close(pidfd)

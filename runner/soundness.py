@@ -99,6 +99,7 @@ _SOUND: Final = {
         "group_id": _OR_NONE.format(_IS_ID),
         "member": _OR_NONE.format(_IS_COUNT),
         "fate": _OR_NONE.format(_IS_FATE),
+        "at_once": _IS_FLAG,
     },
     "specs": {"seq": "1", "spec": _IS_BLOB},
     "events": {

@@ -22,10 +22,16 @@ if TYPE_CHECKING:
     from runner.message_queue import RetryRequest
     from runner.message_sandbox import NetRequest, SandboxRequest
     from runner.messages import Submit
+    from runner.rows import Job
     from runner.users import Account
 
 DEFAULT_SECCOMP: Final = b"default"
 DEFAULT_HOSTNAME: Final = "job-{}"
+
+# Of jobs that were packed last, by id, with what that gave: together at most 2 MiB of records.
+_MOST_KEPT: Final = 64
+_MOST_KEPT_BYTES: Final = 32_768
+_kept: Final[dict[str, tuple[bytes, dict[str, Any]]]] = {}
 
 
 def build(
@@ -135,7 +141,7 @@ def net(request: NetRequest) -> dict[str, Any]:
 def _environment(request: Submit) -> dict[bytes, bytes]:
     """As submitted, and where the secrets are if there are any."""
     places = {b"RUNNERD_SECRETS": SECRETS} if request.sandbox.secrets else {}
-    return {**places, **{bytes(name): bytes(value) for name, value in request.env.items()}}
+    return {**places, **request.env}
 
 
 def _network(request: Submit) -> str:
@@ -158,5 +164,24 @@ def _path(path: bytes | None) -> bytes | None:
 
 
 def pack(spec: dict[str, Any]) -> bytes:
-    """As it is committed and as it lies in the job's directory; read back by `runner.stored`."""
-    return records.pack(spec)
+    """As it is committed and as it lies in the job's directory; read back by `runner.stored`.
+
+    The map is kept for a while (`known`): nobody changes it any more.
+    """
+    packed = records.pack(spec)
+    if len(packed) <= _MOST_KEPT_BYTES:
+        _kept[spec["job"]] = packed, spec
+        if len(_kept) > _MOST_KEPT:
+            del _kept[next(iter(_kept))]
+    return packed
+
+
+def known(job: Job) -> dict[str, Any] | None:
+    """The map that a job's spec was packed from: most jobs start right after that. Only to be read.
+
+    None: it is not known any more, or is not what the row has; `stored.spec` reads that.
+    """
+    packed, spec = _kept.get(job.id, (None, None))
+    if spec is None or packed is not job.spec or spec["deadline_ns"] != job.deadline_ns:
+        return None
+    return spec

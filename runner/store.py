@@ -11,6 +11,7 @@ hooks `runner.store_hooks`', each a part of the store.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, Final, Self, Unpack
 
@@ -18,7 +19,7 @@ from runner import group_rows, queries
 from runner.ended import Change
 from runner.group_rows import FAILED, OK
 from runner.lifecycle import GOING, Event, State, advance
-from runner.rows import Job, LimitColumns, NewJob
+from runner.rows import Job, Launch, LimitColumns, NewJob
 from runner.store_base import (
     JobActiveError,
     NoSuchGroupError,
@@ -39,8 +40,7 @@ from runner.store_schedules import StoredSchedules
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
 
-    from runner.rows import EventData
-    from runner.store_base import Value
+    from runner.rows import EventData, Value
 
 __all__ = [
     "SUBMIT", "Job", "JobActiveError", "NewJob", "NoSuchGroupError", "NoSuchJobError",
@@ -76,26 +76,42 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
 
     def close(self) -> None:
         """Close the database. Nothing is lost without it."""
-        self._db.close()
+        with contextlib.suppress(StoreError):
+            self.commit_deferred()
+        self._connection.close()
 
-    def insert(self, new: NewJob, met: Container[str] = (), call_seq: int | None = None) -> Job:
+    def insert(
+        self,
+        new: NewJob,
+        met: Container[str] = (),
+        call_seq: int | None = None,
+        launch: Launch | None = None,
+    ) -> Job:
         """Keep a new job, queued, with its labels and what it comes after.
 
         Those in `met` have become already what it waits for. A key that the submitter has given
         to another job is refused: `keyed` tells. `call_seq`: the call of a hook that is made with
-        it, and waits no more.
+        it, and waits no more. With a `launch` it is starting, and never was queued for anybody: not
+        for one that has anything to wait for.
         """
-        about: EventData = {"submitted_by_uid": new.submitted_by_uid, "uid": new.uid}
         with self._transaction():
-            seq = self._insert_jobs([new], met)
+            seq = self._insert_jobs([new], met, launch)
             self._insert_hooks(new.id, new.hooks)
             if call_seq is not None:
                 self._forget_call(call_seq)
-            self._record(new.id, new.submitted_ns, SUBMIT, about, new.submitted_by_uid)
-        self._has_moved(new.id, None, State.QUEUED, new.submitted_by_uid)
+            self._record_submission(new, launch)
+        following = State.QUEUED if launch is None else State.STARTING
+        self._has_moved(new.id, None, following, new.submitted_by_uid)
         if new.group_id is None:
-            self._recent.put(inserted(new, seq))
+            self._recent.put(inserted(new, seq, launch))
+            self._attached.put(new)
         return self._existing(new.id)
+
+    def _record_submission(self, new: NewJob, launch: Launch | None) -> None:
+        about: EventData = {"submitted_by_uid": new.submitted_by_uid, "uid": new.uid}
+        self._record(new.id, new.submitted_ns, SUBMIT, about, new.submitted_by_uid)
+        if launch is not None:
+            self._record(new.id, launch.time_ns, Event.LAUNCH.value, {}, new.submitted_by_uid)
 
     def mark_starting(self, job_id: str, time_ns: int, boot_id: str) -> Job:
         """From queued to starting. Every mark raises ImpossibleTransition, NoSuchJobError."""
@@ -104,14 +120,14 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
     def mark_running(
         self, job_id: str, monitor_pid: int, started_ns: int, limits: bytes | None
     ) -> Job:
-        """From starting to running. `limits` as read back, encoded by the caller."""
+        """From starting to running, with the next commit. `limits`: encoded, as read back."""
         values: dict[str, Value] = {
             "monitor_pid": monitor_pid,
             "started_ns": started_ns,
             "limits": limits,
         }
         about: EventData = {"monitor_pid": monitor_pid}
-        return self._advance(job_id, Event.STARTED, started_ns, values, about)
+        return self._advance_soon(job_id, Event.STARTED, started_ns, values, about)
 
     def mark_requeued(self, job_id: str, time_ns: int, why: str = "") -> Job:
         """From starting to queued, in its old place: it never ran."""
@@ -174,19 +190,25 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
             "reason": reason,
             "result": result,
             "started_ns": started_ns,
+            "limits": None,
             "disk_bytes": disk_bytes,
             "fate": OK if is_ok else FAILED,
         }
         standing, before = self._standing(job_id), self._recent.get(job_id)
         values |= {"id": job_id, "state": advance(standing.state, Event.FINISH).value}
-        with self._transaction():
-            self._recent.drop(job_id)
+        late = self._deferred.get(job_id)
+        if late is not None:
+            values |= {name: late.values[name] for name in ("started_ns", "limits")}
+        with self._transaction(but=job_id):
+            if late is not None:
+                self._record(job_id, late.time_ns, late.kind, late.about, late.uid)
             self._begin_late(job_id, standing, started_ns)
             self._db.execute(queries.UPDATES[Event.FINISH], values)
             self._record(job_id, ended_ns, Event.FINISH.value, {"reason": reason}, standing.uid)
             if standing.group_id is not None:
                 self._members_moved(standing.group_id, -1, int(not is_ok), ended_ns)
         self._has_moved(job_id, standing, State.ENDED)
+        self._attached.ended(job_id)
         self.ended.changed([Change(standing.uid, 1, disk_bytes, standing.group_id)])
         return self._now(before, job_id, Event.FINISH, values)
 

@@ -12,23 +12,19 @@ import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
 from runner import group_rows, queries
 from runner.ended import EndedJobs
 from runner.lifecycle import GOING, Event, State, advance
-from runner.rows import EventData, Job, sound_jobs, state_of
-from runner.store_commits import StoreCommits
+from runner.rows import EventData, Job, Value, sound_jobs, state_of
+from runner.store_commits import Deferred, StoreCommits
 from runner.store_file import StoreError, described
-from runner.store_rows import RecentRows, advanced
+from runner.store_rows import RecentAttached, RecentRows, advanced
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Generator, Iterable, Iterator, Mapping
 
     from runner.rows import Row
-
-    Value = str | int | bytes | None
 
 GROUP_ENDED: Final = "group-ended"
 # The states of a job that was launched and has not ended.
@@ -62,12 +58,18 @@ class Standing(NamedTuple):
     fate: str | None = None
 
 
+def standing_of(job: Job) -> Standing:
+    """Of a whole row."""
+    return Standing(job.state, job.submitted_by_uid, job.group_id, job.fate)
+
+
 class StoreBase(StoreCommits):
     """The open database."""
 
     def __init__(self, db: sqlite3.Connection, path: str) -> None:
         super().__init__(db, path)
         self._recent = RecentRows()
+        self._attached = RecentAttached()
         self._counts = dict.fromkeys(State, 0)
         self._queued_by_uid: Counter[int] = Counter()
         # Who submitted those that are starting, running or paused.
@@ -108,14 +110,33 @@ class StoreBase(StoreCommits):
         about: EventData,
     ) -> Job:
         """Nobody is promised any of these: `runner.store_commits`."""
-        standing, before = self._standing(job_id), self._recent.get(job_id)
-        following = advance(standing.state, event)
+        before = self._existing(job_id)
+        following = advance(before.state, event)
         values |= {"id": job_id, "state": following.value}
         with self._transaction(durable=False):
-            self._recent.drop(job_id)
             self._db.execute(queries.UPDATES[event], values)
-            self._record(job_id, time_ns, event.value, about, standing.uid)
-        self._has_moved(job_id, standing, following)
+            self._record(job_id, time_ns, event.value, about, before.submitted_by_uid)
+        self._has_moved(job_id, standing_of(before), following)
+        return self._now(before, job_id, event, values)
+
+    def _advance_soon(
+        self,
+        job_id: str,
+        event: Event,
+        time_ns: int,
+        values: dict[str, Value],
+        about: EventData,
+    ) -> Job:
+        """The same with the next commit, where nobody need hear of it before."""
+        before = self._recent.get(job_id)
+        may_wait = self._attached.has_no_hooks(job_id) and self._may_defer()
+        if before is None or not may_wait:
+            return self._advance(job_id, event, time_ns, values, about)
+        following = advance(before.state, event)
+        values |= {"id": job_id, "state": following.value}
+        sql, uid = queries.UPDATES[event], before.submitted_by_uid
+        self._defer(job_id, Deferred(sql, values, uid, time_ns, event.value, about))
+        self._has_moved(job_id, standing_of(before), following)
         return self._now(before, job_id, event, values)
 
     def _now(
@@ -149,7 +170,7 @@ class StoreBase(StoreCommits):
     def _standing(self, job_id: str) -> Standing:
         job = self._recent.get(job_id)
         if job is not None:
-            return Standing(job.state, job.submitted_by_uid, job.group_id, job.fate)
+            return standing_of(job)
         with described(self.path):
             row = self._db.execute(queries.STATE, {"id": job_id}).fetchone()
             if row is None:
@@ -165,13 +186,10 @@ class StoreBase(StoreCommits):
     def _read(self, job_id: str) -> Job | None:
         with described(self.path):
             rows = self._db.execute(queries.BY_ID, {"id": job_id}).fetchall()
-            return next(sound_jobs(self._with_specs(rows)), None)
-
-    def _record(self, job_id: str, time_ns: int, kind: str, about: EventData, uid: int) -> None:
-        data = msgspec.msgpack.encode(about) if about else None
-        event = (job_id, time_ns, kind, data, uid)
-        # Never None: it was inserted.
-        self._recorded[uid] = self._db.execute(queries.INSERT_EVENT, event).lastrowid or 0
+            job = next(sound_jobs(self._with_specs(rows)), None)
+        late = self._deferred.get(job_id)
+        # Where that cannot be written, which is no reason not to read.
+        return job if late is None or job is None else advanced(job, Event(late.kind), late.values)
 
     def _begin_late(self, job_id: str, standing: Standing, started_ns: int | None) -> None:
         """Within a transaction, before an end: a start that was never committed, if there was one.
@@ -179,6 +197,10 @@ class StoreBase(StoreCommits):
         So hooks and events tell of it, whenever the daemon was killed.
         """
         if standing.state is not State.STARTING or started_ns is None:
+            return
+        if self._attached.has_no_hooks(job_id):
+            # The end sets the same.
+            self._record(job_id, started_ns, Event.STARTED.value, {}, standing.uid)
             return
         # The schema wants a process of what runs. This one is gone with the end that follows.
         values: dict[str, Value] = {"id": job_id, "started_ns": started_ns, "monitor_pid": 0}

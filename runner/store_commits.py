@@ -12,14 +12,22 @@ So FULL is for what somebody is promised: a submission, an end, a removal, anoth
 of a queued job, of limits, of a queue, of a group or of a schedule. NORMAL is enough for these,
 each because something else says it after a power cut, or nobody needs it any more:
 
-- `starting`: a row that says `queued` while the log of that attempt was begun counts as `starting`
-  (`runner.taking_up`); the monitor has synced the log's beginning before the command is executed.
+- `starting` of a job that had waited: a row that says `queued` while the log of that attempt was
+  begun counts as `starting` (`runner.taking_up`); the monitor has synced the log's beginning before
+  the command is executed. Of one that starts when it is submitted `starting` is part of the
+  submission, one commit, on disk (`Job.at_once`), and the monitor syncs nothing: after a power cut
+  nobody knows whether it had begun, so it is lost then, not run twice.
 - `running`, `paused`, running again: after a power cut no process is there. The end that follows
   records a start that was lost.
 - back to `queued` because it never ran: `runner.reconcile` finds that out once more.
 - that a job need not wait for the end of another any more: found out anew from that end, at each
   start. A *start* that was waited for is synced: nothing else would say it.
 - what an ended job takes on the disk: measured again. Old events that were removed: removed again.
+
+`running` of a job of which nobody is told by events or hooks need not even be a commit of its own:
+the row is so in memory, and is written with the next commit, or before anything is read by SQL, or
+when whoever was told (`on_deferred`) says so. A kill of runnerd before that leaves `starting`, of
+which `runner.reconcile` finds the monitor.
 
 An event is given to nobody before it is on disk (`sync`), so that no number is ever given twice.
 No more than MOST_UNSYNCED commits in a row go without: `runner.torn_log` tells a power cut from
@@ -31,13 +39,18 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+
+from runner.queries import INSERT_EVENT
 from runner.rows import DamagedRowError
 from runner.store_file import StoreError, as_store_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from runner.rows import EventData, Value
 
 MOST_UNSYNCED: Final = 16
 
@@ -45,24 +58,72 @@ MOST_UNSYNCED: Final = 16
 _SYNCHRONOUS: Final = {True: "PRAGMA synchronous = FULL", False: "PRAGMA synchronous = NORMAL"}
 
 
+class Deferred(NamedTuple):
+    """A change of a job that the next commit makes: its SQL, the values, and the event of it."""
+
+    sql: str
+    values: Mapping[str, Value]
+    uid: int
+    time_ns: int
+    kind: str
+    about: EventData
+
+
 class StoreCommits:
     """The open database's transactions. `on_events` is called after each that recorded something.
 
     It is given the number of the newest event of each uid that the commit has recorded one for.
-    It may only take note: the change may not have been counted yet.
+    It may only take note: the change may not have been counted yet. `on_deferred` is told that
+    something waits for the next commit, and sees to it that `commit_deferred` is called soon;
+    where there is none, or while somebody follows the events (`is_followed`), nothing waits.
     """
 
     def __init__(self, db: sqlite3.Connection, path: str) -> None:
-        self._db = db
+        self._connection = db
         self.path = path
         self.on_events: Callable[[Mapping[int, int]], None] | None = None
+        self.on_deferred: Callable[[], None] | None = None
+        self.is_followed: Callable[[], bool] | None = None
+        # By the ids of their jobs.
+        self._deferred: dict[str, Deferred] = {}
         self._recorded: dict[int, int] = {}
         # How it was set up: `runner.store_file`.
         self._is_full = True
         self._unsynced = 0
 
+    @property
+    def _db(self) -> sqlite3.Connection:
+        """For whatever is asked or changed by SQL: with all that has happened so far in it."""
+        if self._deferred and not self._connection.in_transaction:
+            # Where it cannot be written what was there before is read, as if it happened later.
+            with contextlib.suppress(StoreError):
+                self.commit_deferred()
+        return self._connection
+
+    @property
+    def has_deferred(self) -> bool:
+        """Whether something waits for the next commit."""
+        return bool(self._deferred)
+
+    def commit_deferred(self) -> None:
+        """Commit what has waited for the next commit. Raises StoreError, and it waits on."""
+        if self._deferred:
+            with self._transaction(durable=False):
+                pass
+
+    def _defer(self, job_id: str, change: Deferred) -> None:
+        is_first = not self._deferred
+        self._deferred[job_id] = change
+        if is_first and self.on_deferred is not None:
+            self.on_deferred()
+
+    def _may_defer(self) -> bool:
+        is_followed = self.is_followed is not None and self.is_followed()
+        return self.on_deferred is not None and not is_followed
+
     def sync(self) -> None:
-        """Have all on disk that is committed: fdatasync(2) of the log. Raises StoreError."""
+        """Have all on disk that has happened: fdatasync(2) of the log. Raises StoreError."""
+        self.commit_deferred()
         if not self._unsynced:
             return
         log = f"{self.path}-wal"
@@ -79,15 +140,19 @@ class StoreCommits:
         self._unsynced = 0
 
     @contextlib.contextmanager
-    def _transaction(self, *, durable: bool = True) -> Iterator[None]:
-        """All of the body committed, or nothing of it; on disk, unless that is not asked for."""
+    def _transaction(self, *, durable: bool = True, but: str | None = None) -> Iterator[None]:
+        """All of the body committed, or nothing of it; on disk, unless that is not asked for.
+
+        Before it, what has waited for a commit, `but` that of a job which the body writes itself.
+        """
         self._begin()
-        db = self._db
+        db = self._connection
         try:
             try:
                 self._set_synchronous(durable or self._unsynced >= MOST_UNSYNCED - 1)
                 before = db.total_changes
                 db.execute("BEGIN IMMEDIATE")
+                self._write_deferred(but)
                 yield
                 db.execute("COMMIT")
             finally:
@@ -95,6 +160,7 @@ class StoreCommits:
                     db.execute("ROLLBACK")
         except (sqlite3.Error, DamagedRowError) as error:
             raise as_store_error(self.path, error) from error
+        self._deferred.clear()
         # Where nothing was changed nothing was written, and nothing synced.
         if db.total_changes != before:
             self._unsynced = 0 if self._is_full else self._unsynced + 1
@@ -102,8 +168,21 @@ class StoreCommits:
 
     def _set_synchronous(self, is_full: bool) -> None:  # noqa: FBT001 - one of two
         if is_full is not self._is_full:
-            self._db.execute(_SYNCHRONOUS[is_full])
+            self._connection.execute(_SYNCHRONOUS[is_full])
             self._is_full = is_full
+
+    def _write_deferred(self, but: str | None) -> None:
+        for job_id, change in self._deferred.items():
+            if job_id != but:
+                self._connection.execute(change.sql, change.values)
+                self._record(job_id, change.time_ns, change.kind, change.about, change.uid)
+
+    def _record(self, job_id: str, time_ns: int, kind: str, about: EventData, uid: int) -> None:
+        """Within a transaction: what has happened."""
+        data = msgspec.msgpack.encode(about) if about else None
+        event = (job_id, time_ns, kind, data, uid)
+        # Never None: it was inserted.
+        self._recorded[uid] = self._connection.execute(INSERT_EVENT, event).lastrowid or 0
 
     def _begin(self) -> None:
         """Before a transaction."""

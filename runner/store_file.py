@@ -28,8 +28,9 @@ _SETTINGS: Final = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
 )
-# Some hundred commits.
-_RESERVE_BYTES: Final = 1024 * 1024
+# As long as the log gets before a checkpoint (1,000 pages), and a commit more: it is never made
+# longer then, so a sync of it writes data alone, and waits for no journal of the file system.
+_RESERVE_BYTES: Final = 1056 * 4096
 RESTART: Final = "Restart runnerd: it makes a new one of what can be read, and keeps this one"
 # By the beginning of SQLite's name for the error (sqlite.org/rescode.html).
 _REMEDIES: Final = {

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
 
     from runner.group_rows import NewGroup
-    from runner.rows import EventData, NewJob
-    from runner.store_base import Value
+    from runner.rows import EventData, Launch, NewJob, Row, Value
 
 SUBMIT: Final = "submit"
 GROUP_SUBMIT: Final = "group-submit"
@@ -189,9 +188,14 @@ class StoredGroups(StoredHooks):
         found = list(self._jobs(sql.FIRST_FAILED, id=group_id))
         return found[0] if found else None
 
-    def _insert_jobs(self, jobs: Sequence[NewJob], met: Container[str]) -> int:
+    def _insert_jobs(
+        self, jobs: Sequence[NewJob], met: Container[str], launch: Launch | None = None
+    ) -> int:
         """The rows of new jobs, within a transaction; the number of the first."""
-        rows = ((*queries.new_values(new), len(new.after)) for new in jobs)
+        state: Row = (State.QUEUED.value, None, 0)
+        if launch is not None:
+            state = (State.STARTING.value, launch.boot_id, 1)
+        rows = ((*queries.new_values(new), len(new.after), *state) for new in jobs)
         # Never None: it was inserted. Nobody else takes a number within the transaction.
         first = self._db.execute(queries.INSERT, next(rows)).lastrowid or 0
         self._db.executemany(queries.INSERT, rows)

@@ -107,7 +107,7 @@ class StoredHooks(StoreBase):
 
     def _record(self, job_id: str, time_ns: int, kind: str, about: EventData, uid: int) -> None:
         super()._record(job_id, time_ns, kind, about, uid)
-        if kind in sql.EVENTS:
+        if kind in sql.EVENTS and not self._attached.has_no_hooks(job_id):
             self._due(job_id, kind, time_ns, about, uid)
 
     def _due(self, owner_id: str, kind: str, time_ns: int, about: EventData, uid: int) -> None:

@@ -74,6 +74,9 @@ class StoredLists(StoredGroups):
 
     def attached(self, job: Job) -> Attached:
         """Which of its labels, dependencies and hooks need be asked for."""
+        known = self._attached.get(job.id)
+        if known is not None:
+            return known
         with described(self.path):
             row = self._db.execute(queries.ATTACHED, {"seq": job.seq, "id": job.id}).fetchone()
         return Attached._make(map(bool, row))

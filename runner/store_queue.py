@@ -31,9 +31,8 @@ from runner.store_file import described
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from runner.rows import EventData, Row
+    from runner.rows import EventData, NewJob, Row, Value
     from runner.scheduling.kinds import Met
-    from runner.store_base import Value
 
 QueueChange = Literal["hold", "release", "move", "priority"]
 
@@ -69,6 +68,11 @@ class StoredQueue(StoreBase):
         caps = _Caps(self._group_cap)
         found = []
         for job_id in ids:
+            job = self._recent.get(job_id)
+            if job is not None and self._attached.comes_after_nothing(job_id):
+                if job.state is State.QUEUED:
+                    found.append(waiting_from(job, job.seq))
+                continue
             for row in self._all(queries.WAITING_ONE, id=job_id):
                 unmet = (known for known in self.dependencies(job_id) if not known.met)
                 after = tuple(_dependency(known.on_id, known.kind) for known in unmet)
@@ -185,7 +189,8 @@ class StoredQueue(StoreBase):
                 fate = self._fate_of(job_id, reason, row[2])
                 self._db.execute(queries.UPDATES[Event.FINISH], {
                     "id": job_id, "state": State.ENDED.value, "ended_ns": time_ns, "reason": reason,
-                    "result": result, "started_ns": None, "disk_bytes": row[3], "fate": fate,
+                    "result": result, "started_ns": None, "limits": None, "disk_bytes": row[3],
+                    "fate": fate,
                 })  # fmt: skip
                 self._record(job_id, time_ns, Event.FINISH.value, {"reason": reason}, row[1])
                 gone[job_id] = Change(row[1], 1, row[3], row[2])
@@ -195,6 +200,7 @@ class StoredQueue(StoreBase):
                 self._members_moved(group_id, -fates.total(), fates[FAILED], time_ns)
         for job_id, change in gone.items():
             self._has_moved(job_id, Standing(State.QUEUED, change.uid), State.ENDED)
+            self._attached.ended(job_id)
         self.ended.changed(gone.values())
         return list(gone)
 
@@ -256,6 +262,17 @@ class _Caps(dict[str | None, int | None]):
     def __missing__(self, group_id: str | None) -> int | None:
         self[group_id] = cap = self._ask(group_id)
         return cap
+
+
+def waiting_from(job: Job | NewJob, seq: int) -> Waiting:
+    """A job without a group that comes after nothing, as it waits. `seq`: its number."""
+    rank = job.rank if isinstance(job, Job) else None
+    return Waiting(
+        job.id, job.submitted_by_uid, job.queue, job.priority,
+        seq * RANK_STEP if rank is None else rank,
+        Needs(job.reserved_millicpus, job.reserved_memory_bytes), job.not_before_ns,
+        job.deadline_ns, job.held_by_uid is not None, (), job.time_limit_ms,
+    )  # fmt: skip
 
 
 def _waiting(row: Row, after: tuple[Dependency, ...], cap: int | None) -> Waiting:

@@ -20,8 +20,7 @@ from runner.store_file import described
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from runner.rows import EventData
-    from runner.store_base import Value
+    from runner.rows import EventData, Value
 
 
 class StoredRetries(StoreBase):

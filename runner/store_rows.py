@@ -9,12 +9,14 @@ a change says so here, `runner.store_base` first of all.
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from runner.lifecycle import Event, State
-from runner.rows import Job, NewJob
+from runner.rows import Attached, Job, Launch, NewJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 MOST_ROWS: Final = 1024
 # Of specs, limits and results.
 MOST_BYTES: Final = 2 * 1024 * 1024
+# What jobs have beside their rows is known of more of them: it is a few bytes.
+MOST_UNENDED: Final = 32_768
+MOST_ENDED: Final = 256
 
 
 class RecentRows:
@@ -71,15 +76,67 @@ def _size(job: Job) -> int:
     return len(job.spec) + len(job.limits or b"") + len(job.result or b"")
 
 
+class RecentAttached:
+    """Of jobs without a group that were inserted last: what is kept beside their rows.
+
+    What was given with a job is never changed, so no change drops one.
+    """
+
+    def __init__(self, most: int = MOST_UNENDED, most_ended: int = MOST_ENDED) -> None:
+        self._unended: dict[str, Attached] = {}
+        self._ended: dict[str, Attached] = {}
+        self._most, self._most_ended = most, most_ended
+
+    def get(self, job_id: str) -> Attached | None:
+        """What a job has; None: it has to be asked for."""
+        return self._unended.get(job_id) or self._ended.get(job_id)
+
+    def put(self, new: NewJob) -> None:
+        """It was inserted."""
+        has = _attached(bool(new.labels), bool(new.after), bool(new.hooks))
+        _put(self._unended, new.id, has, self._most)
+
+    def ended(self, job_id: str) -> None:
+        """It has ended: it may be asked about once more, and then hardly ever."""
+        has = self._unended.pop(job_id, None)
+        if has is not None:
+            _put(self._ended, job_id, has, self._most_ended)
+
+    def has_no_hooks(self, job_id: str) -> bool:
+        """Whether that is known."""
+        known = self.get(job_id)
+        return known is not None and not known.hooks
+
+    def comes_after_nothing(self, job_id: str) -> bool:
+        """Whether that is known."""
+        known = self.get(job_id)
+        return known is not None and not known.dependencies
+
+
+@cache
+def _attached(labels: bool, dependencies: bool, hooks: bool) -> Attached:  # noqa: FBT001 - fields
+    return Attached(labels, dependencies, hooks)
+
+
+def _put(known: dict[str, Attached], job_id: str, has: Attached, most: int) -> None:
+    known[job_id] = has
+    if len(known) > most:
+        del known[next(iter(known))]
+
+
 _GIVEN: Final = tuple(name for name in Job.__struct_fields__ if name in NewJob.__struct_fields__)
 _UNSET: Final = ("started_ns", "ended_ns", "boot_id", "monitor_pid", "limits", "reason", "result")
+_given: Final = attrgetter(*_GIVEN)
 
 
-def inserted(new: NewJob, seq: int) -> Job:
+def inserted(new: NewJob, seq: int, launch: Launch | None = None) -> Job:
     """The row of a new job that has a spec of its own, as `runner.queries.INSERT` leaves it."""
     fields: dict[str, Any] = dict.fromkeys(_UNSET)
-    fields |= {name: getattr(new, name) for name in _GIVEN}
-    return Job(seq=seq, state=State.QUEUED, **fields)
+    fields.update(zip(_GIVEN, _given(new), strict=True))
+    if launch is None:
+        return Job(seq=seq, state=State.QUEUED, **fields)
+    fields["boot_id"] = launch.boot_id
+    return Job(seq=seq, state=State.STARTING, at_once=1, **fields)
 
 
 def advanced(job: Job, event: Event, values: Mapping[str, Any]) -> Job:
@@ -88,7 +145,7 @@ def advanced(job: Job, event: Event, values: Mapping[str, Any]) -> Job:
 
 
 def _launched(_job: Job, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {"state": State.STARTING, "boot_id": values["boot_id"]}
+    return {"state": State.STARTING, "boot_id": values["boot_id"], "at_once": 0}
 
 
 def _started(_job: Job, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,6 +172,7 @@ def _finished(job: Job, values: Mapping[str, Any]) -> dict[str, Any]:
         "state": State.ENDED, "monitor_pid": None, "paused_since_ns": None,
         "paused_ns": _paused_ns(job, values["ended_ns"]),
         "started_ns": values["started_ns"] if job.started_ns is None else job.started_ns,
+        "limits": values["limits"] if job.limits is None else job.limits,
         **{name: values[name] for name in names},
     }  # fmt: skip
 

@@ -18,8 +18,8 @@ from runner.store_base import StoreBase
 from runner.store_file import StoreError, described
 
 if TYPE_CHECKING:
+    from runner.rows import Value
     from runner.schedule_rows import NewSchedule, Progress, Schedule
-    from runner.store_base import Value
 
 MAX_MATCHES: Final = 20
 # Before the time in the key of a run; the characters after it come later than any digit.

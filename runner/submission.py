@@ -20,7 +20,7 @@ from runner import spec as specs
 from runner.queues import time_limit_ms
 from runner.refusal import Refusal
 from runner.rows import NewJob
-from runner.users import account_for, account_of, is_remembered, with_group
+from runner.users import account_for, remembered_account, with_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -192,8 +192,10 @@ class Submissions:
 
     async def _account(self, request: Submit, peer: Peer) -> Account:
         """Whom the job runs as. Raises Refusal."""
-        if request.user is None and request.group is None and is_remembered(peer.uid):
-            return account_of(peer)
+        if request.user is None and request.group is None:
+            account = remembered_account(peer)
+            if account is not None:
+                return account
         return await asyncio.to_thread(self._looked_up, request, peer)
 
     def _looked_up(self, request: Submit, peer: Peer) -> Account:

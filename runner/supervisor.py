@@ -12,14 +12,12 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from runner import outcome
 from runner.changes import Changes
 from runner.disk_usage import RunningSizes
 from runner.ending import Ending
 from runner.group_requests import GroupRequests
 from runner.intake import Intake
-from runner.launcher_client import LauncherGoneError
-from runner.launching import CannotLaunchError, HostShortError, group_of
+from runner.launches import Launches
 from runner.lifecycle import GOING, State
 from runner.outside import Outside
 from runner.pausing import Pausing
@@ -28,6 +26,7 @@ from runner.queue_requests import QueueRequests
 from runner.queueing import Queueing
 from runner.realm import Realm
 from runner.refusal import Refusal
+from runner.removing import Removing
 from runner.restart import Restart
 from runner.running import Running
 from runner.shortage import Shortage
@@ -84,7 +83,6 @@ class Supervisor:
         # Beats when a job has ended, and when it is decided anew whether jobs are started.
         self.pulse = pulse
         self._draining = draining
-        self._launching = launching
         self._work = Work(pool)
         realm = Realm(
             store, directories, tree, self.changes, self._work, outside or Outside(), problems
@@ -92,7 +90,7 @@ class Supervisor:
         self._turns = Turns()
         self.queueing = Queueing(
             realm, rules,
-            launch=lambda job: self._work.spawn(self._launch(job)),
+            launch=self._launch,
             may_start=self._may_start,
             on_end=self._on_any_end,
         )  # fmt: skip
@@ -101,10 +99,11 @@ class Supervisor:
         self._running = Running(realm, self._on_monitor_end, self.queueing.began)
         self._stopping = Stopping(self._work.loop, directories, tree, self._running)
         self._ending = Ending(
-            realm, self._on_end, self._on_again, self.queueing.most_memory,
+            realm, self._on_end, self._on_again, self.queueing.promises.most_memory,
             lambda uid: rules.quota_of(uid).max_log_bytes,
         )  # fmt: skip
-        self.pruning = Pruning(realm, self._ending, config.retention)
+        self._removing = Removing(realm)
+        self.pruning = Pruning(realm, self._ending, self._removing, config.retention)
         self._intake = Intake(
             store, self.queueing, self._ending, rules, config.jobs.max_queued,
             self._refuse_if_closed,
@@ -119,11 +118,19 @@ class Supervisor:
         self._restart = Restart(
             realm,
             ending=self._ending,
+            removing=self._removing,
             pausing=self._pausing,
             updating=self._updating,
             running=self._running,
             on_again=self._on_again,
-            problems=problems,
+        )
+        self._launches = Launches(
+            realm,
+            launching,
+            running=self._running,
+            ending=self._ending,
+            restart=self._restart,
+            shortage=self._shortage,
         )
         # Told to end: what runs is watched on for as long as the policy says.
         self._shutting_down = False
@@ -133,7 +140,7 @@ class Supervisor:
     # Requests
 
     def submit(self, new: NewJob) -> Job:
-        """Commit a job as queued; it starts when its turn comes. Raises Refusal."""
+        """Commit a job as queued, or as starting if its turn is now. Raises Refusal."""
         return self._intake.submit(new)
 
     def submit_call(self, new: NewJob, call_seq: int) -> Job:
@@ -215,7 +222,7 @@ class Supervisor:
 
     async def remove(self, job: Job, uid: int) -> None:
         """Forget an ended job and its output. Raises Refusal for another."""
-        await self._turns.take(job.id, partial(self._ending.remove, job, uid))
+        await self._turns.take(job.id, partial(self._removing.remove, job, uid))
 
     # Draining and the end
 
@@ -260,6 +267,9 @@ class Supervisor:
         is_closed = self._shutting_down or self._reconciling or self._shortage.lasts
         return not (is_closed or self.draining)
 
+    def _launch(self, job: Job) -> None:
+        self._launches.begin(job)
+
     def _on_end(self, job: Job) -> None:
         """A job has ended for good: others may start, or never will."""
         self.queueing.ended(job)
@@ -274,30 +284,6 @@ class Supervisor:
         """A job waits again: for another attempt, or because it never ran."""
         self.queueing.waits(job)
         self.pulse.beat()
-
-    async def _launch(self, job: Job) -> None:
-        try:
-            started = await self._launching.launch(job, group=group_of(self.store, job))
-        except HostShortError as error:
-            self._shortage.found(str(error))
-            await self._restart.requeue(job.id, str(error))
-            return
-        except CannotLaunchError as error:
-            _logger.warning("job %s could not be launched: %s", job.id, error)
-            verdict = outcome.never_started(str(error))
-            await self._work.surely(lambda: self._ending.end(job.id, verdict, {}))
-            return
-        except LauncherGoneError as error:
-            _logger.warning("job %s: %s; looking for its monitor", job.id, error)
-            await self._restart.settle(job)
-            return
-        except Exception:
-            # A defect of ours must not keep a job starting for ever, nor start it for ever.
-            _logger.exception("a defect in the launch of job %s; looking for its monitor", job.id)
-            await self._restart.settle(job, may_requeue=False)
-            return
-        self._shortage.over()
-        await self._running.begin(job.id, *started.monitor, started.limits)
 
     def _on_monitor_end(self, job_id: str) -> None:
         self._stopping.forget(job_id)
@@ -322,5 +308,6 @@ class Supervisor:
         await self.groups.close()
         await self.pruning.close()
         await self._turns.close()
+        await self._launches.close()
         await self._work.close()
         self._running.close()

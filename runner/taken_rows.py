@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
@@ -114,10 +115,13 @@ _UNCOUNT: Final = (
 )
 
 
+_OF_JOB: Final = tuple(name for name in DirectoryRow.__struct_fields__ if name != "labels")
+_of_job: Final = attrgetter(*_OF_JOB)
+
+
 def row_of(job: Job, labels: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """What the directory's spec is to say of a job's row, and its labels."""
-    names = (name for name in DirectoryRow.__struct_fields__ if name != "labels")
-    return {**{name: getattr(job, name) for name in names}, "labels": dict(labels)}
+    return {**dict(zip(_OF_JOB, _of_job(job), strict=True)), "labels": dict(labels)}
 
 
 def write(

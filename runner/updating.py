@@ -23,7 +23,7 @@ from runner.lifecycle import GOING, State
 from runner.limit_changes import Used
 from runner.paths import UserPaths
 from runner.pausing import not_now, state_of
-from runner.queueing import needs_of
+from runner.promises import needs_of
 from runner.queues import HOOKS, time_limit_ms
 from runner.refusal import Refusal
 from runner.scheduling.kinds import Needs
@@ -77,7 +77,7 @@ class Updating:
                     await self._refuse_below_use(change)
                     return await self._carry_out(change)
                 self._require(new, devices)
-                needs = self._queueing.needs_with(job, spec["limits"], new)
+                needs = self._queueing.promises.needs_with(job, spec["limits"], new)
                 change = Change(job, spec, new, {}, devices, uid)
                 return self._commit(change, None, needs, priority)
             except NotUpdatableError:
@@ -226,8 +226,8 @@ class Updating:
 
     def _promise(self, change: Change, undo: AsyncExitStack) -> Needs:
         """What it is promised from now on; of what is to be less it has more until the end."""
-        job, resize = change.job, self._queueing.resize
-        needs, had = self._queueing.needs_with(job, change.old, change.new), needs_of(job)
+        job, resize = change.job, self._queueing.promises.resize
+        needs, had = self._queueing.promises.needs_with(job, change.old, change.new), needs_of(job)
         resize(job, Needs(*map(max, had, needs)))
         undo.callback(resize, job, had)
         return needs

@@ -1,7 +1,7 @@
 """Whom a job runs as: the peer itself, or the account that an admin asked for.
 
 Asks the user database (nsswitch.conf(5)), which may be far away: not for the event loop, but for
-what `is_remembered`.
+`remembered_account`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ class Account(NamedTuple):
 
 def account_of(peer: Peer) -> Account:
     """The peer as it is: its own groups, not those that the user database would give it."""
-    return Account(peer.uid, peer.gid, tuple(sorted(peer.groups)), user_name(peer.uid))
+    return _account(peer, user_name(peer.uid))
+
+
+def _account(peer: Peer, name: str) -> Account:
+    return Account(peer.uid, peer.gid, tuple(sorted(peer.groups)), name)
 
 
 def account_for(peer: Peer, user: str | int | None, admin_gid: int | None) -> Account:
@@ -116,9 +120,10 @@ def user_name(uid: int) -> str:
     return name
 
 
-def is_remembered(uid: int) -> bool:
-    """Whether its name is known without asking anybody."""
-    return _remembered(uid) is not None
+def remembered_account(peer: Peer) -> Account | None:
+    """`account_of`, if the name is known without asking anybody."""
+    name = _remembered(peer.uid)
+    return None if name is None else _account(peer, name)
 
 
 def _remembered(uid: int) -> str | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isolation.cgroups import limits as cgroup_limits
 from isolation.cgroups import teardown as cgroup_teardown
-from isolation.cgroups.limit_kinds import AppliedLimits, JobLimits
+from isolation.cgroups.limit_kinds import AppliedLimits, JobLimits, whole_pages
 from isolation.cgroups.limits import Slice
 from isolation.cgroups.nodes import optional
 from isolation.errors import CgroupError
@@ -85,12 +85,13 @@ class JobCgroup:
 
         Raises CgroupError (EEXIST: it has them already).
         """
+        payload, monitor = self.children
         _make(self.directory)
         try:
             if controllers:
-                self.cgroups.job.core.subtree_control = controllers
-            for child in reversed(self.children):
-                _make(child)
+                _hand_down(self.directory, controllers)
+            _make(monitor)
+            _make(payload)
         except CgroupError:
             self.remove()
             raise
@@ -102,8 +103,27 @@ class JobCgroup:
         """
         if limits == _UNLIMITED:
             return AppliedLimits()
+        applied = self._apply_usual(limits)
+        if applied is not None:
+            return applied
         self._require(limits)
         return cgroup_limits.apply(self.cgroups, limits)
+
+    def _apply_usual(self, limits: JobLimits) -> AppliedLimits | None:
+        """What jobs have that ask for nothing, for the price of two files. None: more, or it fails.
+
+        What the kernel shows afterwards is held, whatever it was to be looked at before.
+        """
+        cap, most = limits.monitor_memory_max_bytes, limits.pids_max
+        if limits != JobLimits(monitor_memory_max_bytes=cap, pids_max=most):
+            return None
+        payload, monitor = self.children
+        shown = None if cap is None else whole_pages(cap)
+        if cap is not None and not _holds(f"{monitor}/memory.max", cap, whole_pages(cap)):
+            return None
+        if most is not None and not _holds(f"{payload}/pids.max", most, most):
+            return None
+        return AppliedLimits(monitor_memory_max_bytes=shown, pids_max=most)
 
     def update(self, old: JobLimits, new: JobLimits) -> AppliedLimits:
         """Change the limits of a job that has `old`: all to `new`, or none of them.
@@ -167,14 +187,7 @@ class JobCgroup:
 
     def remove_empty(self) -> bool:
         """Remove them if nobody is in them, nor anything else below. Whether they are gone."""
-        for directory in (*self.children, self.directory):
-            try:
-                os.rmdir(directory)
-            except FileNotFoundError:
-                continue
-            except OSError:
-                return False
-        return True
+        return remove_empty(self.directory)
 
     def open_fds(self) -> JobFds:
         """Descriptors of the three directories, close-on-exec. Raises CgroupError."""
@@ -188,6 +201,44 @@ class JobCgroup:
                     os.close(fd)
                 raise CgroupError(error.errno or 0, "open", directory) from None
         return JobFds(*opened)
+
+
+def remove_empty(directory: str) -> bool:
+    """`JobCgroup.remove_empty` of a job whose own cgroup is `directory`."""
+    for each in (f"{directory}/{_PAYLOAD}", f"{directory}/{_MONITOR}", directory):
+        try:
+            os.rmdir(each)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return False
+    return True
+
+
+def _holds(path: str, wanted: int, shown: int) -> bool:
+    """Write a limit. Whether the kernel shows it."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.write(fd, b"%d" % wanted)
+            return os.pread(fd, 64, 0) == b"%d\n" % shown
+        finally:
+            os.close(fd)
+    except OSError:
+        return False
+
+
+def _hand_down(directory: str, controllers: frozenset[str]) -> None:
+    """One write(2), which the kernel does as a whole or not at all; its node's would be some."""
+    path, text = f"{directory}/cgroup.subtree_control", "+" + " +".join(sorted(controllers))
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode("ascii"))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise CgroupError(error.errno or 0, "write", path, text) from None
 
 
 def _make(directory: str) -> None:

@@ -74,7 +74,8 @@ class Controller(_Controller):  # type: ignore[misc]
 
     def path(self, filename: bytes | str) -> str:
         """The full path of a file of this cgroup."""
-        return os.fsdecode(self.filepath(os.fsencode(filename)))
+        name = filename if isinstance(filename, str) else filename.decode("ascii")
+        return f"{self.node.directory}/{name}"
 
     def has(self, filename: str) -> bool:
         """Whether this kernel has that file here."""
@@ -187,9 +188,9 @@ class Cgroup(_Node):  # type: ignore[misc]
     def _get_controller_type(self) -> bytes:
         return b"cgroup2"
 
-    @property
+    @cached_property
     def directory(self) -> str:
-        """The absolute path."""
+        """The absolute path. Neither a node's name nor its place ever changes."""
         return os.fsdecode(self.full_path)
 
     @property

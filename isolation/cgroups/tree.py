@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from isolation.cgroups import limit_checks
-from isolation.cgroups.job import JobCgroup, JobFds, Usage
+from isolation.cgroups.job import JobCgroup, JobFds, Usage, remove_empty
 from isolation.cgroups.limit_kinds import AppliedLimits, IoLimit, JobLimits
 from isolation.cgroups.limits import Slice
 from isolation.cgroups.nodes import Cgroup
@@ -101,7 +101,7 @@ class CgroupTree:
 
         False says nothing but that: look again with `job`. Raises ValueError for what is no UUID.
         """
-        return self._job_cgroup(job_id).remove_empty()
+        return remove_empty(f"{self.root}/{_job_name(job_id)}")
 
     def jobs(self) -> list[str]:
         """The ids of all jobs that have cgroups, sorted. Raises CgroupError."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import struct
 from enum import IntFlag
 from typing import Any, Final
 
@@ -46,15 +47,9 @@ class _Load(ctypes.Structure):
     )
 
 
-class _Attach(ctypes.Structure):
-    """The part of union bpf_attr for BPF_PROG_ATTACH and BPF_PROG_DETACH."""
-
-    _fields_ = (
-        ("target_fd", ctypes.c_uint32),
-        ("attach_bpf_fd", ctypes.c_uint32),
-        ("attach_type", ctypes.c_uint32),
-        ("attach_flags", ctypes.c_uint32),
-    )
+# The part of union bpf_attr for BPF_PROG_ATTACH: target_fd, attach_bpf_fd, attach_type,
+# attach_flags.
+_ATTACH: Final = struct.Struct("=IIII")
 
 
 def prog_load(program: bytes, prog_type: int, name: str) -> int:
@@ -92,10 +87,12 @@ def prog_attach(cgroup_fd: int, prog_fd: int, attach_type: int, flags: AttachFla
 
     Raises OSError: EPERM where a program further up was attached to be the only one.
     """
-    # Once a job: the names of flags are dear.
-    bits = int(flags)
-    attributes = _Attach(cgroup_fd, prog_fd, attach_type, bits)
-    _bpf(8, attributes, f"bpf(BPF_PROG_ATTACH, {cgroup_fd}, {prog_fd}, {attach_type}, {bits:#x})")
+    # Once a job: structures, the names of flags and texts that nobody reads are dear.
+    attributes = _ATTACH.pack(cgroup_fd, prog_fd, attach_type, flags)
+    number = -1 if _SYS_BPF is None else _SYS_BPF
+    if libc.syscall(long(number), long(8), attributes, ctypes.c_uint(_ATTACH.size)) < 0:
+        call = f"bpf(BPF_PROG_ATTACH, {cgroup_fd}, {prog_fd}, {attach_type}, {int(flags):#x})"
+        raise failed(ctypes.get_errno(), call)
 
 
 def _bpf(command: int, attributes: Any, call: str) -> int:  # noqa: ANN401  a structure of any kind

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 from enum import IntFlag
 from typing import Final
 
@@ -14,6 +15,7 @@ from isolation.syscalls.common import (
     AT_EMPTY_PATH,
     by_machine,
     check,
+    failed,
     libc,
     libc_unlocked,
     long,
@@ -79,14 +81,8 @@ class OpenTreeFlags(IntFlag):
     CLOEXEC = os.O_CLOEXEC
 
 
-class _OpenHow(ctypes.Structure):
-    """struct open_how, linux/openat2.h."""
-
-    _fields_ = (
-        ("flags", ctypes.c_uint64),
-        ("mode", ctypes.c_uint64),
-        ("resolve", ctypes.c_uint64),
-    )
+# struct open_how, linux/openat2.h: flags, mode, resolve.
+_OPEN_HOW: Final = struct.Struct("=QQQ")
 
 
 class _MountAttr(ctypes.Structure):
@@ -258,12 +254,15 @@ def openat2(
 
     Raises OSError: EXDEV for a path that leaves a BENEATH directory, ELOOP for a refused link.
     """
-    how = _OpenHow(flags=flags | os.O_CLOEXEC, mode=mode, resolve=int(resolve))
-    result = libc.syscall(
-        long(_SYS_OPENAT2), long(dir_fd), os.fsencode(path),
-        ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)),
-    )  # fmt: skip
-    return check(result, f"openat2({dir_fd}, {path!r}, {resolve!r})", path)
+    # Some for each job: a structure, and a text that nobody reads, are dear.
+    how = _OPEN_HOW.pack(flags | os.O_CLOEXEC, mode, resolve)
+    result: int = libc.syscall(
+        long(_SYS_OPENAT2), long(dir_fd), os.fsencode(path), how, ctypes.c_size_t(len(how))
+    )
+    if result < 0:
+        number = ctypes.get_errno()
+        raise failed(number, f"openat2({dir_fd}, {path!r}, {resolve!r})", path)
+    return result
 
 
 def check_access(fd: int, mode: int) -> None:

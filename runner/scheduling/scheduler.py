@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from runner.scheduling.explain import explain
-from runner.scheduling.kinds import End, Expire, Needs, Quota
+from runner.scheduling.kinds import End, Expire, Going, Needs, Quota
 from runner.scheduling.ledger import over_promise
+from runner.scheduling.newcomers import may_go_at_once
 from runner.scheduling.reasons import causes
 from runner.scheduling.selection import select
 from runner.scheduling.state import State
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
         Capacity,
         Cause,
         Explanation,
-        Going,
         Queue,
         Waiting,
     )
@@ -87,6 +87,13 @@ class Scheduler:
             if going is not None and going.has_started:
                 dependencies.started(on_id)
         self._state.place(self._state.enter(_without_after(job)))
+
+    def start(self, job: Waiting, now_ns: int) -> bool:
+        """Whether a job that has just come starts at once: it goes then. Else it is to be added."""
+        if may_go_at_once(self._state, job, now_ns):
+            self._state.go(Going.of(job, now_ns))
+            return True
+        return False
 
     def change(self, job: Waiting) -> None:
         """The same waiting job with other fields: hold, queue, priority, rank, needs, times.

@@ -63,7 +63,7 @@ class State:
         self.patience = Patience()
         self.is_stirred = True
         self.is_cut = False
-        self._quota_of = quota_of
+        self.quota_of = quota_of
         self._served = 0
 
     # Jobs that wait
@@ -340,7 +340,7 @@ class State:
     def _user(self, uid: int) -> User:
         user = self.users.get(uid)
         if user is None:
-            user = self.users[uid] = User(uid, self._quota_of(uid))
+            user = self.users[uid] = User(uid, self.quota_of(uid))
         return user
 
     def _forget(self, user: User) -> None:

@@ -1,35 +1,32 @@
-"""One client: who it is, its requests in flight, its streams, and its end.
+"""One client: who it is, what comes from it and when it has its turn, and its end.
 
 Nothing that a client does reaches beyond its own connection: a bad frame closes it, a
-request that fails is answered, a reader that does not read is not written to. What the
-requests mean is `runner.server.handlers`' business.
+request that fails is answered, a reader that does not read is not written to. What is asked
+and answered is `runner.server.answering`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from typing import TYPE_CHECKING, Final, cast
 
-from client import protocol
-from client.protocol import FrameError, Message
-from runner import messages
-from runner.parsing import envelope, parse
-from runner.refusal import Refusal, shown
-from runner.server.framing import FrameBuffer, event_head
+from client.protocol import FrameError
+from runner.event_loop import Loop
+from runner.parsing import SHORT_BYTES, short
+from runner.refusal import Refusal
+from runner.server.answering import Answering
+from runner.server.framing import only_body
 from runner.server.peers import is_in_a_job, peer_of
 from runner.server.stream import Stream
 from runner.server.writing import Writer
-from runner.store import StoreError
-from runner.store_file import DamagedStoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from runner.policy import Peer
-    from runner.server.outlet import FilePart
-    from runner.server.service import Answer, Service, Work
+    from runner.server.service import Service
 
 __all__ = ["FRAME_SECONDS", "LINGER_SECONDS", "Connection", "Stream"]
 
@@ -45,9 +42,10 @@ TURN_SECONDS: Final = 0.001
 # One for all connections: a loop fills it and has it emptied in one breath, thread by thread.
 # A buffer for each read would be made four times as long, and cost more than a short request.
 _received: Final = memoryview(bytearray(64 * 1024))
+_into_received: Final = (_received,)
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection(Answering, asyncio.BufferedProtocol):
     """A connection of the socket server. Made by asyncio when a client connects.
 
     What it can make the daemon hold is bounded: requests in flight by their number, half
@@ -56,27 +54,20 @@ class Connection(asyncio.BufferedProtocol):
     """
 
     def __init__(self, service: Service) -> None:
-        self._service = service
-        self._loop = asyncio.get_running_loop()
-        self._buffer = FrameBuffer()
+        super().__init__(service)
         self._held_bytes = 0
         # What has come and was not looked at yet.
-        self._coming: Iterator[Message] = iter(())
+        self._coming: Iterator[bytearray] = iter(())
         self._is_behind = False
-        self._requests: dict[int, asyncio.Task[None]] = {}
-        self._streams: dict[int, Stream] = {}
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._greeted = False
+        self._fd = -1
         self._deadline: asyncio.TimerHandle | None = None
-        self.peer: Peer | None = None
 
     # asyncio.BufferedProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask the kernel who it is, and whether there is room for one more."""
         self._transport = cast("asyncio.Transport", transport)
-        self._writer = Writer(self._transport, self)
+        self._writer = Writer(self._transport, self, self._hold_events)
         try:
             sock = transport.get_extra_info("socket")
             self.peer = peer_of(sock)
@@ -89,6 +80,25 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
         else:
             self._start_clock("no hello came")
+            self._fd = sock.fileno()
+            if isinstance(self._loop, Loop):
+                self._loop.read_at_once(self._fd, self._read_now)
+
+    def _read_now(self) -> bool:
+        """What the transport's reader does in the next step of the loop, if nothing is odd."""
+        try:
+            count = os.readv(self._fd, _into_received)
+        except OSError:
+            return False
+        if not count:
+            return False
+        try:
+            self.buffer_updated(count)
+        except Exception:
+            # As the transport has it: the end of this connection alone.
+            _logger.exception("a defect while reading from uid %d", self._known_peer().uid)
+            self._transport.abort()
+        return True
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's name
         """Where what comes is put; taken out of there before another connection reads."""
@@ -96,8 +106,22 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was sent; anything but frames ends the connection."""
-        self._coming = self._buffer.feed(_received[:nbytes])
-        self._take_turn()
+        if nbytes > SHORT_BYTES or not self._take_short(nbytes):
+            self._coming = self._buffer.feed(_received[:nbytes])
+            self._take_turn()
+
+    def _take_short(self, nbytes: int) -> bool:
+        """Answer what came, if it is one short request and nothing else has to be done."""
+        body = only_body(_received, nbytes)
+        is_usual = self._greeted and not self._held_bytes and not self._transport.is_closing()
+        asked = short(body) if body is not None and is_usual else None
+        if asked is None:
+            return False
+        request_id, op, message = asked
+        if not self._is_free(request_id):
+            return False
+        self._attempt(request_id, op, message)
+        return True
 
     def eof_received(self) -> None:
         """The client has gone: what it waited for is cancelled, the connection closed."""
@@ -106,12 +130,18 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
         """Nobody is there to answer any more."""
         self._service.forget(self)
+        if isinstance(self._loop, Loop) and self._fd >= 0:
+            self._loop.forget(self._fd)
         self._hold(0)
         self._stop_clock()
         self._writer.close()
         for task in self._requests.values():
             task.cancel()
         self._writable.set()
+
+    def _hold_events(self) -> None:
+        # A part of a file is on its way. Reading goes on, as long as nothing is answered.
+        self._writable.clear()
 
     def pause_writing(self) -> None:
         """The client does not read: nothing is written to it, and nothing read from it."""
@@ -145,9 +175,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _take_some(self) -> None:
         taken, until = 0, time.monotonic() + TURN_SECONDS
-        for message in self._coming:
+        for body in self._coming:
             taken += 1
-            self._take(message)
+            self._take(body)
             if time.monotonic() >= until:
                 self._fall_behind()
                 return
@@ -208,142 +238,3 @@ class Connection(asyncio.BufferedProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-    # Requests
-
-    def requests(self) -> list[asyncio.Task[None]]:
-        """Those that are in flight."""
-        return list(self._requests.values())
-
-    def _take(self, message: Message) -> None:
-        request_id = message.get("id")
-        if type(request_id) is not int or not 1 <= request_id <= protocol.MAX_REQUEST_ID:
-            self._refuse(0, Refusal("bad-request", field="id", given=shown(request_id),
-                                    allowed=f"1 to {protocol.MAX_REQUEST_ID}"))  # fmt: skip
-            return
-        try:
-            self._dispatch(request_id, *envelope(message))
-        except Exception as error:  # noqa: BLE001 - it must not end the other requests
-            self._fail(request_id, error)
-
-    def _dispatch(self, request_id: int, op: str, args: Message) -> None:
-        if op == "credit":
-            self._credit(request_id, parse(messages.Credit, args).events)
-        elif op == "cancel":
-            parse(messages.Cancel, args)
-            self._cancel(request_id)
-        elif op == "signal":
-            self._signal(request_id, parse(messages.Signal, args).signal)
-        elif op == "hello":
-            self._greet(request_id, parse(messages.Hello, args))
-        elif not self._greeted:
-            raise Refusal("hello-required", detail="the first request must be hello")
-        elif request_id in self._requests:
-            raise Refusal("bad-request", field="id", given=str(request_id),
-                          allowed="an id that is not in flight")  # fmt: skip
-        elif len(self._requests) >= protocol.MAX_IN_FLIGHT:
-            raise Refusal("too-many-requests", allowed=f"{protocol.MAX_IN_FLIGHT} in flight")
-        else:
-            self._begin(request_id, op, args)
-
-    def _begin(self, request_id: int, op: str, args: Message) -> None:
-        stream = Stream(self, request_id)
-        work = self._service.handle(self._known_peer(), op, args, stream)
-        answer = self._asked(work) if callable(work) else work
-        if isinstance(answer, dict):
-            self._writer.send({"id": request_id, "ok": answer})
-            return
-        self._streams[request_id] = stream
-        self._requests[request_id] = self._loop.create_task(self._answer(request_id, answer))
-
-    def _asked(self, ask: Callable[[], Answer | Work]) -> Answer | Work:
-        # Not before the client has read: 64 pages of a list are 200 MB.
-        return ask() if self._writable.is_set() else self._later(ask)
-
-    async def _later(self, ask: Callable[[], Answer | Work]) -> Answer:
-        await self._writable.wait()
-        answer = ask()
-        return answer if isinstance(answer, dict) else await answer
-
-    async def _answer(self, request_id: int, work: Work) -> None:
-        try:
-            await self._writable.wait()
-            answer = await work
-            await self._writable.wait()
-            self._writer.send({"id": request_id, "ok": answer})
-        except asyncio.CancelledError:
-            self._refuse(request_id, Refusal("cancelled"))
-        except Exception as error:  # noqa: BLE001 - the client must be answered
-            self._fail(request_id, error)
-        finally:
-            # Never begun, when it was cancelled before the client had read.
-            work.close()
-            del self._requests[request_id]
-            del self._streams[request_id]
-
-    def _fail(self, request_id: int, error: Exception) -> None:
-        """Answer a request that came to nothing."""
-        if isinstance(error, Refusal):
-            self._refuse(request_id, error)
-        elif isinstance(error, StoreError):
-            if isinstance(error, DamagedStoreError):
-                self._service.problems.add(str(error))
-            else:
-                _logger.error("request refused: %s", error)
-            self._refuse(request_id, Refusal("store-error", detail=str(error)))
-        else:
-            self._own_up(request_id, error)
-
-    def _greet(self, request_id: int, hello: messages.Hello) -> None:
-        answer = self._service.greet(self._known_peer(), hello)
-        self._greeted = True
-        self._buffer.greeted()
-        self._writer.send({"id": request_id, "ok": answer})
-
-    def _credit(self, request_id: int, events: int) -> None:
-        stream = self._streams.get(request_id)
-        if stream is not None:
-            stream.grant(events)
-
-    def _signal(self, request_id: int, number: int) -> None:
-        stream = self._streams.get(request_id)
-        if stream is not None:
-            stream.signal(number)
-
-    def _cancel(self, request_id: int) -> None:
-        task = self._requests.get(request_id)
-        if task is not None:
-            # After its first step, which may still be due: a task that is cancelled before
-            # it never runs, and nobody would be answered.
-            self._loop.call_soon(task.cancel)
-
-    def _known_peer(self) -> Peer:
-        assert self.peer is not None  # noqa: S101 - set when the connection was made
-        return self.peer
-
-    # Writing
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether the client takes what is sent."""
-        return self._writable.is_set()
-
-    async def writable(self) -> None:
-        """Wait until it does."""
-        await self._writable.wait()
-
-    def send_event(self, request_id: int, seq: int, event: Message) -> None:
-        """One event of a stream; to be called while the client reads."""
-        self._writer.send({"id": request_id, "seq": seq, "event": event})
-
-    def send_part(self, request_id: int, seq: int, head: bytes, part: FilePart) -> None:
-        """The same, of an event that is packed and ends with that. Raises OSError of pread(2)."""
-        self._writer.send_part(event_head(request_id, seq, len(head) + part.length) + head, part)
-
-    def _own_up(self, request_id: int, error: Exception) -> None:
-        """A defect of ours: its details are for the log, not for the client."""
-        _logger.error("a defect while answering uid %d", self._known_peer().uid, exc_info=error)
-        self._refuse(request_id, Refusal("internal"))
-
-    def _refuse(self, request_id: int, refusal: Refusal) -> None:
-        self._writer.send({"id": request_id, "error": refusal.to_wire()})

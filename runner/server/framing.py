@@ -14,11 +14,9 @@ from client.protocol import (
     HEADER,
     MAX_FRAME_BYTES,
     MAX_GREETING_BYTES,
-    MAX_REQUEST_CONTAINERS,
     FrameError,
     Message,
     bad_length,
-    decode_body,
 )
 
 if TYPE_CHECKING:
@@ -50,8 +48,8 @@ class FrameBuffer:
         """How much of a frame waits for its rest; 0 between two frames."""
         return len(self._data)
 
-    def feed(self, data: bytes | memoryview) -> Iterator[Message]:
-        """Add bytes and yield every message that is whole now. Raises FrameError.
+    def feed(self, data: bytes | memoryview) -> Iterator[bytearray]:
+        """Add bytes and yield the body of every frame that is whole now. Raises FrameError.
 
         They are added when the first message is asked for, those that were whole are let go of
         after the last one.
@@ -68,9 +66,16 @@ class FrameBuffer:
                 if size < end:
                     return
                 start = end
-                yield decode_body(self._data[begin:end], MAX_REQUEST_CONTAINERS)
+                yield self._data[begin:end]
         finally:
             del self._data[:start]
+
+
+def only_body(received: memoryview, size: int) -> memoryview | None:
+    """The body of the frame that `size` bytes are; None where they are more or less than one."""
+    if size > HEADER.size and HEADER.unpack_from(received)[0] == size - HEADER.size:
+        return received[HEADER.size : size]
+    return None
 
 
 def event_head(request_id: int, seq: int, event_bytes: int) -> bytes:

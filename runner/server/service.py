@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from runner.launchers import Launchers
     from runner.logs.searches import Searches
     from runner.logs.tail import LogWatcher
+    from runner.message_kinds import Closed
     from runner.policy import Decision
     from runner.problems import Problems
     from runner.provisions import Provisioning
@@ -172,19 +173,20 @@ class Service:
             "max_frame_bytes": protocol.MAX_FRAME_BYTES,
         }
 
-    def handle(
-        self, peer: Peer, op: str, args: dict[str, Any], stream: Stream
-    ) -> Work | Callable[[], Answer | Work]:
-        """The work that answers a request, or what gives the answer at once where it can.
-
-        Raises Refusal for what is no request.
-        """
+    def read(self, op: str, args: dict[str, Any]) -> Closed:
+        """The request that came. Raises Refusal for what is none."""
         try:
-            kind, handler = HANDLERS[op]
+            kind, _handler = HANDLERS[op]
         except KeyError:
             raise Refusal("unknown-op", field="op", given=shown(op),
                           allowed=", ".join(sorted(HANDLERS))) from None  # fmt: skip
-        request = parse(kind, args)
+        return parse(kind, args)
+
+    def handle(
+        self, peer: Peer, op: str, request: Closed, stream: Stream
+    ) -> Work | Callable[[], Answer | Work]:
+        """The work that answers a request, or what gives the answer at once where it can."""
+        handler = HANDLERS[op][1]
         if handler in QUICK:
             return partial(handler, self, peer, request, stream)
         work: Work = handler(self, peer, request, stream)

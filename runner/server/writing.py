@@ -12,6 +12,7 @@ from runner.server.outlet import Outlet
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from client.protocol import Message
     from runner.server.outlet import FilePart
@@ -24,11 +25,21 @@ _packer: Final = FramePacker()
 
 
 class Writer:
-    """Frames for one transport. What is sent while `gathers` is written by `flush`."""
+    """Frames for one transport. What is sent while `gathers` is written by `flush`.
 
-    def __init__(self, transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> None:
+    While a part of a file is on its way events are to wait: `hold` is called then, and the
+    protocol's `resume_writing` after it. What else is sent meanwhile pauses its writing.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        protocol: asyncio.BaseProtocol,
+        hold: Callable[[], None],
+    ) -> None:
         self._transport = transport
         self._protocol = protocol
+        self._hold = hold
         self._frames: list[bytes] = []
         self._size = 0
         self.gathers = False
@@ -41,22 +52,26 @@ class Writer:
 
         Raises FrameError for one that is too long, and what packing raises.
         """
+        if not self._transport.is_closing():
+            self.send_frame(_packer.frame(message))
+
+    def send_frame(self, frame: bytes) -> None:
+        """The same, of one that is packed."""
         if self._transport.is_closing():
             return
-        frame = _packer.frame(message)
         if not self.gathers and not self._is_held:
             self._transport.write(frame)
             return
+        if self._is_held:
+            # Who does not read is not answered without end.
+            self._protocol.pause_writing()
         self._frames.append(frame)
         self._size += len(frame)
         if self._size >= GATHERED_BYTES:
             self.flush()
 
     def send_part(self, head: bytes, part: FilePart) -> None:
-        """One frame that ends with a part of a file. Raises OSError of pread(2).
-
-        Until it is through the protocol's writing is paused.
-        """
+        """One frame that ends with a part of a file. Raises OSError of pread(2)."""
         if self._transport.is_closing():
             return
         if self._is_held or self._frames or self._transport.get_write_buffer_size():
@@ -67,7 +82,7 @@ class Writer:
             self._outlet = Outlet(self._transport, self._let_go)
         if not self._outlet.send(head, part):
             self._is_held = True
-            self._protocol.pause_writing()
+            self._hold()
 
     def _let_go(self) -> None:
         self._is_held = False

@@ -88,8 +88,8 @@ def _as_frames(how: int, data: bytes) -> None:
     size = how // 2 + 1
     try:
         for start in range(0, len(data), size):
-            for message in buffer.feed(data[start : start + size]):
-                _ask(message)
+            for body in buffer.feed(data[start : start + size]):
+                _ask(protocol.decode_body(body, protocol.MAX_REQUEST_CONTAINERS))
             assert buffer.held_bytes <= most + protocol.HEADER.size
     except FrameError:
         return

@@ -96,6 +96,7 @@ class Monitors:
         meanwhile: Callable[[Running], object] = bool,
         *,
         limits: JobLimits | None = None,
+        sync_begin: bool = True,
         before: Callable[[str, str], object] = lambda _directory, _payload_cgroup: None,
     ) -> Ended:
         """One job from its launch to its exit record. `before` may spoil its places."""
@@ -117,7 +118,8 @@ class Monitors:
             if network is not None:
                 opened.callback(os.close, network)
             handles = Handles(*files, *fds, network=network)
-            monitor = self._launchers[kind].launch(job_id, handles, fields)
+            launcher = self._launchers[kind]
+            monitor = launcher.launch(job_id, handles, fields, sync_begin=sync_begin)
             opened.callback(os.close, monitor)
             meanwhile(Running(job_id, cgroup, payload_path, self.directories))
             _wait_for(monitor)
@@ -142,12 +144,14 @@ class _Launcher:
             )
         self._socket.settimeout(SECONDS)
 
-    def launch(self, job_id: str, handles: Handles, spec: dict[str, Any]) -> int:
+    def launch(
+        self, job_id: str, handles: Handles, spec: dict[str, Any], *, sync_begin: bool
+    ) -> int:
         """A pidfd of the job's monitor."""
         request = {
             "seq": 1, "kind": records.LAUNCH_MONITOR, "job": job_id, "files": {}, "ids": None,
             "handles": list(handles.present()),
-            "native": native_fields(spec, own_network=False),
+            "native": native_fields(spec, own_network=False), "sync_begin": sync_begin,
         }  # fmt: skip
         fds = array.array("i", handles.present().values())
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)]

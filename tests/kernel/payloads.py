@@ -133,7 +133,7 @@ def _request(spec: dict[str, Any], entered: list[int]) -> bytes:
     return records.pack({
         "seq": 1, "kind": "monitor", "job": JOB, "files": {}, "ids": None,
         "handles": [*names, *(name for name, fd in present if fd >= 0)],
-        "native": native_fields(spec, own_network=False),
+        "native": native_fields(spec, own_network=False), "sync_begin": True,
     })  # fmt: skip
 
 

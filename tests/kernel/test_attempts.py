@@ -280,7 +280,7 @@ def test_what_ends_while_runnerd_is_away_is_tried_again_when_it_is_back(
 ) -> None:
     own_daemon.start()
     with Wire(own_daemon) as alice:
-        script = "echo attempt $RUNNERD_ATTEMPT; sleep 1; test $RUNNERD_ATTEMPT = 3"
+        script = "echo attempt $RUNNERD_ATTEMPT; sleep 2; test $RUNNERD_ATTEMPT = 3"
         job = submit(alice, script, retry={"limit": 9})
     for attempt in (1, 2):
         with Wire(own_daemon) as alice:

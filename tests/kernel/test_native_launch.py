@@ -9,7 +9,8 @@ import select
 import socket
 import subprocess
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pytest
@@ -27,7 +28,6 @@ from tests.kernel.test_native_payload import spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 SECONDS = 30
 READY = 4
@@ -78,7 +78,7 @@ class Bench:
         request = {
             "seq": 1, "kind": records.LAUNCH_MONITOR, "job": job_id, "files": {}, "ids": None,
             "handles": list(handles.present()),
-            "native": native_fields(job, own_network=own_network),
+            "native": native_fields(job, own_network=own_network), "sync_begin": False,
         }  # fmt: skip
         rights = array.array("i", handles.present().values())
         self._socket.sendmsg(
@@ -115,6 +115,17 @@ class Bench:
     def is_full(self) -> bool:
         # Beside its own way back.
         return len(self.networks()) == READY + 1
+
+
+def held_processes(pid: int) -> list[int]:
+    """Those of which a process has a pidfd: proc(5), fdinfo."""
+    held = []
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        # Others come and go.
+        with suppress(FileNotFoundError):
+            lines = path.read_text().splitlines()
+            held += [int(line.split()[1]) for line in lines if line.startswith("Pid:")]
+    return held
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +243,8 @@ def test_a_monitor_keeps_nothing_of_the_launcher_but_what_is_the_jobs(bench: Ben
     # Once its payload is forked not even the network is.
     wait_until(lambda: not any(link.startswith("net:") for link in kept()))
     assert not [link for link in kept() if link.startswith("socket:")]
+    # Whether runnerd, whose part is played here, still lives.
+    assert held_processes(pid) == [os.getpid()]
     assert os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")
     os.kill(pid, 9)
     bench.end(answer)

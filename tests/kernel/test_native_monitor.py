@@ -92,6 +92,12 @@ def test_a_job_with_a_network_of_its_own_and_no_output(monitors: Monitors) -> No
     assert verdict(same(monitors, job("exit 0", network="none"))) == ("exit", 0, None, 0, None)
 
 
+def test_a_log_whose_beginning_is_synced_only_at_the_end(monitors: Monitors) -> None:
+    ended = same(monitors, job("echo out; exit 3"), sync_begin=False)
+    assert (verdict(ended), ended.output) == (("exit", 3, None, 3, None), {1: b"out\n"})
+    assert verdict(same(monitors, job("exit 0"), sync_begin=False))[0] == "exit"
+
+
 def test_a_signal_that_it_dies_of(monitors: Monitors) -> None:
     assert verdict(same(monitors, job("kill -SEGV $$"))) == ("signal", None, 11, 139, None)
 

@@ -14,21 +14,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from runner import records, stored
+from runner.logs.chunks import MAX_CHUNK_RUNS, MAX_EXTENT_BYTES
 from runner.logs.cuts import Cut, Cuts
-from runner.logs.reader import (
-    MAX_CHUNK_BYTES,
-    MAX_CHUNK_RUNS,
-    Chunk,
-    CursorError,
-    Extent,
-    Gap,
-    LogReader,
-)
+from runner.logs.reader import Chunk, CursorError, Extent, Gap, LogReader
 from runner.refusal import Refusal
 from runner.server import attempts
 from runner.server.attempts import Fate, unreadable
 from runner.server.outlet import FilePart
-from runner.server.pieces import Packed, end_of, event_of, packed_head
+from runner.server.pieces import Packed, end_of, event_of, packed_event, packed_head
 
 if TYPE_CHECKING:
     from runner import messages
@@ -40,7 +33,7 @@ if TYPE_CHECKING:
 
 # So much at once is not read, but sent from where it lies, and in turn with what others are sent.
 _MUCH_BYTES: Final = 64 * 1024
-_PIECES_OF_A_TURN: Final = 4
+_PIECES_OF_A_TURN: Final = 2
 
 
 async def logs(
@@ -225,7 +218,7 @@ class _Sending:
         if cut is not None and (place := reader.take(cursor, cut)) is not None:
             return Packed(cursor, cut.packed, FilePart(*place, cut.length))
         # Up to where the pieces of all who are behind end.
-        most = MAX_CHUNK_BYTES - cursor % MAX_CHUNK_BYTES
+        most = MAX_EXTENT_BYTES - cursor % MAX_EXTENT_BYTES
         found = reader.read(
             cursor, max_bytes=most, is_growing=is_growing, least_in_place=_MUCH_BYTES
         )
@@ -274,17 +267,34 @@ class _Sending:
             "invalid-argument", field="cursor", given=str(self._cursor), allowed=f"0 to {end}"
         )
 
-    def _send_at_once(self, reader: LogReader) -> bool | None:
-        """Send what has come, and say whether there was something. None: it needs patience."""
-        if not self._waits or not self._stream.is_ready:
-            return None
-        piece = self._read(reader, is_growing=True)
-        if piece is None and not self.is_past:
+    def _send_at_once(self, reader: LogReader, names: bool) -> bool:  # noqa: FBT001 - as it is called
+        """Send what has come. False: it needs patience, as new names do."""
+        if names or not self._waits or self._until_ns is not None or not self._stream.is_ready:
             return False
-        if not isinstance(piece, Chunk):
+        cut = self._newest(reader)
+        if cut is not None and cut.length:
+            self._stream.send_packed_now(cut.packed)
+            self._cursor += cut.length
+        return cut is not None
+
+    def _newest(self, reader: LogReader) -> Cut | None:
+        """All that is there from the cursor on, packed: as the one before had it, if it is that."""
+        shared = self._cuts.newest
+        if shared is not None and shared[0] == self._cursor:
+            cut = shared[1]
+            if reader.take(self._cursor, cut) is not None:
+                return cut
+        try:
+            found = reader.appended(self._cursor)
+        except OSError as error:
+            raise unreadable(error) from error
+        if found is None:
             return None
-        self._send_now(piece)
-        return True
+        chunk, cut = found
+        if chunk.runs:
+            cut = cut._replace(packed=packed_event(chunk))
+        self._cuts.newest = self._cursor, cut
+        return cut
 
     def _result(self) -> dict[str, Any] | None:
         """How the attempt ended; None when it has not."""
@@ -304,7 +314,8 @@ class _Sending:
         if seconds is not None and seconds <= 0:
             return False
         ended = self._supervisor.changes.next(self._job_id)
-        grown = asyncio.ensure_future(watch.changed(partial(self._send_at_once, reader)))
+        serve = partial(self._send_at_once, reader)
+        grown = asyncio.ensure_future(watch.changed(serve, reader.index_name))
         self._waits = True
         try:
             await asyncio.wait((ended, grown), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import threading
@@ -197,3 +198,51 @@ def test_a_full_backlog_is_waited_for_and_then_given_up(
         with pytest.raises(DaemonUnavailable, match="does not accept") as caught:
             Connection(path)
     assert caught.value.reason == "silent"
+
+
+def test_answers_may_come_in_pieces_and_several_at_once(daemon: FakeDaemon) -> None:
+    answers = [{"id": 2, "ok": {"n": 1}}, {"id": 2, "ok": {"data": bytes(20_000)}},
+               {"id": 2, "ok": {"n": 3}}]  # fmt: skip
+    stream = b"".join(map(protocol.encode_frame, answers))
+
+    def answer(session: Session, _request: dict[str, Any]) -> None:
+        for start, end in itertools.pairwise((0, 2, 5, 30, 5000, 20_050, len(stream))):
+            session.sock.sendall(stream[start:end])
+
+    daemon.handlers["status"] = answer
+    connection = Connection(daemon.path)
+    assert connection.request("status", {}) == {"n": 1}
+    assert not connection.is_idle()
+    assert len(connection.receive(2)["ok"]["data"]) == 20_000
+    assert connection.receive(2)["ok"] == {"n": 3}
+    assert connection.is_idle()
+    connection.close()
+
+
+def test_what_was_read_ahead_and_not_taken_makes_a_connection_not_idle(daemon: FakeDaemon) -> None:
+    def answer(session: Session, _request: dict[str, Any]) -> None:
+        frame = protocol.encode_frame({"id": 2, "ok": {}})
+        session.sock.sendall(frame + frame)
+
+    daemon.handlers["status"] = answer
+    connection = Connection(daemon.path)
+    assert connection.request("status", {}) == {}
+    assert not connection.is_idle()
+    connection.close()
+
+
+def test_a_time_for_each_wait_may_be_given_and_taken_back(daemon: FakeDaemon) -> None:
+    late = threading.Event()
+
+    def answer(session: Session, request: dict[str, Any]) -> None:
+        if request["args"]:
+            late.wait(10)
+        session.send({"id": request["id"], "ok": {}})
+
+    daemon.handlers["status"] = answer
+    connection = Connection(daemon.path)
+    assert connection.request("status", {}, timeout=0.05) == {}
+    request = connection.start_stream("status", {"late": True})
+    threading.Timer(0.2, late.set).start()
+    assert "ok" in connection.receive(request)
+    connection.close()

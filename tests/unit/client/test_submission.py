@@ -6,11 +6,14 @@ import ast
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from client import protocol
+from client import submission as submissions
 from client.environment import own_environment
 from client.errors import ClientError, RequestRefused
 from client.submission import (
@@ -283,3 +286,25 @@ def test_a_selection_keeps_the_label_of_which_any_value_is_meant() -> None:
 def test_an_update_of_the_priority_alone_changes_no_limit() -> None:
     assert build_update("b", priority=0) == {"job": "b", "limits": {}, "priority": 0}
     assert build_update("b", {"pids_max": None}) == {"job": "b", "limits": {"pids_max": None}}
+
+
+texts = st.binary(max_size=3) | st.sampled_from([b"A", b"=", b"a\0", b"x" * 131_068, "text", 5])
+
+
+@given(env=st.dictionaries(texts, texts, max_size=4))
+@example(env={b"A": b"x" * 131_069})
+@example(env={b"A": b"x" * 131_070})
+@example(env={b"A": b"x" * 100_000, b"B": b"x" * 100_000})
+def test_an_environment_is_taken_at_once_only_if_each_variable_would_be(
+    env: dict[Any, Any],
+) -> None:
+    size = submissions._usual_size(env)
+    try:
+        total = sum(submissions._check_variable(key, value) for key, value in env.items())
+    except RequestRefused:
+        assert size is None
+    else:
+        assert size in {None, total}
+        if size is None:
+            is_bytes = all(isinstance(text, bytes) for pair in env.items() for text in pair)
+            assert total > protocol.MAX_ARGUMENT_BYTES or not is_bytes

@@ -78,15 +78,19 @@ class QueueBench:
     def _on_end(self) -> None:
         self.ends += 1
 
-    def submit(self, uid: int = 1000, **fields: Any) -> str:
+    def new(self, uid: int = 1000, **fields: Any) -> NewJob:
         job_id = f"{self._made:08x}-0000-4000-8000-000000000000"
         self._made += 1
-        new = NewJob(
+        return NewJob(
             id=job_id, submitted_by_uid=uid, uid=uid, gid=uid, spec=b"s",
             submitted_ns=time.time_ns(), **{"name": None, **fields},
         )  # fmt: skip
+
+    def submit(self, uid: int = 1000, **fields: Any) -> str:
+        """A job that waits, if only for the next decision."""
+        new = self.new(uid, **fields)
         self.queueing.waits(self.store.insert(new, self.queueing.after.by_now(new)))
-        return job_id
+        return new.id
 
     def _open(self) -> None:
         if self.closed is not None:

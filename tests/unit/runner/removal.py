@@ -18,6 +18,7 @@ from runner.outside import Outside
 from runner.problems import Problems
 from runner.pruning import Pruning
 from runner.realm import Realm
+from runner.removing import Removing
 from runner.rows import NewJob
 from runner.store import Store
 from runner.work import Work
@@ -60,7 +61,8 @@ class Bench:
         )  # fmt: skip
         self.most_memory: int | None = None
         self.most_log_bytes: int | None = None
-        self.pruning = Pruning(realm, self.ending, config)
+        self.removing = Removing(realm)
+        self.pruning = Pruning(realm, self.ending, self.removing, config)
         self._made = 0
 
     async def _release(self, job_id: str) -> None:
@@ -154,3 +156,9 @@ async def until(condition: Callable[[], bool]) -> None:
     """Return when the condition holds; the bench ends a test that waits too long."""
     while not condition():
         await asyncio.sleep(0.005)
+
+
+def job_of(bench: Bench, job_id: str) -> Job:
+    job = bench.store.get(job_id)
+    assert job is not None
+    return job

@@ -538,9 +538,9 @@ def test_a_job_that_is_queued_again_is_not_removed_by_who_still_held_it_for_ende
         ended = of(bench)
         bench.ending.again(ended, 0)
         with pytest.raises(Refusal) as caught:
-            await bench.ending.remove(ended, 0)
+            await bench.removing.remove(ended, 0)
         assert caught.value.code == "job-active"
-        assert await bench.ending.remove_ended([JOB], 0) == []
+        assert await bench.removing.remove_ended([JOB], 0) == []
         assert bench.left() == {JOB}
 
     on_bench(tmp_path, test)

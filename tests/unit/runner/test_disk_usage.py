@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runner import disk_usage
-from runner.disk_usage import RunningSizes, space, store_bytes, tree_bytes
+from runner.disk_usage import RunningSizes, UsualBytes, job_bytes, space, store_bytes, tree_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,3 +162,36 @@ def test_who_goes_away_leaves_one_thread_at_work_and_not_one_each(
 
     asyncio.run(scenario())
     assert most == [1]
+
+
+def job_like(path: Path, *lengths: int) -> str:
+    (path / "log").mkdir(parents=True)
+    for place, length in zip(("spec", "exit", "log/0.log"), lengths, strict=True):
+        (path / place).write_bytes(bytes(length))
+    return str(path)
+
+
+def test_a_directory_like_one_before_takes_what_a_look_at_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    def look(path: str, attempt: int) -> int:
+        looks.append(path)
+        return job_bytes(path, attempt)
+
+    monkeypatch.setattr(disk_usage, "job_bytes", look)
+    usual = UsualBytes()
+    for number in range(3):
+        path = job_like(tmp_path / f"a{number}", 2200 + number, 440 - number, 0)
+        assert usual.of(path, (2200 + number, 440 - number, 0)) == job_bytes(path, 1)
+    assert len(looks) == 1
+    for number, lengths in enumerate([(9000, 440, 0), (2200, 600, 0), (2200, 440, 1)]):
+        path = job_like(tmp_path / f"b{number}", *lengths)
+        assert usual.of(path, lengths) == job_bytes(path, 1)
+    assert len(looks) == 4
+    monkeypatch.setattr(disk_usage, "_SHAPE_SECONDS", -1.0)
+    usual = UsualBytes()
+    for _ in range(2):
+        usual.of(path, lengths)
+    assert len(looks) == 6

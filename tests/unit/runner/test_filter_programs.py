@@ -101,3 +101,19 @@ def test_only_so_many_are_kept(files: ProgramFiles, monkeypatch: pytest.MonkeyPa
         assert content(beyond or -1) == program_of(spec(uid=0))
     assert is_open(kept or -1)
     assert not is_open(beyond or -1)
+
+
+def test_one_that_is_kept_is_at_hand_for_the_same_kind_of_job_alone(files: ProgramFiles) -> None:
+    assert files.kept(spec()) is None
+    with ExitStack() as opened:
+        first = files.file_of(spec(), opened)
+        own = spec(seccomp_program=b"12345678")
+        files.file_of(own, opened)
+    assert files.kept(spec()) == first
+    for other in (
+        own, spec(uid=0), spec(capabilities=["SYS_ADMIN"]), spec(seccomp=b"strict"),
+        spec(report_denied=True), spec(userns=True), spec(seccomp=b"none"),
+    ):  # fmt: skip
+        assert files.kept(other) is None
+    files.close()
+    assert files.kept(spec()) is None

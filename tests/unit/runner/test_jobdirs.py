@@ -398,3 +398,39 @@ def test_changed_limits_are_read_back(directories: JobDirectories, jobs: Path) -
     (jobs / JOB / "limits").write_bytes(b"\x80")
     with pytest.raises(records.RecordError):
         directories.read_limits(JOB)
+
+
+def test_whether_a_directory_holds_more_than_usual_is_known(directories: JobDirectories) -> None:
+    def made(attempt: int = 1) -> None:
+        directories.create(JOB, b"spec", attempt).close()
+
+    made()
+    assert directories.untouched(JOB) == 4
+    assert directories.untouched(JOB) is None
+    made()
+    directories.send_stop(JOB, 0, 1.0)
+    assert directories.untouched(JOB) is None
+    made()
+    directories.write_limits(JOB, {})
+    assert directories.untouched(JOB) is None
+    made()
+    directories.write_intent(JOB, {})
+    assert directories.untouched(JOB) is None
+    made()
+    made(attempt=2)
+    assert directories.untouched(JOB) is None
+
+
+def test_the_record_of_a_first_attempt_is_read_through_no_link(
+    directories: JobDirectories, jobs: Path
+) -> None:
+    other = JOB.replace("3", "4")
+    directories.create(other, b"spec").close()
+    (jobs / other / records.EXIT).write_bytes(b"exit")
+    (jobs / JOB).symlink_to(other)
+    with pytest.raises(OSError, match="symbolic links"):
+        directories.read_exit_bytes(JOB, 1)
+    assert directories.read_exit_bytes(other, 1) == b"exit"
+    (jobs / other / records.EXIT).write_bytes(bytes(records.MAX_EXIT_BYTES + 1))
+    with pytest.raises(OSError, match="longer than"):
+        directories.read_exit_bytes(other, 1)

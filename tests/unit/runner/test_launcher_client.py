@@ -21,7 +21,8 @@ import pytest
 from runner import launcher_client, records, statedir
 from runner.entering import Doors
 from runner.handles import Handles
-from runner.launcher_client import LauncherClient, LauncherGoneError, LaunchError
+from runner.launch_answers import LauncherGoneError, LaunchError, launch_request
+from runner.launcher_client import LauncherClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -354,3 +355,49 @@ def test_the_launcher_finds_its_modules_beside_those_of_this_process() -> None:
     for module in (msgpack, runner):
         found = next(iter(module.__path__))
         assert os.path.dirname(os.path.abspath(found)) in launcher_client._PATHS
+
+
+def test_who_does_not_wait_is_told_as_soon_as_the_answer_is_read(play: Play) -> None:
+    async def scenario(client: LauncherClient, handles: Handles) -> None:
+        answers: list[object] = []
+        request = launch_request(JOB, None, None, sync_begin=False)
+        assert client.begin(request, handles.present(), answers.append)
+        assert answers == []
+        await until(lambda: answers != [])
+        assert isinstance(answers[0], LaunchError)
+
+    play(scenario)
+
+
+def test_without_a_launcher_or_room_nothing_is_asked_by_who_does_not_wait(play: Play) -> None:
+    async def scenario(client: LauncherClient, handles: Handles) -> None:
+        await ready(client, handles)
+        pid = client.pid
+        os.kill(pid, signal.SIGSTOP)
+        answers: list[object] = []
+        request = launch_request(JOB + "x" * 7000, None, None, sync_begin=False)
+        asked = 0
+        while client.begin(request, handles.present(), answers.append):
+            asked += 1
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: not client.is_running)
+        assert not client.begin(request, handles.present(), answers.append)
+        assert [type(answer) for answer in answers] == [LauncherGoneError] * asked
+        await ready(client, handles)
+
+    play(scenario)
+
+
+def test_a_defect_of_who_is_told_is_logged_and_costs_nobody_else_an_answer(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(client: LauncherClient, handles: Handles) -> None:
+        def told(_answer: object) -> None:
+            raise ZeroDivisionError
+
+        request = launch_request(JOB, None, None, sync_begin=False)
+        assert client.begin(request, handles.present(), told)
+        await ready(client, handles)
+
+    play(scenario)
+    assert "a defect in the launch of a job" in caplog.text

@@ -12,14 +12,8 @@ import pytest
 
 from runner import launcher_client, launchers, native_program
 from runner.handles import Given, Handles
-from runner.launcher_client import (
-    PYTHON,
-    Launched,
-    LauncherGoneError,
-    LaunchError,
-    Program,
-    UnfitError,
-)
+from runner.launch_answers import Launched, LauncherGoneError, LaunchError
+from runner.launcher_client import PYTHON, Program, UnfitError
 from runner.launchers import Launchers
 from tests.unit.runner.test_native_jobs import spec_of
 
@@ -48,7 +42,8 @@ class FakeClient:
         self.fails: Exception | None = None
         self.made.append(self)
 
-    async def launch(self, *asked: Any) -> Launched:
+    async def launch(self, *asked: Any, sync_begin: bool) -> Launched:
+        assert sync_begin
         self.asked.append(asked)
         if self.fails is not None:
             raise self.fails

@@ -21,7 +21,7 @@ from runner import records, stored
 from runner.group_rows import About, NewGroup
 from runner.handles import Given
 from runner.jobdirs import JobDirectories
-from runner.launcher_client import Launched, LauncherGoneError, LaunchError
+from runner.launch_answers import Launched, LauncherGoneError, LaunchError
 from runner.launching import CannotLaunchError, HostShortError, Launching, Started, group_of
 from runner.provisions import Provisions
 from runner.refusal import Refusal
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from runner.group_rows import Group
     from runner.handles import Handles
+    from runner.launching import Begun
 
 FIELDS = JobLimits.__dataclass_fields__
 
@@ -68,6 +69,8 @@ class Host:
         self.steps: list[str] = []
         self.there = False
         self.handles: Handles | None = None
+        self.asked: list[tuple[Any, ...]] = []
+        self.is_there = True
 
     def step(self, name: str) -> None:
         self.steps.append(name)
@@ -97,6 +100,10 @@ class Host:
     async def release(self, _job_id: str) -> None:
         self.step("release")
 
+    def at_hand(self, _spec: Any) -> Provisions | None:
+        self.step("at hand")
+        return Provisions({}, Given(), None, None)
+
     # As the paths
     async def find_devices(self, _spec: Any) -> dict[bytes, tuple[str, ...]]:
         self.step("devices")
@@ -104,14 +111,34 @@ class Host:
 
     # As the launchers
     async def launch(
-        self, job_id: str, handles: Handles, _given: Given, spec: dict[str, Any]
+        self,
+        job_id: str,
+        handles: Handles,
+        _given: Given,
+        spec: dict[str, Any],
+        *,
+        sync_begin: bool,
     ) -> Launched:
         assert spec["job"] == job_id
+        assert sync_begin
         self.handles = handles
         for fd in handles.present().values():
             os.fstat(fd)
         self.step("launcher")
         return Launched(77, -1)
+
+    def takes(self, _spec: Any) -> bool:
+        return True
+
+    def begin(
+        self, spec: dict[str, Any], present: dict[str, int], done: Any, *, sync_begin: bool
+    ) -> bool:
+        assert sync_begin
+        for fd in present.values():
+            os.fstat(fd)
+        self.asked.append((spec["job"], sorted(present), done))
+        self.step("launcher")
+        return self.is_there
 
 
 @pytest.fixture
@@ -154,7 +181,7 @@ def launch(
                 paths=parts.host,
                 cap_monitor=parts.host.cap,
             )
-            return await made.launch(job, labels, group)
+            return await made.launch(job, labels or {}, group)
 
     return asyncio.run(once())
 
@@ -411,3 +438,74 @@ def test_a_damaged_spec_is_not_launched(host: Host, job: Job, spec: bytes) -> No
         launch(host, Job(**{**fields, "spec": spec}))
     assert host.steps == ["release"]
     assert not (Path(host.directories.path) / job.id).exists()
+
+
+def begin(host: Host, job: Job, **replaced: Any) -> tuple[bool, list[Begun]]:
+    """Whether the job was launched at once, and what was told of it so far."""
+    came: list[Begun] = []
+    parts: Any = SimpleNamespace(host=host)
+    made = Launching(
+        directories=parts.host.directories, tree=parts.host, provisions=parts.host,
+        launchers=parts.host, pool=parts.host, paths=parts.host, cap_monitor=parts.host.cap,
+    )  # fmt: skip
+    changed = msgspec.structs.replace(job, **replaced)
+    return made.begin(changed, {"team": "blue"}, None, came.append), came
+
+
+def test_a_plain_job_is_made_and_asked_for_in_one_go(host: Host, job: Job) -> None:
+    assert begin(host, job) == (True, [])
+    assert host.steps == ["at hand", "cgroups", "limits", "cgroup descriptors", "launcher"]
+    ((asked, names, _),) = host.asked
+    assert (asked, names) == (
+        job.id,
+        ["control", "job_cgroup", "job_dir", "log_dir", "monitor_cgroup", "payload_cgroup"],
+    )
+    assert host.directories.read_spec(job.id)["row"] == row_of(job, {"team": "blue"})
+
+
+def test_what_came_of_it_is_told_once_it_is_known(host: Host, job: Job) -> None:
+    _, came = begin(host, job)
+    host.asked[0][2](Launched(77, -1))
+    host.asked[0][2](LaunchError("no clone"))
+    (started, refused) = came
+    assert isinstance(started, Started)
+    assert started.monitor == Launched(77, -1)
+    assert stored.limits(started.limits)["timeout_seconds"] == 9
+    assert isinstance(refused, LaunchError)
+
+
+@pytest.mark.parametrize("step", ["cgroups", "limits", "cgroup descriptors", "launcher"])
+def test_what_fails_at_once_is_told_and_is_to_be_taken_back(
+    host: Host, job: Job, step: str
+) -> None:
+    host.fails[step] = FAILURES[step]
+    is_begun, came = begin(host, job)
+    assert is_begun
+    assert str(FAILURES[step]) in str(came[0])
+
+
+def test_a_job_that_has_to_be_waited_for_is_not_touched(
+    host: Host, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = stored.spec(job)["limits"]
+    slow = with_spec(job, limits={**limits, "io_weight": 50})
+    assert begin(host, slow) == (False, [])
+    monkeypatch.setattr(host, "takes", lambda _spec: False)
+    assert begin(host, job) == (False, [])
+    monkeypatch.undo()
+    monkeypatch.setattr(host, "at_hand", lambda _spec: None)
+    assert begin(host, job) == (False, [])
+    assert host.steps == []
+
+
+def test_one_whose_launcher_is_away_just_then_leaves_no_cgroup(host: Host, job: Job) -> None:
+    host.is_there = False
+    assert begin(host, job) == (False, [])
+    assert host.steps[-2:] == ["launcher", "removal"]
+    assert not host.there
+
+
+def test_a_damaged_spec_is_told_at_once(host: Host, job: Job) -> None:
+    is_begun, came = begin(host, job, spec=b"\xc1")
+    assert is_begun
+    assert isinstance(came[0], records.RecordError)

@@ -319,3 +319,26 @@ def test_a_verb_does_not_import_the_daemon(path: Path) -> None:
         capture_output=True, check=False, cwd=ROOT, text=True, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (125, "[]\n")
+
+
+LIBRARIES = """
+import sys
+from runner.main import _asyncio_alone
+assert _asyncio_alone() is sys.modules["asyncio"]
+import runner.daemon
+with open("/proc/self/maps") as file:
+    maps = file.read()
+print([name for name in ("libssl", "libcrypto") if name in maps])
+import hashlib, hmac, secrets
+print(hashlib.sha256(b"").hexdigest()[:8], len(secrets.token_bytes(3)))
+import ssl
+print(ssl.PROTOCOL_TLS_CLIENT.name)
+"""
+
+
+def test_the_daemon_holds_no_tls_and_who_needs_it_finds_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIBRARIES], capture_output=True, check=False, cwd=ROOT, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["[]", "e3b0c442 3", "PROTOCOL_TLS_CLIENT"], done.stderr

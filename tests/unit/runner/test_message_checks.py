@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from runner import messages
+from client.protocol import MAX_ARGUMENT_BYTES
+from runner import message_checks, messages
 from runner.message_logs import LogsRequest
 from runner.parsing import parse
 from runner.refusal import Refusal
@@ -224,3 +227,25 @@ def test_an_update_tells_lifting_a_limit_from_leaving_it() -> None:
     update = parse(messages.Update, {"job": "abcd", "limits": {"memory_max_bytes": None}}).limits
     assert update.memory_max_bytes is None
     assert update.pids_max is not None
+
+
+texts = st.binary(max_size=3) | st.sampled_from([b"A", b"=", b"a\0", b"x" * 131_068])
+
+
+@given(env=st.dictionaries(texts, texts, max_size=4))
+@example(env={b"A": b"x" * 131_069})
+@example(env={b"A": b"x" * 131_070})
+@example(env={b"A": b"x" * 100_000, b"B": b"x" * 100_000})
+def test_an_environment_is_as_long_and_as_right_as_its_variables(env: dict[bytes, bytes]) -> None:
+    def each() -> int:
+        return sum(message_checks._check_variable(name, value) for name, value in env.items())
+
+    try:
+        total = each()
+    except Refusal as refusal:
+        with pytest.raises(Refusal) as caught:
+            message_checks._environment_bytes(env)
+        assert caught.value.to_wire() == refusal.to_wire()
+    else:
+        assert message_checks._environment_bytes(env) == total
+        assert all(len(n) + 1 + len(v) <= MAX_ARGUMENT_BYTES for n, v in env.items())

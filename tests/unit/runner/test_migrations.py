@@ -80,8 +80,10 @@ def test_a_newer_database_is_refused(db: sqlite3.Connection) -> None:
 
 
 # A job of an older version: in the queue "default", with no promise, no times, one attempt.
-# Of no group, and how those ended that have is told by their results alone.
-ALONE = (None, None, None)
+# Of no group, and how those ended that have is told by their results alone; none was launched when
+# it was submitted.
+NOT_AT_ONCE = (0,)
+ALONE = (None, None, None, *NOT_AT_ONCE)
 QUEUED_AS_BEFORE = ("default", 0, None, None, None, None, 0, 0, None, 1, 1, None, 0, *ALONE)
 
 
@@ -330,9 +332,11 @@ def test_a_database_of_version_6_lists_its_jobs_as_before_and_a_start_moves_no_i
     old.close()
     with contextlib.closing(Store.open(str(path))) as store:
         db = store._db
-        assert db.execute("SELECT * FROM jobs").fetchall() == before
+        after = db.execute("SELECT * FROM jobs").fetchall()
+        assert after == [(*row, *NOT_AT_ONCE) for row in before]
         assert [waiting.id for waiting in store.waiting()] == ["job-1"]
         assert [job.id for job in store.launched()] == ["job-2", "job-3"]
+        assert [job.at_once for job in store.launched()] == [0, 0]
         assert [job.id for job in store.ended.page(None, None, 9)] == ["job-4"]
         assert [job.id for job in store.ended.page(1, None, 9)] == ["job-4"]
         pages, _ = store.list_jobs(submitted_by_uid=1, include_ended=False, limit=9, before=None)

@@ -414,14 +414,14 @@ def test_an_array_that_goes_on_again_while_it_is_removed_keeps_what_is_left(
     async def test(bench: Bench) -> None:
         group_id, ids = bench.array(MANY)
         bench.finish(*ids)
-        real = bench.ending.remove_ended
+        real = bench.removing.remove_ended
 
         async def and_tried_again(chosen: Iterable[str], uid: int) -> list[str]:
             gone = await real(chosen, uid)
             bench.store.mark_retried_many(ids[-1:], 9, 1)
             return gone
 
-        monkeypatch.setattr(bench.ending, "remove_ended", and_tried_again)
+        monkeypatch.setattr(bench.removing, "remove_ended", and_tried_again)
         assert await bench.pruning.remove(ids, 1) == BATCH
         assert bench.left() == set(ids[BATCH:])
         assert bench.store.ended.goes_on(group_id)

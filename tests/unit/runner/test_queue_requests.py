@@ -377,7 +377,7 @@ def test_a_queue_is_paused_and_capped_and_the_rest_of_it_stays(tmp_path: Path) -
 def test_a_promise_follows_the_limits_that_it_came_from(tmp_path: Path) -> None:
     async def test(bench: QueueBench) -> None:
         (derived,) = held_back(bench, 1, reserved_memory_bytes=300)
-        with_ = bench.queueing.needs_with
+        with_ = bench.queueing.promises.needs_with
         old = {"memory_max_bytes": 300}
         assert with_(bench.job(derived), old, {"memory_max_bytes": 500}) == Needs(0, 500)
         assert with_(bench.job(derived), old, {"memory_max_bytes": 5000}) == Needs(0, 1000)

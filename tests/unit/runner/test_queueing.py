@@ -267,6 +267,7 @@ def test_what_can_never_start_is_ended_a_batch_in_a_turn(
 ) -> None:
     async def test(bench: QueueBench) -> None:
         monkeypatch.setattr(hopeless, "BATCH", 20)
+        bench.submit(held_by_uid=0)
         late = [bench.submit(deadline_ns=time.time_ns() - 1) for _ in range(45)]
         others = [Expire(job) for job in late]
         decide = bench.queueing.scheduler.decide
@@ -292,10 +293,136 @@ def test_what_can_never_start_is_ended_a_batch_in_a_turn(
     on_queue(tmp_path, test)
 
 
+def test_a_job_whose_turn_it_is_when_it_is_submitted_is_starting_by_one_commit(
+    tmp_path: Path,
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        await bench.turn()
+        statements: list[str] = []
+        bench.store._db.set_trace_callback(statements.append)
+        job = bench.queueing.submit(bench.new())
+        assert job.state is State.STARTING
+        assert job.at_once == 1
+        # Who submitted it hears of it first.
+        assert bench.launched == []
+        await bench.turn()
+        assert bench.launched == [job.id]
+        assert statements.count("COMMIT") == 1
+        assert not [text for text in statements if text.startswith("SELECT")]
+        assert job == bench.store._read(job.id)
+        kinds = [event.kind for event in bench.store.events_since(0, 9)]
+        assert kinds == ["submit", "launch"]
+        assert bench.queueing.scheduler.going(job.id) is not None
+        bench.run(job.id)
+        bench.end(job.id)
+        assert bench.queueing.scheduler.going(job.id) is None
+        kinds = [event.kind for event in bench.store.events_since(0, 9)]
+        assert kinds == ["submit", "launch", "started", "finish"]
+
+    on_queue(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"held_by_uid": 0},
+        {"not_before_ns": 2**62},
+        {"deadline_ns": 1},
+        {"queue": "none"},
+        {"after": (("00000000-dead-4000-8000-000000000000", "any"),)},
+    ],
+)
+def test_a_job_that_waits_for_anything_is_queued_when_it_is_submitted(
+    tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        await bench.turn()
+        job = bench.queueing.submit(bench.new(**fields))
+        assert (job.state, job.at_once) == (State.QUEUED, 0)
+        await bench.turn()
+        assert bench.launched == []
+
+    on_queue(tmp_path, test)
+
+
+def test_a_job_is_queued_while_none_may_start_none_fits_or_others_are_on_their_way(
+    tmp_path: Path,
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        await bench.turn()
+        bench.may_start = False
+        assert bench.queueing.submit(bench.new()).state is State.QUEUED
+        bench.may_start = True
+        # The other may have its turn first.
+        assert bench.queueing.submit(bench.new()).state is State.QUEUED
+        await bench.turn()
+        assert len(bench.launched) == 2
+        assert bench.queueing.submit(bench.new()).state is State.QUEUED
+        for job in list(bench.launched):
+            await bench.through(job)
+        await bench.through(bench.launched[-1])
+        bench.queueing.arrivals.add(["nobody"])
+        assert bench.queueing.submit(bench.new()).state is State.QUEUED
+        await bench.turn()
+        assert len(bench.launched) == 4
+        assert [bench.store._read(job) for job in bench.launched] == [
+            bench.job(job) for job in bench.launched
+        ]
+        assert {bench.job(job).at_once for job in bench.launched} == {0}
+
+    on_queue(tmp_path, test, rules_of(2))
+
+
+def test_a_job_that_cannot_be_stored_has_no_slot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        await bench.turn()
+
+        def full(*_: Any, **__: Any) -> None:
+            raise StoreError("full")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(bench.store, "insert", full)
+            with pytest.raises(StoreError):
+                bench.queueing.submit(bench.new())
+        assert bench.queueing.scheduler.going_count() == 0
+        job = bench.queueing.submit(bench.new())
+        await bench.turn()
+        assert bench.launched == [job.id]
+
+    on_queue(tmp_path, test, rules_of(1))
+
+
+def test_that_a_job_runs_is_committed_with_what_comes_next_or_in_a_moment(tmp_path: Path) -> None:
+    async def test(bench: QueueBench) -> None:
+        statements: list[str] = []
+        bench.store._connection.set_trace_callback(statements.append)
+        job = bench.queueing.submit(bench.new())
+        await bench.turn()
+        statements.clear()
+        bench.run(job.id)
+        assert bench.job(job.id).state is State.RUNNING
+        assert bench.store.has_deferred
+        assert statements == []
+        while bench.store.has_deferred:
+            await asyncio.sleep(0.005)
+        assert "COMMIT" in statements
+        other = bench.queueing.submit(bench.new())
+        await bench.turn()
+        bench.run(other.id)
+        assert bench.store.has_deferred
+        bench.end(other.id)
+        assert not bench.store.has_deferred
+
+    on_queue(tmp_path, test, rules_of(2))
+
+
 def test_while_there_is_more_to_decide_it_is_decided_in_the_next_turn_but_not_for_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test(bench: QueueBench) -> None:
+        bench.submit(held_by_uid=0)
         await bench.turn()
         answers: list[list[Any]] = [[Expire("nobody")]] * 3
         asked: list[int] = []
@@ -512,12 +639,12 @@ def test_a_promise_that_finds_no_room_is_refused_with_the_figures(tmp_path: Path
         one, two = (bench.submit(reserved_memory_bytes=size) for size in (600, 300))
         await bench.turn()
         with pytest.raises(Refusal) as caught:
-            bench.queueing.resize(bench.job(two), Needs(0, 401))
+            bench.queueing.promises.resize(bench.job(two), Needs(0, 401))
         error = caught.value.to_wire()
         assert (error["code"], error["field"]) == ("limit-unavailable", "limits.memory_max_bytes")
         assert "401 bytes" in error["detail"]
         assert "400 bytes of 1000 bytes" in error["detail"]
-        bench.queueing.resize(bench.job(two), Needs(0, 400))
+        bench.queueing.promises.resize(bench.job(two), Needs(0, 400))
         assert bench.queueing.scheduler.promised() == Needs(0, 1000)
         assert bench.job(one).state is State.STARTING
 
@@ -531,12 +658,12 @@ def test_a_users_quota_holds_for_what_runs_as_well(tmp_path: Path) -> None:
         one, _ = (bench.submit(reserved_memory_bytes=300) for _ in range(2))
         await bench.turn()
         with pytest.raises(Refusal) as caught:
-            bench.queueing.resize(bench.job(one), Needs(0, 500))
+            bench.queueing.promises.resize(bench.job(one), Needs(0, 500))
         error = caught.value.to_wire()
         assert (error["code"], error["field"]) == ("quota-exceeded", "limits.memory_max_bytes")
         assert error["allowed"] == "700 bytes in all"
-        assert bench.queueing.most_memory(1000) == 700
-        assert bench.queueing.most_memory(0) == 1000
+        assert bench.queueing.promises.most_memory(1000) == 700
+        assert bench.queueing.promises.most_memory(0) == 1000
 
     on_queue(tmp_path, test, rules_of(9, quota=quota))
 

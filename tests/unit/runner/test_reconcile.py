@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JOB = "3f2a0000-0000-4000-8000-000000000001"
+ANOTHER_BOOT = "00000000-0000-0000-0000-000000000000"
 EXIT: dict[str, Any] = {
     "version": 1, **dict.fromkeys(stored.RESULT_FIELDS),
     "job": JOB, "reason": "exit", "exit_status": 0, "started_ns": 1, "ended_ns": 2,
@@ -51,6 +53,8 @@ def facts(**changes: object) -> Facts:
         (facts(is_launch_known=False), Verdict.LOST),
         (facts(damage="torn"), Verdict.LOST),
         (facts(damage="torn", has_log=True), Verdict.LOST),
+        (facts(cut="the machine went down"), Verdict.LOST),
+        (facts(exit_record=EXIT, cut="the machine went down"), Verdict.FINISH),
     ],
 )
 def test_each_row_of_the_table(state: State, found: Facts, verdict: Verdict) -> None:
@@ -76,6 +80,7 @@ def test_a_job_that_was_running_is_never_run_a_second_time() -> None:
         has_log=st.booleans(),
         is_launch_known=st.booleans(),
         damage=st.none() | st.just("torn"),
+        cut=st.none() | st.just("the machine went down"),
         frozen=st.just(value=False),
         begun_ns=st.none(),
     ),
@@ -112,8 +117,9 @@ class Host:
         self.directories.create(JOB, b"spec").close()
         return self.root.parent / "state" / "jobs" / JOB
 
-    def examine(self, *, boot: str | None = None) -> Facts:
-        return examine(job(boot or boot_id()), self.tree, self.directories)
+    def examine(self, *, boot: str | None = None, **changes: Any) -> Facts:
+        made = msgspec.structs.replace(job(boot or boot_id()), **changes)
+        return examine(made, self.tree, self.directories)
 
 
 def job(boot: str) -> Job:
@@ -141,8 +147,48 @@ def test_a_job_of_which_nothing_is_left_has_no_facts(host: Host) -> None:
 
 
 def test_a_launch_of_any_boot_is_known_but_not_one_that_the_store_has_lost(host: Host) -> None:
-    assert host.examine(boot="00000000-0000-0000-0000-000000000000").is_launch_known
+    assert host.examine(boot=ANOTHER_BOOT).is_launch_known
     assert not host.examine(boot=UNKNOWN_BOOT).is_launch_known
+
+
+def test_a_record_that_a_power_cut_left_blank_or_torn_is_none_and_no_damage(host: Host) -> None:
+    path = host.make_directory() / "exit"
+    for left in (b"", bytes(200), records.pack(EXIT)[:50] + bytes(50)):
+        path.write_bytes(left)
+        found = host.examine(boot=ANOTHER_BOOT)
+        assert (found.exit_record, found.damage) == (None, None)
+        assert found.cut == "the machine went down before its end was on the disk"
+        assert judge(State.STARTING, found) is Verdict.LOST
+        # In this boot nothing can have cut it.
+        found = host.examine()
+        assert (found.cut, str(found.damage)[:25]) == (None, "its exit record cannot be")
+
+
+def test_a_record_that_is_whole_counts_in_any_boot(host: Host) -> None:
+    (host.make_directory() / "exit").write_bytes(records.pack(EXIT))
+    for boot in (boot_id(), ANOTHER_BOOT, UNKNOWN_BOOT):
+        found = host.examine(boot=boot, at_once=1)
+        assert judge(State.STARTING, found) is Verdict.FINISH
+
+
+def test_a_launch_that_was_on_the_disk_before_its_log_may_have_run_when_the_machine_went_down(
+    host: Host,
+) -> None:
+    host.make_directory()
+    found = host.examine(boot=ANOTHER_BOOT, at_once=1)
+    assert "may have run" in str(found.cut)
+    assert judge(State.STARTING, found) is Verdict.LOST
+    # One whose log had to be there first did not run, and in this boot what was written is there.
+    for left in (host.examine(boot=ANOTHER_BOOT), host.examine(at_once=1)):
+        assert left == facts()
+        assert judge(State.STARTING, left) is Verdict.REQUEUE
+
+
+def test_of_a_job_that_ran_when_the_machine_went_down_it_is_said_so(host: Host) -> None:
+    (host.make_directory() / "log" / f"{0:020}.log").touch()
+    for changes in ({"at_once": 1}, {"at_once": 0}, {"state": State.RUNNING}):
+        found = host.examine(boot=ANOTHER_BOOT, **changes)
+        assert found.cut == "the machine went down before its end was on the disk"
 
 
 def test_a_monitor_is_the_process_in_the_jobs_own_cgroup(host: Host) -> None:

@@ -24,6 +24,7 @@ from runner.pausing import Pausing
 from runner.problems import Problems
 from runner.realm import Realm
 from runner.reconcile import boot_id
+from runner.removing import Removing
 from runner.restart import Restart
 from runner.running import Running
 from runner.stopping import Stopping
@@ -73,11 +74,11 @@ class Host:
             made = Restart(
                 realm,
                 ending=ending,
+                removing=Removing(realm),
                 pausing=Pausing(realm, stopping),
                 updating=Updating(realm, queueing),
                 running=running,
                 on_again=self.again.append,
-                problems=self.problems,
             )
             try:
                 await (made.reconcile() if act is None else act(made))
@@ -299,10 +300,10 @@ def test_a_removal_that_cannot_be_finished_keeps_nobody_from_the_daemon(
     host.add(IDS[0])
     host.path(IDS[0], "exit").write_bytes(exit_record(IDS[0]))
 
-    async def fail(_ending: Ending) -> None:
+    async def fail(_removing: Removing) -> None:
         raise error
 
-    monkeypatch.setattr(Ending, "finish_removals", fail)
+    monkeypatch.setattr(Removing, "finish_removals", fail)
     asyncio.run(host.reconcile())
     assert host.state(IDS[0]) is State.ENDED
     (problem,) = host.problems.all()

@@ -215,3 +215,31 @@ def test_a_spec_of_an_older_runnerd_gets_the_surroundings_of_its_time() -> None:
     read = stored.spec(row(spec.pack(old)))
     assert (read["sandbox"]["filesystem"], read["sandbox"]["seccomp"]) == ("host", b"none")
     assert read["net"] == {"name": None, "publish": [], "allow_egress": None}
+
+
+def test_the_map_of_a_new_spec_is_known_for_the_row_that_has_it_and_for_no_other() -> None:
+    made = built()
+    job = row(spec.pack(made))
+    assert spec.known(job) is made
+    # Read again, or changed: the same bytes are not enough, for they say nothing of when.
+    assert spec.known(msgspec.structs.replace(job, spec=bytes(bytearray(job.spec)))) is None
+    assert spec.known(msgspec.structs.replace(job, deadline_ns=5)) is None
+    assert spec.known(msgspec.structs.replace(job, id="another")) is None
+
+
+def test_the_map_of_a_new_spec_says_what_is_read_back() -> None:
+    made = built(env={"A": b"\xff"}, limits={"rlimits": {"nofile": [10, 20]}}, net={}, logs={})
+    job = row(spec.pack(made))
+    kept = spec.known(job)
+    assert kept is not None
+    assert records.unpack(stored.pack_spec(kept)) == records.unpack(
+        stored.pack_spec(stored.spec(job))
+    )
+
+
+def test_only_the_newest_and_the_small_ones_are_kept() -> None:
+    jobs = [row(spec.pack({**built(), "job": str(number)})) for number in range(1000)]
+    named = [msgspec.structs.replace(job, id=str(number)) for number, job in enumerate(jobs)]
+    assert 0 < sum(spec.known(job) is not None for job in named) < 100
+    assert spec.known(named[-1]) is not None
+    assert spec.known(row(spec.pack(built(env={"A": "b" * 100_000})))) is None

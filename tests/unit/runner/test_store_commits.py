@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from runner import reconcile, store_commits
 from runner.lifecycle import State
+from runner.rows import Launch, NewHook
 from runner.store import Store
 from runner.store_commits import MOST_UNSYNCED
 from runner.store_file import StoreError
@@ -46,6 +47,7 @@ class Life:
     def __init__(self, base: Path) -> None:
         self.host = Host(base)
         self.store = self.host.open()
+        self.store.on_deferred = lambda: None
         # The log alone grows, so that a commit is a length of it.
         self.store._db.execute("PRAGMA wal_autocheckpoint = 0")
         self.store._db.execute("PRAGMA synchronous = OFF")
@@ -70,12 +72,15 @@ class Life:
         ids = [job_id for job_id, job in self.promised.items() if job is not None]
         number = chance.randrange(len(ids) + 1)
         if number == len(ids):
-            self._promise(self.store.insert(new_job(len(self.promised))))
+            launch = Launch(self.now, "boot") if chance.random() < 0.5 else None
+            self._promise(self.store.insert(new_job(len(self.promised)), launch=launch))
             return "submit"
         what = chance.choice(POSSIBLE[self._now(ids[number]).state])
         getattr(self, f"_{what}")(ids[number])
-        for job_id in ids:
-            assert self.store.get(job_id) == self.store._read(job_id)
+        # To read is to commit what waits for it.
+        if chance.random() < 0.5:
+            for job_id in ids:
+                assert self.store.get(job_id) == self.store._read(job_id)
         return what
 
     def _promise(self, job: Job) -> None:
@@ -86,11 +91,17 @@ class Life:
         self.host.directories.create(job_id, b"spec", job.attempt).close()
 
     def _begin(self, job_id: str) -> None:
-        """As the monitor does: it has put its log on the disk before the command is executed."""
+        """As the monitor does: it has put its log on the disk before the command is executed.
+
+        But not where the launch is there since the submission, if the directory is.
+        """
         attempt = self._attempt(job_id)
+        self.begun[job_id] = attempt
+        if self._now(job_id).at_once:
+            return
         log = self.host.directories.log_path(job_id, attempt)
         with open(f"{log}/00000000000000000000.log", "ab"):
-            self.begun[job_id] = attempt
+            pass
 
     def _started(self, job_id: str) -> None:
         self._begin(job_id)
@@ -151,7 +162,6 @@ class Life:
     def _now(self, job_id: str) -> Job:
         job = self.store.get(job_id)
         assert job is not None
-        assert job == self.store._read(job_id)
         return job
 
     def cut(self, chance: random.Random) -> Host:
@@ -221,13 +231,14 @@ def check_promise(job: Job | None, promised: Job | None) -> None:
     if State.ENDED is promised.state:
         assert job == msgspec.structs.replace(promised, disk_bytes=job.disk_bytes)
     elif job.state is State.QUEUED:
-        assert job == msgspec.structs.replace(promised, boot_id=job.boot_id)
+        at = {"boot_id": job.boot_id, "at_once": job.at_once, "state": State.QUEUED}
+        assert job == msgspec.structs.replace(promised, **at)
     elif job.state is not State.ENDED:
         assert job.submitted_ns == promised.submitted_ns
 
 
 def check_begun(life: Life, host: Host, store: Store) -> None:
-    """Nothing that may have run is queued, or would be; nothing that did not is lost."""
+    """Nothing that may have run is queued, or would be; what is known not to have is not lost."""
     queued = {waiting.id for waiting in store.waiting()}
     for job_id, attempt in life.begun.items():
         job = store.get(job_id)
@@ -236,7 +247,8 @@ def check_begun(life: Life, host: Host, store: Store) -> None:
         facts = reconcile.examine(job, host.tree, host.directories)
         verdict = reconcile.judge(job.state, facts)
         is_begun = life.begun.get(job.id) == job.attempt
-        if is_begun:
+        # Of one whose launch is part of its submission nobody knows.
+        if is_begun or job.at_once:
             assert verdict is reconcile.Verdict.LOST
         elif job.state is State.STARTING:
             assert verdict is reconcile.Verdict.REQUEUE
@@ -295,6 +307,93 @@ def test_a_job_waits_for_the_disk_when_it_is_submitted_and_when_it_ends(followed
     store.end_queued([(job.id, "stopped", RESULT)], 8)
     store.delete(job.id, 9, 0)
     assert followed.made() == [True] * 5
+
+
+def test_a_job_that_starts_when_it_is_submitted_waits_for_the_disk_twice_in_all(
+    followed: Followed,
+) -> None:
+    store = followed.store
+    store.on_deferred = lambda: None
+    job = store.insert(new_job(0), launch=Launch(1, "boot"))
+    assert followed.made() == [True]
+    running = store.mark_running(job.id, 7, 2, b"limits")
+    assert (running.state, running.limits) == (State.RUNNING, b"limits")
+    assert followed.made() == []
+    ended = store.mark_ended(job.id, 5, "exit", RESULT, is_ok=True)
+    assert followed.made() == [True]
+    assert store._read(job.id) == ended
+    assert (ended.started_ns, ended.limits, ended.at_once) == (2, b"limits", 1)
+    kinds = [(event.kind, event.time_ns) for event in store.events_since(0, 9)]
+    assert kinds == [("submit", job.submitted_ns), ("launch", 1), ("started", 2), ("finish", 5)]
+
+
+def test_that_it_runs_is_committed_before_anything_is_read(followed: Followed) -> None:
+    store = followed.store
+    asked: list[bool] = []
+    store.on_deferred = lambda: asked.append(True)
+    for number in range(2):
+        store.insert(new_job(number), launch=Launch(1, "boot"))
+    followed.made()
+    one, two = store.launched()
+    store.mark_running(one.id, 7, 2, None)
+    store.mark_running(two.id, 8, 2, None)
+    # Once is enough until it is committed.
+    assert (asked, store.has_deferred) == ([True], True)
+    page, _ = store.list_jobs(submitted_by_uid=None, include_ended=False, limit=9, before=None)
+    assert [job.state for job in page] == [State.RUNNING] * 2
+    assert followed.made() == [False]
+    assert not store.has_deferred
+    store.mark_paused(one.id, 3, 0)
+    assert followed.made() == [False]
+
+
+def test_that_it_runs_is_committed_at_once_while_somebody_follows_or_has_a_hook(
+    followed: Followed,
+) -> None:
+    store = followed.store
+    store.on_deferred = lambda: None
+    jobs = [new_job(0), msgspec.structs.replace(new_job(1), hooks=(NewHook(("ended",), b"t"),))]
+    for job in jobs:
+        store.insert(job, launch=Launch(1, "boot"))
+    followed.made()
+    store.mark_running(jobs[1].id, 7, 2, None)
+    assert followed.made() == [False]
+    store.is_followed = lambda: True
+    store.mark_running(jobs[0].id, 7, 2, None)
+    assert followed.made() == [False]
+
+
+def test_what_cannot_be_committed_yet_is_so_in_memory_and_is_committed_later(
+    followed: Followed,
+) -> None:
+    store = followed.store
+    store.on_deferred = lambda: None
+    job = store.insert(new_job(0), launch=Launch(1, "boot"))
+    running = store.mark_running(job.id, 7, 2, b"limits")
+    store._connection.execute("PRAGMA query_only = 1")
+    with pytest.raises(StoreError):
+        store.commit_deferred()
+    with pytest.raises(StoreError):
+        store.mark_ended(job.id, 3, "exit", RESULT, is_ok=True)
+    store._recent.clear()
+    assert store.get(job.id) == running
+    store._connection.execute("PRAGMA query_only = 0")
+    assert store.mark_ended(job.id, 3, "exit", RESULT, is_ok=True).limits == b"limits"
+    assert not store.has_deferred
+
+
+def test_a_kill_before_it_is_committed_that_a_job_runs_leaves_it_starting(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    with contextlib.closing(Store.open(str(path))) as store:
+        store.on_deferred = lambda: None
+        job = store.insert(new_job(0), launch=Launch(1, "boot"))
+        store.mark_running(job.id, 7, 2, None)
+        for suffix in ("", "-wal"):
+            shutil.copyfile(f"{path}{suffix}", tmp_path / f"killed{suffix}")
+    with contextlib.closing(Store.open(str(path))) as store:
+        assert [each.state for each in store.launched()] == [State.RUNNING]
+    with contextlib.closing(Store.open(str(tmp_path / "killed"))) as store:
+        assert store.launched() == [job]
 
 
 def test_that_another_job_has_started_is_synced_and_that_it_has_ended_is_found_out_again(

@@ -197,7 +197,7 @@ def test_a_full_file_is_told_from_every_other_error(path: str) -> None:
         (pages,) = kept._db.execute("PRAGMA page_count").fetchone()
         kept._db.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(FullStoreError, match="Make room"):
-            kept.insert(new_job("large", spec=bytes(4 * 2**20)))
+            kept.insert(new_job("large", spec=bytes(8 * 2**20)))
         with contextlib.closing(sqlite3.connect(path)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(StoreError, match="locked") as caught:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from runner.lifecycle import State
-from runner.rows import Job
-from runner.store_rows import RecentRows
+from runner.rows import Attached, Job, NewHook, NewJob
+from runner.store_rows import RecentAttached, RecentRows
 
 
 def job(number: int, **values: object) -> Job:
@@ -49,6 +49,21 @@ def test_no_more_bytes_are_kept_than_there_may_be_whatever_has_changed() -> None
     rows.drop("job-2")
     rows.put(job(3, spec=bytes(16)))
     assert kept(rows) == [1, 3]
+
+
+def test_what_jobs_have_beside_their_rows_is_known_of_the_newest() -> None:
+    known = RecentAttached(most=2, most_ended=1)
+    plain = NewJob(id="a", submitted_by_uid=1, uid=1, gid=1, name=None, spec=b"", submitted_ns=1)
+    known.put(plain)
+    known.put(msgspec.structs.replace(plain, id="b", hooks=(NewHook(("ended",), b""),)))
+    assert known.get("a") == Attached(labels=False, dependencies=False, hooks=False)
+    assert [known.has_no_hooks(job_id) for job_id in "abc"] == [True, False, False]
+    known.put(msgspec.structs.replace(plain, id="c", after=(("a", "ok"),), labels={"k": "v"}))
+    assert known.get("a") is None
+    assert [known.comes_after_nothing(job_id) for job_id in "abc"] == [False, True, False]
+    for job_id in "bcb":
+        known.ended(job_id)
+    assert [known.get(job_id) is not None for job_id in "abc"] == [False, False, True]
 
 
 def test_a_job_that_is_too_large_is_not_kept_and_drives_no_other_out() -> None:

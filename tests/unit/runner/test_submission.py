@@ -25,7 +25,7 @@ from runner.refusal import Refusal
 from runner.rows import NewJob
 from runner.scheduling.kinds import Capacity, Needs, Queue, Quota
 from runner.submission import Submissions, check_room, check_segment
-from runner.users import Account
+from runner.users import Account, account_of
 
 EVERY = JobLimits(
     memory_max_bytes=1,
@@ -193,17 +193,16 @@ def test_other_jobs_are_looked_for_after_all_that_has_to_be_waited_for() -> None
 def test_the_user_database_is_waited_for_in_a_thread_of_its_own(
     monkeypatch: pytest.MonkeyPatch, *, known: bool, fields: dict[str, Any], is_waited_for: bool
 ) -> None:
-    loops, look_up = [], submission.account_of
+    loops, account = [], account_of(PEER)
 
-    def account_of(peer: Peer) -> Any:
+    def look_up(_peer: Peer) -> Account:
         loops.append(threading.current_thread() is threading.main_thread())
-        return look_up(peer)
+        return account
 
-    monkeypatch.setattr(submission, "is_remembered", lambda _uid: known)
-    monkeypatch.setattr(submission, "account_of", account_of)
-    monkeypatch.setattr("runner.users.account_of", account_of)
+    monkeypatch.setattr(submission, "remembered_account", lambda _peer: account if known else None)
+    monkeypatch.setattr("runner.users.account_of", look_up)
     assert prepared(Ground(), **fields).uid == PEER.uid
-    assert loops == [not is_waited_for]
+    assert loops == ([False] if is_waited_for else [])
 
 
 @pytest.mark.parametrize(

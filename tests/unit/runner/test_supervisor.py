@@ -212,7 +212,10 @@ def test_a_launch_that_the_host_had_no_room_for_puts_the_job_back_and_waits(
         errors = [HostShortError("no room"), CannotLaunchError("no such directory")]
 
         class Launching:
-            async def launch(self, _job: Any, *, group: Any) -> Any:  # noqa: ARG002
+            def begin(self, *_about: Any) -> bool:
+                return False
+
+            async def launch(self, *_about: Any) -> Any:
                 raise errors.pop(0)
 
         with ThreadPoolExecutor(1) as pool:
@@ -220,7 +223,7 @@ def test_a_launch_that_the_host_had_no_room_for_puts_the_job_back_and_waits(
                 bench, tmp_path, pool, Rules(Capacity(1, Needs())), state_dir=str(tmp_path)
             )
             launching: Any = Launching()
-            supervisor._launching = launching
+            supervisor._launches._launching = launching
             supervisor._reconciling = False
             job = supervisor.submit(new_job(1))
             await until(lambda: bench.problems.all() != [])

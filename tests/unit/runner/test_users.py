@@ -13,7 +13,7 @@ import pytest
 from runner import users
 from runner.policy import Peer
 from runner.refusal import Refusal
-from runner.users import Account, account_for, account_of, is_remembered, user_name
+from runner.users import Account, account_for, account_of, remembered_account, user_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +110,13 @@ class Database:
         if uid == STRANGER:
             raise KeyError(uid)
         return SimpleNamespace(pw_name=self.name)
+
+
+def is_remembered(uid: int) -> bool:
+    account = remembered_account(Peer(uid=uid, gid=uid, pid=1, groups=frozenset()))
+    return account is not None and account == account_of(
+        Peer(uid=uid, gid=uid, pid=1, groups=frozenset())
+    )
 
 
 @pytest.fixture

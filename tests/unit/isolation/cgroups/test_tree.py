@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from isolation.cgroups.tree import AppliedLimits, CgroupTree, IoLimit, JobLimits
+from isolation.cgroups.tree import AppliedLimits, CgroupTree, IoLimit, JobCgroup, JobLimits
 from isolation.errors import CgroupError, LimitUnavailable
 
 if TYPE_CHECKING:
@@ -148,3 +148,32 @@ def test_cgroups_that_are_there_already_are_left_alone(tree: CgroupTree) -> None
 
 def test_without_limits_nothing_is_written(tree: CgroupTree) -> None:
     assert tree.create_job(JOB).apply(JobLimits()) == AppliedLimits()
+
+
+def files_of(tree: CgroupTree, pids: str, memory: str) -> JobCgroup:
+    """A job's cgroups of ordinary files, which keep of their text what is not written over."""
+    made = tree.create_job(JOB)
+    payload, monitor = made.children
+    for path, text in ((f"{payload}/pids.max", pids), (f"{monitor}/memory.max", memory)):
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text)
+    return made
+
+
+def test_the_usual_limits_are_written_and_read_back(tree: CgroupTree) -> None:
+    made = files_of(tree, "max\n", "max.\n")
+    applied = made.apply(JobLimits(pids_max=123, monitor_memory_max_bytes=4096))
+    assert applied == AppliedLimits(pids_max=123, monitor_memory_max_bytes=4096)
+
+
+@pytest.mark.parametrize(
+    ("pids", "memory", "limit"),
+    [("max more\n", "max.\n", "memory.max"), ("max\n", "max.more\n", "memory.max")],
+)
+def test_what_the_kernel_shows_otherwise_is_looked_at_as_any_other(
+    tree: CgroupTree, pids: str, memory: str, limit: str
+) -> None:
+    made = files_of(tree, pids, memory)
+    with pytest.raises(LimitUnavailable) as caught:
+        made.apply(JobLimits(pids_max=123, monitor_memory_max_bytes=4096))
+    assert caught.value.limit == limit

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import msgpack
 import pytest
 
 from runner import messages, records, stored
@@ -118,7 +119,12 @@ class Host:
         def send_event(_id: int, _seq: int, event: Event) -> None:
             self.sent.append(event)
 
-        connection: Any = SimpleNamespace(send_event=send_event, is_writable=True)
+        def send_packed(_id: int, _seq: int, event: bytes) -> None:
+            self.sent.append(msgpack.unpackb(event))
+
+        connection: Any = SimpleNamespace(
+            send_event=send_event, send_packed=send_packed, is_writable=True
+        )
         return Stream(cast("Connection", connection), 1)
 
     async def _idle(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from client import protocol
 from client.protocol import HEADER, encode_frame
+from runner.event_loop import Loop
 from runner.problems import Problems
 from runner.refusal import Refusal
 from runner.server import connection as connection_module
@@ -68,11 +69,14 @@ class StubService:
             raise Refusal("unsupported-protocol", allowed="1")
         return {"uid": peer.uid}
 
+    def read(self, op: str, args: Message) -> Message:
+        if op not in self.handlers:
+            raise Refusal("unknown-op", given=op)
+        return args
+
     def handle(
         self, _peer: Peer, op: str, args: Message, stream: Stream
     ) -> Awaitable[dict[str, Any]]:
-        if op not in self.handlers:
-            raise Refusal("unknown-op", given=op)
         self.handled.append(args)
         return self.handlers[op](args, stream)
 
@@ -180,7 +184,11 @@ def play(tmp_path: Path) -> Callable[[Callable[[World], Awaitable[None]]], None]
                 for client in clients:
                     client.writer.transport.abort()
 
-    return lambda scenario: asyncio.run(whole(scenario))
+    def run(scenario: Callable[[World], Awaitable[None]]) -> None:
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(whole(scenario))
+
+    return run
 
 
 Play = "Callable[[Callable[[World], Awaitable[None]]], None]"
@@ -643,7 +651,12 @@ class Quick:
     def __init__(self, service: StubService, answer: Callable[[Message], Any]) -> None:
         self.asked: list[Message] = []
         self._handle, self._answer = service.handle, answer
+        self._read = service.read
         service.handle = self.handle  # type: ignore[method-assign, assignment]
+        service.read = self.read  # type: ignore[method-assign]
+
+    def read(self, op: str, args: Message) -> Message:
+        return args if op == "quick" else self._read(op, args)
 
     def handle(self, peer: Peer, op: str, args: Message, stream: Stream) -> Any:
         return (lambda: self._ask(args)) if op == "quick" else self._handle(peer, op, args, stream)
@@ -1046,5 +1059,55 @@ def test_a_part_that_was_begun_is_whole_when_its_stream_is_cancelled(
         client.writer.transport.resume_reading()
         assert await client.receive() == {"id": 2, "seq": 1, "event": data}
         assert error_of(await client.receive()) == (2, "cancelled")
+
+    play(scenario)
+
+
+# What is read in one step
+
+
+def test_what_is_asked_most_keeps_to_the_same_rules(play: Play) -> None:
+    async def status(request: Any, _stream: Stream) -> Message:
+        return {"job": request.job}
+
+    def asking(request_id: int, op: str = "status") -> Message:
+        return {"id": request_id, "op": op, "args": {"job": "abcd"}}
+
+    async def scenario(world: World) -> None:
+        world.service.handlers.update(status=status, wait=world.service.hang)
+        client = await world.connect()
+        client.send(asking(1))
+        assert error_of(await client.receive()) == (1, "hello-required")
+        await client.greet()
+        client.send(asking(2))
+        assert await client.receive() == {"id": 2, "ok": {"job": "abcd"}}
+        client.send(asking(3), asking(4))
+        assert [(await client.receive())["id"] for _ in range(2)] == [3, 4]
+        client.send(asking(5, "wait"))
+        client.send(asking(5))
+        assert error_of(await client.receive()) == (5, "bad-request")
+        client.send(asking(0))
+        assert error_of(await client.receive()) == (0, "bad-request")
+        client.send(*(asking(n, "wait") for n in range(6, 5 + protocol.MAX_IN_FLIGHT)))
+        client.send(asking(1))
+        assert error_of(await client.receive()) == (1, "too-many-requests")
+
+    play(scenario)
+
+
+def test_a_short_request_may_come_in_pieces(play: Play) -> None:
+    async def status(request: Any, _stream: Stream) -> Message:
+        return {"job": request.job}
+
+    async def scenario(world: World) -> None:
+        world.service.handlers["status"] = status
+        client = await world.greeted()
+        frame = encode_frame({"id": 1, "op": "status", "args": {"job": "abcd"}})
+        for cut in (1, HEADER.size, HEADER.size + 1, len(frame) - 1):
+            client.writer.write(frame[:cut])
+            await until(lambda cut=cut: world.service.held == cut)  # type: ignore[misc]
+            client.writer.write(frame[cut:])
+            assert await client.receive() == {"id": 1, "ok": {"job": "abcd"}}
+            assert world.service.held == 0
 
     play(scenario)

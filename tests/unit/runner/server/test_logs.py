@@ -10,6 +10,7 @@ import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import msgpack
 import pytest
 
 from runner import messages, records, stored
@@ -42,8 +43,11 @@ class Socket:
     """As a stream sees a connection."""
 
     def __init__(self, send_event: object, log: Fixture) -> None:
-        self.send_event = send_event
+        self.send_event = cast("Callable[[int, int, Any], None]", send_event)
         self._log = log
+
+    def send_packed(self, request_id: int, seq: int, event: bytes) -> None:
+        self.send_event(request_id, seq, msgpack.unpackb(event))
 
     @property
     def is_writable(self) -> bool:

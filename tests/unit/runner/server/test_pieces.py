@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from runner.logs.reader import Chunk, Extent, Gap
 from runner.server.outlet import FilePart
-from runner.server.pieces import Packed, end_of, event_of, packed_head
+from runner.server.pieces import Packed, end_of, event_of, packed_event, packed_head
 
 U64 = st.integers(0, 2**64 - 1)
 RUNS = st.lists(st.tuples(st.sampled_from([1, 2]), st.integers(1, 2**32 - 1), U64), max_size=50)
@@ -21,6 +21,14 @@ def test_a_packed_head_and_the_data_are_the_packed_event(
     data = b"x" * length
     head = packed_head(Extent(offset, runs, 5, 0, length, 0, (0, 0, 0)))
     assert head + data == msgpack.packb(event_of(Chunk(offset, runs, data)))
+
+
+@given(U64, RUNS, st.binary(max_size=99))
+def test_a_packed_event_is_what_packing_would_make(
+    offset: int, runs: list[tuple[int, int, int]], data: bytes
+) -> None:
+    chunk = Chunk(offset, runs, data)
+    assert packed_event(chunk) == msgpack.packb(event_of(chunk))
 
 
 def test_a_piece_ends_where_the_next_one_begins() -> None:

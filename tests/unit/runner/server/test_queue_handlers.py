@@ -64,7 +64,7 @@ class Desk:
         )  # fmt: skip
 
     async def ask(self, peer: Peer, op: str, **args: Any) -> dict[str, Any]:
-        work = self._service.handle(peer, op, args, NOTHING)
+        work = self._service.handle(peer, op, self._service.read(op, args), NOTHING)
         answer = work() if callable(work) else work
         return answer if isinstance(answer, dict) else await answer
 

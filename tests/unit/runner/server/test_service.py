@@ -309,7 +309,7 @@ NO_STREAM = cast("Stream", None)
 
 def test_an_unknown_operation_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(Refusal) as caught:
-        service_on(None).handle(ALICE, "destroy", {}, NO_STREAM)
+        service_on(None).read("destroy", {})
     answer = caught.value.to_wire()
     assert (answer["code"], answer["given"]) == ("unknown-op", "'destroy'")
     assert answer["allowed"].split(", ") == sorted(HANDLERS)
@@ -318,7 +318,7 @@ def test_an_unknown_operation_is_refused_with_those_that_there_are() -> None:
 @pytest.mark.parametrize("op", sorted(HANDLERS))
 def test_every_operation_refuses_a_field_that_it_does_not_know(op: str) -> None:
     with pytest.raises(Refusal) as caught:
-        service_on(None).handle(ALICE, op, {"bogus": 1}, NO_STREAM)
+        service_on(None).read(op, {"bogus": 1})
     assert caught.value.code == "invalid-argument"
 
 
@@ -385,7 +385,7 @@ def test_changing_ending_and_removing_ask_for_more_than_seeing(op: str) -> None:
     )  # fmt: skip
     with pytest.raises(Asked) as caught:
         args = {"group" if "group" in op else "job": JOB, **CHANGES.get(op, {})}
-        work = service.handle(ALICE, op, args, NO_STREAM)
+        work = service.handle(ALICE, op, service.read(op, args), NO_STREAM)
         asyncio.run(work() if callable(work) else work)  # type: ignore[arg-type]
     assert caught.value.args == (may_control if op in {*CHANGES, *GROUP_CHANGES} else may_see,)
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from client.protocol import encode_frame
+from runner.server import writing
+from runner.server.outlet import FilePart
 from runner.server.writing import GATHERED_BYTES, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Transport:
@@ -32,7 +37,7 @@ def transport() -> Transport:
 
 @pytest.fixture
 def writer(transport: Any) -> Writer:
-    return Writer(transport, asyncio.Protocol())
+    return Writer(transport, asyncio.Protocol(), lambda: None)
 
 
 ONE, TWO = {"id": 1, "ok": {}}, {"id": 2, "ok": {}}
@@ -84,3 +89,45 @@ def test_nothing_is_said_once_the_connection_is_closing(
     writer.send(ONE)
     writer.flush()
     assert transport.writes == []
+
+
+class Pausing(asyncio.Protocol):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def pause_writing(self) -> None:
+        self.told.append("paused")
+
+    def resume_writing(self) -> None:
+        self.told.append("resumed")
+
+
+class HeldOutlet:
+    """One whose parts all wait for the client to read."""
+
+    let_go: Callable[[], None]
+
+    def __init__(self, _transport: object, on_through: Callable[[], None]) -> None:
+        HeldOutlet.let_go = on_through
+
+    def send(self, _head: bytes, _part: FilePart) -> bool:
+        return False
+
+
+def test_a_part_on_its_way_holds_events_and_pauses_who_is_answered_meanwhile(
+    transport: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "Outlet", HeldOutlet)
+    transport.get_write_buffer_size = lambda: 0
+    protocol = Pausing()
+    writer = Writer(transport, protocol, lambda: protocol.told.append("held"))
+    writer.send_part(b"head", FilePart(0, 0, 1))
+    assert protocol.told == ["held"]
+    writer.send(ONE)
+    assert transport.writes == []
+    assert protocol.told == ["held", "paused"]
+    HeldOutlet.let_go()
+    assert protocol.told == ["held", "paused", "resumed"]
+    assert transport.writes == [encode_frame(ONE)]
