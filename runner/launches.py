@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
@@ -77,19 +78,29 @@ class Launches:
             self._done = self._work.loop.create_future()
             await asyncio.wait([self._done], timeout=_SETTLE_SECONDS)
         self._closed = True
+        # Nobody was asked for them, which only this process knows.
+        for job in self._next:
+            with suppress(StoreError):
+                self._store.mark_requeued(job.id, time.time_ns(), "runnerd ended")
+        self._next.clear()
 
     def _begin(self, job: Job) -> None:
         self._asked += 1
         try:
-            group = group_of(self._store, job)
-        except CannotLaunchError as error:
+            is_asked = self._ask(job)
+        except Exception as error:  # noqa: BLE001 - it is told there
             self._answered(job, error)
             return
-        labels = _labels_of(self._store, job)
-        if not self._launching.begin(job, labels, group, partial(self._answered, job)):
+        if not is_asked:
             self._asked -= 1
             self._work.spawn(self._launch(job))
             self._go_on_soon()
+
+    def _ask(self, job: Job) -> bool:
+        """Whether a launcher is asked, and `_answered` will be called: the job is plain."""
+        group = group_of(self._store, job)
+        labels = _labels_of(self._store, job)
+        return self._launching.begin(job, labels, group, partial(self._answered, job))
 
     def _answered(self, job: Job, begun: Begun) -> None:
         self._asked -= 1
@@ -97,11 +108,14 @@ class Launches:
             if isinstance(begun, Started):
                 os.close(begun.monitor.pidfd)
             return
-        if isinstance(begun, Started):
-            self._has_begun(job, begun)
-        else:
-            self._work.spawn(self._take_back(job, begun))
-        self._go_on_soon()
+        try:
+            if isinstance(begun, Started):
+                self._has_begun(job, begun)
+            else:
+                self._work.spawn(self._take_back(job, begun))
+        finally:
+            # Whatever is wrong with this one, the others have their turn.
+            self._go_on_soon()
 
     def _go_on_soon(self) -> None:
         """Not from within: whoever fails at once would come here again for each of the others."""
@@ -109,7 +123,7 @@ class Launches:
             self._work.loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        if self._next and self._asked < AT_ONCE:
+        if self._next and self._asked < AT_ONCE and not self._closed:
             self._begin(self._next.popleft())
         if self._done is not None and not (self._asked or self._next or self._done.done()):
             self._done.set_result(None)

@@ -91,6 +91,8 @@ class _Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     args: msgspec.Raw = msgspec.Raw(b"\x80")
 
 
+# msgpack's first byte of a map with three pairs, id, op and args; above it is no smaller map.
+_FIXMAP_OF_3: Final = 0x83
 _frame: Final = msgspec.msgpack.Decoder(_Frame).decode
 _SHORT: Final = {
     "list": msgspec.msgpack.Decoder(List).decode,
@@ -107,6 +109,9 @@ def short(body: bytes | bytearray | memoryview) -> tuple[int, str, Closed] | Non
     In one step, a tenth of the time. None for every other and for each that is not as it should
     be: why, `envelope` and `parse` know.
     """
+    # A map of more than three: a name comes twice, or is none of ours.
+    if not body or body[0] > _FIXMAP_OF_3:
+        return None
     try:
         frame = _frame(body)
         read = _SHORT.get(frame.op)

@@ -9,9 +9,11 @@ import logging
 import os
 import select
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from runner.store_file import StoreError
+from runner.work import RETRY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +80,19 @@ class Running:
     def watch(self, job_id: str, pidfd: int) -> None:
         """Wait for the monitor's end. Takes over the pidfd."""
         self._pidfds[job_id], self._jobs[pidfd] = pidfd, job_id
-        self._ends.register(pidfd, select.EPOLLIN)
+        self._register(job_id, pidfd)
+
+    def _register(self, job_id: str, pidfd: int) -> None:
+        if self._pidfds.get(job_id) != pidfd:
+            return
+        try:
+            self._ends.register(pidfd, select.EPOLLIN)
+        except OSError as error:
+            # No memory, or as many as there may be (epoll(7)): nobody would hear of its end.
+            _logger.error(  # noqa: TRY400 - the text says it
+                "job %s: its end cannot be waited for now: %s", job_id, error
+            )
+            self._realm.work.loop.call_later(RETRY_SECONDS, self._register, job_id, pidfd)
 
     def close(self) -> None:
         """Let go of every job; they go on."""
@@ -97,5 +111,6 @@ class Running:
         pidfd = self._pidfds.pop(job_id)
         del self._jobs[pidfd]
         # Closing is not enough while the launcher has it, too: epoll(7), "Questions and answers".
-        self._ends.unregister(pidfd)
+        with suppress(FileNotFoundError):
+            self._ends.unregister(pidfd)
         os.close(pidfd)

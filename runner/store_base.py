@@ -168,7 +168,8 @@ class StoreBase(StoreCommits):
             del self._queued_by_uid[uid]
 
     def _standing(self, job_id: str) -> Standing:
-        job = self._recent.get(job_id)
+        # What waits for a commit is so already, also where that commit cannot be made.
+        job = self._existing(job_id) if job_id in self._deferred else self._recent.get(job_id)
         if job is not None:
             return standing_of(job)
         with described(self.path):

@@ -69,6 +69,7 @@ _ACTIVE: Final = (
 _ACTIVE_ALONE: Final = (
     "SELECT id, uid, gid, spec, NULL FROM jobs CROSS JOIN specs USING (seq) WHERE state <> 'ended'"
 )
+_RESULT: Final = "SELECT result FROM jobs WHERE id = :id"
 _REMOVED: Final = "SELECT job_id FROM events WHERE kind = 'remove'"
 
 
@@ -129,13 +130,22 @@ def _look(db: sqlite3.Connection, directories: JobDirectories, tree: CgroupTree)
     if strays:
         strays = _not_removed(db, strays, directories, found.remarks)
         _look_at_strays(strays, directories, found)
-    found.remarks.extend(_gone(sorted(gone)))
+    found.remarks.extend(_gone(sorted(job_id for job_id in gone if _had_output(db, job_id))))
     for job_id, uid, gid, spec, group_id in db.execute(
         _ACTIVE if "group_id" in columns else _ACTIVE_ALONE
     ):
         job = _new_job(job_id, UNKNOWN_ROW, uid, gid, spec)
         _look_at_spec(msgspec.structs.replace(job, group_id=group_id), directories, found)
     return found
+
+
+def _had_output(db: sqlite3.Connection, job_id: str) -> bool:
+    """Whether an ended job has left anything but its row, as far as that says.
+
+    Nothing is synced of a job without output: a power cut may take its directory, and no output.
+    """
+    (data,) = db.execute(_RESULT, {"id": job_id}).fetchone()
+    return not isinstance(data, bytes) or stored.result(data)["log_bytes"] != 0
 
 
 def _not_removed(

@@ -20,8 +20,16 @@ if TYPE_CHECKING:
 def may_go_at_once(state: State, job: Waiting, now_ns: int) -> bool:
     """Whether a decision would start it now, whoever else waits."""
     # Those who wait could not start at the last look, and nothing has happened since.
-    is_quiet = not state.waiting or not (state.is_stirred or state.reservation)
-    return is_quiet and _is_ready(job, now_ns) and _has_room(state, job)
+    is_quiet = not (state.is_stirred or state.reservation or _has_time_come(state, now_ns))
+    is_free = not state.waiting or is_quiet
+    return is_free and _is_ready(job, now_ns) and _has_room(state, job)
+
+
+def _has_time_come(state: State, now_ns: int) -> bool:
+    """Whether something that waits for a time may be due, of which no look has been taken yet."""
+    looked_ns = state.times.now_ns
+    times = (state.times.next_ns(looked_ns), state.patience.wake_ns(looked_ns))
+    return now_ns < looked_ns or any(time is not None and time <= now_ns for time in times)
 
 
 def _is_ready(job: Waiting, now_ns: int) -> bool:

@@ -12,7 +12,7 @@ import errno
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +22,8 @@ _logger: Final = logging.getLogger(__name__)
 # Doubled by the kernel (socket(7)): room for an event or two, of which a log's pages are only
 # referred to.
 _SEND_BUFFER_BYTES: Final = 1024 * 1024
+# Of so many connections at most: what nobody reads is the kernel's memory, charged to nobody.
+MOST_WIDE: Final = 64
 # asm-generic/socket.h: SO_SNDBUF beyond net.core.wmem_max, for who has CAP_NET_ADMIN.
 _SO_SNDBUFFORCE: Final = 32
 
@@ -51,6 +53,8 @@ def _widen(connected: socket.socket) -> None:
 class Outlet:
     """Sends parts of files over the socket of `transport`. `on_through` is called later."""
 
+    _wide: ClassVar[int] = 0
+
     def __init__(self, transport: asyncio.Transport, on_through: Callable[[], None]) -> None:
         self._transport = transport
         self._on_through = on_through
@@ -59,7 +63,10 @@ class Outlet:
         # A number of its own: the transport's is the loop's.
         self._socket = socket.socket(fileno=os.dup(connected.fileno()))
         self._socket.settimeout(0)
-        _widen(self._socket)
+        self._is_wide = Outlet._wide < MOST_WIDE
+        if self._is_wide:
+            Outlet._wide += 1
+            _widen(self._socket)
         # Of what was begun: the rest of what comes first, and that of the file, which is ours.
         self._head = b""
         self._left: FilePart | None = None
@@ -96,6 +103,7 @@ class Outlet:
         if self._socket.fileno() >= 0:
             self._loop.remove_writer(self._socket.fileno())
             self._socket.close()
+            Outlet._wide -= self._is_wide
         if self._left is not None:
             os.close(self._left.fd)
             self._left = None

@@ -137,7 +137,7 @@ class _Sending:
         result = now.result
         if self._supervisor.store.get(self._job_id) is None:
             return self._cursor
-        if now.has_started:
+        if now.has_started and (result is None or result["log_bytes"] != 0):
             self._tell("its log is missing")
             if result is None:
                 raise unreadable(error) from error

@@ -81,6 +81,9 @@ class Host:
     def found(self, why: str) -> None:
         self.told.append(("short", why))
 
+    def mark_requeued(self, job_id: str, _time_ns: int, _why: str) -> None:
+        self.told.append(("not asked for", job_id))
+
     async def requeue(self, job_id: str, _why: str) -> None:
         self.told.append(("queued", job_id))
 
@@ -237,5 +240,56 @@ def test_one_that_failed_within_the_call_makes_room_for_the_next() -> None:
             host.launches.begin(job(number))
         await until(lambda: len(host.told) == AT_ONCE * 3)
         await host.launches.close()
+
+    play(test)
+
+
+def test_what_goes_wrong_with_one_that_began_keeps_no_place_of_another() -> None:
+    async def test(host: Host) -> None:
+        def begin_now(_job_id: str, _pid: int, pidfd: int, _limits: bytes) -> None:
+            os.close(pidfd)
+            raise ZeroDivisionError
+
+        for number in range(AT_ONCE * 2):
+            host.launches.begin(job(number))
+        host.begin_now = begin_now  # type: ignore[method-assign]
+        for number in range(AT_ONCE):
+            with pytest.raises(ZeroDivisionError):
+                host.asked[str(number)](started())
+        await until(lambda: len(host.asked) == AT_ONCE * 2)
+        del host.begin_now
+        for number in range(AT_ONCE, AT_ONCE * 2):
+            host.asked[str(number)](started())
+        await host.launches.close()
+
+    play(test)
+
+
+def test_a_defect_before_anybody_is_asked_keeps_no_place_of_another() -> None:
+    async def test(host: Host) -> None:
+        def begin(_job: Any, _labels: Any, _group: None, _done: Callable[[Begun], None]) -> bool:
+            raise ZeroDivisionError
+
+        host.begin = begin  # type: ignore[method-assign]
+        for number in range(AT_ONCE * 3):
+            host.launches.begin(job(number))
+        await until(lambda: len(host.told) == AT_ONCE * 3)
+        assert {told[0] for told in host.told} == {"settled"}
+        await host.launches.close()
+
+    play(test)
+
+
+def test_who_has_not_been_asked_for_at_the_end_is_queued_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launches, "_SETTLE_SECONDS", 0.01)
+
+    async def test(host: Host) -> None:
+        for number in range(AT_ONCE + 2):
+            host.launches.begin(job(number))
+        await host.launches.close()
+        assert host.told == [("not asked for", str(AT_ONCE)), ("not asked for", str(AT_ONCE + 1))]
+        assert len(host.asked) == AT_ONCE
 
     play(test)

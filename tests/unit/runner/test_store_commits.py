@@ -482,3 +482,25 @@ def test_a_sync_of_the_log_takes_no_lock_away_from_sqlite(followed: Followed) ->
     store.mark_running(job.id, 7, 2, None)
     values: dict[str, Any] = {"is_ok": True}
     assert store.mark_ended(job.id, 3, "exit", RESULT, **values).state is State.ENDED
+
+
+def test_what_waits_for_a_commit_that_cannot_be_made_counts_all_the_same(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = followed.store
+    store.on_deferred = lambda: None
+    new = new_job(0)
+    store.insert(new, launch=Launch(2, "boot"))
+    store.mark_running(new.id, 10, 3, None)
+    store._recent.clear()
+    commit = store.commit_deferred
+
+    def fail() -> None:
+        monkeypatch.setattr(store, "commit_deferred", commit)
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(store, "commit_deferred", fail)
+    store.mark_ended(new.id, 5, "exit", RESULT, is_ok=True, started_ns=3)
+    assert {state: count for state, count in store.counts().items() if count} == {State.ENDED: 1}
+    kinds = [event.kind for event in store.events_since(0, 9)]
+    assert kinds == ["submit", "launch", "started", "finish"]

@@ -517,6 +517,20 @@ def test_an_ended_job_whose_directory_is_gone_is_said_and_one_that_never_began_i
     assert [text.rpartition(": ")[2] for text in host.of_the_store] == [", ".join(IDS[1:3])]
 
 
+@pytest.mark.parametrize(("log_bytes", "is_said"), [(0, False), (5, True), (None, True)])
+def test_a_directory_without_output_that_a_power_cut_has_taken_is_no_loss(
+    host: Host, log_bytes: int | None, *, is_said: bool
+) -> None:
+    fields = {"reason": "exit", "exit_status": 0, "log_bytes": log_bytes}
+    fields = {**dict.fromkeys(stored.RESULT_FIELDS), **fields}
+    with contextlib.closing(host.open()) as store:
+        launched(host, store, new_job(IDS[0]))
+        store.mark_ended(IDS[0], 9, "exit", records.pack(fields), started_ns=7, is_ok=True)
+    shutil.rmtree(host.state / "jobs" / IDS[0])
+    host.open().close()
+    assert bool(host.of_the_store) is is_said
+
+
 def test_a_number_of_a_removed_job_is_not_given_to_one_that_is_taken_up(host: Host) -> None:
     with contextlib.closing(host.open()) as store:
         launched(host, store, new_job(IDS[0]))

@@ -38,6 +38,16 @@ def test_a_job_that_comes_alone_goes_and_has_its_slot_until_it_is_released() -> 
     assert machine.scheduler.usage(1)[0] == 1
 
 
+def test_it_does_not_overtake_a_job_whose_time_has_come_since_the_last_look() -> None:
+    machine = Machine(1, 4, 4, *QUEUES)
+    due = machine.now + 10**9
+    machine.scheduler.add(machine.job("due", queue="urgent", not_before_ns=due))
+    machine.scheduler.decide(machine.now)
+    machine.now = due + 1
+    assert not starts(machine, machine.job("a"))
+    assert [action.id for action in machine.scheduler.decide(machine.now)] == ["due"]
+
+
 @pytest.mark.parametrize(
     "fields",
     [
