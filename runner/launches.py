@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from runner import outcome
 from runner.launch_answers import LauncherGoneError
-from runner.launching import CannotLaunchError, HostShortError, Started, group_of
+from runner.launching import CannotLaunchError, HostShortError, Started
 from runner.rows import DamagedRowError
 from runner.store_file import StoreError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runner.ending import Ending
+    from runner.group_rows import About, Group
     from runner.launching import Begun, Launching
     from runner.realm import Realm
     from runner.restart import Restart
@@ -142,7 +143,7 @@ class Launches:
 
     def _has_begun(self, job: Job, started: Started) -> None:
         self._shortage.over()
-        self._running.begin_now(job.id, *started.monitor, started.limits)
+        self._running.begin_now(job.id, *started.monitor, started.limits, started.asked_ns)
 
     async def _fail(self, job: Job, error: Exception) -> None:
         if isinstance(error, HostShortError):
@@ -168,3 +169,16 @@ def _labels_of(store: Store, job: Job) -> Mapping[str, str]:
         if store.attached(job).labels:
             return store.labels([job.id])[job.id]
     return {}
+
+
+def group_of(store: Store, job: Job) -> tuple[Group, About] | None:
+    """The group that a job is of, None for a job by itself. Raises CannotLaunchError."""
+    if job.group_id is None:
+        return None
+    try:
+        group = store.group(job.group_id)
+        if group is not None:
+            return group, store.group_about(group)
+    except (StoreError, DamagedRowError) as error:
+        raise CannotLaunchError(str(error)) from error
+    raise CannotLaunchError(f"its group {job.group_id} is lost")

@@ -12,6 +12,7 @@ import asyncio
 import errno
 import logging
 import os
+import time
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -26,8 +27,6 @@ from runner.jobdirs import BASE, ROW
 from runner.launch_answers import Launched, LaunchError
 from runner.reconcile import is_passing
 from runner.refusal import Refusal
-from runner.rows import DamagedRowError
-from runner.store_file import StoreError
 from runner.taking_up import row_of
 from runner.told import told
 
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from runner.paths import UserPaths
     from runner.provisions import Provisioning, Provisions
     from runner.rows import Job
-    from runner.store import Store
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -78,10 +76,15 @@ class _NoPlaceError(OSError):
 
 
 class Started(NamedTuple):
-    """A running job: its monitor, and its limits as the kernel reads them back (a record)."""
+    """A running job: its monitor, and its limits as the kernel reads them back (a record).
+
+    `asked_ns` is when a launcher was asked, Unix time: a short job has ended before the answer is
+    read, and none ends before it starts.
+    """
 
     monitor: Launched
     limits: bytes
+    asked_ns: int
 
 
 # What came of a launch, in the end.
@@ -152,8 +155,10 @@ class Launching:
     ) -> bool:
         handles, shown = self._make(job, labels, told(job, group), spec, {}, provided, fds)
 
+        asked_ns = time.time_ns()
+
         def answered(answer: Answer) -> None:
-            done(answer if isinstance(answer, Exception) else Started(answer, shown))
+            done(answer if isinstance(answer, Exception) else Started(answer, shown, asked_ns))
 
         present = handles.present()
         if self._launchers.begin(spec, present, answered, sync_begin=not job.at_once):
@@ -189,12 +194,13 @@ class Launching:
                 handles, shown = (
                     make() if _is_quick(job, spec) else await loop.run_in_executor(self._pool, make)
                 )
+                asked_ns = time.time_ns()
                 monitor = await self._launchers.launch(
                     job.id, handles, provided.given, spec, sync_begin=not job.at_once
                 )
         except _OF_THE_LAUNCH as error:
             raise await self.take_back(job, error) from error
-        return Started(monitor, shown)
+        return Started(monitor, shown, asked_ns)
 
     async def take_back(self, job: Job, error: Exception) -> Exception:
         """Undo a launch that failed; what there is to say of it, as `launch` raises it.
@@ -297,19 +303,6 @@ class Launching:
 _OF_THE_LAUNCH: Final = (
     LaunchError, LimitUnavailable, LookupError, Refusal, OSError, ValueError,
 )  # fmt: skip
-
-
-def group_of(store: Store, job: Job) -> tuple[Group, About] | None:
-    """The group that a job is of, None for a job by itself. Raises CannotLaunchError."""
-    if job.group_id is None:
-        return None
-    try:
-        group = store.group(job.group_id)
-        if group is not None:
-            return group, store.group_about(group)
-    except (StoreError, DamagedRowError) as error:
-        raise CannotLaunchError(str(error)) from error
-    raise CannotLaunchError(f"its group {job.group_id} is lost")
 
 
 def _is_quick(job: Job, spec: dict[str, Any]) -> bool:

@@ -61,13 +61,14 @@ class Running:
         await self._realm.work.surely(lambda: store.mark_running(job_id, pid, began, limits))
         self._has_begun(job_id, pid, pidfd)
 
-    def begin_now(self, job_id: str, pid: int, pidfd: int, limits: bytes | None) -> None:
+    def begin_now(
+        self, job_id: str, pid: int, pidfd: int, limits: bytes | None, begun_ns: int
+    ) -> None:
         """`begin`, done when this returns, or as soon as the store can be used again."""
-        began = time.time_ns()
         try:
-            self._realm.store.mark_running(job_id, pid, began, limits)
+            self._realm.store.mark_running(job_id, pid, begun_ns, limits)
         except StoreError:
-            self._realm.work.spawn(self.begin(job_id, pid, pidfd, limits, began))
+            self._realm.work.spawn(self.begin(job_id, pid, pidfd, limits, begun_ns))
         else:
             self._has_begun(job_id, pid, pidfd)
 

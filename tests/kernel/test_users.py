@@ -23,6 +23,7 @@ from tests.kernel.hostile import (
     no_defect_in_the_log,  # noqa: F401 - used by every test here
     submission,
 )
+from tests.kernel.inside import wait_for_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -391,8 +392,7 @@ def test_the_links_of_proc_are_no_way_around_permissions(
 ) -> None:
     script = "mkdir /tmp/x; cd /tmp/x; exec sleep 1000"
     job = bob.ok("submit", submission("sh", "-c", script))["job"]
-    (pid,) = payload_pids(daemon, job)
-    wait_until(lambda: os.readlink(f"/proc/{pid}/cwd") == "/tmp/x")
+    pid = wait_for_command(daemon, job, "sleep")
     for path in ("/proc/1/root/etc", f"/proc/{daemon.pid}/cwd", f"/proc/{pid}/root/tmp/x",
                  f"/proc/{pid}/cwd", "/proc/1/root/nowhere"):  # fmt: skip
         with as_user("alice"), pytest.raises(PermissionError):
@@ -457,7 +457,7 @@ def test_whoever_holds_a_jobs_output_from_outside_cannot_keep_it_from_ending(
     daemon: Daemon, alice: Wire
 ) -> None:
     job = alice.ok("submit", submission("sleep", "1000"))["job"]
-    (pid,) = payload_pids(daemon, job)
+    pid = wait_for_command(daemon, job, "sleep")
     # Until the exec it is root's and not dumpable.
     wait_until(lambda: os.readlink(f"/proc/{pid}/exe").endswith("sleep"))
     with as_user("alice"):

@@ -68,7 +68,7 @@ class Host:
         return CannotLaunchError(str(error)) if isinstance(error, LaunchError) else error
 
     # As whom the outcome is for
-    def begin_now(self, job_id: str, _pid: int, pidfd: int, _limits: bytes) -> None:
+    def begin_now(self, job_id: str, _pid: int, pidfd: int, _limits: bytes, _begun_ns: int) -> None:
         os.close(pidfd)
         self.told.append(("runs", job_id))
 
@@ -92,7 +92,7 @@ class Host:
 
 
 def started() -> Started:
-    return Started(Launched(7, os.open("/", os.O_RDONLY)), b"")
+    return Started(Launched(7, os.open("/", os.O_RDONLY)), b"", 5)
 
 
 def job(number: int) -> Any:
@@ -246,7 +246,7 @@ def test_one_that_failed_within_the_call_makes_room_for_the_next() -> None:
 
 def test_what_goes_wrong_with_one_that_began_keeps_no_place_of_another() -> None:
     async def test(host: Host) -> None:
-        def begin_now(_job_id: str, _pid: int, pidfd: int, _limits: bytes) -> None:
+        def begin_now(_job_id: str, _pid: int, pidfd: int, _limits: bytes, _begun_ns: int) -> None:
             os.close(pidfd)
             raise ZeroDivisionError
 

@@ -22,7 +22,8 @@ from runner.group_rows import About, NewGroup
 from runner.handles import Given
 from runner.jobdirs import JobDirectories
 from runner.launch_answers import Launched, LauncherGoneError, LaunchError
-from runner.launching import CannotLaunchError, HostShortError, Launching, Started, group_of
+from runner.launches import group_of
+from runner.launching import CannotLaunchError, HostShortError, Launching, Started
 from runner.provisions import Provisions
 from runner.refusal import Refusal
 from runner.rows import Job

@@ -121,13 +121,13 @@ def test_one_begins_as_soon_as_that_can_be_committed(monkeypatch: pytest.MonkeyP
 
     async def test(watch: Watch) -> None:
         process, pidfd = child()
-        watch.running.begin_now("1", 7, pidfd, b"limits")
+        watch.running.begin_now("1", 7, pidfd, b"limits", 5)
         assert watch.begun == ["1"]
         assert watch.committed[0][:2] == ("1", 7)
         assert "1" in watch.running
         other, another = child()
         watch.fails = 3
-        watch.running.begin_now("2", 8, another, None)
+        watch.running.begin_now("2", 8, another, None, 5)
         assert watch.begun == ["1"]
         await until(lambda: watch.begun == ["1", "2"])
         end(process)
