@@ -645,7 +645,7 @@ BUFFER_BYTES = 256 * 1024
 
 
 def test_on_a_full_disk_a_job_waits_for_room_and_nothing_is_lost(own_daemon: Daemon) -> None:
-    with small_disk(own_daemon, "8m") as resize:
+    with small_disk(own_daemon, "16m") as resize:
         own_daemon.start()
         filling = submission("sh", "-c", "head -c 20000000 /dev/zero; exit 5")
         gate = "/home/alice/gate"
@@ -692,7 +692,7 @@ def _try_to_run(wire: Wire) -> None:
 
 
 def test_a_kill_of_runnerd_on_a_full_disk_costs_nothing_either(own_daemon: Daemon) -> None:
-    with small_disk(own_daemon, "8m") as resize:
+    with small_disk(own_daemon, "16m") as resize:
         own_daemon.start()
         with Wire(own_daemon) as alice:
             filling = submission("sh", "-c", "head -c 12000000 /dev/zero; exit 5")
@@ -761,7 +761,7 @@ def _removed(path: str) -> bool:
 
 def test_on_a_full_disk_jobs_can_still_be_stopped_and_removed(own_daemon: Daemon) -> None:
     """Removing is how room is made, so it must work when there is none."""
-    with small_disk(own_daemon, "12m"):
+    with small_disk(own_daemon, "20m"):
         own_daemon.start()
         with Wire(own_daemon) as alice:
             old = alice.ok("submit", submission("head", "-c", "4000000", "/dev/zero"))["job"]
@@ -781,7 +781,7 @@ def test_on_a_full_disk_jobs_can_still_be_stopped_and_removed(own_daemon: Daemon
 def test_a_daemon_starts_on_a_full_disk_and_stores_what_ended_meanwhile(
     own_daemon: Daemon,
 ) -> None:
-    with small_disk(own_daemon, "8m"):
+    with small_disk(own_daemon, "16m"):
         own_daemon.start()
         with Wire(own_daemon) as alice:
             job = alice.ok("submit", submission("sleep", "1"))["job"]
