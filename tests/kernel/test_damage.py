@@ -547,9 +547,12 @@ def test_a_stored_pid_that_is_an_innocents_is_never_signalled(own_daemon: Daemon
         for job in (lost, running):
             wait_until(partial(is_running, alice, job))
         monitor = alice.ok("status", job=lost)["pid"]
+    # That a job runs is committed a moment after it is said.
+    wait_until(lambda: _running_rows(own_daemon) == 2)
     own_daemon.kill()
     os.kill(monitor, signal.SIGKILL)
-    with subprocess.Popen(["sleep", "1000"]) as innocent:
+    with subprocess.Popen(["sleep", "1000"]) as innocent, contextlib.ExitStack() as at_last:
+        at_last.callback(innocent.kill)
         with _sql(own_daemon) as store:
             store.execute("UPDATE jobs SET monitor_pid = ?", (innocent.pid,))
         own_daemon.start()
@@ -567,7 +570,12 @@ def test_a_stored_pid_that_is_an_innocents_is_never_signalled(own_daemon: Daemon
         assert innocent.poll() is None
         with open(f"/proc/{innocent.pid}/limits", encoding="ascii") as file:
             assert "Max open files            100 " not in file.read()
-        innocent.kill()
+
+
+def _running_rows(daemon: Daemon) -> int:
+    with _sql(daemon) as store:
+        (count,) = store.execute("SELECT count(*) FROM jobs WHERE state = 'running'").fetchone()
+    return int(count)
 
 
 def _second(own_daemon: Daemon, base: Path) -> Daemon:
