@@ -298,7 +298,7 @@ def test_a_kill_in_the_middle_of_a_prune_leaves_no_half_of_a_job(own_daemon: Dae
 
 
 def test_on_a_full_disk_prune_makes_room(own_daemon: Daemon) -> None:
-    with small_disk(own_daemon, "16m"):
+    with small_disk(own_daemon, "24m"):
         own_daemon.start()
         with Wire(own_daemon) as alice:
             run_some(alice, 3, "head", "-c", "3000000", "/dev/zero")
