@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from client.api import Client
 from client.errors import ConnectionLost, DaemonUnavailable, ProtocolError, RequestRefused
-from client.logstream import WINDOW_EVENTS, LogChunk, LogGap, LogStream, Selection, _chunks
+from client.log_position import _chunks
+from client.logstream import WINDOW_EVENTS, LogChunk, LogGap, LogStream, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

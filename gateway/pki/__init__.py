@@ -1,0 +1,1 @@
+"""A small certificate authority: what `runner-gateway pki` makes, revokes and renews."""

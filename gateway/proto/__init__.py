@@ -1,0 +1,1 @@
+"""The gRPC interface as files: protos, and what is generated from them."""
