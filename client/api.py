@@ -20,7 +20,7 @@ from client.logstream import LogStream, Selection, read_location
 from client.queue_api import QueueRequests
 from client.requesting import RECONNECT_SECONDS, numbers_in, text_in
 from client.schedule_api import ScheduleRequests
-from client.submission import build_exec, build_selection, build_submission, build_update
+from client.submission import build_exec, build_selection, build_update
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Location,
         Pruned,
         State,
+        Stats,
         Submitted,
         Text,
     )
@@ -49,21 +50,25 @@ PAGE_JOBS: Final = 500
 
 
 class Client(QueueRequests, ScheduleRequests, GroupRequests):
-    """A client of the runnerd at `socket_path` (default: RUNNERD_SOCKET, else the standard one).
+    """A client of runnerd: at a socket's path, or through a gateway (`client.contexts.named`).
+
+    Without a `target` at RUNNERD_SOCKET, else the standard one.
 
     Connects when first used. May be used by several threads, and as a context manager.
-    Every method raises DaemonUnavailable, ConnectionLost, RequestRefused or ProtocolError,
-    all of them ClientError. What follows (`logs`, `events`), `wait`, `wait_group`, `drain`, a
-    `submit` with an `idempotency_key` and every submission of a group outlive a restart of the
-    daemon: they wait for it for up to `reconnect_seconds`; `on_away` is called with the error when
-    it goes, `on_back` when it is there again. `was_reached`: the daemon was there a moment ago (for
-    whoever asks in our place), so it is waited for at the first try as well.
+    Every method raises DaemonUnavailable, ConnectionLost, RequestRefused, ProtocolError or, with a
+    gateway, NotTrusted, all of them ClientError. What follows (`logs`, `events`), `wait`,
+    `wait_group`, `drain`, a `submit` with an `idempotency_key` and every submission of a group
+    outlive a restart of the daemon: they wait for it for up to `reconnect_seconds`; `on_away` is
+    called with the error when it goes, `on_back` when it is there again. `was_reached`: the daemon
+    was there a moment ago (for whoever asks in our place), so it is waited for at the first try as
+    well.
     """
 
     def submit(self, argv: Sequence[Text], **options: Unpack[Options]) -> str:
         """Submit a job and return its id; it is on the daemon's disk by then.
 
-        The options are those of `client.options.Options`. After ConnectionLost the job may or
+        The options are those of `client.options.Options`; directory, environment and umask are ours
+        by default, through a gateway those of a login there. After ConnectionLost the job may or
         may not have been accepted; with an `idempotency_key` a restart of the daemon is borne,
         and a second submission with the same key gives the same job.
         """
@@ -71,7 +76,7 @@ class Client(QueueRequests, ScheduleRequests, GroupRequests):
 
     def submit_once(self, argv: Sequence[Text], **options: Unpack[Options]) -> Submitted:
         """`submit`, and whether there was such a job already: `existing`."""
-        args = build_submission(argv, **options)
+        args = self._submission(argv, **options)
         submit = self._submit_safely if "idempotency_key" in args else self._submit
         answer = submit(args)
         job, state = text_in(answer, "job"), text_in(answer, "state")
@@ -247,6 +252,12 @@ class Client(QueueRequests, ScheduleRequests, GroupRequests):
     def doctor(self) -> Doctor:
         """What the daemon's host can enforce, and where the daemon keeps things."""
         return cast("Doctor", self._request("doctor", {}))
+
+    def stats(self) -> Stats:
+        """Totals for a monitoring system: of all users, so for admins and the gateway alone."""
+        answer = self._request("stats", {})
+        numbers_in(answer, ("submitted", "cpu_usec", "memory_bytes"), "totals")
+        return cast("Stats", answer)
 
     def drain(
         self,

@@ -1,8 +1,8 @@
 """One blocking connection to runnerd: greeting, requests, streams with credit.
 
 It knows frames and ids, not what the operations mean: that is `client.api`'s. It uses
-nothing heavier than `socket`, because `runctl ps` pays for each import. Not for use by
-several threads at once; `client.api` gives each its own.
+nothing heavier than `socket`, because `runctl ps` pays for each import; TLS to a gateway is
+`client.remote`'s. Not for use by several threads at once; `client.api` gives each its own.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import os
 import socket
 import struct
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from client import __version__, protocol
 from client.errors import ConnectionLost, DaemonUnavailable, ProtocolError, RequestRefused
 from client.framing import encode_request
 from client.text import printable
+
+if TYPE_CHECKING:
+    from client.contexts import Context, Target
 
 # A daemon that is alive answers in milliseconds; one whose disk is slow, in seconds.
 ANSWER_SECONDS: Final = 60.0
@@ -30,24 +33,40 @@ _START_IT: Final = (
 )
 
 
-class Connection:
-    """A greeted connection to the runnerd at `path`.
+class Channel(Protocol):
+    """What a connection needs of a socket; one of Linux has it, with nothing in between.
 
-    Raises DaemonUnavailable when nobody can be reached, RequestRefused when the greeting is
-    refused, ProtocolError when what answers is not runnerd. `hello` is its greeting.
+    What is waited for longer than SO_RCVTIMEO and SO_SNDTIMEO say raises BlockingIOError.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def sendall(self, data: bytes, /) -> None: ...  # noqa: D102  those of socket.socket
+    def recv_into(self, room: memoryview, /) -> int: ...  # noqa: D102
+    def recv(self, size: int, flags: int, /) -> bytes: ...  # noqa: D102
+    def setsockopt(self, level: int, option: int, value: bytes, /) -> None: ...  # noqa: D102
+    def shutdown(self, how: int, /) -> None: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Connection:
+    """A greeted connection to the runnerd at a socket's path, or through a gateway to one.
+
+    Raises DaemonUnavailable when nobody can be reached, NotTrusted when one side does not accept
+    the other's certificate, RequestRefused when the greeting is refused, ProtocolError when what
+    answers is not runnerd. `hello` is its greeting.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._where = target if isinstance(target, str) else target.address
+        self._peer = "runnerd" if isinstance(target, str) else f"the gateway at {self._where}"
         self._last_id = 0
         # What came in one call, and how much of it was given.
         self._ahead, self._given = b"", 0
         self._room = memoryview(bytearray(_AHEAD_BYTES))
-        self._socket = _connect(path)
+        self._socket: Channel = _connect(target) if isinstance(target, str) else _remote(target)
         # No other can be: what Python bounds itself costs it a poll(2) before each call.
         self._timeout: float | None = None
         try:
-            args = {"protocol": protocol.PROTOCOL_VERSION, "client": f"runctl {__version__}"}
+            args = _greeting(None if isinstance(target, str) else target.user)
             self.hello = self.request("hello", args, timeout=GREETING_SECONDS)
         except BaseException:
             self.close()
@@ -94,7 +113,7 @@ class Connection:
         try:
             self._socket.sendall(frame)
         except BlockingIOError:
-            raise ConnectionLost(f"runnerd did not take the {op} request in time") from None
+            raise ConnectionLost(f"{self._peer} did not take the {op} request in time") from None
         except OSError:
             # What the daemon said before it closed is still to be read; after that, its end.
             return
@@ -141,8 +160,9 @@ class Connection:
             length = protocol.frame_length(self._read(protocol.HEADER.size))
             return protocol.decode_body(self._read(length))
         except protocol.FrameError as error:
+            where = printable(self._where)
             raise ProtocolError(
-                f"what answers on {printable(self.path)} does not speak runnerd's protocol: {error}"
+                f"what answers on {where} does not speak runnerd's protocol: {error}"
             ) from None
 
     def _read(self, size: int) -> bytes | bytearray:
@@ -167,12 +187,26 @@ class Connection:
             count = self._socket.recv_into(room)
         except BlockingIOError:
             seconds = self._timeout or 0
-            raise ConnectionLost(f"runnerd did not answer within {seconds:g} s") from None
+            raise ConnectionLost(f"{self._peer} did not answer within {seconds:g} s") from None
         except OSError as error:
             raise ConnectionLost(f"the connection broke ({error.strerror})") from None
         if count == 0:
-            raise ConnectionLost("runnerd closed the connection")
+            raise ConnectionLost(f"{self._peer} closed the connection")
         return count
+
+
+def _greeting(user: str | None) -> protocol.Message:
+    args: protocol.Message = {
+        "protocol": protocol.PROTOCOL_VERSION,
+        "client": f"runctl {__version__}",
+    }
+    return args if user is None else {**args, "act_for": {"user": user}}
+
+
+def _remote(context: Context) -> Channel:
+    from client.remote import connect
+
+    return connect(context)
 
 
 def _connect(path: str) -> socket.socket:

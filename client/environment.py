@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _LC_CTYPE: Final = b"LC_CTYPE"
 # PEP 538: what Python puts in LC_CTYPE when the locale is C, or is not there.
 _COERCED: Final = (b"C.UTF-8", b"C.utf8", b"UTF-8")
-_CLEAN_PATH: Final = b"/usr/local/bin:/usr/bin:/bin"
+CLEAN_PATH: Final = b"/usr/local/bin:/usr/bin:/bin"
 
 
 def own_environment() -> dict[bytes, bytes]:
@@ -48,7 +48,7 @@ def clean_environment(user: str | int | None = None) -> dict[bytes, bytes]:
     Nothing else of ours: no token, no proxy, no agent's socket. A user that this host does
     not know has no names either. No TERM: a job has no terminal.
     """
-    environment = {b"PATH": _CLEAN_PATH}
+    environment = {b"PATH": CLEAN_PATH}
     if (entry := _entry(user)) is not None:
         environment |= {
             b"HOME": os.fsencode(entry.pw_dir),

@@ -39,6 +39,13 @@ class ConnectionLost(ClientError):  # noqa: N818
     """The connection ended before the answer came: runnerd was stopped, or it dropped us."""
 
 
+class NotTrusted(ClientError):  # noqa: N818
+    """One side of TLS does not accept the other's certificate, or ours cannot be used.
+
+    To try again does not help.
+    """
+
+
 class ProtocolError(ClientError):
     """The other side sent something that docs/PROTOCOL.md does not allow."""
 
@@ -57,6 +64,7 @@ class RequestRefused(ClientError):  # noqa: N818
     Raised for the daemon's refusals, and with the same field names for what this side
     finds wrong before it sends anything. `job` is what the reader called the job, where
     somebody who asked about one has put it. `group` is set with the code `is-group`.
+    `retry_after_seconds` a gateway may set: asking again before is no use.
     """
 
     def __init__(
@@ -78,6 +86,7 @@ class RequestRefused(ClientError):  # noqa: N818
         self.candidates = list(candidates)
         self.job: str | None = None
         self.group: GroupMeant | None = None
+        self.retry_after_seconds: float | None = None
 
     @classmethod
     def from_wire(cls, error: Any) -> RequestRefused:  # noqa: ANN401  validated here
@@ -95,6 +104,7 @@ class RequestRefused(ClientError):  # noqa: N818
         )
         if refused.code == "is-group":
             refused.group = _group_in(error)
+        refused.retry_after_seconds = _seconds_or_none(error.get("retry_after_seconds"))
         return refused
 
     def __str__(self) -> str:
@@ -145,6 +155,9 @@ _PROSE: Final = {
     "cancelled": "the request was cancelled",
     "store-error": "runnerd cannot use its store",
     "internal": "runnerd has a defect; its log has the details",
+    # A gateway's own.
+    "unauthenticated": "the gateway does not accept the certificate",
+    "unavailable": "the gateway cannot reach runnerd; try again soon",
 }
 
 _RANGE: Final = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,9})?) to ([0-9]{1,20})")
@@ -153,6 +166,7 @@ _LEAST: Final = re.compile(r"(at least|more than) ([0-9]{1,19}(?:\.[0-9]{1,9})?)
 # "[...]" is a key of a map that the daemon does not tell.
 _INDEX: Final = re.compile(r"\[(?:[0-9]+|\.\.\.)\]")
 _LEAST_ID_CHARS: Final = 4
+_DAY_SECONDS: Final = 86_400
 
 # Refusals whose `given` is the job, or schedule, that was asked for: it becomes the line's subject.
 _ABOUT_A_JOB: Final = (
@@ -302,3 +316,10 @@ def _option_name(field: str | None, options: Mapping[str, str]) -> str:
 
 def _text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _seconds_or_none(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    # Of nan every comparison is false.
+    return float(value) if 0 <= value <= _DAY_SECONDS else None

@@ -14,7 +14,7 @@ from client.connection import ANSWER_SECONDS
 from client.environment import own_environment
 from client.errors import ConnectionLost, DaemonUnavailable, ProtocolError
 from client.requesting import ID_CHARS, Requesting, numbers_in, text_in
-from client.submission import build_flow, build_selection, build_submission
+from client.submission import build_flow, build_selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,7 +60,7 @@ class GroupRequests(Requesting):
         of them run at once. The options are those of `submit`; name, key and hooks are the
         array's. A restart of the daemon is borne: without a key it is sent with one made for this.
         """
-        submit = build_submission(argv, **options)
+        submit = self._submission(argv, **options)
         submit.setdefault("idempotency_key", _new_key())
         array: protocol.Message = {"ranges": [list(each) for each in ranges]}
         if max_running is not None:
@@ -79,15 +79,19 @@ class GroupRequests(Requesting):
     ) -> SubmittedGroup:
         """Submit jobs that need each other: all of them or none.
 
-        `env` (None: the caller's own environment) is what the steps have in common; what a step's
-        `submit` sets goes over it. The same `key` gives the same flow; as with `submit_array` a
-        restart of the daemon is borne.
+        `env` is what the steps have in common (None: the caller's own environment, or through a
+        gateway nothing); what a step's `submit` sets goes over it. The same `key` gives the same
+        flow; as with `submit_array` a restart of the daemon is borne.
         """
-        environment = own_environment() if env is None else env
+        environment = self._common_environment() if env is None else env
         options = {
             "max_running": max_running, "hooks": hooks, "idempotency_key": key or _new_key(),
         }  # fmt: skip
         return self._submitted("submit_flow", build_flow(name, steps, environment, options))
+
+    def _common_environment(self) -> Environment:
+        # What a login has there is the gateway's to know.
+        return {} if self.is_elsewhere else own_environment()
 
     def _submitted(self, op: str, args: protocol.Message) -> SubmittedGroup:
         """With a key it may be sent again: what was accepted is not accepted twice."""

@@ -24,8 +24,9 @@ STEADY_SECONDS: Final = 5.0
 def is_away(error: BaseException) -> bool:
     """Whether the error means that runnerd is gone or going, rather than that it refused."""
     if isinstance(error, RequestRefused):
-        # This client never cancels: a daemon that ends does that to requests in flight.
-        return error.code in ("shutting-down", "cancelled")
+        # This client never cancels: a daemon that ends does that to requests in flight. A gateway
+        # says that it is away.
+        return error.code in ("shutting-down", "cancelled", "unavailable")
     return isinstance(error, ConnectionLost | DaemonUnavailable)
 
 

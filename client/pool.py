@@ -12,17 +12,22 @@ from client.errors import ConnectionLost, RequestRefused
 
 if TYPE_CHECKING:
     from client import protocol
+    from client.contexts import Target
 
 _IDLE_CONNECTIONS: Final = 4
+# After these the next one has to greet again: only then is runnerd known to be there.
+_OF_AN_END: Final = ("bad-frame", "hello-required", "shutting-down", "unavailable")
 
 
 class Pool:
     """Connections that wait to be used again. Appending and popping are atomic for threads."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, target: Target) -> None:
+        self._target = target
         self._idle: list[Connection] = []
         self.reached = False
+        # The newest one.
+        self.greeting: protocol.Message | None = None
 
     def take(self) -> Connection:
         """An idle connection that still stands, else a new one."""
@@ -32,12 +37,13 @@ class Pool:
                 return connection
             connection.close()
         try:
-            connection = Connection(self._path)
+            connection = Connection(self._target)
         except ConnectionLost:
             # Somebody was there, and went in the middle of the greeting: a restart.
             self.reached = True
             raise
         self.reached = True
+        self.greeting = connection.hello
         return connection
 
     def give(self, connection: Connection) -> None:
@@ -56,7 +62,7 @@ class Pool:
             answer = connection.request(op, args, timeout=timeout)
             reusable = True
         except RequestRefused as error:
-            reusable = error.code not in ("bad-frame", "hello-required", "shutting-down")
+            reusable = error.code not in _OF_AN_END
             raise
         finally:
             if reusable:

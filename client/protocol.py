@@ -7,7 +7,7 @@ requests is the daemon's (`runner.messages`), so that a client needs msgpack alo
 from __future__ import annotations
 
 import struct
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -26,8 +26,7 @@ MAX_DEPTH: Final = 32
 MAX_REQUEST_CONTAINERS: Final = 512
 MAX_ANSWER_CONTAINERS: Final = 200_000
 # On average. Without it 512 arrays of 8192 short texts, which fit in a frame, would be 200 MB.
-_ITEMS_PER_CONTAINER: Final = 32
-MAX_REQUEST_ITEMS: Final = MAX_REQUEST_CONTAINERS * _ITEMS_PER_CONTAINER
+ITEMS_PER_CONTAINER: Final = 32
 MAX_GREETING_BYTES: Final = 4096
 MAX_REQUEST_ID: Final = 2**32 - 1
 MAX_IN_FLIGHT: Final = 64
@@ -88,6 +87,7 @@ class _Count:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._most_items = most * ITEMS_PER_CONTAINER
         self._containers = 0
         self._items = 0
 
@@ -96,8 +96,8 @@ class _Count:
         self._items += len(container)
         if self._containers > self._most:
             raise FrameError(f"more than {self._most} arrays and maps")
-        if self._items > self._most * _ITEMS_PER_CONTAINER:
-            raise FrameError(f"more than {self._most * _ITEMS_PER_CONTAINER} items")
+        if self._items > self._most_items:
+            raise FrameError(f"more than {self._most_items} items")
         return container
 
 
@@ -168,6 +168,17 @@ def _is_too_deep(message: Message) -> bool:
         if not level:
             return False
     return True
+
+
+def environment_bytes(env: Mapping[bytes, bytes]) -> int | None:
+    """What NAME=VALUE of all variables take together, where execve(2) could take each of them.
+
+    None: perhaps it could not, look at each. Fast, because all together are looked at in one piece.
+    """
+    names, values = b"".join(env), b"".join(env.values())
+    size = len(names) + len(values) + len(env)
+    is_text = b"" not in env and b"=" not in names and b"\0" not in names and b"\0" not in values
+    return size if is_text and size <= MAX_ARGUMENT_BYTES else None
 
 
 def to_wire(text: str | bytes) -> str | bytes:

@@ -1,15 +1,15 @@
 """What the daemon answers, as types: the shapes of docs/PROTOCOL.md, nothing computed.
 
 Those about the daemon and its host are here. Those of a submission (`client.options`), of jobs
-(`client.job_records`), groups (`client.group_records`), the queue (`client.queue_records`) and
-schedules (`client.schedule_records`) are to be had here, too. Text that comes from the operating
-system is `str`, or `bytes` when it is not UTF-8; `client.protocol.to_text` makes one of both. Times
-are Unix time in nanoseconds.
+(`client.job_records`), groups (`client.group_records`), the queue (`client.queue_records`),
+schedules (`client.schedule_records`) and totals (`client.stats_records`) are to be had here, too.
+Text that comes from the operating system is `str`, or `bytes` when it is not UTF-8;
+`client.protocol.to_text` makes one of both. Times are Unix time in nanoseconds.
 """
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from client.group_records import (
     ChangedGroup,
@@ -96,6 +96,7 @@ from client.schedule_records import (
     ScheduleRun,
     ScheduleStatus,
 )
+from client.stats_records import Histogram, Stats, StoreStats
 
 __all__ = [
     "After",
@@ -129,6 +130,7 @@ __all__ = [
     "GroupSummary",
     "HeldGroup",
     "Hello",
+    "Histogram",
     "Hook",
     "HookEvent",
     "HookRun",
@@ -171,9 +173,11 @@ __all__ = [
     "Selection",
     "ShownHook",
     "State",
+    "Stats",
     "Step",
     "StoppedGroup",
     "StoppedMany",
+    "StoreStats",
     "Submitted",
     "SubmittedGroup",
     "Text",
@@ -264,12 +268,31 @@ class Drained(TypedDict):
     queued: int
 
 
+class GatewayIdentity(TypedDict):
+    """Whom a gateway takes us for: certificate, local user, and what the two may.
+
+    `not_after` is the certificate's end, Unix seconds; `queues` and `names` are patterns of those
+    that may be asked for, None: all.
+    """
+
+    server: str
+    subject: str
+    serial: str
+    not_after: int
+    user: str
+    roles: list[str]
+    operations: list[str]
+    queues: list[str] | None
+    names: list[str] | None
+
+
 class Hello(TypedDict):
-    """The daemon's greeting."""
+    """The daemon's greeting; `gateway` is there when one is between."""
 
     protocol: int
     server: str
     features: list[str]
+    gateway: NotRequired[GatewayIdentity]
     uid: int
     admin: bool
     draining: bool

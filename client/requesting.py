@@ -14,12 +14,15 @@ from client.connection import ANSWER_SECONDS
 from client.errors import ClientError, ProtocolError
 from client.patience import Patience, is_away
 from client.pool import Pool
+from client.submission import build_submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
+    from client.contexts import Target
+    from client.options import Options, Text
     from client.records import Hello, JobStatus
 
 _T = TypeVar("_T")
@@ -37,11 +40,11 @@ class Request(Protocol):
 
 
 class Requesting:
-    """Asks the runnerd at `socket_path`; the arguments are those of `client.api.Client`."""
+    """Asks the runnerd that is the `target`; the arguments are those of `client.api.Client`."""
 
     def __init__(
         self,
-        socket_path: str | None = None,
+        target: Target | None = None,
         *,
         reconnect_seconds: float = RECONNECT_SECONDS,
         on_away: Callable[[Exception], None] | None = None,
@@ -49,11 +52,11 @@ class Requesting:
         was_reached: bool = False,
     ) -> None:
         default = os.environ.get("RUNNERD_SOCKET") or protocol.DEFAULT_SOCKET
-        self.socket_path = socket_path or default
+        self.target = target or default
         self.reconnect_seconds = reconnect_seconds
         self._on_away = on_away
         self._on_back = on_back
-        self._pool = Pool(self.socket_path)
+        self._pool = Pool(self.target)
         self._pool.reached = was_reached
 
     def __enter__(self) -> Self:
@@ -77,9 +80,30 @@ class Requesting:
         self._pool.give(connection)
         return cast("Hello", connection.hello)
 
+    def own_uid(self) -> int:
+        """Who we are on runnerd's host. Asks nobody once there was a connection."""
+        if not self.is_elsewhere:
+            return os.getuid()
+        greeting = self._pool.greeting or cast("protocol.Message", self.hello())
+        numbers_in(greeting, ("uid",), "uid")
+        return int(greeting["uid"])
+
     def status(self, job: str) -> JobStatus:
         """A job by id, prefix of an id (4 characters or more) or name."""
         return cast("JobStatus", self._request("status", {"job": job}))
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether runnerd is behind a gateway: its host, users and paths are not ours."""
+        return not isinstance(self.target, str)
+
+    def _submission(self, argv: Sequence[Text], **options: Unpack[Options]) -> protocol.Message:
+        """The fields of a job; what is not said is ours, unless runnerd is elsewhere."""
+        if not self.is_elsewhere:
+            return build_submission(argv, **options)
+        from client.elsewhere import build_submission_elsewhere
+
+        return build_submission_elsewhere(argv, **options)
 
     def _request(
         self, op: str, args: protocol.Message, timeout: float | None = ANSWER_SECONDS

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from client.requesting import Requesting, text_in
-from client.submission import build_submission
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,7 +49,7 @@ class ScheduleRequests(Requesting):
         """
         args: protocol.Message = {
             "every": every, "missed": missed, "overlap": overlap, "paused": paused,
-            "submit": build_submission(argv, **options),
+            "submit": self._submission(argv, **options),
         }  # fmt: skip
         args |= {
             key: value

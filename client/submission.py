@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from msgpack import packb
 
@@ -207,19 +207,13 @@ def _check_env(env: Mapping[Text, Text]) -> int:
     if len(env) > protocol.MAX_MAP_ITEMS:
         given = f"{len(env)} variables"
         raise invalid("env", given, f"at most {protocol.MAX_MAP_ITEMS} variables")
-    if (size := _usual_size(env)) is not None:
+    if _is_bytes(env) and (size := protocol.environment_bytes(env)) is not None:
         return size
     return sum(_check_variable(key, value) for key, value in env.items())
 
 
-def _usual_size(env: Mapping[Any, Any]) -> int | None:
-    """How many bytes an environment takes that is as most are; None: look at each variable."""
-    if not {type(text) for pair in env.items() for text in pair} <= {bytes}:
-        return None
-    names, values = b"".join(env), b"".join(env.values())
-    size = len(names) + len(values) + len(env)
-    is_text = b"" not in env and b"=" not in names and b"\0" not in names and b"\0" not in values
-    return size if is_text and size <= protocol.MAX_ARGUMENT_BYTES else None
+def _is_bytes(env: Mapping[Any, Any]) -> TypeGuard[Mapping[bytes, bytes]]:
+    return {type(text) for pair in env.items() for text in pair} <= {bytes}
 
 
 def _check_variable(key: Text, value: Text) -> int:

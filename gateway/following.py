@@ -15,7 +15,7 @@ from client.log_position import LogChunk, LogGap, LogPosition, Selection
 from client.patience import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, is_away
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from client.protocol import Message
     from client.records import JobStatus
@@ -64,11 +64,12 @@ class _Absence:
 
 async def follow_logs(
     session: Session, selection: Selection, *, borne_seconds: float = BORNE_SECONDS
-) -> AsyncIterator[Batch]:
+) -> AsyncGenerator[Batch, None]:
     """The output that is selected, in batches, the last of them with the job's status.
 
     Raises what the session raises: at once when runnerd is away at the first try, later when an
-    absence lasts longer than `borne_seconds`. What was given is not given again.
+    absence lasts longer than `borne_seconds`. What was given is not given again. Whoever leaves it
+    early closes it (contextlib.aclosing).
     """
     position, absence, was_reached = LogPosition(selection), _Absence(borne_seconds), False
     while position.status is None:
@@ -76,10 +77,10 @@ async def follow_logs(
             yield Batch(later, position.cursor, position.begin(later))
         try:
             async with session.stream("logs", position.arguments()) as events:
+                was_reached = True
                 async for event in events:
                     items = position.take(event)
                     absence.is_over()
-                    was_reached = True
                     yield Batch(position.attempt, position.cursor, items)
                 position.end(events.answer)
         except ClientError as error:
@@ -96,7 +97,7 @@ async def follow_events(
     job: str | None = None,
     follow: bool = True,
     borne_seconds: float = BORNE_SECONDS,
-) -> AsyncIterator[Message]:
+) -> AsyncGenerator[Message, None]:
     """What happened to jobs after event `since` (None: from now on), as `events` gives it.
 
     Raises as `follow_logs` does. Without `follow` it ends with the newest one.
@@ -111,10 +112,10 @@ async def follow_events(
                 was_reached = True
             args: Message = {"since": at, "follow": follow, "job": job}
             async with session.stream("events", args) as events:
+                was_reached = True
                 async for event in events:
                     at = _after(event, at)
                     absence.is_over()
-                    was_reached = True
                     yield event
         except ClientError as error:
             if not was_reached:

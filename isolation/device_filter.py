@@ -111,13 +111,6 @@ def available() -> str | None:
     return None
 
 
-def forget_programs() -> None:
-    """Close the program that is kept. Cgroups that use it keep it alive."""
-    with _lock:
-        while _kept:
-            os.close(_kept.pop())
-
-
 def assemble(devices: Iterable[Device]) -> bytes:
     """The program: 1 when a device of the list fits, else 0. Raises ValueError."""
     lines = [

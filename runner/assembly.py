@@ -19,6 +19,7 @@ from isolation.network.loopback import LoopbackNetworks
 from isolation.network.private import NetworkSettings, PrivateNetworks
 from isolation.user_namespaces import Ranges
 from runner import hook_program, launchers
+from runner.changes import Changes
 from runner.draining import Draining, Pulse
 from runner.event_stream import Bell
 from runner.execing import Execs
@@ -33,14 +34,16 @@ from runner.paths import UserPaths
 from runner.problems import Problems
 from runner.provisions import Provisioning
 from runner.queues import Rules
+from runner.realm import Realm
 from runner.refusal import Refusal
 from runner.salvage import open_store
 from runner.schedules import Schedules
 from runner.server.handlers.submit import accept, check_log_bytes
-from runner.server.service import Service, group_id
+from runner.server.service import Service
 from runner.submission import Submissions
 from runner.supervisor import Supervisor
-from runner.users import account_for, with_group
+from runner.users import account_for, group_id, with_group
+from runner.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,27 +170,30 @@ def _provisioning(
 
 
 def _supervisor(config: Config, parts: _Parts, pulse: Pulse) -> Supervisor:
-    provisions = parts.provisions
     return Supervisor(
         config=config,
         rules=parts.rules,
-        store=parts.store,
-        directories=parts.directories,
-        tree=parts.tree,
+        realm=_realm(parts),
         launching=_launching(parts),
-        pool=parts.pool,
         draining=Draining(config.state_dir),
         pulse=pulse,
-        problems=parts.problems,
-        outside=Outside(
-            find_devices=parts.paths.find_devices,
-            set_bandwidth=provisions.set_bandwidth,
-            set_scratch=provisions.set_scratch,
-            release=provisions.release,
-            holds=provisions.holds,
-            cap_monitor=parts.cap_monitor,
-        ),
     )
+
+
+def _realm(parts: _Parts) -> Realm:
+    provisions = parts.provisions
+    outside = Outside(
+        find_devices=parts.paths.find_devices,
+        set_bandwidth=provisions.set_bandwidth,
+        set_scratch=provisions.set_scratch,
+        release=provisions.release,
+        holds=provisions.holds,
+        cap_monitor=parts.cap_monitor,
+    )
+    return Realm(
+        parts.store, parts.directories, parts.tree, Changes(), Work(parts.pool), outside,
+        parts.problems,
+    )  # fmt: skip
 
 
 def _launching(parts: _Parts) -> Launching:

@@ -25,6 +25,7 @@ from typing import (
 import msgspec
 
 from client.protocol import DEFAULT_SOCKET
+from runner.config_gateway import ClientsConfig, GatewayConfig
 from runner.config_kinds import (
     Kind,
     Named,
@@ -120,14 +121,6 @@ class ShutdownConfig(msgspec.Struct, frozen=True, kw_only=True):
     timeout_seconds: Annotated[float, seconds(0, 31_536_000)] = 300
 
 
-class ClientsConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """`[clients]`: who may connect, and how often at once."""
-
-    max_connections: Annotated[int, whole_number(1)] = 512
-    max_connections_per_user: Annotated[int, whole_number(1)] = 128
-    allow_jobs: Annotated[bool, yes_or_no()] = False
-
-
 class SandboxConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`[sandbox]`: what members of the group may ask for; root and admins may ask for all."""
 
@@ -163,6 +156,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     retention: RetentionConfig = RetentionConfig()
     shutdown: ShutdownConfig = ShutdownConfig()
     clients: ClientsConfig = ClientsConfig()
+    gateway: GatewayConfig = GatewayConfig()
     sandbox: SandboxConfig = SandboxConfig()
     network: NetworkConfig = NetworkConfig()
 
@@ -200,6 +194,12 @@ def load(path: str | None = None) -> Config:
             ("logs", "keep_bytes"),
             f"expected at least logs.segment_bytes, {config.logs.segment_bytes}, "
             f"got {config.logs.keep_bytes}",
+        )
+    if config.gateway.user is None and config.gateway != GatewayConfig():
+        source.fail(
+            ("gateway",),
+            "it counts only with gateway.user, the user that the gateway runs as; set it, or leave "
+            "the table out",
         )
     if HOOKS_QUEUE in config.queues:
         source.fail(

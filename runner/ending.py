@@ -166,9 +166,11 @@ class Ending:
             status = verdict.exit_status
             _logger.info("job %s failed: %s, status %d", job_id, verdict.reason, status)
             self._have_retried(job_id, {**about, **changes})
+            self._store.stats.use(facts.get("cpu_usec"), facts.get("log_bytes"))
             return
         is_ok = verdict.reason == outcome.EXIT and verdict.exit_status == 0
         job = self._store.mark_ended(job_id, **about, is_ok=is_ok, disk_bytes=disk_bytes)
+        self._store.stats.use(facts.get("cpu_usec"), facts.get("log_bytes"))
         _logger.info("job %s ended: %s, status %d", job_id, verdict.reason, verdict.exit_status)
         if "disk_bytes" not in facts:
             self._work.spawn(self._measure(job_id))

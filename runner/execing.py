@@ -1,36 +1,33 @@
 """Further commands in jobs that run: from a request to the answer that says how one ended.
 
-Finds where the job is, has the launcher make the process (`runner.entering`), and moves its
-output from two pipes to the client's stream, as far as the client grants credit: the pipes
-are full otherwise, and the command waits. Nothing of it is stored; a command ends with the
+Finds where the job is, has the launcher make the process (`runner.entering`), sees it through
+(`runner.exec_command`), and judges its end. Nothing of it is stored; a command ends with the
 connection that asked for it, with runnerd, and with its job. Who may ask was decided before.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import signal
-import socket
 from collections import Counter
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from client.protocol import STDERR, STDOUT
 from isolation import first_process, payload
 from isolation.errors import CgroupError, LimitUnavailable
-from runner import outcome, records, stored, usage
+from runner import outcome, records, stored
 from runner.entering import Doors
+from runner.exec_command import ExecCommand
 from runner.launch_answers import LauncherGoneError, LaunchError
 from runner.lifecycle import State
-from runner.outcome import Facts
 from runner.pausing import not_now
 from runner.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from isolation.cgroups.tree import CgroupTree, JobCgroup
     from isolation.first_process import FirstProcess
@@ -39,19 +36,17 @@ if TYPE_CHECKING:
     from runner.outcome import Outcome
     from runner.provisions import Provisioning
     from runner.rows import Job
-    from runner.server.connection import Stream
+    from runner.server.stream import Stream
     from runner.store import Store
 
 _logger: Final = logging.getLogger(__name__)
 
 MAX_AT_ONCE: Final = 16
-_READ_BYTES: Final = 65536
 # A job that is running may still unpack its root.
 _SET_UP_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.02
 # After the end of a command, whether that of its job follows.
 _LOOKS: Final = 12
-_F_GETPIPE_SZ: Final = 1032  # linux/fcntl.h
 
 
 class Execs:
@@ -74,7 +69,7 @@ class Execs:
         with self._place(uid), ExitStack() as opened:
             place = self._require_running(job.id)
             first = await self._find(job.id, place, opened)
-            running = _Running(first, _open_payload(place, opened))
+            running = ExecCommand(first, _open_payload(place, opened))
             try:
                 await self._start(job, request, running, opened)
             except (
@@ -120,7 +115,9 @@ class Execs:
                 raise not_now(self._store.get(job_id), "it is still being set up; try again")
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _start(self, job: Job, request: Exec, running: _Running, opened: ExitStack) -> None:
+    async def _start(
+        self, job: Job, request: Exec, running: ExecCommand, opened: ExitStack
+    ) -> None:
         spec = stored.spec(job)
         with ExitStack() as given:
             userns = None
@@ -141,7 +138,7 @@ class Execs:
             await self._launchers.enter(doors)
 
     async def _end(
-        self, job_id: str, running: _Running, answer: dict[str, Any] | None
+        self, job_id: str, running: ExecCommand, answer: dict[str, Any] | None
     ) -> dict[str, Any]:
         """What is told of the end. Raises Refusal when the job ended before it began."""
         if answer is None:
@@ -218,110 +215,6 @@ def _file_of(data: bytes, given: ExitStack) -> int:
     return fd
 
 
-class _Running:
-    """One command under way: our ends of its pipes, and of the channel to its middle process."""
-
-    def __init__(self, first: FirstProcess, payload_cgroup: int) -> None:
-        self.first = first
-        self.payload_cgroup = payload_cgroup
-        self._outputs: dict[int, int] = {}
-        self._kills = usage.out_of_memory(payload_cgroup).kills
-        self._channel: socket.socket
-
-    def open_channel(self, opened: ExitStack, given: ExitStack) -> int:
-        """Make the pair; the other end, which is closed with what was given."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._channel = opened.enter_context(ours)
-        given.enter_context(theirs)
-        ours.setblocking(False)  # noqa: FBT003 - its only spelling
-        return theirs.fileno()
-
-    def open_output(
-        self, stream: int, ids: tuple[int, int], opened: ExitStack, given: ExitStack
-    ) -> int:
-        """Make a pipe; its write end, which the job's user may open again as /dev/stdout."""
-        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-        opened.callback(os.close, read_fd)
-        given.callback(os.close, write_fd)
-        os.set_blocking(read_fd, False)
-        os.fchown(write_fd, *ids)
-        self._outputs[read_fd] = stream
-        return write_fd
-
-    async def see_through(self, stream: Stream) -> dict[str, Any] | None:
-        """Send all output until the end; what the middle process tells of it, None if it died."""
-        stream.listen(self._signal)
-        while True:
-            # Nothing is read, and so nothing held, before it may be sent.
-            await stream.ready()
-            await _readable([*self._outputs, self._channel.fileno()])
-            for fd in list(self._outputs):
-                await self._pass_on(fd, stream)
-            with suppress(BlockingIOError):
-                # All that the command itself wrote was in the pipes before this was sent.
-                answer = _answer(self._channel)
-                break
-        for fd in list(self._outputs):
-            await self._drain(fd, stream)
-        return answer
-
-    async def _pass_on(self, fd: int, stream: Stream) -> int:
-        """One event of what is there; the bytes sent."""
-        try:
-            data = os.read(fd, _READ_BYTES)
-        except BlockingIOError:
-            return 0
-        if not data:
-            del self._outputs[fd]
-            return 0
-        await stream.send({"stream": self._outputs[fd], "data": data})
-        return len(data)
-
-    async def _drain(self, fd: int, stream: Stream) -> None:
-        """What a pipe holds, but not what those in the background go on to write."""
-        left = fcntl.fcntl(fd, _F_GETPIPE_SZ)
-        while left > 0 and fd in self._outputs and (sent := await self._pass_on(fd, stream)):
-            left -= sent
-
-    def _signal(self, number: int) -> None:
-        # No middle process any more: the end is on its way.
-        with suppress(OSError):
-            self._channel.send(bytes((number,)))
-
-    def facts(self, wait_status: int | None, failure: payload.SetupFailure | None) -> Facts:
-        """What the verdict is made from."""
-        memory = usage.out_of_memory(self.payload_cgroup)
-        facts = Facts(wait_status, memory.kills - self._kills, memory.hit_own_limit)
-        if failure is None:
-            return facts
-        return facts._replace(
-            failed_step=failure.step,
-            failed_errno=failure.errno,
-            failed_text=failure.text,
-            is_exec_step=failure.step == payload.EXEC_STEP,
-        )
-
-
-async def _readable(fds: Iterable[int]) -> None:
-    """Until one of them has something to read, or has ended."""
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-
-    def mark() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    # Only for this long: what is not read stays readable, and would wake the loop for ever.
-    watched = list(fds)
-    for fd in watched:
-        loop.add_reader(fd, mark)
-    try:
-        await ready
-    finally:
-        for fd in watched:
-            loop.remove_reader(fd)
-
-
 async def _ends_soon(first: FirstProcess) -> bool:
     """Whether the job is ending, too: who is killed together does not go in any order."""
     for _ in range(_LOOKS):
@@ -329,15 +222,6 @@ async def _ends_soon(first: FirstProcess) -> bool:
         if first.has_ended():
             return True
     return False
-
-
-def _answer(channel: socket.socket) -> dict[str, Any] | None:
-    """The last and only message of the middle process. Raises BlockingIOError before it came."""
-    try:
-        data = channel.recv(records.MAX_LAUNCH_MESSAGE_BYTES)
-    except ConnectionResetError:
-        data = b""
-    return records.unpack(data) if data else None
 
 
 def _shown(verdict: Outcome, *, with_job: bool = False) -> dict[str, Any]:

@@ -55,8 +55,7 @@ def read_bounded(dir_fd: int, name: str, max_bytes: int) -> bytes:
     _check_name(name)
     fd = os.open(name, _READ, dir_fd=dir_fd)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", name)
+        _size_of_regular(fd, name)
         return _read_all(fd, name, max_bytes)
     finally:
         os.close(fd)
@@ -80,10 +79,8 @@ def read_within(dir_fd: int, path: str, max_bytes: int) -> bytes:
     """`read_bounded` of a file some directories below: no link is followed on the way either."""
     fd = openat2(dir_fd, path, _READ, _WITHIN)
     try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", path)
-        data = os.read(fd, min(found.st_size, max_bytes) + 1)
+        size = _size_of_regular(fd, path)
+        data = os.read(fd, min(size, max_bytes) + 1)
     finally:
         os.close(fd)
     if len(data) > max_bytes:
@@ -96,12 +93,19 @@ def write_synced(dir_fd: int, name: str, data: bytes) -> None:
     # O_NONBLOCK: opening a FIFO that lies in its place would wait for a reader.
     flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(name, flags, 0o600, dir_fd=dir_fd), "wb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", name)
+        _size_of_regular(file.fileno(), name)
         file.truncate(0)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _size_of_regular(fd: int, name: str) -> int:
+    """Its length. Raises OSError (EINVAL) for what is no regular file."""
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", name)
+    return found.st_size
 
 
 def _read_all(fd: int, name: str, max_bytes: int) -> bytes:

@@ -133,7 +133,7 @@ class LauncherClient:
         given: Given | None = None,
         native: Mapping[str, Any] | None = None,
         *,
-        sync_begin: bool = True,
+        sync_begin: bool,
     ) -> Launched:
         """Fork the monitor of a job. Raises LaunchError or LauncherGoneError.
 

@@ -82,7 +82,7 @@ class Launchers:
         given: Given,
         spec: Mapping[str, Any],
         *,
-        sync_begin: bool = True,
+        sync_begin: bool,
     ) -> Launched:
         """Fork the monitor of a job. Raises LaunchError, LauncherGoneError.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from runner.ground import StartError
 from runner.server.connection import LINGER_SECONDS, Connection
-from runner.server.service import group_id
+from runner.users import group_id
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack

@@ -131,7 +131,7 @@ def _asyncio_alone() -> ModuleType:
 
     Where a module is None it cannot be imported (sys.modules of Python's reference, "The module
     cache"): asyncio does without ssl then, hashlib and hmac with Python's own algorithms. Who needs
-    ssl later, as pyroute2 does, finds it again.
+    ssl later finds it again.
     """
     spared = [name for name in ("ssl", "_hashlib") if name not in sys.modules]
     sys.modules.update(dict.fromkeys(spared, cast("ModuleType", None)))

@@ -78,12 +78,10 @@ def check_text(message: Submit | Exec) -> None:
 
 def _environment_bytes(env: Mapping[bytes, bytes]) -> int:
     """What NAME=VALUE of all variables take together. Raises Refusal."""
-    names, values = b"".join(env), b"".join(env.values())
-    total = len(names) + len(values) + len(env)
-    is_text = b"" not in env and b"=" not in names and b"\0" not in names and b"\0" not in values
-    if is_text and total <= protocol.MAX_ARGUMENT_BYTES:
-        return total
-    return sum(_check_variable(name, value) for name, value in env.items())
+    total = protocol.environment_bytes(env)
+    if total is None:
+        total = sum(_check_variable(name, value) for name, value in env.items())
+    return total
 
 
 def _check_variable(name: bytes, value: bytes) -> int:

@@ -44,11 +44,27 @@ _Group = (
 )
 
 
+class ActFor(Closed, frozen=True):
+    """For whom the gateway asks on a connection. `origin` says who it is there, for our log."""
+
+    user: User
+    origin: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=256,
+            pattern=r"\A[\x20-\x7e]*\Z",
+            description="1 to 256 printable ASCII characters",
+        ),
+    ]
+
+
 class Hello(Closed, frozen=True):
     """The first request of a connection."""
 
     protocol: int
     client: Annotated[str, Meta(max_length=128)] = ""
+    act_for: ActFor | None = None
 
 
 class Submit(Closed, frozen=True):
@@ -225,6 +241,10 @@ class Resume(Closed, frozen=True):
 
 class Doctor(Closed, frozen=True):
     """What this host can enforce."""
+
+
+class Stats(Closed, frozen=True):
+    """What a monitoring system wants to know of the daemon, in totals."""
 
 
 class Credit(Closed, frozen=True):

@@ -25,7 +25,18 @@ from runner import (
 )
 from runner.message_checks import check, invalid
 from runner.message_kinds import Closed, OsText
-from runner.messages import Cancel, Credit, Exec, Hello, List, Status, Submit, Update, Wait
+from runner.messages import (
+    ActFor,
+    Cancel,
+    Credit,
+    Exec,
+    Hello,
+    List,
+    Status,
+    Submit,
+    Update,
+    Wait,
+)
 from runner.refusal import Refusal, shown
 
 if TYPE_CHECKING:
@@ -34,6 +45,7 @@ if TYPE_CHECKING:
 _M = TypeVar("_M", bound=Closed)
 # The names are unique over all requests, so the way to one need not be remembered.
 _INNER: Final[dict[str, type[Closed]]] = {
+    "act_for": ActFor,
     "limits": message_limits.LimitsRequest,
     "io": message_limits.IoRequest,
     "logs": message_logs.LogsRequest,
@@ -63,7 +75,7 @@ _AT: Final = re.compile(r" - at `(key` in `)?\$\.?(?P<path>[^`]*)`$")
 # Matched first and whole, because the name is the client's and may look like a path.
 _UNKNOWN: Final = re.compile(
     r"Object contains unknown field `(?P<name>.*?)`"
-    r"(?: - at `\$\.(?P<path>(?:limits|logs|sandbox|net|retry|reserve|select|array"
+    r"(?: - at `\$\.(?P<path>(?:act_for|limits|logs|sandbox|net|retry|reserve|select|array"
     r"|(?:after|needs|hooks)\[[0-9]+\])(?:\.[a-z_]+\[[0-9]+\])?)`)?",
     re.DOTALL,
 )

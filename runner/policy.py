@@ -30,12 +30,16 @@ class Peer(msgspec.Struct, frozen=True):
     It is the state when the peer connected. `gid` is its effective group, `groups` its
     supplementary ones. `pid` says which process it was; it is trusted only beside a pidfd
     (`runner.server.peers`), since it may be another process by now.
+
+    With an `origin` it is a user for whom the gateway acts: uid, gid and groups are what the user
+    database says, `pid` is the gateway's, and `origin` who asks there, in the gateway's words.
     """
 
     uid: int
     gid: int
     groups: frozenset[int]
     pid: int
+    origin: str | None = None
 
 
 class Members(msgspec.Struct, frozen=True):
@@ -43,6 +47,14 @@ class Members(msgspec.Struct, frozen=True):
 
     uids: frozenset[int]
     gids: frozenset[int]
+
+
+class Gateway(msgspec.Struct, frozen=True):
+    """Who may act for others, and for whom (`[gateway]` of the configuration), by numbers."""
+
+    uid: int
+    members: Members
+    allow_admins: bool = False
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -146,7 +158,7 @@ def may_use_queue(
     """Whether the peer may put jobs into a queue. `members` None: everybody may."""
     if members is None or is_admin(peer, admin_gid):
         return Decision(allowed=True, why="the queue is open to the peer")
-    if peer.uid in members.uids or not members.gids.isdisjoint({peer.gid, *peer.groups}):
+    if _is_one_of(peer, members):
         return Decision(allowed=True, why="the configuration names the peer")
     return Decision(
         allowed=False,
@@ -177,6 +189,60 @@ def may_mount_image(peer: Peer, admin_gid: int | None) -> Decision:
         why="only root and the admin group may mount a squashfs image, which the kernel reads "
         "unguarded; use a directory or a tar archive",
     )
+
+
+def may_act(peer: Peer, gateway: Gateway | None) -> Decision:
+    """Whether the peer may act for anybody at all: the gateway that the configuration names.
+
+    Not root either, which has other ways: what comes with `act_for` is from another machine, and
+    has come through the gateway's own checks.
+    """
+    if gateway is None:
+        return Decision(
+            allowed=False,
+            why="nobody may act for others: the configuration of runnerd has no gateway.user",
+        )
+    if peer.uid != gateway.uid:
+        return Decision(
+            allowed=False,
+            why="only gateway.user in the configuration of runnerd may act for others",
+        )
+    if peer.origin is not None:
+        return Decision(allowed=False, why="it acts for somebody already")
+    return Decision(allowed=True, why="it is the gateway")
+
+
+def may_act_for(
+    peer: Peer, target: Peer, gateway: Gateway | None, admin_gid: int | None
+) -> Decision:
+    """Whether the peer may act for `target`, a user as the user database has it.
+
+    Never for root, nor for itself: a job of the gateway's own user could read its keys, and then
+    act for everybody.
+    """
+    decision = may_act(peer, gateway)
+    if gateway is None or not decision:
+        return decision
+    of_it = "in the configuration of runnerd"
+    refusals = (
+        (target.uid == ROOT_UID, "the gateway never acts for root"),
+        (not 0 <= target.uid <= MAX_UID, f"{target.uid} is not the number of a user"),
+        (target.uid == gateway.uid, "the gateway never acts for its own user"),
+        (
+            not _is_one_of(target, gateway.members),
+            f"[gateway] {of_it} names neither uid {target.uid} nor a group of it",
+        ),
+        (
+            is_admin(target, admin_gid) and not gateway.allow_admins,
+            f"uid {target.uid} is an admin of runnerd: gateway.allow_admins {of_it} forbids that",
+        ),
+    )
+    why = next((why for applies, why in refusals if applies), None)
+    return decision if why is None else Decision(allowed=False, why=why)
+
+
+def _is_one_of(peer: Peer, members: Members) -> bool:
+    return peer.uid in members.uids or not members.gids.isdisjoint({peer.gid, *peer.groups})
 
 
 def _owner_or_admin(peer: Peer, owner_uid: int, admin_gid: int | None) -> Decision:

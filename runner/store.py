@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from typing import TYPE_CHECKING, Final, Self, Unpack
 
 from runner import group_rows, queries
@@ -102,6 +103,8 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
             self._record_submission(new, launch)
         following = State.QUEUED if launch is None else State.STARTING
         self._has_moved(new.id, None, following, new.submitted_by_uid)
+        if launch is not None:
+            self.stats.start(new.id, launch.time_ns, new.submitted_ns)
         if new.group_id is None:
             self._recent.put(inserted(new, seq, launch))
             self._attached.put(new)
@@ -115,7 +118,9 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
 
     def mark_starting(self, job_id: str, time_ns: int, boot_id: str) -> Job:
         """From queued to starting. Every mark raises ImpossibleTransition, NoSuchJobError."""
-        return self._advance(job_id, Event.LAUNCH, time_ns, {"boot_id": boot_id}, {})
+        job = self._advance(job_id, Event.LAUNCH, time_ns, {"boot_id": boot_id}, {})
+        self.stats.start(job_id, time_ns, job.submitted_ns if job.attempt == 1 else None)
+        return job
 
     def mark_running(
         self, job_id: str, monitor_pid: int, started_ns: int, limits: bytes | None
@@ -127,11 +132,15 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
             "limits": limits,
         }
         about: EventData = {"monitor_pid": monitor_pid}
-        return self._advance_soon(job_id, Event.STARTED, started_ns, values, about)
+        job = self._advance(job_id, Event.STARTED, started_ns, values, about, soon=True)
+        self.stats.run(job_id, time.time_ns())
+        return job
 
     def mark_requeued(self, job_id: str, time_ns: int, why: str = "") -> Job:
         """From starting to queued, in its old place: it never ran."""
-        return self._advance(job_id, Event.REQUEUE, time_ns, {}, {"why": why} if why else {})
+        job = self._advance(job_id, Event.REQUEUE, time_ns, {}, {"why": why} if why else {})
+        self.stats.requeued += 1
+        return job
 
     def mark_paused(self, job_id: str, time_ns: int, by_uid: int) -> Job:
         """From running to paused: the kernel says that it is."""
@@ -208,6 +217,7 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
             if standing.group_id is not None:
                 self._members_moved(standing.group_id, -1, int(not is_ok), ended_ns)
         self._has_moved(job_id, standing, State.ENDED)
+        self.stats.end(reason)
         self._attached.ended(job_id)
         self.ended.changed([Change(standing.uid, 1, disk_bytes, standing.group_id)])
         return self._now(before, job_id, Event.FINISH, values)

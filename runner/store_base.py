@@ -9,6 +9,7 @@ job, they are `runner.store`.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -16,7 +17,8 @@ from runner import group_rows, queries
 from runner.ended import EndedJobs
 from runner.lifecycle import GOING, Event, State, advance
 from runner.rows import EventData, Job, Value, sound_jobs, state_of
-from runner.store_commits import Deferred, StoreCommits
+from runner.stats import Stats
+from runner.store_commits import JobChange, StoreCommits
 from runner.store_file import StoreError, described
 from runner.store_rows import RecentAttached, RecentRows, advanced
 
@@ -76,6 +78,8 @@ class StoreBase(StoreCommits):
         self._launched: dict[str, int] = {}
         # The spec that was read last of those that are a group's. It never changes.
         self._shared: tuple[str, bytes] | None = None
+        # Of what is committed from now on.
+        self.stats = Stats(time.time_ns(), time.monotonic_ns())
         self._count()
         self.ended = EndedJobs(db, path)
 
@@ -89,9 +93,12 @@ class StoreBase(StoreCommits):
                 self._recent.put(job)
         return job
 
-    def launched_of(self, submitted_by_uid: int) -> list[str]:
-        """The ids of a submitter's jobs that are starting, running or paused. Costs no read."""
-        return [job_id for job_id, uid in self._launched.items() if uid == submitted_by_uid]
+    def launched_of(self, submitted_by_uid: int | None) -> list[str]:
+        """The ids of a submitter's jobs that are starting, running or paused; None: everybody's.
+
+        Costs no read.
+        """
+        return [job_id for job_id, uid in self._launched.items() if submitted_by_uid in {None, uid}]
 
     def counts(self) -> dict[State, int]:
         """How many jobs are in each state. Costs nothing: counted as they change."""
@@ -108,34 +115,23 @@ class StoreBase(StoreCommits):
         time_ns: int,
         values: dict[str, Value],
         about: EventData,
+        *,
+        soon: bool = False,
     ) -> Job:
-        """Nobody is promised any of these: `runner.store_commits`."""
+        """Nobody is promised any of these: `runner.store_commits`.
+
+        `soon`: with the next commit, where nobody need hear of it before.
+        """
         before = self._existing(job_id)
         following = advance(before.state, event)
         values |= {"id": job_id, "state": following.value}
-        with self._transaction(durable=False):
-            self._db.execute(queries.UPDATES[event], values)
-            self._record(job_id, time_ns, event.value, about, before.submitted_by_uid)
-        self._has_moved(job_id, standing_of(before), following)
-        return self._now(before, job_id, event, values)
-
-    def _advance_soon(
-        self,
-        job_id: str,
-        event: Event,
-        time_ns: int,
-        values: dict[str, Value],
-        about: EventData,
-    ) -> Job:
-        """The same with the next commit, where nobody need hear of it before."""
-        before = self._recent.get(job_id)
-        may_wait = self._attached.has_no_hooks(job_id) and self._may_defer()
-        if before is None or not may_wait:
-            return self._advance(job_id, event, time_ns, values, about)
-        following = advance(before.state, event)
-        values |= {"id": job_id, "state": following.value}
         sql, uid = queries.UPDATES[event], before.submitted_by_uid
-        self._defer(job_id, Deferred(sql, values, uid, time_ns, event.value, about))
+        change = JobChange(sql, values, uid, time_ns, event.value, about)
+        if soon and self._attached.has_no_hooks(job_id) and self._may_defer():
+            self._defer(job_id, change)
+        else:
+            with self._transaction(durable=False):
+                self._write(job_id, change)
         self._has_moved(job_id, standing_of(before), following)
         return self._now(before, job_id, event, values)
 
@@ -151,7 +147,9 @@ class StoreBase(StoreCommits):
         self, job_id: str, before: Standing | None, following: State | None, uid: int = 0
     ) -> None:
         """Count a job: into a state, from one, or both. `uid` is of one that is new."""
-        if before is not None:
+        if before is None:
+            self.stats.submitted += 1
+        else:
             uid = before.uid
             self._counts[before.state] -= 1
             if before.state is State.QUEUED:
@@ -164,6 +162,7 @@ class StoreBase(StoreCommits):
             self._launched[job_id] = uid
         else:
             self._launched.pop(job_id, None)
+            self.stats.leave(job_id)
         if not self._queued_by_uid[uid]:
             del self._queued_by_uid[uid]
 

@@ -58,8 +58,8 @@ MOST_UNSYNCED: Final = 16
 _SYNCHRONOUS: Final = {True: "PRAGMA synchronous = FULL", False: "PRAGMA synchronous = NORMAL"}
 
 
-class Deferred(NamedTuple):
-    """A change of a job that the next commit makes: its SQL, the values, and the event of it."""
+class JobChange(NamedTuple):
+    """A change of a job's state: its SQL, the values, and the event of it."""
 
     sql: str
     values: Mapping[str, Value]
@@ -85,7 +85,7 @@ class StoreCommits:
         self.on_deferred: Callable[[], None] | None = None
         self.is_followed: Callable[[], bool] | None = None
         # By the ids of their jobs.
-        self._deferred: dict[str, Deferred] = {}
+        self._deferred: dict[str, JobChange] = {}
         self._recorded: dict[int, int] = {}
         # How it was set up: `runner.store_file`.
         self._is_full = True
@@ -111,7 +111,7 @@ class StoreCommits:
             with self._transaction(durable=False):
                 pass
 
-    def _defer(self, job_id: str, change: Deferred) -> None:
+    def _defer(self, job_id: str, change: JobChange) -> None:
         is_first = not self._deferred
         self._deferred[job_id] = change
         if is_first and self.on_deferred is not None:
@@ -174,8 +174,12 @@ class StoreCommits:
     def _write_deferred(self, but: str | None) -> None:
         for job_id, change in self._deferred.items():
             if job_id != but:
-                self._connection.execute(change.sql, change.values)
-                self._record(job_id, change.time_ns, change.kind, change.about, change.uid)
+                self._write(job_id, change)
+
+    def _write(self, job_id: str, change: JobChange) -> None:
+        """Within a transaction."""
+        self._connection.execute(change.sql, change.values)
+        self._record(job_id, change.time_ns, change.kind, change.about, change.uid)
 
     def _record(self, job_id: str, time_ns: int, kind: str, about: EventData, uid: int) -> None:
         """Within a transaction: what has happened."""

@@ -201,6 +201,7 @@ class StoredQueue(StoreBase):
         for job_id, change in gone.items():
             self._has_moved(job_id, Standing(State.QUEUED, change.uid), State.ENDED)
             self._attached.ended(job_id)
+        self.stats.end_all(reason for job_id, reason, _ in ends if job_id in gone)
         self.ended.changed(gone.values())
         return list(gone)
 

@@ -84,6 +84,7 @@ class StoredRetries(StoreBase):
             about = _about_retry(old, old.reason or reason or "", by_uid)
             self._record(job_id, time_ns, Event.RETRY.value, about, standing.uid)
         self._has_moved(job_id, standing, following)
+        self.stats.retries += 1
         if standing.state is State.ENDED:
             self.ended.changed([Change(standing.uid, -1, -old.disk_bytes, standing.group_id)])
         return self._existing(job_id)
@@ -109,6 +110,7 @@ class StoredRetries(StoreBase):
             self._uncount([standing for standing, _ in moved.values()], time_ns)
         for job_id, (standing, _) in moved.items():
             self._has_moved(job_id, standing, State.QUEUED)
+        self.stats.retries += len(moved)
         self.ended.changed(
             [
                 Change(standing.uid, -1, -size, standing.group_id)

@@ -1,9 +1,8 @@
-"""Moves jobs through their lives: submission, launch, watching. The shell of the daemon.
+"""What may be asked of the jobs of a daemon, from submission to removal, and when it is closed.
 
 In the event loop's thread. What may happen is decided by `lifecycle`; every change is committed
-by the store before anybody hears of it. Which job starts is `runner.queueing`'s, ends are
-`runner.ending`'s, a restart `runner.restart`'s, pauses and changed limits `runner.pausing`'s and
-`runner.updating`'s. Who may ask for what was decided before a call gets here.
+by the store before anybody hears of it. Which job starts is `runner.queueing`'s, what becomes of
+it then `runner.launched`'s. Who may ask for what was decided before a call gets here.
 """
 
 from __future__ import annotations
@@ -12,47 +11,33 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from runner.changes import Changes
 from runner.disk_usage import RunningSizes
-from runner.ending import Ending
 from runner.group_requests import GroupRequests
 from runner.intake import Intake
-from runner.launches import Launches
+from runner.launched import LaunchedJobs
 from runner.lifecycle import GOING, State
-from runner.outside import Outside
-from runner.pausing import Pausing
 from runner.pruning import Pruning
 from runner.queue_requests import QueueRequests
 from runner.queueing import Queueing
-from runner.realm import Realm
 from runner.refusal import Refusal
 from runner.removing import Removing
-from runner.restart import Restart
-from runner.running import Running
 from runner.shortage import Shortage
 from runner.shutdown import when_to_ask_again
 from runner.stop_requests import StopRequests
-from runner.stopping import Stopping
 from runner.turns import Turns
-from runner.updating import Updating
-from runner.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from concurrent.futures import Executor
 
-    from isolation.cgroups.tree import CgroupTree
     from runner.config import Config
     from runner.draining import Draining, Pulse
     from runner.group_rows import Group, NewGroup
-    from runner.jobdirs import JobDirectories
     from runner.launching import Launching
     from runner.message_limits import LimitsUpdate
-    from runner.problems import Problems
     from runner.queues import Rules
+    from runner.realm import Realm
     from runner.rows import Job, NewJob
     from runner.scheduling.kinds import Cause
-    from runner.store import Store
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -60,33 +45,23 @@ _logger: Final = logging.getLogger(__name__)
 class Supervisor:
     """Every job of one daemon."""
 
-    def __init__(  # noqa: PLR0913  the parts that it joins
+    def __init__(
         self,
         *,
         config: Config,
         rules: Rules,
-        store: Store,
-        directories: JobDirectories,
-        tree: CgroupTree,
+        realm: Realm,
         launching: Launching,
-        pool: Executor,
         draining: Draining,
         pulse: Pulse,
-        problems: Problems,
-        outside: Outside | None = None,
     ) -> None:
         self.config = config
-        self.store = store
-        self.directories = directories
-        self.tree = tree
-        self.changes = Changes()
+        self.store, self.directories, self.tree = realm.store, realm.directories, realm.tree
+        self.changes = realm.changes
         # Beats when a job has ended, and when it is decided anew whether jobs are started.
         self.pulse = pulse
         self._draining = draining
-        self._work = Work(pool)
-        realm = Realm(
-            store, directories, tree, self.changes, self._work, outside or Outside(), problems
-        )
+        self._work = realm.work
         self._turns = Turns()
         self.queueing = Queueing(
             realm, rules,
@@ -94,44 +69,28 @@ class Supervisor:
             may_start=self._may_start,
             on_end=self._on_any_end,
         )  # fmt: skip
-        self._shortage = Shortage(self._work.loop, config.state_dir, problems, self.queueing.soon)
-        self.queue = QueueRequests(realm, self.queueing, rules)
-        self._running = Running(realm, self._on_monitor_end, self.queueing.began)
-        self._stopping = Stopping(self._work.loop, directories, tree, self._running)
-        self._ending = Ending(
-            realm, self._on_end, self._on_again, self.queueing.promises.most_memory,
-            lambda uid: rules.quota_of(uid).max_log_bytes,
+        self._shortage = Shortage(
+            realm.work.loop, config.state_dir, realm.problems, self.queueing.soon
+        )
+        removing = self._removing = Removing(realm)
+        launched = self._launched = LaunchedJobs(
+            realm, rules, self.queueing, launching,
+            shortage=self._shortage,
+            removing=removing,
+            on_end=self._on_end,
+            on_again=self._on_again,
         )  # fmt: skip
-        self._removing = Removing(realm)
-        self.pruning = Pruning(realm, self._ending, self._removing, config.retention)
+        self.pruning = Pruning(realm, launched.ending, removing, config.retention)
         self._intake = Intake(
-            store, self.queueing, self._ending, rules, config.jobs.max_queued,
+            realm.store, self.queueing, launched.ending, rules, config.jobs.max_queued,
             self._refuse_if_closed,
         )  # fmt: skip
-        self.sizes = RunningSizes(directories.path)
-        self._pausing = Pausing(realm, self._stopping)
-        self._updating = Updating(realm, self.queueing)
         self._stops = StopRequests(
-            realm, self.queueing, self._stopping, self._pausing, self._ending
+            realm, self.queueing, launched.stopping, launched.pausing, launched.ending
         )
+        self.queue = QueueRequests(realm, self.queueing, rules)
         self.groups = GroupRequests(realm, self.queueing, rules, self._intake, self.pruning)
-        self._restart = Restart(
-            realm,
-            ending=self._ending,
-            removing=self._removing,
-            pausing=self._pausing,
-            updating=self._updating,
-            running=self._running,
-            on_again=self._on_again,
-        )
-        self._launches = Launches(
-            realm,
-            launching,
-            running=self._running,
-            ending=self._ending,
-            restart=self._restart,
-            shortage=self._shortage,
-        )
+        self.sizes = RunningSizes(realm.directories.path)
         # Told to end: what runs is watched on for as long as the policy says.
         self._shutting_down = False
         # Until it is known what runs, nothing is started.
@@ -186,17 +145,17 @@ class Supervisor:
 
     async def pause(self, job: Job, uid: int) -> State:
         """Freeze a running job. Its state afterwards. Raises Refusal, and it runs on."""
-        return await self._turns.take(job.id, partial(self._pausing.pause, job.id, uid))
+        return await self._turns.take(job.id, partial(self._launched.pausing.pause, job.id, uid))
 
     async def resume(self, job: Job, uid: int) -> State:
         """Let a paused job go on. Its state afterwards. Raises Refusal, and it stays paused."""
-        return await self._turns.take(job.id, partial(self._pausing.resume, job.id, uid))
+        return await self._turns.take(job.id, partial(self._launched.pausing.resume, job.id, uid))
 
     async def update(
         self, job: Job, uid: int, limits: LimitsUpdate, priority: int | None = None
     ) -> Job:
         """Change limits of a job and its priority, all or nothing. The job then. Raises Refusal."""
-        change = partial(self._updating.update, job.id, uid, limits, priority)
+        change = partial(self._launched.updating.update, job.id, uid, limits, priority)
         return await self._turns.take(job.id, change)
 
     async def stop_many(
@@ -268,7 +227,7 @@ class Supervisor:
         return not (is_closed or self.draining)
 
     def _launch(self, job: Job) -> None:
-        self._launches.begin(job)
+        self._launched.launches.begin(job)
 
     def _on_end(self, job: Job) -> None:
         """A job has ended for good: others may start, or never will."""
@@ -285,16 +244,12 @@ class Supervisor:
         self.queueing.waits(job)
         self.pulse.beat()
 
-    def _on_monitor_end(self, job_id: str) -> None:
-        self._stopping.forget(job_id)
-        self._ending.monitor_gone(job_id)
-
     # The beginning and the end of the daemon
 
     async def reconcile(self) -> None:
         """Find out what became of the jobs that were under way, and go on."""
         self.queueing.load()
-        await self._restart.reconcile()
+        await self._launched.restart.reconcile()
         self._reconciling = False
         self.queueing.soon()
         self.pruning.begin()
@@ -303,11 +258,11 @@ class Supervisor:
         """Start nothing more, let what is under way settle, and let go of every job."""
         self.shut_down()
         self.queueing.close()
-        self._stopping.close()
+        self._launched.stopping.close()
         await self._stops.close()
         await self.groups.close()
         await self.pruning.close()
         await self._turns.close()
-        await self._launches.close()
+        await self._launched.launches.close()
         await self._work.close()
-        self._running.close()
+        self._launched.running.close()

@@ -43,7 +43,7 @@ def account_for(peer: Peer, user: str | int | None, admin_gid: int | None) -> Ac
     """The account a request asks for. Raises Refusal: unknown, or not permitted."""
     if user is None:
         return account_of(peer)
-    entry = _look_up(user)
+    entry = _look_up(user, "user")
     decision = may_run_as(peer, entry.pw_uid, admin_gid)
     if not decision:
         raise Refusal("not-permitted", field="user", given=shown(user), detail=decision.why)
@@ -51,6 +51,48 @@ def account_for(peer: Peer, user: str | int | None, admin_gid: int | None) -> Ac
         return account_of(peer)
     groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
     return Account(entry.pw_uid, entry.pw_gid, tuple(sorted(set(groups))), entry.pw_name)
+
+
+def acted_for(user: str | int, gateway: Peer, origin: str) -> Peer:
+    """A user as whom the gateway is to act, with all its groups. Raises Refusal: unknown.
+
+    Whether it may is for `runner.policy` to decide.
+    """
+    field = "act_for.user"
+    entry = _look_up(user, field)
+    try:
+        groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+    except OSError as error:
+        raise Refusal(
+            "not-now", field=field, given=shown(user),
+            detail=f"the user database of this host does not say its groups: {error.strerror}",
+        ) from None  # fmt: skip
+    return Peer(
+        uid=entry.pw_uid, gid=entry.pw_gid, groups=frozenset(groups), pid=gateway.pid, origin=origin
+    )
+
+
+def uid_named(name: str) -> int | None:
+    """The number of a user, as a configuration names it; None when there is no such user.
+
+    What is a number already needs no account.
+    """
+    if name.isdecimal():
+        return int(name)
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
+
+
+def group_id(name: str | None) -> int | None:
+    """The number of a group; None when there is no such group."""
+    if name is None:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
 
 
 def with_group(
@@ -82,7 +124,7 @@ def _group(group: str | int) -> int:
     return number
 
 
-def _look_up(user: str | int) -> pwd.struct_passwd:
+def _look_up(user: str | int, field: str) -> pwd.struct_passwd:
     try:
         if isinstance(user, str) and not (user.isascii() and user.isdigit()):
             return pwd.getpwnam(user)
@@ -90,7 +132,7 @@ def _look_up(user: str | int) -> pwd.struct_passwd:
     # ValueError: a NUL or text that no encoding has; OverflowError: beyond a uid.
     except (KeyError, ValueError, OverflowError):
         raise Refusal(
-            "invalid-argument", field="user", given=shown(user), allowed="a user of this host"
+            "invalid-argument", field=field, given=shown(user), allowed="a user of this host"
         ) from None
 
 

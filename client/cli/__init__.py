@@ -41,6 +41,7 @@ VERBS: Final[Mapping[str, str]] = {
         "rm",
         "prune",
         "doctor",
+        "context",
         "version",
     )
 }
@@ -95,6 +96,13 @@ def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> N
     help="The daemon's socket (also RUNNERD_SOCKET).",
 )
 @click.option(
+    "--context",
+    "context_name",
+    metavar="NAME",
+    envvar="RUNCTL_CONTEXT",
+    help="The gateway to go through; see `runctl context` (also RUNCTL_CONTEXT).",
+)
+@click.option(
     "--version",
     is_flag=True,
     is_eager=True,
@@ -103,7 +111,7 @@ def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> N
     help="Show this program's version and exit.",
 )
 @click.pass_context
-def main(ctx: click.Context, socket_path: str | None) -> None:
+def main(ctx: click.Context, socket_path: str | None, context_name: str | None) -> None:
     """Run commands as jobs with hard limits, and know exactly how they ended.
 
     JOB is a job's id, the first 4 or more characters of one, or a job's name.
@@ -111,3 +119,11 @@ def main(ctx: click.Context, socket_path: str | None) -> None:
     if socket_path == "":
         raise click.UsageError("--socket: '' given; the path of a socket is allowed")
     ctx.obj = socket_path
+    # What contexts are broken must not keep anybody from mending them.
+    if ctx.invoked_subcommand != "context":
+        from client.contexts import has_default
+
+        if context_name is not None or (socket_path is None and has_default()):
+            from client.cli.targets import chosen
+
+            ctx.obj = chosen(ctx, socket_path, context_name)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from client.api import Client
+    from client.contexts import Target
     from client.errors import GroupMeant, RequestRefused
     from client.records import HeldGroup, State
 
@@ -29,7 +30,7 @@ SHORT_ID_CHARS: Final = 8
 
 
 def open_client(
-    socket_path: str | None,
+    target: Target | None,
     on_away: Callable[[Exception], None] | None = None,
     on_back: Callable[[], None] | None = None,
     *,
@@ -44,9 +45,7 @@ def open_client(
     def back() -> None:
         say("runnerd is back")
 
-    return Client(
-        socket_path, on_away=on_away or away, on_back=on_back or back, was_reached=was_reached
-    )
+    return Client(target, on_away=on_away or away, on_back=on_back or back, was_reached=was_reached)
 
 
 def say(text: str) -> None:
@@ -151,7 +150,7 @@ def group_meant(error: RequestRefused) -> GroupMeant | None:
 
 
 def change_states(
-    socket_path: str | None,
+    target: Target | None,
     jobs: Iterable[str],
     change: Callable[[Client, str], State],
     *,
@@ -163,7 +162,7 @@ def change_states(
 
     `change_group` does it to all jobs of a group.
     """
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
 
         def act(job: str) -> None:
             # The full id, which the answer lacks and a reader of JSON wants.

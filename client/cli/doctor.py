@@ -9,6 +9,7 @@ import click
 from client.cli.common import json_option, open_client, write, write_json
 
 if TYPE_CHECKING:
+    from client.contexts import Target
     from client.records import Disk, Doctor, Feature, Problem
 
 _COLUMNS: Final = 79
@@ -22,13 +23,13 @@ _MOST_USERS: Final = 10
 @click.command(name="doctor", short_help="Show what this host can enforce, and what is wrong.")
 @json_option
 @click.pass_obj
-def command(socket_path: str | None, *, as_json: bool) -> int:
+def command(target: Target | None, *, as_json: bool) -> int:
     """Show what is taken of the disk, what is wrong, and whether each feature is enforced.
 
     Exits with 0 when all features are enforced and nothing is wrong, else with 1; with 125
     when runnerd cannot be reached (and says why).
     """
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
         answer = client.doctor()
     if as_json:
         write_json(answer)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from client.api import Client
     from client.cli.log_times import Stamps
+    from client.contexts import Target
     from client.records import Event, EventGap
 
 # The words of this command line for the fields of the protocol.
@@ -42,7 +43,7 @@ _WORDS: Final = {"since": "--since", "job": "--job"}
 @json_option
 @click.pass_obj
 def command(
-    socket_path: str | None, *, follow: bool, since: int | None, job: str | None, as_json: bool
+    target: Target | None, *, follow: bool, since: int | None, job: str | None, as_json: bool
 ) -> int:
     """Show what happened to your jobs, a line an event: number, time, job, what, and details.
 
@@ -51,7 +52,7 @@ def command(
     from client.errors import ClientError, RequestRefused, describe
 
     since = 0 if since is None and not follow else since
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
         try:
             _follow(client, since=since, follow=follow, job=job, as_json=as_json)
         except RequestRefused as error:

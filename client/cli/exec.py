@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from client.api import Client
+    from client.contexts import Target
     from client.execstream import ExecStream
 
 _FAILURE: Final = 125
@@ -42,7 +43,7 @@ _WORDS: Final = {"env": "--env", "cwd": "--cwd"}
 @click.argument("job", metavar="JOB")
 @click.argument("command", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
-def command(socket_path: str | None, /, **options: Any) -> int:  # noqa: ANN401  click's values
+def command(target: Target | None, /, **options: Any) -> int:  # noqa: ANN401  click's values
     """Run COMMAND inside a running JOB: what the job sees, as its user, within its limits.
 
     Its output comes out here and is not part of the job's. Ctrl-C interrupts it, twice kills
@@ -57,7 +58,7 @@ def command(socket_path: str | None, /, **options: Any) -> int:  # noqa: ANN401 
     if options["cwd"] is not None and not options["cwd"].startswith("/"):
         given = ascii(options["cwd"])
         raise click.UsageError(f"--cwd: {given} given; an absolute path in the job is allowed")
-    with open_client(socket_path) as client, naming(options["job"]):
+    with open_client(target) as client, naming(options["job"]):
         return _run(client, options, words)
 
 
@@ -79,13 +80,15 @@ def _run(client: Client, options: dict[str, Any], words: list[str]) -> int:
 
 def _environment(client: Client, options: dict[str, Any]) -> dict[str | bytes, str | bytes]:
     from client.cli.settings import lay_over
+    from client.elsewhere import clean_environment_elsewhere
     from client.environment import clean_environment, own_environment
 
     environment: dict[str | bytes, str | bytes] = {}
     if options["clean_env"]:
         status = client.status(options["job"])
         options["job"] = status["job"]
-        environment.update(clean_environment(status["user"]).items())
+        clean = clean_environment_elsewhere if client.is_elsewhere else clean_environment
+        environment.update(clean(status["user"]).items())
     return lay_over(environment, options["env"], own_environment())
 
 

@@ -37,9 +37,13 @@ def signal_name(number: int | None) -> str:
 
 
 def user_name(uid: int) -> str:
-    """A user for people: the name, else the number."""
+    """A user for people: the name, else the number, as for those of another host."""
     import pwd
 
+    from client.cli.targets import is_elsewhere
+
+    if is_elsewhere():
+        return f"uid {uid}"
     try:
         return printable(pwd.getpwuid(uid).pw_name)
     except (KeyError, OverflowError):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from client.api import Client
     from client.cli.flow_options import Made
+    from client.contexts import Target
     from client.errors import RequestRefused
     from client.flow_file import FlowFileError
     from client.flow_steps import Flow
@@ -68,7 +69,7 @@ def command() -> None:
 @json_option
 @click.pass_obj
 def run(
-    socket_path: str | None,
+    target: Target | None,
     *,
     file: str,
     kind: str | None,
@@ -86,10 +87,10 @@ def run(
     flow, made = _read(file, kind)
     if dry_run:
         return _show_plan(flow, as_json=as_json)
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
         submitted = _submit(client, flow, made, _where(file))
     _print(submitted, as_json=as_json)
-    return _watch(socket_path, submitted["group"], is_there=True) if follow else 0
+    return _watch(target, submitted["group"], is_there=True) if follow else 0
 
 
 @command.command()
@@ -110,7 +111,7 @@ def check(*, file: str, kind: str | None, as_json: bool) -> int:
 @click.option("-w", "--watch", is_flag=True, help="Go on until it has ended; exit as it did.")
 @json_option
 @click.pass_obj
-def show(socket_path: str | None, *, reference: str, watch: bool, as_json: bool) -> int:
+def show(target: Target | None, *, reference: str, watch: bool, as_json: bool) -> int:
     """Show a flow as a tree, each step with its state.
 
     A step is under the last one that it needs; "after" says what else it needs. Without a terminal
@@ -119,11 +120,11 @@ def show(socket_path: str | None, *, reference: str, watch: bool, as_json: bool)
     if watch and as_json:
         raise click.UsageError("--watch and --json exclude each other")
     if watch:
-        return _watch(socket_path, reference)
+        return _watch(target, reference)
     from client.cli.group_members import whole
     from client.errors import RequestRefused
 
-    with open_client(socket_path) as client, naming(reference):
+    with open_client(target) as client, naming(reference):
         try:
             status = whole(client, reference)
         except RequestRefused as error:
@@ -258,7 +259,7 @@ def _print(submitted: SubmittedGroup, *, as_json: bool) -> None:
     announce("flow", submitted["group"], submitted, as_json=as_json)
 
 
-def _watch(socket_path: str | None, reference: str, *, is_there: bool = False) -> int:
+def _watch(target: Target | None, reference: str, *, is_there: bool = False) -> int:
     from client.cli.flow_watch import watch
 
-    return watch(socket_path, reference, is_there=is_there)
+    return watch(target, reference, is_there=is_there)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from client.cli import run
+from client.cli.targets import is_elsewhere
+from client.elsewhere import build_submission_elsewhere
 from client.errors import RequestRefused, describe
 from client.flow_file import FlowFileError, shown
 from client.submission import build_submission
@@ -65,6 +67,7 @@ def made(flow: Flow, where: str) -> Made:
     """What a flow submits. Raises FlowFileError, naming `where`, the step and the option."""
     options = _of_flow(flow, where)
     submissions, words = [], []
+    build = build_submission_elsewhere if is_elsewhere() else build_submission
     known: dict[str, _Asked] = {}
     for job in flow.jobs:
         place = f"{where}: step {job.name}"
@@ -75,7 +78,7 @@ def made(flow: Flow, where: str) -> Made:
         asked = known[said]
         words.append(asked.words)
         try:
-            submissions.append(build_submission(**{**asked.arguments, "argv": list(job.command)}))
+            submissions.append(build(**{**asked.arguments, "argv": list(job.command)}))
         except RequestRefused as error:
             raise FlowFileError(place, describe(error, asked.words)) from None
     env = _in_common([submission["env"] for submission in submissions])

@@ -20,6 +20,7 @@ from client.text import printable, width
 
 if TYPE_CHECKING:
     from client.api import Client
+    from client.contexts import Target
     from client.records import GroupEnd, GroupStatus
 
 _FAILURE: Final = 125
@@ -38,13 +39,13 @@ def look() -> Look:
     return Look(columns, columns is not None and wants_colours(), is_utf8())
 
 
-def watch(socket_path: str | None, reference: str, *, is_there: bool = False) -> int:
+def watch(target: Target | None, reference: str, *, is_there: bool = False) -> int:
     """Show a flow until it has ended; the exit status is as that of `wait`.
 
     `is_there`: it was submitted a moment ago, so a daemon that is away will be back.
     """
     # What is said of a daemon that is away must not come between two pictures: see _Watching.
-    with open_client(socket_path, lambda _error: None, lambda: None) as client, naming(reference):
+    with open_client(target, lambda _error: None, lambda: None) as client, naming(reference):
         status = _patiently(client, reference) if is_there else whole(client, reference)
         try:
             return _Watching(client, status).watch()

@@ -11,7 +11,6 @@ sends its request on a connection of its own, so it also works while a write is 
 from __future__ import annotations
 
 import errno
-import os
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from client.api import Client
+    from client.contexts import Target
     from client.logstream import LogStream
     from client.records import JobStatus, Submitted
 
@@ -44,7 +44,7 @@ class _Left(BaseException):
 
 
 def run_in_foreground(
-    socket_path: str | None, arguments: Mapping[str, Any], options: Mapping[str, str]
+    target: Target | None, arguments: Mapping[str, Any], options: Mapping[str, str]
 ) -> int:
     """Submit, copy the output, and return the job's exit status.
 
@@ -58,10 +58,10 @@ def run_in_foreground(
             say(existing(submitted))
         return client.logs(control.job, follow=True)
 
-    return _in_foreground(socket_path, begin)
+    return _in_foreground(target, begin)
 
 
-def take_over(socket_path: str | None, job: str, attempt: int, cursor: int) -> int:
+def take_over(target: Target | None, job: str, attempt: int, cursor: int) -> int:
     """The same for a job of ours that runs, from a byte of the output of an attempt on.
 
     The signals that whoever followed it before has blocked are taken from here on.
@@ -72,17 +72,17 @@ def take_over(socket_path: str | None, job: str, attempt: int, cursor: int) -> i
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         return client.logs(job, cursor=cursor, follow=True, attempt=attempt, goes_on=True)
 
-    return _in_foreground(socket_path, begin, was_reached=True)
+    return _in_foreground(target, begin, was_reached=True)
 
 
 def _in_foreground(
-    socket_path: str | None,
+    target: Target | None,
     begin: Callable[[Client, Control], LogStream],
     *,
     was_reached: bool = False,
 ) -> int:
     control = Control()
-    opened = open_client(socket_path, control.on_away, control.on_back, was_reached=was_reached)
+    opened = open_client(target, control.on_away, control.on_back, was_reached=was_reached)
     with opened as client, control:
         try:
             return _follow(client, control, begin(client, control))
@@ -116,7 +116,7 @@ def _follow(client: Client, control: Control, stream: LogStream) -> int:
     job: JobStatus | None = stream.status
     if job is None or job["result"] is None:
         job = client.wait(control.job)
-    for line in last_words(job, os.getuid()):
+    for line in last_words(job, client.own_uid()):
         say(line)
     return output.exit_status(job["result"]["exit_status"] if job["result"] else _FAILURE)
 

@@ -6,7 +6,6 @@ followed are `client.cli.log_following`'s; how it looks, `client.cli.log_views`'
 
 from __future__ import annotations
 
-import os
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -207,7 +206,7 @@ class Absence:
                 self._say(text)
 
 
-def exit_status(logs: Sequence[Log], say: Callable[[str], None]) -> int:
+def exit_status(logs: Sequence[Log], own_uid: int, say: Callable[[str], None]) -> int:
     """The first of the jobs' exit statuses that is not 0; 125 for one that has not ended.
 
     A job that was refused has none. Says what ended a job, unless it ended by itself.
@@ -218,7 +217,7 @@ def exit_status(logs: Sequence[Log], say: Callable[[str], None]) -> int:
     for job in jobs:
         if job["result"] is None:
             say(f"job {short(job['job'])} has not ended; it is {printable(job['state'])}")
-        elif end := unusual_end(job, os.getuid()):
+        elif end := unusual_end(job, own_uid):
             say(end)
     statuses = [job["result"]["exit_status"] if job["result"] else _FAILURE for job in jobs]
     return next(filter(None, statuses), 0)

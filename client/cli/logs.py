@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from client.api import Client
     from client.cli.log_sources import Log, Wanted
     from client.cli.log_views import Look, View
+    from client.contexts import Target
     from client.cursors import Cursor
     from client.errors import RequestRefused
 
@@ -100,14 +101,14 @@ _WORDS: Final = {
 @jobs_argument
 @json_option
 @click.pass_obj
-def command(socket_path: str | None, /, *, jobs: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401  the options above
+def command(target: Target | None, /, *, jobs: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401  the options above
     """Write each JOB's stdout to stdout and its stderr to stderr, byte for byte.
 
     On a terminal, colours apart, nothing in it acts on the terminal. Several jobs, and those of an
     array or a flow, are shown together, each line after its job's name. TIME is 14:00,
     '2026-11-22 14:00', @1700000000, or how long ago: 10m. Ctrl-C ends following; the job goes on.
     """
-    return _Logs(jobs, options).show(socket_path)
+    return _Logs(jobs, options).show(target)
 
 
 def _refuse_contradictions(options: dict[str, Any], *, several: bool) -> None:
@@ -144,28 +145,28 @@ class _Logs:
         self._logs: list[Log] = []
         self._status = 0
 
-    def show(self, socket_path: str | None) -> int:
+    def show(self, target: Target | None) -> int:
         """Show everything; the exit status."""
         from client.cli.common import group_meant
         from client.errors import RequestRefused
 
         try:
-            return self._show(socket_path)
+            return self._show(target)
         except RequestRefused as error:
             if group_meant(error) is None:
                 raise
         # One that was named is many. Nothing was shown so far.
         self._several = True
-        return self._show(socket_path)
+        return self._show(target)
 
-    def _show(self, socket_path: str | None) -> int:
+    def _show(self, target: Target | None) -> int:
         from client.cli.common import open_client
         from client.cli.log_sources import Absence, exit_status
 
         _refuse_contradictions(self._options, several=self._several)
         view = self._view()
         absence = Absence(view.say)
-        with open_client(socket_path, absence.on_away, absence.on_back) as client, view:
+        with open_client(target, absence.on_away, absence.on_back) as client, view:
             try:
                 self._show_jobs(client, view)
             except KeyboardInterrupt:
@@ -174,7 +175,7 @@ class _Logs:
                 raise
             self._close(view)
             if self._options["exit_code"]:
-                return exit_status(self._logs, view.say) or self._status
+                return exit_status(self._logs, client.own_uid(), view.say) or self._status
         return self._status
 
     def _show_jobs(self, client: Client, view: View) -> None:

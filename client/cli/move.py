@@ -11,6 +11,7 @@ from client.text import printable
 
 if TYPE_CHECKING:
     from client.api import Client
+    from client.contexts import Target
     from client.records import Moved
 
 # The words of this command line for the fields of the protocol.
@@ -25,7 +26,7 @@ _WORDS: Final = {"top": "--top", "before": "--before", "queue": "--queue"}
 @json_option
 @click.pass_obj
 def command(
-    socket_path: str | None,
+    target: Target | None,
     *,
     job: str,
     top: bool,
@@ -42,7 +43,7 @@ def command(
         raise click.UsageError("--before excludes --top and --queue")
     if not (top or queue is not None or before is not None):
         raise click.UsageError("where to? --top, --before JOB or --queue NAME is needed")
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
         moved = _move(client, job, top=top, before=before, queue=queue)
     if as_json:
         write_json(moved)

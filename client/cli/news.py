@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from client.api import Client
+    from client.contexts import Target
     from client.records import Attempt, JobStatus, Submitted, Why
 
 # How long a start may take before it is worth a word.
@@ -40,7 +41,7 @@ class LateStart:
     """
 
     def __init__(self, client: Client, job: str) -> None:
-        self._path = client.socket_path
+        self._target = client.target
         self._job = job
         self._before: Any = None
         self._is_waiting = True
@@ -68,18 +69,18 @@ class LateStart:
     def _on_alarm(self, _number: int, _frame: FrameType | None) -> None:
         # A courtesy: whatever is wrong, the stream that is read will meet it, too.
         with suppress(ClientError):
-            text = _why(self._path, self._job)
+            text = _why(self._target, self._job)
             if text and self._is_waiting:
                 say(f"job {short(self._job)} {text}")
 
 
-def _why(path: str, job: str) -> str:
+def _why(target: Target, job: str) -> str:
     """What a queued job waits for, the first thing alone; "" for one that does not wait."""
     from client.api import Client
     from client.cli.asking_why import known
     from client.cli.waiting import waits_lines
 
-    with Client(path) as client:
+    with Client(target) as client:
         why = client.why(job)
         if why["state"] != "queued":
             return ""

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import os
 
+import click
+
 
 def absolute(path: str) -> str:
-    """A path of the host: below the current directory. Raises ClientError when there is none."""
+    """A path of runnerd's host: below the current directory, if that is this one.
+
+    Raises ClientError when there is none, UsageError for a relative path of another host.
+    """
+    from client.cli.targets import is_elsewhere
     from client.submission import current_directory
 
-    return path if path.startswith("/") else os.path.join(os.fsdecode(current_directory()), path)
+    if path.startswith("/"):
+        return path
+    if is_elsewhere():
+        raise click.UsageError(
+            f"{path!a} given; through a gateway a path is of runnerd's host, and absolute"
+        )
+    return os.path.join(os.fsdecode(current_directory()), path)
 
 
 def inside(path: str, *, has_root: bool) -> str:

@@ -10,6 +10,7 @@ from client.cli import params
 from client.cli.common import json_option, open_client, write, write_json
 
 if TYPE_CHECKING:
+    from client.contexts import Target
     from client.records import Pruned
 
 # The words of this command line for the fields of the protocol.
@@ -37,7 +38,7 @@ _WORDS: Final = {
 @json_option
 @click.pass_obj
 def command(
-    socket_path: str | None,
+    target: Target | None,
     *,
     older_than: float | None,
     keep: int | None,
@@ -59,7 +60,7 @@ def command(
         "everybody": all_users,
         "dry_run": dry_run,
     }
-    pruned = _prune(socket_path, asked)
+    pruned = _prune(target, asked)
     if as_json:
         write_json(pruned)
     else:
@@ -67,10 +68,10 @@ def command(
     return 0
 
 
-def _prune(socket_path: str | None, asked: dict[str, Any]) -> Pruned:
+def _prune(target: Target | None, asked: dict[str, Any]) -> Pruned:
     from client.errors import ClientError, RequestRefused, describe
 
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
         try:
             return client.prune(**asked)
         except RequestRefused as error:

@@ -16,6 +16,7 @@ from client.cli.selecting import WORDS, select_options, selection
 
 if TYPE_CHECKING:
     from client.api import Client
+    from client.contexts import Target
     from client.records import GroupEntry, JobSummary, Selection
 
     Entry = JobSummary | GroupEntry
@@ -51,7 +52,7 @@ def _order(text: str) -> Any:  # noqa: ANN401  read when it is given
 )
 @json_option
 @click.pass_obj
-def command(socket_path: str | None, /, **options: Any) -> None:  # noqa: ANN401  the options above
+def command(target: Target | None, /, **options: Any) -> None:  # noqa: ANN401  the options above
     """List jobs that wait or run, newest first.
 
     TIME is how long a job waits, runs, or took. On a terminal COMMAND is cut to its width. QUEUE
@@ -59,7 +60,7 @@ def command(socket_path: str | None, /, **options: Any) -> None:  # noqa: ANN401
     its jobs are in which state. History: `runctl ps -a -n 20`, without hooks that went well.
     """
     now_ns = time.time_ns()
-    jobs = _jobs(socket_path, options)
+    jobs = _jobs(target, options)
     if options["order"]:
         from client.cli.ps_order import ordered
 
@@ -72,7 +73,7 @@ def command(socket_path: str | None, /, **options: Any) -> None:  # noqa: ANN401
     write(job_table(jobs, now_ns, terminal_columns()))
 
 
-def _jobs(socket_path: str | None, options: dict[str, Any]) -> list[Entry]:
+def _jobs(target: Target | None, options: dict[str, Any]) -> list[Entry]:
     """The newest of those that are meant."""
     from client.api import PAGE_JOBS
     from client.cli.hook_jobs import without_done
@@ -85,7 +86,7 @@ def _jobs(socket_path: str | None, options: dict[str, Any]) -> list[Entry]:
     is_cut = ended and not _may_be_hooks(select)
     # Of jobs that have ended some may be left out: room for these, not to ask again for each.
     page = min((most or PAGE_JOBS) * (4 if is_cut else 1), PAGE_JOBS)
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
         try:
             is_each = options["expand"] or options["group"] is not None
             listed = client.jobs if is_each or not _knows_groups(client) else client.entries

@@ -11,6 +11,7 @@ from client.cli.common import json_option, open_client, write, write_json
 from client.text import printable
 
 if TYPE_CHECKING:
+    from client.contexts import Target
     from client.records import QueueSetting
 
 # The words of this command line for the fields of the protocol.
@@ -30,7 +31,7 @@ _WORDS: Final = {"name": "NAME", "paused": "--pause/--resume", "max_running": "-
 @json_option
 @click.pass_obj
 def command(
-    socket_path: str | None,
+    target: Target | None,
     *,
     name: str,
     pause: bool,
@@ -51,17 +52,17 @@ def command(
     changes: dict[str, Any] = {"paused": pause} if pause or resume else {}
     if max_running is not None:
         changes["max_running"] = None if max_running is params.LIFT else max_running
-    setting = _set(socket_path, name, changes)
+    setting = _set(target, name, changes)
     if as_json:
         write_json(setting)
     else:
         write(f"{_told(setting)}\n")
 
 
-def _set(socket_path: str | None, name: str, changes: dict[str, Any]) -> QueueSetting:
+def _set(target: Target | None, name: str, changes: dict[str, Any]) -> QueueSetting:
     from client.errors import ClientError, RequestRefused, describe
 
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
         try:
             return client.set_queue(name, **changes)
         except RequestRefused as error:

@@ -13,20 +13,21 @@ from client.units import format_cpus, format_size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from client.contexts import Target
     from client.records import Queue, Queues
 
 
 @click.command(name="queues", short_help="List queues, capacity and quota.")
 @json_option
 @click.pass_obj
-def command(socket_path: str | None, *, as_json: bool) -> None:
+def command(target: Target | None, *, as_json: bool) -> None:
     """List the queues: priority, jobs that run of those that may, jobs that wait.
 
     UP TO is the highest priority that you may give a job there, or no where you may not use the
     queue. Below them: what is promised to jobs that run of what there is, and what you have of
     what you may have.
     """
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
         answer = client.queues()
     if as_json:
         write_json(answer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from client.cli.common import (
@@ -15,18 +17,21 @@ from client.cli.common import (
     write_json,
 )
 
+if TYPE_CHECKING:
+    from client.contexts import Target
+
 
 @click.command(name="retry", short_help="Run jobs that have ended once more.")
 @jobs_argument
 @json_option
 @click.pass_obj
-def command(socket_path: str | None, *, jobs: tuple[str, ...], as_json: bool) -> int:
+def command(target: Target | None, *, jobs: tuple[str, ...], as_json: bool) -> int:
     """Queue each JOB, which must have ended, once more: as a new attempt under the same id.
 
     Of an array or a flow what failed is queued, and what was skipped for it. An attempt has a log
     of its own; `runctl logs --attempt 1` shows the first one's.
     """
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
 
         def retry(job: str) -> None:
             retried = client.retry(job)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from client.api import Client
+    from client.contexts import Target
     from client.records import ChangedGroup
 
 
@@ -29,12 +30,12 @@ if TYPE_CHECKING:
 @jobs_argument
 @json_option
 @click.pass_obj
-def command(socket_path: str | None, *, jobs: tuple[str, ...], force: bool, as_json: bool) -> int:
+def command(target: Target | None, *, jobs: tuple[str, ...], force: bool, as_json: bool) -> int:
     """Remove each JOB, which must have ended, with its output and result.
 
     Of an array or a flow every job, once all have ended.
     """
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
 
         def remove(job: str) -> None:
             removed = _remove_by_force(client, job) if force else client.remove(job)

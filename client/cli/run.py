@@ -29,6 +29,8 @@ from client.cli.sections import SectionedCommand, option
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from client.contexts import Target
+
 
 # The words of this command line for the fields of the protocol.
 OPTIONS: Final = {
@@ -79,7 +81,7 @@ OPTIONS: Final = {
 @run_net.network_options
 @click.argument("command", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
-def command(socket_path: str | None, /, **options: Any) -> int:  # noqa: ANN401  click's values
+def command(target: Target | None, /, **options: Any) -> int:  # noqa: ANN401  click's values
     """Run COMMAND as a job, with hard limits and isolation.
 
     In the foreground the job's output comes out here, Ctrl-C stops it (twice: kills it), and
@@ -95,22 +97,22 @@ def command(socket_path: str | None, /, **options: Any) -> int:  # noqa: ANN401 
         )
     asked, known = arguments(options), words(options)
     if is_array:
-        return run_array.make(socket_path, options, asked, known)
+        return run_array.make(target, options, asked, known)
     if is_schedule:
-        return run_every.make(socket_path, options, asked, known)
+        return run_every.make(target, options, asked, known)
     if options["detach"]:
-        return _detach(socket_path, asked, known, as_json=options["as_json"])
+        return _detach(target, asked, known, as_json=options["as_json"])
     from client.cli.foreground import run_in_foreground
 
-    return run_in_foreground(socket_path, asked, known)
+    return run_in_foreground(target, asked, known)
 
 
 def _detach(
-    socket_path: str | None, arguments: dict[str, Any], words: dict[str, str], *, as_json: bool
+    target: Target | None, arguments: dict[str, Any], words: dict[str, str], *, as_json: bool
 ) -> int:
     from client.errors import ClientError, RequestRefused, describe
 
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
         try:
             submitted = client.submit_once(**arguments)
         except RequestRefused as error:
@@ -154,13 +156,18 @@ def arguments(options: Mapping[str, Any]) -> dict[str, Any]:
 def _environment(
     options: Mapping[str, Any], user: str | int | None
 ) -> dict[str | bytes, str | bytes]:
-    """The caller's whole environment, or a clean one, with the settings over it."""
+    """The caller's whole environment, or a clean one, with the settings over it.
+
+    Through a gateway the settings alone: what a login has there is laid under them there.
+    """
     from client.cli.settings import lay_over
+    from client.cli.targets import is_elsewhere
     from client.environment import clean_environment, own_environment
 
     own = own_environment()
     # A preset is for a stranger's code, which has no business with our tokens.
     is_clean = options["clean_env"] or options["sandbox"]
     environment: dict[str | bytes, str | bytes] = {}
-    environment.update((clean_environment(user) if is_clean else own).items())
+    if not is_elsewhere():
+        environment.update((clean_environment(user) if is_clean else own).items())
     return lay_over(environment, options["env"], own)

@@ -19,6 +19,8 @@ from client.cli.sections import all_of, option
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from client.contexts import Target
+
 
 _WORDS: Final = {
     "array": "--array",
@@ -50,7 +52,7 @@ def is_asked_for(options: Mapping[str, Any]) -> bool:
 
 
 def make(
-    socket_path: str | None,
+    target: Target | None,
     options: Mapping[str, Any],
     arguments: Mapping[str, Any],
     words: Mapping[str, str],
@@ -60,7 +62,7 @@ def make(
 
     array = options["array"]
     of_job = {f"submit.{field}": word for field, word in words.items()}
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
         try:
             made = client.submit_array(
                 ranges=array.ranges, max_running=array.max_running, **arguments

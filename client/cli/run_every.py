@@ -17,6 +17,8 @@ from client.cli.sections import all_of, option
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from client.contexts import Target
+
 
 SCHEDULE: Final = "Schedule"
 
@@ -51,7 +53,7 @@ def is_asked_for(options: Mapping[str, Any]) -> bool:
 
 
 def make(
-    socket_path: str | None,
+    target: Target | None,
     options: Mapping[str, Any],
     arguments: Mapping[str, Any],
     words: Mapping[str, str],
@@ -63,7 +65,7 @@ def make(
     given = {name: value for name, value in asked.items() if value is not None}
     every = {"schedule_name": arguments["name"], **given, **arguments}
     of_job = {f"submit.{field}": word for field, word in words.items()}
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
         try:
             made = client.make_schedule(options["every"], **every)
         except RequestRefused as error:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from client.api import Client
+    from client.contexts import Target
     from client.records import Schedule, Scheduled, ScheduleStatus
 
 _one = click.argument("schedule", metavar="SCHEDULE")
@@ -34,9 +35,9 @@ def command() -> None:
 @command.command(name="list")
 @json_option
 @click.pass_obj
-def list_schedules(socket_path: str | None, *, as_json: bool) -> None:
+def list_schedules(target: Target | None, *, as_json: bool) -> None:
     """List schedules, the oldest first; NEXT is in your own time zone."""
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
         found = list(client.schedules())
     if as_json:
         write_json({"schedules": found})
@@ -48,9 +49,9 @@ def list_schedules(socket_path: str | None, *, as_json: bool) -> None:
 @_one
 @json_option
 @click.pass_obj
-def show(socket_path: str | None, *, schedule: str, as_json: bool) -> None:
+def show(target: Target | None, *, schedule: str, as_json: bool) -> None:
     """Show a schedule: its next times, its last run, and what it runs."""
-    with open_client(socket_path) as client, naming(schedule):
+    with open_client(target) as client, naming(schedule):
         found = client.schedule(schedule)
     if as_json:
         write_json(found)
@@ -62,27 +63,27 @@ def show(socket_path: str | None, *, schedule: str, as_json: bool) -> None:
 @_several
 @json_option
 @click.pass_obj
-def pause(socket_path: str | None, *, schedules: tuple[str, ...], as_json: bool) -> int:
+def pause(target: Target | None, *, schedules: tuple[str, ...], as_json: bool) -> int:
     """Run it no more until it is resumed. Jobs that run are left alone."""
-    return _change(socket_path, schedules, lambda c, s: c.pause_schedule(s), as_json=as_json)
+    return _change(target, schedules, lambda c, s: c.pause_schedule(s), as_json=as_json)
 
 
 @command.command()
 @_several
 @json_option
 @click.pass_obj
-def resume(socket_path: str | None, *, schedules: tuple[str, ...], as_json: bool) -> int:
+def resume(target: Target | None, *, schedules: tuple[str, ...], as_json: bool) -> int:
     """Let it go on, from now: what was due meanwhile was not missed."""
-    return _change(socket_path, schedules, lambda c, s: c.resume_schedule(s), as_json=as_json)
+    return _change(target, schedules, lambda c, s: c.resume_schedule(s), as_json=as_json)
 
 
 @command.command()
 @_one
 @json_option
 @click.pass_obj
-def run(socket_path: str | None, *, schedule: str, as_json: bool) -> None:
+def run(target: Target | None, *, schedule: str, as_json: bool) -> None:
     """Run it once now and print the job's id, whatever its times are."""
-    with open_client(socket_path) as client, naming(schedule):
+    with open_client(target) as client, naming(schedule):
         made = client.run_schedule(schedule)
     if as_json:
         write_json(made)
@@ -94,9 +95,9 @@ def run(socket_path: str | None, *, schedule: str, as_json: bool) -> None:
 @_several
 @json_option
 @click.pass_obj
-def remove(socket_path: str | None, *, schedules: tuple[str, ...], as_json: bool) -> int:
+def remove(target: Target | None, *, schedules: tuple[str, ...], as_json: bool) -> int:
     """Forget a schedule. Its jobs stay, and go on."""
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
 
         def act(schedule: str) -> None:
             removed = client.remove_schedule(schedule)
@@ -109,13 +110,13 @@ def remove(socket_path: str | None, *, schedules: tuple[str, ...], as_json: bool
 
 
 def _change(
-    socket_path: str | None,
+    target: Target | None,
     schedules: tuple[str, ...],
     change: Callable[[Client, str], Scheduled],
     *,
     as_json: bool,
 ) -> int:
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
 
         def act(schedule: str) -> None:
             changed = change(client, schedule)

@@ -18,6 +18,7 @@ from client.cli.common import (
 
 if TYPE_CHECKING:
     from client.api import Client
+    from client.contexts import Target
     from client.errors import GroupMeant
     from client.records import JobStatus
 
@@ -28,12 +29,12 @@ _FAILED_SHOWN: Final = 8
 @job_argument
 @json_option
 @click.pass_obj
-def command(socket_path: str | None, *, job: str, as_json: bool) -> None:
+def command(target: Target | None, *, job: str, as_json: bool) -> None:
     """Show what a job is, which limits apply to it, what it uses or how it ended.
 
     Of an array or a flow: how many of its jobs are in which state; what failed, or the steps.
     """
-    with open_client(socket_path) as client, naming(job):
+    with open_client(target) as client, naming(job):
         status = _status(client, job, as_json=as_json)
     if status is None:
         return

@@ -12,6 +12,7 @@ from client.cli.selecting import select_options, selection
 
 if TYPE_CHECKING:
     from client.api import Client
+    from client.contexts import Target
     from client.records import StoppedGroup
 
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @click.argument("jobs", metavar="[JOB...]", nargs=-1)
 @json_option
 @click.pass_obj
-def command(socket_path: str | None, /, *, jobs: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401  the options above
+def command(target: Target | None, /, *, jobs: tuple[str, ...], **options: Any) -> int:  # noqa: ANN401  the options above
     """Send SIGTERM to every process of each job, after the grace SIGKILL; say how it ended.
 
     A job that is queued ends at once. Stopping a job that has ended is no error. Of an array or a
@@ -42,7 +43,7 @@ def command(socket_path: str | None, /, *, jobs: tuple[str, ...], **options: Any
     if not (select or options["everything"]):
         if not jobs:
             raise click.UsageError("which jobs? JOB..., --all, --queue, --label, --user or --name")
-        return _Stopping(options).stop(socket_path, jobs)
+        return _Stopping(options).stop(target, jobs)
     if jobs:
         raise click.UsageError("JOB and --all, --queue, --label, --user, --name exclude each other")
     from client.cli.stop_many import How, stop_many
@@ -54,7 +55,7 @@ def command(socket_path: str | None, /, *, jobs: tuple[str, ...], **options: Any
         yes=options["yes"],
         as_json=options["as_json"],
     )
-    return stop_many(socket_path, select, how)
+    return stop_many(target, select, how)
 
 
 class _Stopping:
@@ -66,9 +67,9 @@ class _Stopping:
         self._asked: list[str] = []
         self._groups: dict[str, StoppedGroup] = {}
 
-    def stop(self, socket_path: str | None, jobs: tuple[str, ...]) -> int:
+    def stop(self, target: Target | None, jobs: tuple[str, ...]) -> int:
         """Ask all, then wait for each; the exit status."""
-        with open_client(socket_path) as client:
+        with open_client(target) as client:
             failed = each(
                 jobs,
                 lambda job: self._ask(client, job),

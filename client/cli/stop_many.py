@@ -15,6 +15,7 @@ from client.errors import ClientError, RequestRefused, describe
 
 if TYPE_CHECKING:
     from client.api import Client
+    from client.contexts import Target
     from client.records import Selection, StoppedGroup, StoppedMany
 
 _FAILURE: Final = 125
@@ -31,9 +32,9 @@ class How(NamedTuple):
     as_json: bool
 
 
-def stop_many(socket_path: str | None, select: Selection, how: How) -> int:
+def stop_many(target: Target | None, select: Selection, how: How) -> int:
     """Stop them all; the exit status."""
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
         try:
             stopped = _confirmed(client, select, how)
         except RequestRefused as error:

@@ -6,9 +6,14 @@ leaves to this, with the signals that came meanwhile blocked and pending.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from client.units import MAX_INTEGER
+
+if TYPE_CHECKING:
+    from client.contexts import Target
 
 
 @click.command(name="take-over", hidden=True)
@@ -16,8 +21,8 @@ from client.units import MAX_INTEGER
 @click.argument("attempt", type=click.IntRange(1, MAX_INTEGER))
 @click.argument("cursor", type=click.IntRange(0, MAX_INTEGER))
 @click.pass_obj
-def command(socket_path: str | None, job: str, attempt: int, cursor: int) -> int:
+def command(target: Target | None, job: str, attempt: int, cursor: int) -> int:
     """Follow JOB in the foreground, from the byte CURSOR of the output of its ATTEMPT on."""
     from client.cli.foreground import take_over
 
-    return take_over(socket_path, job, attempt, cursor)
+    return take_over(target, job, attempt, cursor)

@@ -25,6 +25,7 @@ from client.text import printable
 
 if TYPE_CHECKING:
     from client.api import Client
+    from client.contexts import Target
     from client.errors import GroupMeant
     from client.records import Limits, UpdatedGroup
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 )
 @run_limits.all_limit_options(lift=True)
 @click.pass_obj
-def command(socket_path: str | None, /, **options: Any) -> None:  # noqa: ANN401  click's values
+def command(target: Target | None, /, **options: Any) -> None:  # noqa: ANN401  click's values
     """Change limits of a JOB that has not ended, and the priority of one that is queued.
 
     All that is given, or none of it. The value none lifts a limit; what is not named stays as it
@@ -51,7 +52,7 @@ def command(socket_path: str | None, /, **options: Any) -> None:  # noqa: ANN401
     """
     from client.errors import RequestRefused
 
-    with open_client(socket_path) as client, naming(options["job"]):
+    with open_client(target) as client, naming(options["job"]):
         try:
             limits = _update(client, options["job"], options)
         except RequestRefused as error:

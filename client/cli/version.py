@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from client import __version__
 from client.cli.common import json_option, open_client, say, write, write_json
 
+if TYPE_CHECKING:
+    from client.contexts import Target
+
 
 @click.command(name="version", short_help="Show versions of runctl and runnerd.")
 @json_option
 @click.pass_obj
-def command(socket_path: str | None, *, as_json: bool) -> None:
+def command(target: Target | None, *, as_json: bool) -> None:
     """Show the versions of runctl and of the runnerd that answers.
 
     Exits with 0 also when none does.
@@ -21,7 +26,7 @@ def command(socket_path: str | None, *, as_json: bool) -> None:
 
     server = problem = None
     try:
-        with open_client(socket_path) as client:
+        with open_client(target) as client:
             server = client.hello()["server"]
     except ClientError as error:
         problem = describe(error)

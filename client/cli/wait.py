@@ -22,6 +22,7 @@ from client.text import printable
 
 if TYPE_CHECKING:
     from client.api import Client
+    from client.contexts import Target
     from client.records import GroupEnd, JobStatus
 
 _FAILURE: Final = 125
@@ -36,7 +37,7 @@ _FAILED_SHOWN: Final = 8
 @json_option
 @click.pass_obj
 def command(
-    socket_path: str | None, *, jobs: tuple[str, ...], timeout: float | None, as_json: bool
+    target: Target | None, *, jobs: tuple[str, ...], timeout: float | None, as_json: bool
 ) -> int:
     """Wait until every JOB has ended; say how each did.
 
@@ -44,7 +45,7 @@ def command(
     a flow is its first failed job's. What has not ended in time counts as 125; a job that is
     refused has none, and makes 125 of 0.
     """
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
         waiting = _Waiting(client, timeout, as_json=as_json)
         words = {"timeout_seconds": "--timeout"}
         failed = each(jobs, waiting.wait, words, waiting.wait_group)

@@ -20,6 +20,7 @@ from client.text import printable
 
 if TYPE_CHECKING:
     from client.api import Client
+    from client.contexts import Target
     from client.records import Why
 
 
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 @jobs_argument
 @json_option
 @click.pass_obj
-def command(socket_path: str | None, *, jobs: tuple[str, ...], as_json: bool) -> int:
+def command(target: Target | None, *, jobs: tuple[str, ...], as_json: bool) -> int:
     """Say what each JOB waits for, a line a cause, and when it starts where that can be told.
 
     Of a job that runs, that it does; of one that has ended, how. Of an array or a flow: how far it
     has come, and what those of its jobs wait for that are queued.
     """
-    with open_client(socket_path) as client:
+    with open_client(target) as client:
 
         def ask(job: str) -> None:
             why = client.why(job)

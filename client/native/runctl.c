@@ -10,6 +10,8 @@
  * - After the daemon accepted the job: `take-over JOB ATTEMPT CURSOR`, which goes on from the
  *   byte after the last one that was written here. Signals are blocked but where this waits, and
  *   stay blocked and pending over the exec, so that none is lost or counted twice.
+ * - Where a gateway may be meant (RUNCTL_CONTEXT, --context, a default context): the same. That
+ *   costs one look whether there is a file.
  * - In between nobody can know whether there is a job: that ends here, with the words of
  *   client/api.py.
  *
@@ -61,6 +63,36 @@ static _Noreturn void hand_over(const struct run *run, const char *socket)
                          job, attempt, cursor, NULL};
     pass_signals_on();
     become_python(arguments);
+}
+
+/* Whether `runctl context use` was said once. As client/contexts.py has it. */
+static bool has_default_context(void)
+{
+    char path[PATH_MAX];
+    const char *base = getenv("XDG_CONFIG_HOME"), *below = "";
+    if (base == NULL || *base != '/') {
+        base = getenv("HOME");
+        below = "/.config";
+    }
+    if (base == NULL || *base != '/')
+        return false;
+    int length = snprintf(path, sizeof path, "%s%s/runnerd/default-context", base, below);
+    /* A path that is too long is the Python runctl's to look at. */
+    return length >= (int)sizeof path || faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* Whom to speak to; false: perhaps to a gateway. */
+static bool find_socket(struct asked *asked)
+{
+    const char *context = getenv("RUNCTL_CONTEXT"), *named = getenv("RUNNERD_SOCKET");
+    if (context != NULL && *context != '\0')
+        return false;
+    if (asked->socket == NULL && named != NULL && *named != '\0')
+        asked->socket = named;
+    if (asked->socket != NULL)
+        return *asked->socket != '\0';
+    asked->socket = DEFAULT_SOCKET;
+    return !has_default_context();
 }
 
 static bool has_descriptors(void)
@@ -148,11 +180,10 @@ static bool begin_following(struct run *run)
 
 int main(int argc, char **argv)
 {
-    const char *socket = getenv("RUNNERD_SOCKET");
-    struct asked asked = {.socket = socket == NULL ? DEFAULT_SOCKET : socket};
+    struct asked asked = {.socket = NULL};
     struct run run = {.attempt = 1};
     (void)argc;
-    if (!has_descriptors() || !parse(argv, &asked))
+    if (!has_descriptors() || !parse(argv, &asked) || !find_socket(&asked))
         become_python(argv);
     block_signals(&run);
     submit(&run, &asked, argv);

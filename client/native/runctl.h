@@ -25,7 +25,7 @@ enum { HELLO_ID = 1, SUBMIT_ID, LOGS_ID, STATUS_ID };
 enum { WINDOW_EVENTS = 16 };
 
 struct asked { /* what was typed */
-    const char *socket, *name;
+    const char *socket, *name; /* NULL: not given */
     uint64_t memory; /* 0: not given */
     char **command;
 };

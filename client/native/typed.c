@@ -76,5 +76,5 @@ bool parse(char **argv, struct asked *asked)
         }
     }
     asked->command = at;
-    return *at != NULL && **at != '\0' && *asked->socket != '\0';
+    return *at != NULL && **at != '\0';
 }

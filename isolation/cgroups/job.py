@@ -19,7 +19,7 @@ from isolation.cgroups import limits as cgroup_limits
 from isolation.cgroups import teardown as cgroup_teardown
 from isolation.cgroups.limit_kinds import AppliedLimits, JobLimits, whole_pages
 from isolation.cgroups.limits import Slice
-from isolation.cgroups.nodes import optional
+from isolation.cgroups.nodes import optional, write_text
 from isolation.errors import CgroupError
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ class JobCgroup:
         _make(self.directory)
         try:
             if controllers:
-                _hand_down(self.directory, controllers)
+                handed = "+" + " +".join(sorted(controllers))
+                write_text(f"{self.directory}/cgroup.subtree_control", handed)
             _make(monitor)
             _make(payload)
         except CgroupError:
@@ -226,19 +227,6 @@ def _holds(path: str, wanted: int, shown: int) -> bool:
             os.close(fd)
     except OSError:
         return False
-
-
-def _hand_down(directory: str, controllers: frozenset[str]) -> None:
-    """One write(2), which the kernel does as a whole or not at all; its node's would be some."""
-    path, text = f"{directory}/cgroup.subtree_control", "+" + " +".join(sorted(controllers))
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, text.encode("ascii"))
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise CgroupError(error.errno or 0, "write", path, text) from None
 
 
 def _make(directory: str) -> None:

@@ -95,16 +95,23 @@ class Controller(_Controller):  # type: ignore[misc]
 
     def set_property(self, filename: bytes, value: object) -> None:
         """Write the value with one write(2). Raises CgroupError with path, value and errno."""
-        path, text = self.path(filename), str(value)
+        write_text(self.path(filename), str(value))
+
+
+def write_text(path: str, text: str) -> None:
+    """One write(2) of all of `text`, which the kernel carries out as a whole or not at all.
+
+    Raises CgroupError with path, text and errno.
+    """
+    try:
+        # Without O_CREAT and O_TRUNC: a missing file is a missing feature.
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            # Without O_CREAT and O_TRUNC: a missing file is a missing feature.
-            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, text.encode("ascii"))
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise CgroupError(error.errno or 0, "write", path, text) from None
+            os.write(fd, text.encode("ascii"))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise CgroupError(error.errno or 0, "write", path, text) from None
 
 
 def _read_all(fd: int) -> bytes:

@@ -204,9 +204,9 @@ class Lines:
             line = self.by_name[name] = Line(name)
         return line
 
-    def set(self, name: str, queue: Queue | None) -> None:
-        """What the queue is now; None: unknown."""
-        self.line(name).queue = queue
+    def set(self, queue: Queue) -> None:
+        """What the queue of that name is now."""
+        self.line(queue.name).queue = queue
         self._tiers = None
 
     def forget(self, name: str) -> None:

@@ -80,15 +80,6 @@ class Ledger:
         self.apart: set[str] = set()
         self.beside: Counter[int] = Counter()
 
-    def set_capacity(self, capacity: Capacity) -> None:
-        """Count everything again: what was beyond the old capacity may not be beyond the new."""
-        going = list(self.going.values())
-        for job in going:
-            self.leave(job.id)
-        self.capacity = capacity
-        for job in going:
-            self.enter(job)
-
     def enter(self, job: Going) -> None:
         """It goes from now on."""
         self.going[job.id] = job

@@ -17,6 +17,7 @@ from runner.scheduling.newcomers import may_go_at_once
 from runner.scheduling.reasons import causes
 from runner.scheduling.selection import select
 from runner.scheduling.state import State
+from runner.scheduling.tally import tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -185,14 +186,10 @@ class Scheduler:
 
     # What there is for them
 
-    def set_capacity(self, capacity: Capacity) -> None:
-        """From now on; jobs that go stay, also beyond it."""
-        self._state.set_capacity(capacity)
-
     def set_queue(self, queue: Queue) -> None:
         """A queue is new or has changed (priority, cap, paused)."""
         self._queues[queue.name] = queue
-        self._state.set_queue(queue.name, queue)
+        self._state.set_queue(queue)
 
     def cap_group(self, name: str, cap: int | None) -> list[Waiting]:
         """At most so many jobs of a group go from now on, None: no bound. Its waiting jobs then.
@@ -200,11 +197,6 @@ class Scheduler:
         `after` is not in them. Those that go stay, also beyond it.
         """
         return self._state.cap_group(name, cap)
-
-    def remove_queue(self, name: str) -> None:
-        """Its waiting jobs go on waiting (`no-queue`)."""
-        if self._queues.pop(name, None) is not None:
-            self._state.set_queue(name, None)
 
     # Questions
 
@@ -245,6 +237,10 @@ class Scheduler:
         if entry is None:
             return None
         return next(causes(self._state, entry, may_start=self._may_start), None)
+
+    def causes(self) -> dict[Cause, int]:
+        """How many wait for which first reason, without a look at each: see `tally`."""
+        return tally(self._state, may_start=self._may_start)
 
     def get(self, job_id: str) -> Waiting | None:
         """The waiting job, `after` holding what is not met yet; None: it does not wait."""

@@ -30,13 +30,14 @@ _NOTHING = Account()
 class Entry:
     """A job that waits."""
 
-    __slots__ = ("job", "lane", "needs", "user")
+    __slots__ = ("barred", "job", "lane", "needs", "user")
 
     def __init__(self, job: Waiting, needs: Needs, user: User) -> None:
         self.job = job
         self.needs = needs  # at most the capacity
         self.user = user
         self.lane: Lane | None = None  # where it is while it could start
+        self.barred: Cause | None = None  # why it could not
 
     @property
     def item(self) -> Item:
@@ -57,6 +58,7 @@ class State:
         self.dependencies = Dependencies()
         self.waiting: dict[str, Entry] = {}
         self.waiting_in: Counter[str] = Counter()
+        self.barred: Counter[Cause] = Counter()  # of those that are in no lane
         self.users: dict[int, User] = {}
         self.groups: dict[str, Group] = {}
         self.reservation: Reservation | None = None
@@ -84,6 +86,7 @@ class State:
 
     def _unlist(self, entry: Entry) -> None:
         self._out_of_lane(entry)
+        self._bar(entry, None)
         job = entry.job
         self.times.remove(job)
         del self.waiting[job.id]
@@ -94,10 +97,11 @@ class State:
 
     def place(self, entry: Entry) -> None:
         """Into its lane if it could start now, else out of it."""
-        could = self._could_start(entry)
-        if could and entry.lane is None:
+        cause = self._barring(entry)
+        self._bar(entry, cause)
+        if cause is None and entry.lane is None:
             self._into_lane(entry)
-        elif not could and entry.lane is not None:
+        elif cause is not None and entry.lane is not None:
             self._out_of_lane(entry)
 
     def beyond_quota(self, entry: Entry) -> Cause | None:
@@ -149,23 +153,11 @@ class State:
 
     # Everything
 
-    def set_capacity(self, capacity: Capacity) -> None:
-        """Needs, shares and quotas are looked at again."""
-        self.ledger.set_capacity(capacity)
-        for user in self.users.values():
-            user.share = self.ledger.share(user.uid)
-            user.changed()
-        for entry in self.waiting.values():
-            entry.needs = self._needs(entry.job)
-            self.place(entry)
-        self.look_again()
-
-    def set_queue(self, name: str, queue: Queue | None) -> None:
-        """A queue is new, or another (as apart as before); None: there is none of that name."""
-        if queue is not None and queue.apart:
-            self.ledger.apart.add(name)
-        self.lines.set(name, queue)
-        self._forget_line(self.lines.line(name))
+    def set_queue(self, queue: Queue) -> None:
+        """A queue is new, or another (as apart as before)."""
+        if queue.apart:
+            self.ledger.apart.add(queue.name)
+        self.lines.set(queue)
         self.look_again()
 
     def look_again(self) -> None:
@@ -262,14 +254,23 @@ class State:
         """At most the capacity; nothing in a queue that is apart."""
         return Needs() if job.queue in self.ledger.apart else self.ledger.clamped(job.needs)
 
-    def _could_start(self, entry: Entry) -> bool:
+    def _barring(self, entry: Entry) -> Cause | None:
         job = entry.job
-        return not (
-            job.is_held
-            or not self.dependencies.is_clear(job.id)
-            or not self.times.is_due(job)
-            or self.beyond_quota(entry)
-        )
+        if job.is_held:
+            return "held"
+        if not self.dependencies.is_clear(job.id):
+            return "dependency"
+        if not self.times.is_due(job):
+            return "time"
+        return self.beyond_quota(entry)
+
+    def _bar(self, entry: Entry, cause: Cause | None) -> None:
+        if cause == entry.barred:
+            return
+        for each, count in ((entry.barred, -1), (cause, 1)):
+            if each is not None:
+                self.barred[each] += count
+        entry.barred = cause
 
     def _into_lane(self, entry: Entry) -> None:
         job = entry.job

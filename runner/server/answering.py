@@ -1,21 +1,23 @@
 """What is asked on one connection, and its answers: requests in flight, streams, refusals.
 
-How bytes come, what may be held of them and when a client has its turn is
-`runner.server.connection`'s; what the requests mean, `runner.server.handlers`'.
+A part of a connection, which it knows as a `Link`. How bytes come, what may be held of them
+and when a client has its turn is `runner.server.connection`'s; what the requests mean,
+`runner.server.handlers`'.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol
 
 from client import protocol
 from client.protocol import Message, decode_body
 from runner import messages
 from runner.parsing import SHORT_BYTES, envelope, parse, short
 from runner.refusal import Refusal, shown
-from runner.server.framing import FrameBuffer, event_head
+from runner.server.acting import who
+from runner.server.framing import event_head
 from runner.server.stream import Stream
 from runner.store import StoreError
 from runner.store_file import DamagedStoreError
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
     from runner.message_kinds import Closed
     from runner.policy import Peer
-    from runner.server.connection import Connection
     from runner.server.outlet import FilePart
     from runner.server.service import Answer, Service, Work
     from runner.server.writing import Writer
@@ -33,22 +34,41 @@ if TYPE_CHECKING:
 _logger: Final = logging.getLogger(__name__)
 
 
+class Link(Protocol):
+    """The connection that this is a part of: `runner.server.connection.Connection`."""
+
+    def greeted(self) -> None:
+        """Who is at the other end is known, and speaks this protocol."""
+
+    def become(self, uid: int) -> None:
+        """It is that user's from now on, and counted for it. Raises Refusal: they are too many."""
+
+    def go_on(self) -> None:
+        """Take the frames that waited for the greeting."""
+
+
 class Answering:
-    """The requests of one client. Made as part of its connection."""
+    """The requests of one client. `writable` is set while the client reads what is sent."""
 
-    # There once it is connected.
-    _writer: Writer
-
-    def __init__(self, service: Service) -> None:
+    def __init__(
+        self,
+        service: Service,
+        peer: Peer,
+        writer: Writer,
+        writable: asyncio.Event,
+        link: Link,
+    ) -> None:
+        self.peer = peer
+        self.greeted = False
+        # Whether somebody is being looked up: until then nothing else is taken.
+        self.is_greeting = False
         self._service = service
+        self._writer = writer
+        self._writable = writable
+        self._link = link
         self._loop = asyncio.get_running_loop()
-        self._buffer = FrameBuffer()
         self._requests: dict[int, asyncio.Task[None]] = {}
         self._streams: dict[int, Stream] = {}
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._greeted = False
-        self.peer: Peer | None = None
 
     # Requests
 
@@ -56,19 +76,36 @@ class Answering:
         """Those that are in flight."""
         return list(self._requests.values())
 
-    def _take(self, body: bytearray) -> None:
-        asked = short(body) if self._greeted and len(body) <= SHORT_BYTES else None
-        if asked is not None and self._is_free(asked[0]):
-            self._attempt(*asked)
-        else:
+    def end(self) -> None:
+        """Nobody is there to answer any more: what is in flight is cancelled."""
+        for task in self._requests.values():
+            task.cancel()
+
+    def take(self, body: bytearray) -> None:
+        """Do what the body of a frame asks for. Raises FrameError for what is no message."""
+        if len(body) > SHORT_BYTES or not self.take_short(body):
             self._take_message(decode_body(body, protocol.MAX_REQUEST_CONTAINERS))
 
-    def _is_free(self, request_id: int) -> bool:
-        return (
-            1 <= request_id <= protocol.MAX_REQUEST_ID
-            and request_id not in self._requests
-            and len(self._requests) < protocol.MAX_IN_FLIGHT
-        )
+    def take_short(self, body: bytearray | memoryview) -> bool:
+        """The same of at most SHORT_BYTES that ask what is asked most. False: they do not.
+
+        Nor when there is a reason to refuse it: `take` knows which.
+        """
+        asked = short(body) if self.greeted else None
+        if asked is None:
+            return False
+        request_id, op, request = asked
+        if (
+            not 1 <= request_id <= protocol.MAX_REQUEST_ID
+            or request_id in self._requests
+            or len(self._requests) >= protocol.MAX_IN_FLIGHT
+        ):
+            return False
+        try:
+            self._begin(request_id, op, request)
+        except Exception as error:  # noqa: BLE001 - it must not end the other requests
+            self._fail(request_id, error)
+        return True
 
     def _take_message(self, message: Message) -> None:
         request_id = message.get("id")
@@ -91,7 +128,7 @@ class Answering:
             self._signal(request_id, parse(messages.Signal, args).signal)
         elif op == "hello":
             self._greet(request_id, parse(messages.Hello, args))
-        elif not self._greeted:
+        elif not self.greeted:
             raise Refusal("hello-required", detail="the first request must be hello")
         elif request_id in self._requests:
             raise Refusal("bad-request", field="id", given=str(request_id),
@@ -101,21 +138,18 @@ class Answering:
         else:
             self._begin(request_id, op, self._service.read(op, args))
 
-    def _attempt(self, request_id: int, op: str, request: Closed) -> None:
-        try:
-            self._begin(request_id, op, request)
-        except Exception as error:  # noqa: BLE001 - it must not end the other requests
-            self._fail(request_id, error)
-
     def _begin(self, request_id: int, op: str, request: Closed) -> None:
-        stream = Stream(cast("Connection", self), request_id)
-        work = self._service.handle(self._known_peer(), op, request, stream)
+        stream = Stream(self, request_id)
+        work = self._service.handle(self.peer, op, request, stream)
         answer = self._asked(work) if callable(work) else work
         if isinstance(answer, dict):
             self._writer.send({"id": request_id, "ok": answer})
             return
+        self._start(request_id, stream, answer)
+
+    def _start(self, request_id: int, stream: Stream, work: Work) -> None:
         self._streams[request_id] = stream
-        self._requests[request_id] = self._loop.create_task(self._answer(request_id, answer))
+        self._requests[request_id] = self._loop.create_task(self._answer(request_id, work))
 
     def _asked(self, ask: Callable[[], Answer | Work]) -> Answer | Work:
         # Not before the client has read: 64 pages of a list are 200 MB.
@@ -156,10 +190,31 @@ class Answering:
             self._own_up(request_id, error)
 
     def _greet(self, request_id: int, hello: messages.Hello) -> None:
-        answer = self._service.greet(self._known_peer(), hello)
-        self._greeted = True
-        self._buffer.greeted()
-        self._writer.send({"id": request_id, "ok": answer})
+        self._service.check_version(hello)
+        if self.peer.origin is not None or (self.greeted and hello.act_for is not None):
+            why = "whom a connection acts for is said in its first hello, and stays"
+            raise Refusal("not-permitted", field="act_for", detail=why)
+        if hello.act_for is None:
+            self._writer.send({"id": request_id, "ok": self._greeted()})
+        else:
+            self.is_greeting = True
+            self._start(request_id, Stream(self, request_id), self._act(hello.act_for))
+
+    def _greeted(self) -> Answer:
+        self.greeted = True
+        self._link.greeted()
+        return self._service.greet(self.peer)
+
+    async def _act(self, asked: messages.ActFor) -> Answer:
+        """The answer to a greeting in somebody's name. Raises Refusal: the peer stays who it is."""
+        try:
+            peer = await self._service.acting.peer_for(self.peer, asked)
+            self._link.become(peer.uid)
+            self.peer = peer
+            return self._greeted()
+        finally:
+            self.is_greeting = False
+            self._link.go_on()
 
     def _credit(self, request_id: int, events: int) -> None:
         stream = self._streams.get(request_id)
@@ -177,10 +232,6 @@ class Answering:
             # After its first step, which may still be due: a task that is cancelled before
             # it never runs, and nobody would be answered.
             self._loop.call_soon(task.cancel)
-
-    def _known_peer(self) -> Peer:
-        assert self.peer is not None  # noqa: S101 - set when the connection was made
-        return self.peer
 
     # Writing
 
@@ -207,8 +258,9 @@ class Answering:
 
     def _own_up(self, request_id: int, error: Exception) -> None:
         """A defect of ours: its details are for the log, not for the client."""
-        _logger.error("a defect while answering uid %d", self._known_peer().uid, exc_info=error)
+        _logger.error("a defect while answering %s", who(self.peer), exc_info=error)
         self._refuse(request_id, Refusal("internal"))
 
     def _refuse(self, request_id: int, refusal: Refusal) -> None:
+        self._service.refusals[refusal.code] += 1
         self._writer.send({"id": request_id, "error": refusal.to_wire()})

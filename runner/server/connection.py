@@ -15,20 +15,19 @@ from typing import TYPE_CHECKING, Final, cast
 
 from client.protocol import FrameError
 from runner.event_loop import Loop
-from runner.parsing import SHORT_BYTES, short
+from runner.parsing import SHORT_BYTES
 from runner.refusal import Refusal
+from runner.server.acting import who
 from runner.server.answering import Answering
-from runner.server.framing import only_body
+from runner.server.framing import FrameBuffer, only_body
 from runner.server.peers import is_in_a_job, peer_of
-from runner.server.stream import Stream
 from runner.server.writing import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from runner.policy import Peer
     from runner.server.service import Service
-
-__all__ = ["FRAME_SECONDS", "LINGER_SECONDS", "Connection", "Stream"]
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ _received: Final = memoryview(bytearray(64 * 1024))
 _into_received: Final = (_received,)
 
 
-class Connection(Answering, asyncio.BufferedProtocol):
+class Connection(asyncio.BufferedProtocol):
     """A connection of the socket server. Made by asyncio when a client connects.
 
     What it can make the daemon hold is bounded: requests in flight by their number, half
@@ -54,8 +53,16 @@ class Connection(Answering, asyncio.BufferedProtocol):
     """
 
     def __init__(self, service: Service) -> None:
-        super().__init__(service)
+        self._service = service
+        self._loop = asyncio.get_running_loop()
+        # There once the peer was let in.
+        self._answering: Answering | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._buffer = FrameBuffer()
         self._held_bytes = 0
+        # For whom they are counted, once the peer was let in.
+        self._uid = -1
         # What has come and was not looked at yet.
         self._coming: Iterator[bytearray] = iter(())
         self._is_behind = False
@@ -68,21 +75,25 @@ class Connection(Answering, asyncio.BufferedProtocol):
         """Ask the kernel who it is, and whether there is room for one more."""
         self._transport = cast("asyncio.Transport", transport)
         self._writer = Writer(self._transport, self, self._hold_events)
+        sock = transport.get_extra_info("socket")
         try:
-            sock = transport.get_extra_info("socket")
-            self.peer = peer_of(sock)
-            self._service.admit(self, is_job=is_in_a_job(sock, self.peer.pid))
+            peer = peer_of(sock)
+            self._service.clients.admit(self, peer.uid, is_job=is_in_a_job(sock, peer.pid))
         except Refusal as refusal:
-            self._refuse(0, refusal)
-            self.close()
+            self._turn_away(refusal)
         except OSError:
             _logger.exception("a peer that the kernel does not name was turned away")
             self._transport.abort()
         else:
-            self._start_clock("no hello came")
-            self._fd = sock.fileno()
-            if isinstance(self._loop, Loop):
-                self._loop.read_at_once(self._fd, self._read_now)
+            self._begin(peer, sock.fileno())
+
+    def _begin(self, peer: Peer, fd: int) -> None:
+        self._answering = Answering(self._service, peer, self._writer, self._writable, self)
+        self._uid = peer.uid
+        self._start_clock("no hello came")
+        self._fd = fd
+        if isinstance(self._loop, Loop):
+            self._loop.read_at_once(fd, self._read_now)
 
     def _read_now(self) -> bool:
         """What the transport's reader does in the next step of the loop, if nothing is odd."""
@@ -96,7 +107,7 @@ class Connection(Answering, asyncio.BufferedProtocol):
             self.buffer_updated(count)
         except Exception:
             # As the transport has it: the end of this connection alone.
-            _logger.exception("a defect while reading from uid %d", self._known_peer().uid)
+            _logger.exception("a defect while reading from %s", self._who())
             self._transport.abort()
         return True
 
@@ -112,16 +123,10 @@ class Connection(Answering, asyncio.BufferedProtocol):
 
     def _take_short(self, nbytes: int) -> bool:
         """Answer what came, if it is one short request and nothing else has to be done."""
-        body = only_body(_received, nbytes)
-        is_usual = self._greeted and not self._held_bytes and not self._transport.is_closing()
-        asked = short(body) if body is not None and is_usual else None
-        if asked is None:
+        answering, body = self._answering, only_body(_received, nbytes)
+        if body is None or answering is None or self._held_bytes or self._transport.is_closing():
             return False
-        request_id, op, message = asked
-        if not self._is_free(request_id):
-            return False
-        self._attempt(request_id, op, message)
-        return True
+        return answering.take_short(body)
 
     def eof_received(self) -> None:
         """The client has gone: what it waited for is cancelled, the connection closed."""
@@ -129,14 +134,14 @@ class Connection(Answering, asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
         """Nobody is there to answer any more."""
-        self._service.forget(self)
+        self._service.clients.forget(self)
         if isinstance(self._loop, Loop) and self._fd >= 0:
             self._loop.forget(self._fd)
         self._hold(0)
         self._stop_clock()
         self._writer.close()
-        for task in self._requests.values():
-            task.cancel()
+        if self._answering is not None:
+            self._answering.end()
         self._writable.set()
 
     def _hold_events(self) -> None:
@@ -160,11 +165,11 @@ class Connection(Answering, asyncio.BufferedProtocol):
 
     def _take_turn(self) -> None:
         """Do what was asked, for a while; what is left waits until others had their turn."""
-        if self._transport.is_closing():
+        if self._answering is None or self._transport.is_closing():
             return
         self._writer.gathers = True
         try:
-            self._take_some()
+            self._take_some(self._answering)
         except FrameError as error:
             self._drop(Refusal("bad-frame", detail=str(error)))
         except Refusal as refusal:
@@ -173,17 +178,20 @@ class Connection(Answering, asyncio.BufferedProtocol):
             self._writer.gathers = False
             self._writer.flush()
 
-    def _take_some(self) -> None:
+    def _take_some(self, answering: Answering) -> None:
         taken, until = 0, time.monotonic() + TURN_SECONDS
         for body in self._coming:
             taken += 1
-            self._take(body)
+            answering.take(body)
+            if answering.is_greeting:
+                self._stop_taking()
+                return
             if time.monotonic() >= until:
                 self._fall_behind()
                 return
         held = self._buffer.held_bytes
         # Nothing to be done between two frames, which is the usual case.
-        if held or self._held_bytes or self._deadline or not self._greeted:
+        if held or self._held_bytes or self._deadline or not answering.greeted:
             self._hold(held)
             self._watch_frame(completed=taken > 0)
         if self._is_behind:
@@ -191,9 +199,16 @@ class Connection(Answering, asyncio.BufferedProtocol):
 
     def _fall_behind(self) -> None:
         """Go on in another turn, and read no more until all was done: nobody is waited for."""
+        self._stop_taking()
+        self.go_on()
+
+    def _stop_taking(self) -> None:
         self._is_behind = True
         self._stop_clock()
         self._transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Take what has come, in a turn soon."""
         self._loop.call_soon(self._take_turn)
 
     def _catch_up(self) -> None:
@@ -201,7 +216,22 @@ class Connection(Answering, asyncio.BufferedProtocol):
         if self._writable.is_set():
             self._transport.resume_reading()
 
+    # Who it is
+
+    def greeted(self) -> None:
+        """The client speaks this protocol: frames may be long from here on."""
+        self._buffer.greeted()
+
+    def become(self, uid: int) -> None:
+        """Count it, and what waits in its half frame, for that user. Raises Refusal."""
+        self._service.clients.move(self, uid, self._held_bytes)
+        self._uid = uid
+
     # Bounds
+
+    def requests(self) -> list[asyncio.Task[None]]:
+        """Those that are in flight."""
+        return [] if self._answering is None else self._answering.requests()
 
     def close(self) -> None:
         """End the connection: soon, also when the client does not read."""
@@ -210,16 +240,23 @@ class Connection(Answering, asyncio.BufferedProtocol):
         self._loop.call_later(LINGER_SECONDS, self._transport.abort)
 
     def _drop(self, refusal: Refusal) -> None:
-        _logger.warning("connection of uid %d dropped: %s", self._known_peer().uid, refusal)
-        self._refuse(0, refusal)
+        _logger.warning("connection of %s dropped: %s", self._who(), refusal)
+        self._turn_away(refusal)
+
+    def _turn_away(self, refusal: Refusal) -> None:
+        self._service.refusals[refusal.code] += 1
+        self._writer.send({"id": 0, "error": refusal.to_wire()})
         self.close()
+
+    def _who(self) -> str:
+        return "nobody" if self._answering is None else who(self._answering.peer)
 
     def _hold(self, held_bytes: int) -> None:
         """Account for what waits in a half frame. Raises Refusal when it is too much."""
         more = held_bytes - self._held_bytes
-        self._held_bytes = held_bytes
-        if more and self.peer is not None:
-            self._service.hold(self.peer.uid, more)
+        if more:
+            self._service.clients.hold(self._uid, more)
+            self._held_bytes = held_bytes
 
     def _watch_frame(self, *, completed: bool) -> None:
         """A half frame holds memory: for a while, not for ever."""
@@ -227,8 +264,12 @@ class Connection(Answering, asyncio.BufferedProtocol):
             self._stop_clock()
         if self._held_bytes and self._deadline is None:
             self._start_clock("a frame was not complete")
-        elif not self._greeted and self._deadline is None:
+        elif not self._is_greeted and self._deadline is None:
             self._start_clock("no hello came")
+
+    @property
+    def _is_greeted(self) -> bool:
+        return self._answering is not None and self._answering.greeted
 
     def _start_clock(self, why: str) -> None:
         refusal = Refusal("bad-frame", detail=f"{why} within {FRAME_SECONDS:g} s")

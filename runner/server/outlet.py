@@ -71,11 +71,6 @@ class Outlet:
         self._head = b""
         self._left: FilePart | None = None
 
-    @property
-    def is_through(self) -> bool:
-        """Whether nothing is left of what was begun."""
-        return self._left is None
-
     def send(self, head: bytes, part: FilePart) -> bool:
         """Both, in this order. False: the rest goes when the client reads, then `on_through`.
 

@@ -1,9 +1,8 @@
-"""What every handler has at hand, the table of operations, and who may connect how often."""
+"""What every handler has at hand, and the way from an operation to its handler."""
 
 from __future__ import annotations
 
 import asyncio
-import grp
 import os
 from collections import Counter
 from functools import partial
@@ -17,6 +16,8 @@ from runner.parsing import parse
 from runner.policy import Peer, is_admin, may_see
 from runner.refusal import GroupGiven, Refusal, shown
 from runner.server import grouped, hooked
+from runner.server.acting import READS, Acting, told
+from runner.server.clients import Clients
 from runner.server.handlers import HANDLERS, QUICK
 from runner.server.pages import fitting
 from runner.server.preparing import Preparing
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from runner.pruning import Pruning
     from runner.rows import Job
     from runner.schedules import Schedules
-    from runner.server.connection import Connection, Stream
+    from runner.server.stream import Stream
     from runner.submission import Submissions
     from runner.supervisor import Supervisor
 
@@ -52,13 +53,12 @@ Work: TypeAlias = "Coroutine[Any, Any, Answer]"
 SERVER_NAME: Final = f"runnerd {__version__}"
 # Of a job's earlier attempts, in its status: the rest of that has to be sent as well.
 ATTEMPTS_BYTES: Final = 1024 * 1024
-# Of frames that are not complete, for each user: some of the longest, many of the usual.
-MAX_HELD_BYTES: Final = 16 * 1024 * 1024
 # What a client may count on, beyond the first version of the protocol (docs/PROTOCOL.md).
 FEATURES: Final = (
     "logs.follow", "logs.until", "logs.attempt", "locate", "submit.logs", "prune",
     "drain", "doctor.disk", "doctor.launcher", "retention", "queue", "retry", "idempotency",
     "labels", "select", "stop_many", "events", "why", "schedules", "arrays", "flows", "hooks",
+    "act-for", "stats",
 )  # fmt: skip
 
 
@@ -99,63 +99,34 @@ class Service:
         self.bell = bell
         # For what is counted or shown of many jobs at once.
         self.breaths = Breaths()
-        self._connections: set[Connection] = set()
-        self._by_uid: Counter[int] = Counter()
+        self.clients = Clients(config.clients)
+        self.acting = Acting.of(config, admin_gid)
         self.preparing = Preparing()
-        # Bytes of frames that are not complete, for each user.
-        self._held: Counter[int] = Counter()
+        # What was refused since the start, by code.
+        self.refusals: Counter[str] = Counter()
 
     # Connections
 
-    def admit(self, connection: Connection, *, is_job: bool = False) -> None:
-        """Count a connection in. Raises Refusal when there are too many, or for a job."""
-        uid = connection.peer.uid if connection.peer else 0
-        bounds = self.config.clients
-        if is_job and not bounds.allow_jobs:
-            raise Refusal(
-                "not-permitted",
-                detail="a job may not use runnerd, unless clients.allow_jobs is set",
-            )
-        # Root is never locked out by others.
-        others = len(self._connections) - self._by_uid[0]
-        if uid != 0 and others >= bounds.max_connections:
-            raise Refusal("too-many-requests", allowed=f"{bounds.max_connections} connections")
-        if uid != 0 and self._by_uid[uid] >= bounds.max_connections_per_user:
-            raise Refusal(
-                "too-many-requests",
-                allowed=f"{bounds.max_connections_per_user} connections of one user",
-            )
-        self._connections.add(connection)
-        self._by_uid[uid] += 1
-
-    def forget(self, connection: Connection) -> None:
-        """It has gone."""
-        if connection in self._connections:
-            self._connections.remove(connection)
-            uid = connection.peer.uid if connection.peer else 0
-            self._by_uid[uid] -= 1
-
-    def hold(self, uid: int, more: int) -> None:
-        """Count bytes that wait in half frames. Raises Refusal when a user's are too many."""
-        self._held[uid] += more
-        if more > 0 and self._held[uid] > MAX_HELD_BYTES:
-            raise Refusal("too-many-requests", allowed=f"{MAX_HELD_BYTES} bytes in half frames")
+    @property
+    def connected(self) -> int:
+        """How many connections there are."""
+        return len(self.clients.all())
 
     def close(self) -> None:
         """End every connection."""
-        for connection in list(self._connections):
+        for connection in self.clients.all():
             connection.close()
 
     async def settle(self, seconds: float) -> None:
         """Let what is in flight be answered, for so long at most."""
-        requests = [task for each in self._connections for task in each.requests()]
+        requests = [task for each in self.clients.all() for task in each.requests()]
         if requests:
             await asyncio.wait(requests, timeout=seconds)
 
     # Requests
 
-    def greet(self, peer: Peer, hello: messages.Hello) -> dict[str, Any]:
-        """The answer to `hello`. Raises Refusal when there is no common version."""
+    def check_version(self, hello: messages.Hello) -> None:
+        """Whether client and daemon understand each other. Raises Refusal."""
         if hello.protocol != protocol.PROTOCOL_VERSION:
             raise Refusal(
                 "unsupported-protocol",
@@ -163,11 +134,15 @@ class Service:
                 given=shown(hello.protocol),
                 allowed=str(protocol.PROTOCOL_VERSION),
             )
+
+    def greet(self, peer: Peer) -> dict[str, Any]:
+        """The answer to `hello`."""
         return {
             "protocol": protocol.PROTOCOL_VERSION,
             "server": self.name,
             "features": list(FEATURES),
             "uid": peer.uid,
+            "acting": peer.origin is not None,
             "admin": self.is_admin(peer),
             "draining": self.supervisor.draining,
             "max_frame_bytes": protocol.MAX_FRAME_BYTES,
@@ -187,6 +162,8 @@ class Service:
     ) -> Work | Callable[[], Answer | Work]:
         """The work that answers a request, or what gives the answer at once where it can."""
         handler = HANDLERS[op][1]
+        if peer.origin is not None and op not in READS:
+            return told(peer, op, request, partial(handler, self, peer, request, stream))
         if handler in QUICK:
             return partial(handler, self, peer, request, stream)
         work: Work = handler(self, peer, request, stream)
@@ -290,13 +267,3 @@ def _usage(tree: CgroupTree, job: Job) -> dict[str, int | None] | None:
     usage = cgroup.usage()
     names = ("cpu_usec", "memory_bytes", "memory_peak_bytes", "pids")
     return {name: getattr(usage, name) for name in names}
-
-
-def group_id(name: str | None) -> int | None:
-    """The number of a group; None when there is no such group."""
-    if name is None:
-        return None
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        return None

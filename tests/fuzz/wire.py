@@ -115,7 +115,8 @@ def _check_bounds(message: Message) -> None:
         level = [value for value in inner if isinstance(value, dict | list)]
     # An array is counted when it is complete, so the last one may be one too many.
     assert containers <= protocol.MAX_REQUEST_CONTAINERS + 1
-    assert items <= protocol.MAX_REQUEST_ITEMS + protocol.MAX_ARRAY_ITEMS
+    most = protocol.MAX_REQUEST_CONTAINERS * protocol.ITEMS_PER_CONTAINER
+    assert items <= most + protocol.MAX_ARRAY_ITEMS
 
 
 def _inside(value: Any) -> Iterator[Any]:

@@ -105,6 +105,46 @@ def test_a_kill_of_runnerd_costs_no_job_no_byte_and_no_exit_code(own_daemon: Dae
     assert result_of(own_daemon, brief)["wall_ns"] < 10_000_000_000
 
 
+def _said_to_run_but_not_committed(daemon: Daemon, *, has_waited: bool) -> str:
+    """A job of a daemon that was killed in the moment between the two. It is down now."""
+    seen = []
+    for _ in range(20):
+        daemon.start()
+        with Wire(daemon) as alice:
+            job = alice.ok("submit", submission("sleep", "1000"), hold=has_waited)["job"]
+            if has_waited:
+                alice.ok("release", job=job)
+            # No pause in between: the moment is one of 50 ms.
+            while (state := alice.ok("status", job=job)["state"]) != "running":
+                assert state in {"queued", "starting"}
+        daemon.kill()
+        with _store(daemon) as store:
+            seen += store.execute("SELECT state FROM jobs WHERE id = ?", (job,)).fetchone()
+        if seen[-1] == "starting":
+            return str(job)
+    raise AssertionError(f"what was committed when it was killed: {seen}")
+
+
+@pytest.mark.parametrize("has_waited", [False, True], ids=["at once", "from the queue"])
+def test_a_job_that_ran_a_moment_before_the_kill_can_be_seen_changed_and_stopped(
+    own_daemon: Daemon, *, has_waited: bool
+) -> None:
+    job = _said_to_run_but_not_committed(own_daemon, has_waited=has_waited)
+    own_daemon.start()
+    with Wire(own_daemon) as alice:
+        shown = alice.ok("status", job=job)
+        assert (shown["state"], shown["attempt"]) == ("running", 1)
+        assert shown["pid"] is not None
+        alice.ok("update", job=job, limits={"timeout_seconds": 900, "pids_max": 50})
+        shown = alice.ok("status", job=job)
+        assert shown["limits"]["timeout_seconds"] == 900
+        with open(f"{own_daemon.cgroup_root}/job-{job}/payload/pids.max") as file:
+            assert file.read() == "50\n"
+        assert alice.ok("stop", job=job, grace_seconds=1) == {"state": "running"}
+        result = alice.ok("wait", job=job, timeout_seconds=20)["result"]
+        assert (result["reason"], result["signal"]) == ("stopped", signal.SIGTERM)
+
+
 def test_followers_outlive_a_kill_of_runnerd_and_miss_and_repeat_nothing(
     own_daemon: Daemon,
 ) -> None:

@@ -111,13 +111,10 @@ class World:
         self.queues[queue.name] = queue
         self.scheduler.set_queue(queue)
 
-    def remove_queue(self, name: str) -> None:
-        self.queues.pop(name, None)
-        self.scheduler.remove_queue(name)
-
     def set_capacity(self, capacity: Capacity) -> None:
+        """The daemon starts again, and there is more or less."""
         self.capacity = capacity
-        self.scheduler.set_capacity(capacity)
+        self.restart()
 
     def restart(self) -> None:
         """The daemon was killed: all that it knew is what is written down."""

@@ -172,7 +172,8 @@ def test_the_protocol_has_every_error_code_that_is_sent_and_no_other() -> None:
 
 def test_the_client_has_a_sentence_for_every_error_code() -> None:
     # What was given and what is allowed says it all.
-    assert set(_PROSE) | {"invalid-argument"} == refusals()
+    of_a_gateway = {"unauthenticated", "unavailable"}
+    assert set(_PROSE) | {"invalid-argument"} == refusals() | of_a_gateway
 
 
 def test_the_protocol_describes_every_operation_and_no_other() -> None:
@@ -280,6 +281,9 @@ def test_a_selection_is_known_to_client_and_protocol() -> None:
         (records.OwnUse, "### queues"),
         (records.Quota, "### queues"),
         (records.QueueSetting, "### queue"),
+        (records.Stats, "### stats"),
+        (records.Histogram, "### stats"),
+        (records.StoreStats, "### stats"),
         (records.Scheduled, "### schedule"),
         (records.ScheduleRun, "### schedule_run"),
         (records.SubmittedGroup, "### submit_array"),
@@ -319,7 +323,7 @@ def test_the_protocol_has_every_kind_of_event() -> None:
 def test_the_protocol_has_every_feature_of_the_greeting() -> None:
     table = section("docs/PROTOCOL.md", "### hello").partition("\n| feature |")[2]
     named = re.findall(r"^\| (.*?) \|", table, flags=re.MULTILINE)
-    assert set(re.findall(r"`([\w.]+)`", " ".join(named))) == set(FEATURES)
+    assert set(re.findall(r"`([\w.-]+)`", " ".join(named))) == set(FEATURES)
 
 
 def fields_of(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:

@@ -39,6 +39,7 @@ from runner.server.handlers.schedule_resume import schedule_resume
 from runner.server.handlers.schedule_run import schedule_run
 from runner.server.handlers.schedule_status import schedule_status
 from runner.server.handlers.schedules import schedules
+from runner.server.handlers.stats import stats
 from runner.server.handlers.status import status
 from runner.server.handlers.stop import stop
 from runner.server.handlers.stop_group import stop_group
@@ -84,6 +85,7 @@ HANDLERS: Final[dict[str, tuple[type[Closed], Any]]] = {
     "schedule_run": (message_schedules.ScheduleRun, schedule_run),
     "schedule_status": (message_schedules.ScheduleStatus, schedule_status),
     "schedules": (message_schedules.Schedules, schedules),
+    "stats": (messages.Stats, stats),
     "status": (messages.Status, status),
     "stop": (messages.Stop, stop),
     "stop_group": (message_groups.StopGroup, stop_group),

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from runner import messages
     from runner.policy import Peer
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 # Those who take most. The rest is in the total.
 _MOST_USERS: Final = 1000

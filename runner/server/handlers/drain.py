@@ -10,8 +10,8 @@ from runner.refusal import Refusal
 if TYPE_CHECKING:
     from runner import messages
     from runner.policy import Peer
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
     from runner.supervisor import Supervisor
 
 # What a job may need past its grace: its monitor is insisted on after 5 s, killed after 45 s.

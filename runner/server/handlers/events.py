@@ -11,8 +11,8 @@ from runner.refusal import Refusal
 if TYPE_CHECKING:
     from runner import message_queue
     from runner.policy import Peer
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 
 async def events(

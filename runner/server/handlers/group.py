@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from runner.group_rows import Group
     from runner.message_groups import GroupStatus
     from runner.policy import Peer
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 # So many are read and shown in one breath (`runner.turns`).
 _AT_ONCE: Final = 50

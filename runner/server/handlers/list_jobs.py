@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from runner import messages
     from runner.policy import Peer
     from runner.rows import Job, Selection
-    from runner.server.connection import Stream
     from runner.server.service import Answer, Service, Work
+    from runner.server.stream import Stream
 
 # After so many others have their turn.
 _AT_ONCE: Final = 50

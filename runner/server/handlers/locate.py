@@ -10,8 +10,8 @@ from runner.server.attempts import chosen, unreadable
 if TYPE_CHECKING:
     from runner import messages
     from runner.policy import Peer
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 
 async def locate(

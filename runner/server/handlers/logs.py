@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from runner.logs.tail import Watch
     from runner.policy import Peer
     from runner.rows import Job
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 # So much at once is not read, but sent from where it lies, and in turn with what others are sent.
 _MUCH_BYTES: Final = 64 * 1024

@@ -12,8 +12,8 @@ from runner.server.whose import require, uid_of
 if TYPE_CHECKING:
     from runner import messages
     from runner.policy import Peer
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 _logger: Final = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from runner import message_queue
     from runner.policy import Peer
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 
 def queues(

@@ -9,8 +9,8 @@ from runner.policy import may_control
 if TYPE_CHECKING:
     from runner import messages
     from runner.policy import Peer
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 
 async def resume(

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from runner import message_queue
     from runner.policy import Peer
     from runner.rows import Job
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 
 async def retry(

@@ -11,8 +11,8 @@ from runner.submission import check_room
 if TYPE_CHECKING:
     from runner.message_groups import RetryGroup
     from runner.policy import Peer
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 
 async def retry_group(

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from runner.message_schedules import MakeSchedule
     from runner.messages import Submit
     from runner.policy import Peer
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 _logger: Final = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from runner.server.scheduled import set_paused
 if TYPE_CHECKING:
     from runner.message_schedules import ScheduleResume
     from runner.policy import Peer
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 
 async def schedule_resume(

@@ -9,8 +9,8 @@ from runner.server.scheduled import find
 if TYPE_CHECKING:
     from runner.message_schedules import ScheduleRun
     from runner.policy import Peer
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 
 async def schedule_run(

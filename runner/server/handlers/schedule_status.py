@@ -11,8 +11,8 @@ from runner.server.scheduled import find
 if TYPE_CHECKING:
     from runner.message_schedules import ScheduleStatus
     from runner.policy import Peer
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 _NEXT_TIMES: Final = 5
 

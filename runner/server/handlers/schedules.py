@@ -9,8 +9,8 @@ from runner import schedule_views
 if TYPE_CHECKING:
     from runner.message_schedules import Schedules
     from runner.policy import Peer
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 # Of a page, which is one frame: what they run is a part of it.
 PAGE_BYTES: Final = 3 * 1024 * 1024

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from runner import message_queue
     from runner.policy import Peer
     from runner.rows import Selection
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 # Of those that were stopped; the rest is counted.
 MOST_NAMED: Final = 1000

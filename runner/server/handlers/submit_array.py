@@ -10,8 +10,8 @@ from runner.server.submitting import accept
 if TYPE_CHECKING:
     from runner.message_groups import SubmitArray
     from runner.policy import Peer
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 
 async def submit_array(

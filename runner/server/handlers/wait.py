@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from runner import messages
     from runner.policy import Peer
     from runner.rows import Job
-    from runner.server.connection import Stream
     from runner.server.service import Answer, Service, Work
+    from runner.server.stream import Stream
 
 
 def wait(service: Service, peer: Peer, request: messages.Wait, _stream: Stream) -> Answer | Work:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from runner.group_rows import Group
     from runner.message_groups import WaitGroup
     from runner.policy import Peer
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 
 async def wait_group(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from isolation import device_filter
 from isolation.cgroups.root import find_root
 from isolation.cgroups.tree import CgroupTree, JobCgroup
 
@@ -35,6 +36,14 @@ def nothing_is_left(mount: str) -> Iterator[None]:
     yield
     assert groups_below(mount) - groups == set()
     assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+@pytest.fixture
+def no_program_is_kept(nothing_is_left: None) -> Iterator[None]:
+    """The device filter's program, which a daemon keeps to its end."""
+    yield
+    while device_filter._kept:
+        os.close(device_filter._kept.pop())
 
 
 @pytest.fixture

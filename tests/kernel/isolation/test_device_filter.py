@@ -17,13 +17,9 @@ if TYPE_CHECKING:
 
     Spawn = Callable[[str, str], subprocess.Popen[bytes]]
 
+pytestmark = pytest.mark.usefixtures("no_program_is_kept")
+
 ZERO, MEM, KMSG = (1, 5), (1, 1), (1, 11)
-
-
-@pytest.fixture(autouse=True)
-def no_program_is_kept(nothing_is_left: None) -> Iterator[None]:
-    yield
-    device_filter.forget_programs()
 
 
 @pytest.fixture

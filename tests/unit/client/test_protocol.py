@@ -12,16 +12,18 @@ from hypothesis import strategies as st
 
 from client import protocol
 from client.protocol import (
+    ITEMS_PER_CONTAINER,
+    MAX_ARGUMENT_BYTES,
     MAX_ARGUMENTS,
     MAX_ARRAY_ITEMS,
     MAX_DEPTH,
     MAX_FRAME_BYTES,
     MAX_MAP_ITEMS,
     MAX_REQUEST_CONTAINERS,
-    MAX_REQUEST_ITEMS,
     FrameError,
     decode_body,
     encode_frame,
+    environment_bytes,
     frame_length,
     to_bytes,
     to_text,
@@ -181,8 +183,19 @@ def test_items_are_counted_over_all_arrays_and_maps() -> None:
     fits = {"argv": ["x"] * MAX_ARGUMENTS, "env": dict.fromkeys(map(str, range(4096)), "")}
     assert decode_body(encode_frame(fits)[4:], MAX_REQUEST_CONTAINERS) == fits
     bomb = {"a": [["ab"] * MAX_ARRAY_ITEMS] * 100}
-    with pytest.raises(FrameError, match=f"more than {MAX_REQUEST_ITEMS} items"):
+    most = MAX_REQUEST_CONTAINERS * ITEMS_PER_CONTAINER
+    with pytest.raises(FrameError, match=f"more than {most} items"):
         decode_body(encode_frame(bomb)[4:], MAX_REQUEST_CONTAINERS)
+
+
+@pytest.mark.parametrize("wrong", [{b"": b"x"}, {b"A=": b"x"}, {b"A\0": b"x"}, {b"A": b"\0"}])
+def test_an_environment_is_measured_in_one_piece_only_where_each_variable_is_right(
+    wrong: dict[bytes, bytes],
+) -> None:
+    right = {b"PATH": b"/bin", b"EMPTY": b""}
+    assert environment_bytes(right) == len("PATH=/bin" + "EMPTY=")
+    assert environment_bytes(right | wrong) is None
+    assert environment_bytes({b"A": b"x" * MAX_ARGUMENT_BYTES}) is None
 
 
 EXTENSIONS = {

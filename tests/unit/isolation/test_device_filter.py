@@ -127,9 +127,15 @@ class FakeKernel:
 @pytest.fixture(autouse=True)
 def nothing_kept() -> Iterator[None]:
     """Each test begins, and ends, with no program loaded."""
-    device_filter.forget_programs()
+    forget_program()
     yield
-    device_filter.forget_programs()
+    forget_program()
+
+
+def forget_program() -> None:
+    """The daemon keeps it to its end."""
+    while device_filter._kept:
+        os.close(device_filter._kept.pop())
 
 
 def test_the_usual_program_is_loaded_once_and_no_other_is_kept(
@@ -145,7 +151,7 @@ def test_the_usual_program_is_loaded_once_and_no_other_is_kept(
     for minor in range(60):
         device_filter.attach(0, [Device("b", 8, minor)])
     assert len(os.listdir("/proc/self/fd")) == before + 1
-    device_filter.forget_programs()
+    forget_program()
     assert len(os.listdir("/proc/self/fd")) == before
 
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from runner import config as module
 from runner.config import (
-    ClientsConfig,
     Config,
     ConfigError,
     JobsConfig,
@@ -23,6 +22,7 @@ from runner.config import (
     SandboxConfig,
     load,
 )
+from runner.config_gateway import MOST_NAMES, ClientsConfig, GatewayConfig
 from runner.config_queues import QueueConfig, QuotaConfig, QuotasConfig
 
 if TYPE_CHECKING:
@@ -94,6 +94,11 @@ def test_every_key_can_be_set(tmp_path: pathlib.Path) -> None:
         [clients]
         max_connections = 7
         max_connections_per_user = 8
+        [gateway]
+        user = "runner-gateway"
+        groups = ["runnerd", "staff"]
+        users = ["alice", "4711"]
+        allow_admins = true
         [sandbox]
         capabilities = ["NET_RAW", "CAP_KILL"]
         allow_unfiltered = false
@@ -121,6 +126,12 @@ def test_every_key_can_be_set(tmp_path: pathlib.Path) -> None:
         ),
         logs=LogsConfig(segment_bytes=4096, keep_bytes=2**40, max_bytes=2**41),
         clients=ClientsConfig(max_connections=7, max_connections_per_user=8),
+        gateway=GatewayConfig(
+            user="runner-gateway",
+            groups=("runnerd", "staff"),
+            users=("alice", "4711"),
+            allow_admins=True,
+        ),
         sandbox=SandboxConfig(
             capabilities=("NET_RAW", "KILL"), allow_unfiltered=False, userns_base=65_536
         ),
@@ -129,6 +140,45 @@ def test_every_key_can_be_set(tmp_path: pathlib.Path) -> None:
 
 
 REFUSALS = [
+    *(
+        (
+            f"[gateway]\nuser = {name}",
+            (
+                "config.toml:2: gateway.user: expected the name or number of a user other than "
+                f"root, got {name}"
+            ),
+        )
+        for name in ('"root"', '"0"', '"000"', '"a b"', '""', "990", "true")
+    ),
+    (
+        '[gateway]\nuser = "g"\ngroups = "staff"',
+        (
+            "config.toml:3: gateway.groups: expected a list of at most 1000 names of groups such "
+            'as ["runnerd"], got "staff"'
+        ),
+    ),
+    (
+        '[gateway]\nuser = "g"\nusers = ["alice", "@staff"]',
+        (
+            "config.toml:3: gateway.users: expected a list of at most 1000 names or numbers of "
+            'users such as ["alice"], got ["alice", "@staff"]'
+        ),
+    ),
+    (
+        '[gateway]\nuser = "g"\nallow_admins = 1',
+        "config.toml:3: gateway.allow_admins: expected true or false, got 1",
+    ),
+    (
+        '[gateway]\nuser = "g"\nallow_admin = true',
+        "config.toml:3: gateway.allow_admin: unknown key; did you mean gateway.allow_admins?",
+    ),
+    (
+        '[clients]\n[gateway]\nusers = ["alice"]',
+        (
+            "config.toml:2: gateway: it counts only with gateway.user, the user that the gateway "
+            "runs as; set it, or leave the table out"
+        ),
+    ),
     (
         'sandbox.capabilities = ["FLY"]',
         (
@@ -356,6 +406,18 @@ def test_any_text_is_a_configuration_or_a_clear_refusal(
     except ConfigError as error:
         outcome = str(error).removeprefix(f"{base}/")
     assert re.match(r"Config\(|config\.toml:\d+: ", outcome)
+
+
+def test_names_for_the_gateway_are_so_many_and_no_more(tmp_path: pathlib.Path) -> None:
+    names = [f"user{number}" for number in range(MOST_NAMES + 1)]
+    table = f'[gateway]\nuser = "g"\nusers = {names[:-1]}'
+    assert len(loaded(tmp_path, table).gateway.users or ()) == MOST_NAMES
+    refused = refusal(tmp_path, f'[gateway]\nuser = "g"\nusers = {names}')
+    assert "a list of at most 1000 names" in refused
+
+
+def test_an_empty_table_of_the_gateway_is_none(tmp_path: pathlib.Path) -> None:
+    assert loaded(tmp_path, "[gateway]\nallow_admins = false").gateway == GatewayConfig()
 
 
 PIECES = [

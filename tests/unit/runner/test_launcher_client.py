@@ -77,13 +77,13 @@ async def until(condition: Callable[[], bool]) -> None:
 async def ready(client: LauncherClient, handles: Handles) -> None:
     """It has begun to serve: what it does at its start is done."""
     with pytest.raises(LaunchError):
-        await client.launch(JOB, handles)
+        await client.launch(JOB, handles, sync_begin=True)
 
 
 def test_a_launch_that_the_kernel_refuses_says_which_call_failed_and_why(play: Play) -> None:
     async def scenario(client: LauncherClient, handles: Handles) -> None:
         with pytest.raises(LaunchError, match="clone3") as caught:
-            await client.launch(JOB, handles)
+            await client.launch(JOB, handles, sync_begin=True)
         assert any(
             os.strerror(number) in str(caught.value)
             for number in (1, 9, 22)  # EPERM without root, EBADF or EINVAL for no cgroup
@@ -95,7 +95,7 @@ def test_a_launch_that_the_kernel_refuses_says_which_call_failed_and_why(play: P
 def test_the_launcher_lives_through_launches_that_fail_and_answers_each(play: Play) -> None:
     async def scenario(client: LauncherClient, handles: Handles) -> None:
         pid = client.pid
-        launches = [client.launch(JOB, handles) for _ in range(50)]
+        launches = [client.launch(JOB, handles, sync_begin=True) for _ in range(50)]
         answers = await asyncio.gather(*launches, return_exceptions=True)
         assert [type(answer) for answer in answers] == [LaunchError] * 50
         assert client.pid == pid
@@ -122,7 +122,7 @@ def test_the_middle_process_of_an_exec_is_forked_and_says_itself_what_it_cannot_
             # Nothing of the launcher's is held by it, and it has ended.
             assert await asyncio.get_running_loop().sock_recv(ours, 1) == b""
         with pytest.raises(LaunchError):
-            await client.launch(JOB, handles)
+            await client.launch(JOB, handles, sync_begin=True)
 
     play(scenario)
 
@@ -139,7 +139,8 @@ def test_the_launcher_keeps_no_descriptor_of_a_launch_that_failed(play: Play) ->
         pid = client.pid
         held = len(os.listdir(f"/proc/{pid}/fd"))
         await asyncio.gather(
-            *(client.launch(JOB, handles) for _ in range(50)), return_exceptions=True
+            *(client.launch(JOB, handles, sync_begin=True) for _ in range(50)),
+            return_exceptions=True,
         )
         assert len(os.listdir(f"/proc/{pid}/fd")) == held
         assert held < 10
@@ -193,7 +194,9 @@ def test_launches_under_way_fail_when_the_launcher_dies_and_later_ones_do_not(pl
         await ready(client, handles)
         pid = client.pid
         os.kill(pid, signal.SIGSTOP)
-        waiting = [asyncio.ensure_future(client.launch(JOB, handles)) for _ in range(10)]
+        waiting = [
+            asyncio.ensure_future(client.launch(JOB, handles, sync_begin=True)) for _ in range(10)
+        ]
         await asyncio.sleep(0)
         os.kill(pid, signal.SIGKILL)
         answers = await asyncio.gather(*waiting, return_exceptions=True)
@@ -212,7 +215,7 @@ def test_a_launcher_that_hangs_counts_as_gone_and_is_replaced(
         pid = client.pid
         os.kill(pid, signal.SIGSTOP)
         with pytest.raises(LauncherGoneError):
-            await client.launch(JOB, handles)
+            await client.launch(JOB, handles, sync_begin=True)
         monkeypatch.undo()
         await until(lambda: client.pid != pid)
         await ready(client, handles)
@@ -226,7 +229,10 @@ def test_launches_that_wait_for_room_in_the_socket_fail_as_well(play: Play) -> N
         pid = client.pid
         os.kill(pid, signal.SIGSTOP)
         long_name = JOB + "x" * 7000
-        waiting = [asyncio.ensure_future(client.launch(long_name, handles)) for _ in range(80)]
+        waiting = [
+            asyncio.ensure_future(client.launch(long_name, handles, sync_begin=True))
+            for _ in range(80)
+        ]
         for _ in range(3):
             await asyncio.sleep(0)
         os.kill(pid, signal.SIGKILL)
@@ -249,7 +255,10 @@ def test_launches_that_wait_for_room_are_sent_when_there_is_some(play: Play) -> 
         await ready(client, handles)
         os.kill(client.pid, signal.SIGSTOP)
         long_name = JOB + "x" * 7000
-        waiting = [asyncio.ensure_future(client.launch(long_name, handles)) for _ in range(80)]
+        waiting = [
+            asyncio.ensure_future(client.launch(long_name, handles, sync_begin=True))
+            for _ in range(80)
+        ]
         for _ in range(3):
             await asyncio.sleep(0)
         os.kill(client.pid, signal.SIGCONT)
@@ -265,7 +274,7 @@ def test_launches_that_wait_for_room_are_sent_when_there_is_some(play: Play) -> 
 
 def test_the_answer_to_a_launch_that_nobody_waits_for_harms_no_other(play: Play) -> None:
     async def scenario(client: LauncherClient, handles: Handles) -> None:
-        given_up = asyncio.ensure_future(client.launch(JOB, handles))
+        given_up = asyncio.ensure_future(client.launch(JOB, handles, sync_begin=True))
         await asyncio.sleep(0)
         given_up.cancel()
         await asyncio.wait([given_up])
@@ -286,7 +295,7 @@ def test_a_launcher_that_cannot_start_is_tried_again_at_a_walk(
         await until(lambda: len(caplog.records) >= 4)
         # The first one after the working launcher, which had not lived long, and two more.
         assert asyncio.get_running_loop().time() - started >= 3 * 0.05
-        waiting = asyncio.ensure_future(client.launch(JOB, handles))
+        waiting = asyncio.ensure_future(client.launch(JOB, handles, sync_begin=True))
         monkeypatch.setattr(launcher_client, "_PROGRAM", works)
         answer = (await asyncio.gather(waiting, return_exceptions=True))[0]
         assert isinstance(answer, LaunchError | LauncherGoneError)

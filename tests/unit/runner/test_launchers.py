@@ -69,7 +69,7 @@ def both(program: Program | None = NATIVE) -> Launchers:
 def launched_by(
     made: Launchers, handles: Handles, spec: dict[str, Any], given: Given | None = None
 ) -> str:
-    done = asyncio.run(made.launch(JOB, handles, given or Given(), spec))
+    done = asyncio.run(made.launch(JOB, handles, given or Given(), spec, sync_begin=True))
     [client] = [each for each in FakeClient.made if each.pid == done.pid]
     return client.kind
 
@@ -202,7 +202,9 @@ def test_both_end_and_nothing_of_them_stays(tmp_path: Path) -> None:
         assert len(set(pids)) == 2
         fd = os.open(tmp_path, os.O_RDONLY)
         with pytest.raises(LaunchError, match="clone3"):
-            await made.launch(JOB, Handles(fd, fd, fd, fd, fd, fd), Given(), spec_of())
+            await made.launch(
+                JOB, Handles(fd, fd, fd, fd, fd, fd), Given(), spec_of(), sync_begin=True
+            )
         os.close(fd)
         made.close()
         for pid in pids:
@@ -289,7 +291,9 @@ def test_one_that_crashes_again_and_again_is_given_up_and_whoever_waits_hears_of
         before = set(os.listdir("/proc/self/fd"))
         made = Launchers(asyncio.get_running_loop(), [], native_program.program(path))
         waiting = [
-            asyncio.ensure_future(made.launch(JOB, HANDLES._replace(), Given(), spec_of()))
+            asyncio.ensure_future(
+                made.launch(JOB, HANDLES._replace(), Given(), spec_of(), sync_begin=True)
+            )
             for _ in range(3)
         ]
         await until(lambda: made.why_no_native is not None)
@@ -315,7 +319,9 @@ def test_one_that_never_answers_is_given_up_as_well(monkeypatch: pytest.MonkeyPa
             pids = made.pids
             # However many hear it of one process, that is one.
             handles = Handles(0, 0, 0, 0, 0, 0)
-            asked = [made.launch(JOB, handles, Given(), spec_of()) for _ in range(4)]
+            asked = [
+                made.launch(JOB, handles, Given(), spec_of(), sync_begin=True) for _ in range(4)
+            ]
             assert made.why_no_native is None
             answers = await asyncio.gather(*asked, return_exceptions=True)
             assert {type(answer) for answer in answers} == {LauncherGoneError}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,9 +12,12 @@ from hypothesis import strategies as st
 from runner.policy import (
     MAX_UID,
     Decision,
+    Gateway,
     Members,
     Peer,
     is_admin,
+    may_act,
+    may_act_for,
     may_control,
     may_have_priority,
     may_run_as,
@@ -140,3 +144,89 @@ def test_a_member_may_have_any_priority_up_to_the_queues_and_none_above(
     assert decision or ("queues.q.max_priority" in decision.why and str(most) in decision.why)
     assert may_have_priority(ROOT, "q", priority, most, None)
     assert may_have_priority(ADMIN, "q", priority, most, ADMIN_GID)
+
+
+# Acting for others
+
+STAFF = 50
+GATEWAY = Gateway(uid=990, members=Members(uids=frozenset({1005}), gids=frozenset({STAFF})))
+FOR_ADMINS = Gateway(uid=990, members=GATEWAY.members, allow_admins=True)
+ITSELF = Gateway(uid=990, members=Members(uids=frozenset({990, 0}), gids=frozenset({STAFF})))
+THE_GATEWAY = peer(990, 990, frozenset({990, STAFF}))
+MEMBER = peer(groups=frozenset({1000, STAFF}))
+
+
+@pytest.mark.parametrize(
+    ("asks", "gateway", "allowed"),
+    [
+        (THE_GATEWAY, GATEWAY, True),
+        (THE_GATEWAY, None, False),
+        (MEMBER, GATEWAY, False),
+        (ADMIN, GATEWAY, False),
+        (ROOT, GATEWAY, False),
+        (ROOT, None, False),
+        # Its group is not it.
+        (peer(1000, 990, frozenset({990})), GATEWAY, False),
+        # Who is acted for does not act for others, whoever it is.
+        (msgspec.structs.replace(THE_GATEWAY, origin="CN=x"), GATEWAY, False),
+    ],
+)
+def test_only_the_gateway_of_the_configuration_may_act_for_anybody(
+    asks: Peer, gateway: Gateway | None, *, allowed: bool
+) -> None:
+    assert bool(may_act(asks, gateway)) == allowed
+    assert bool(may_act_for(asks, MEMBER, gateway, ADMIN_GID)) == allowed
+
+
+@pytest.mark.parametrize(
+    ("target", "gateway", "why"),
+    [
+        (MEMBER, GATEWAY, None),
+        (peer(gid=STAFF), GATEWAY, None),
+        (peer(1005), GATEWAY, None),
+        (peer(1006), GATEWAY, "names neither uid 1006"),
+        # The number of a group is not that of a user, nor the other way round.
+        (peer(STAFF), GATEWAY, "names neither"),
+        (peer(groups=frozenset({1005})), GATEWAY, "names neither"),
+        (peer(0, 0, frozenset({STAFF})), GATEWAY, "never acts for root"),
+        (peer(0, 0), ITSELF, "never acts for root"),
+        (peer(0, STAFF, frozenset({ADMIN_GID})), FOR_ADMINS, "never acts for root"),
+        (peer(MAX_UID + 1, STAFF), GATEWAY, "not the number of a user"),
+        (THE_GATEWAY, GATEWAY, "its own user"),
+        (THE_GATEWAY, ITSELF, "its own user"),
+        (peer(groups=frozenset({STAFF, ADMIN_GID})), GATEWAY, "gateway.allow_admins"),
+        (peer(1005, ADMIN_GID), GATEWAY, "gateway.allow_admins"),
+        (peer(groups=frozenset({STAFF, ADMIN_GID})), FOR_ADMINS, None),
+        # allow_admins adds nobody who is not named.
+        (ADMIN, FOR_ADMINS, "names neither"),
+    ],
+)
+def test_for_whom_the_gateway_may_act(target: Peer, gateway: Gateway, why: str | None) -> None:
+    decision = may_act_for(THE_GATEWAY, target, gateway, ADMIN_GID)
+    assert bool(decision) == (why is None)
+    assert why is None or why in decision.why
+
+
+members = st.builds(Members, uids=groups, gids=groups)
+gateways = st.builds(
+    Gateway, uid=st.integers(0, MAX_UID), members=members, allow_admins=st.booleans()
+)
+targets = st.builds(peer, st.integers(0, MAX_UID + 1), st.integers(0, MAX_UID), groups)
+
+
+@given(uid=st.integers(0, MAX_UID), target=targets, gateway=gateways, data=st.data())
+def test_whatever_is_configured_nobody_is_acted_for_beyond_it(
+    uid: int, target: Peer, gateway: Gateway, data: st.DataObject
+) -> None:
+    asks = peer(data.draw(st.sampled_from([uid, gateway.uid])))
+    # So that most of what is drawn is about somebody who is named.
+    named = gateway.members.gids | target.groups
+    if data.draw(st.booleans()):
+        gateway = Gateway(gateway.uid, Members(gateway.members.uids, named), gateway.allow_admins)
+    if may_act_for(asks, target, gateway, ADMIN_GID):
+        assert asks.uid == gateway.uid
+        assert 0 < target.uid <= MAX_UID
+        assert target.uid != gateway.uid
+        groups_of_it = {target.gid, *target.groups}
+        assert target.uid in gateway.members.uids or groups_of_it & gateway.members.gids
+        assert gateway.allow_admins or not is_admin(target, ADMIN_GID)

@@ -11,15 +11,19 @@ import msgspec
 import pytest
 
 from runner import outcome, submission_queue
+from runner.changes import Changes
 from runner.config import Config, JobsConfig, RetentionConfig
 from runner.draining import Draining, Pulse
 from runner.launching import CannotLaunchError, HostShortError
 from runner.lifecycle import State
+from runner.outside import Outside
 from runner.queues import Rules, UserQuota
+from runner.realm import Realm
 from runner.refusal import Refusal
 from runner.rows import NewJob
 from runner.scheduling.kinds import Capacity, Needs
 from runner.supervisor import Supervisor
+from runner.work import Work
 from tests.unit.runner.removal import Bench, on_bench, until
 
 if TYPE_CHECKING:
@@ -33,9 +37,12 @@ def supervisor_of(
     nothing: Any = None
     return Supervisor(
         config=Config(retention=RetentionConfig(max_jobs=0), **config),
-        rules=rules or Rules(Capacity(0, Needs())), store=bench.store,
-        directories=bench.directories, tree=nothing, launching=nothing, pool=pool,
-        draining=Draining(str(base)), pulse=Pulse(), problems=bench.problems,
+        rules=rules or Rules(Capacity(0, Needs())), launching=nothing,
+        realm=Realm(
+            bench.store, bench.directories, nothing, Changes(), Work(pool), Outside(),
+            bench.problems,
+        ),
+        draining=Draining(str(base)), pulse=Pulse(),
     )  # fmt: skip
 
 
@@ -65,7 +72,7 @@ def test_each_end_is_one_that_retention_and_who_waits_hear_of(tmp_path: Path) ->
             told: list[str] = []
             supervisor.pulse.beat = lambda: told.append("pulse")  # type: ignore[method-assign]
             supervisor.pruning.soon = lambda: told.append("soon")  # type: ignore[method-assign]
-            supervisor._ending.end(bench.queued(), outcome.stopped_in_queue(0), {})
+            supervisor._launched.ending.end(bench.queued(), outcome.stopped_in_queue(0), {})
             assert told == ["pulse", "soon"]
             await supervisor.close()
 
@@ -110,7 +117,7 @@ def test_a_job_is_tried_again_by_hand_where_it_could_be_submitted(tmp_path: Path
             job = bench.store.get(bench.ended())
             assert job is not None
             asked: list[Any] = []
-            supervisor._ending.again = lambda *about: asked.append(about)  # type: ignore[method-assign,assignment]
+            supervisor._launched.ending.again = lambda *about: asked.append(about)  # type: ignore[method-assign,assignment]
             await supervisor.retry(job, 7)
             assert asked == [(job, 7)]
             supervisor.submit(new_job(1))
@@ -157,7 +164,7 @@ def test_of_many_the_queued_ones_end_at_once_and_the_others_are_asked(tmp_path: 
         with ThreadPoolExecutor(1) as pool:
             supervisor = supervisor_of(bench, tmp_path, pool)
             asked: list[tuple[str, int, float]] = []
-            supervisor._stopping.ask = lambda *about: asked.append(about)  # type: ignore[method-assign]
+            supervisor._launched.stopping.ask = lambda *about: asked.append(about)  # type: ignore[method-assign]
             jobs = [supervisor.submit(new_job(number)).id for number in range(3)]
             bench.store.mark_starting(jobs[2], 1, "boot")
             bench.store.mark_running(jobs[2], 7, 1, None)
@@ -177,7 +184,7 @@ def test_one_that_has_begun_since_it_was_counted_is_asked_as_well(tmp_path: Path
         with ThreadPoolExecutor(1) as pool:
             supervisor = supervisor_of(bench, tmp_path, pool)
             asked: list[Any] = []
-            supervisor._stopping.ask = lambda *about: asked.append(about)  # type: ignore[method-assign]
+            supervisor._launched.stopping.ask = lambda *about: asked.append(about)  # type: ignore[method-assign]
             job = supervisor.submit(new_job(1)).id
             bench.store.mark_starting(job, 1, "boot")
             bench.store.mark_running(job, 7, 1, None)
@@ -223,7 +230,7 @@ def test_a_launch_that_the_host_had_no_room_for_puts_the_job_back_and_waits(
                 bench, tmp_path, pool, Rules(Capacity(1, Needs())), state_dir=str(tmp_path)
             )
             launching: Any = Launching()
-            supervisor._launches._launching = launching
+            supervisor._launched.launches._launching = launching
             supervisor._reconciling = False
             job = supervisor.submit(new_job(1))
             await until(lambda: bench.problems.all() != [])

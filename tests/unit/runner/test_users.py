@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import time
@@ -13,7 +14,16 @@ import pytest
 from runner import users
 from runner.policy import Peer
 from runner.refusal import Refusal
-from runner.users import Account, account_for, account_of, remembered_account, user_name
+from runner.users import (
+    Account,
+    account_for,
+    account_of,
+    acted_for,
+    group_id,
+    remembered_account,
+    uid_named,
+    user_name,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,3 +169,53 @@ def test_names_of_a_bounded_number_are_remembered(
     for uid in range(1000, 1010):
         assert user_name(uid) == database.name
         assert len(users._names) <= 3
+
+
+# Those for whom the gateway acts, and names in the configuration
+
+GATEWAY = Peer(uid=990, gid=990, groups=frozenset({990, 12}), pid=4321)
+SOMEBODY = next(entry for entry in pwd.getpwall() if entry.pw_uid)
+
+
+@pytest.mark.parametrize("user", [SOMEBODY.pw_name, SOMEBODY.pw_uid, str(SOMEBODY.pw_uid)])
+def test_who_is_acted_for_is_who_the_user_database_says_and_nothing_of_the_gateway_but_its_process(
+    user: str | int,
+) -> None:
+    assert acted_for(user, GATEWAY, "CN=x") == Peer(
+        uid=SOMEBODY.pw_uid,
+        gid=SOMEBODY.pw_gid,
+        groups=frozenset(os.getgrouplist(SOMEBODY.pw_name, SOMEBODY.pw_gid)),
+        pid=GATEWAY.pid,
+        origin="CN=x",
+    )
+
+
+@pytest.mark.parametrize(
+    "user", ["no-such-user", STRANGER, str(STRANGER), "a\0b", "\ud800", "9" * 99]
+)
+def test_who_is_no_user_is_not_acted_for(user: str | int) -> None:
+    with pytest.raises(Refusal) as caught:
+        acted_for(user, GATEWAY, "CN=x")
+    assert (caught.value.code, caught.value.fields["field"]) == ("invalid-argument", "act_for.user")
+
+
+def test_a_user_whose_groups_nobody_tells_is_not_acted_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_name: str, _gid: int) -> list[int]:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "getgrouplist", fail)
+    with pytest.raises(Refusal, match="Input/output error"):
+        acted_for(SOMEBODY.pw_uid, GATEWAY, "CN=x")
+
+
+def test_a_group_is_a_number_and_one_that_there_is_not_is_none() -> None:
+    own = grp.getgrgid(os.getgid())
+    assert group_id(own.gr_name) == own.gr_gid
+    assert group_id("no-such-group-here") is None
+    assert group_id(None) is None
+
+
+def test_a_user_that_is_configured_by_number_needs_no_account() -> None:
+    assert uid_named(SOMEBODY.pw_name) == SOMEBODY.pw_uid
+    assert uid_named(str(STRANGER)) == STRANGER
+    assert uid_named("no-such-user") is None

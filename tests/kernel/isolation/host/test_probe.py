@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from isolation import device_filter
 from isolation.host.probe import Feature, probe
 from tests.kernel import stacks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from isolation.cgroups.tree import CgroupTree
+
+pytestmark = pytest.mark.usefixtures("no_program_is_kept")
 
 LIMITS = (
     "memory.max", "memory.high", "memory.swap.max", "memory.oom.group", "memory.peak", "cpu.max",
@@ -23,13 +22,6 @@ SANDBOX = (
     "overlay", "squashfs", "loop", "idmapped-mounts", "seccomp", "seccomp-notification",
     "landlock", "device-filter",
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def no_program_is_kept() -> Iterator[None]:
-    """The device filter's program, which is loaded to see whether it can be."""
-    yield
-    device_filter.forget_programs()
 
 
 def found(tree: CgroupTree, state_dir: str = "/var/lib/runnerd") -> dict[str, str]:

@@ -39,4 +39,4 @@ def test_the_page_has_every_option_of_a_verb(verb: str) -> None:
 
 
 def test_the_page_has_the_global_options() -> None:
-    assert {"--socket", "--version", "-h", "--help"} <= options(sections()[""])
+    assert {"--socket", "--context", "--version", "-h", "--help"} <= options(sections()[""])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.scheduling.kinds import Capacity, Going, Needs, Queue, Quota
+from runner.scheduling.kinds import Going, Needs, Queue, Quota
 
 from .conftest import NOW, Machine
 
@@ -131,18 +131,6 @@ def test_a_queue_that_is_paused_full_or_unknown_starts_nothing(
     assert m.decide() == ["a"]
 
 
-def test_a_queue_that_is_removed_keeps_its_jobs_waiting(machine: type[Machine]) -> None:
-    m = machine(1, 0, 0)
-    m.add("a")
-    m.add("b")
-    assert m.decide() == ["a"]
-    m.scheduler.remove_queue("default")
-    m.end("a")
-    assert m.decide() == []
-    assert m.why("b") == ["no-queue"]
-    assert not m.scheduler.queues
-
-
 def test_a_group_starts_as_many_as_it_may_and_others_pass(machine: type[Machine]) -> None:
     m = machine(9, 0, 0)
     for n in range(5):
@@ -217,8 +205,7 @@ def test_a_users_quota_of_running_jobs_holds_back_that_user_alone(machine: type[
 def test_later_jobs_of_a_user_do_not_take_the_quota_that_an_earlier_one_waits_for(
     machine: type[Machine],
 ) -> None:
-    m = machine(9, 0, 0, Queue("default"), Queue("other"))
-    m.scheduler.set_capacity(Capacity(9, Needs(0, 100)))
+    m = machine(9, 0, 100, Queue("default"), Queue("other"))
     m.quotas[1] = Quota(max_memory_bytes=10)
     m.add("going", 1, memory=5)
     m.add("large", 1, memory=8)
@@ -284,16 +271,10 @@ def test_going_jobs_are_counted_beyond_any_capacity(machine: type[Machine]) -> N
     assert m.scheduler.usage(1) == (2, Needs(0, 6))
 
 
-def test_a_larger_capacity_starts_more_and_a_smaller_one_stops_nothing(
-    machine: type[Machine],
-) -> None:
-    m = machine(1, 0, 10)
-    m.add("a", memory=5)
-    m.add("b", memory=10)
-    assert m.decide() == ["a"]
-    m.scheduler.set_capacity(Capacity(2, Needs(0, 15)))
-    assert m.decide() == ["b"]
-    m.scheduler.set_capacity(Capacity(2, Needs(0, 4)))
+def test_a_capacity_that_is_smaller_than_before_stops_nothing(machine: type[Machine]) -> None:
+    m = machine(2, 0, 4)
+    m.scheduler.adopt(Going("a", 1, "default", Needs(0, 5), NOW))
+    m.scheduler.adopt(Going("b", 1, "default", Needs(0, 10), NOW))
     assert m.scheduler.going_count() == 2
     m.end("a")
     m.add("c", memory=20)

@@ -21,9 +21,9 @@ from runner.logs.writer import SegmentWriter
 from runner.policy import Peer
 from runner.problems import Problem, Problems
 from runner.refusal import Refusal
-from runner.server.connection import Connection, Stream
 from runner.server.handlers.locate import locate
 from runner.server.handlers.logs import logs
+from runner.server.stream import Stream
 from runner.store import Store
 from tests.unit.runner.test_attempts import JOB, retrying_job
 
@@ -122,10 +122,8 @@ class Host:
         def send_packed(_id: int, _seq: int, event: bytes) -> None:
             self.sent.append(msgpack.unpackb(event))
 
-        connection: Any = SimpleNamespace(
-            send_event=send_event, send_packed=send_packed, is_writable=True
-        )
-        return Stream(cast("Connection", connection), 1)
+        out: Any = SimpleNamespace(send_event=send_event, send_packed=send_packed, is_writable=True)
+        return Stream(out, 1)
 
     async def _idle(self) -> None:
         before = -1

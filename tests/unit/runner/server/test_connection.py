@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import time
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,13 @@ import pytest
 from client import protocol
 from client.protocol import HEADER, encode_frame
 from runner.event_loop import Loop
+from runner.policy import Peer
 from runner.problems import Problems
 from runner.refusal import Refusal
 from runner.server import connection as connection_module
-from runner.server.connection import Connection, Stream
+from runner.server.connection import Connection
 from runner.server.outlet import FilePart
-from runner.server.stream import MAX_EARLY_SIGNALS
+from runner.server.stream import MAX_EARLY_SIGNALS, Stream
 from runner.store import StoreError
 from runner.store_file import DamagedStoreError
 
@@ -28,9 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runner import messages
-    from runner.policy import Peer
 
 DEADLINE_SECONDS = 10.0
+ALICE, FULL_UID = 123_456, 123_457
 Message = dict[str, Any]
 Handler = "Callable[[Message, Stream], Awaitable[Message]]"
 
@@ -41,15 +43,23 @@ class StubService:
     def __init__(self) -> None:
         self.connections: list[Connection] = []
         self.handled: list[Message] = []
+        self.asked_by: list[int] = []
         self.refuses: Refusal | None = None
         self.handlers: dict[str, Handler] = {"echo": self.echo, "hang": self.hang}
         self.cancelled = 0
         self.held = 0
         self.may_hold = 2**40
         self.problems = Problems()
+        self.refusals: Counter[str] = Counter()
+        self.clients = self
+        self.acting = self
+        # What becomes of a greeting in somebody's name.
+        self.act: Callable[[Peer, messages.ActFor], Awaitable[Peer]] | None = None
+        self.moves: list[tuple[int, int]] = []
+        self.refusals: Counter[str] = Counter()
 
-    def admit(self, connection: Connection, *, is_job: bool) -> None:
-        assert not is_job
+    def admit(self, connection: Connection, uid: int, *, is_job: bool) -> None:
+        assert (uid, is_job) == (os.getuid(), False)
         if self.refuses is not None:
             raise self.refuses
         self.connections.append(connection)
@@ -59,14 +69,26 @@ class StubService:
             self.connections.remove(connection)
 
     def hold(self, uid: int, more: int) -> None:
-        assert uid == os.getuid()
-        self.held += more
-        if more > 0 and self.held > self.may_hold:
+        assert uid in {os.getuid(), *(to for to, _ in self.moves)}
+        if more > 0 and self.held + more > self.may_hold:
             raise Refusal("too-many-requests", allowed="less")
+        self.held += more
 
-    def greet(self, peer: Peer, hello: messages.Hello) -> Message:
+    def move(self, connection: Connection, uid: int, held: int) -> None:
+        assert connection in self.connections
+        if uid == FULL_UID:
+            raise Refusal("too-many-requests", allowed="none of this user")
+        self.moves.append((uid, held))
+
+    async def peer_for(self, peer: Peer, asked: messages.ActFor) -> Peer:
+        assert self.act is not None
+        return await self.act(peer, asked)
+
+    def check_version(self, hello: messages.Hello) -> None:
         if hello.protocol != 1:
             raise Refusal("unsupported-protocol", allowed="1")
+
+    def greet(self, peer: Peer) -> Message:
         return {"uid": peer.uid}
 
     def read(self, op: str, args: Message) -> Message:
@@ -75,9 +97,10 @@ class StubService:
         return args
 
     def handle(
-        self, _peer: Peer, op: str, args: Message, stream: Stream
+        self, peer: Peer, op: str, args: Message, stream: Stream
     ) -> Awaitable[dict[str, Any]]:
         self.handled.append(args)
+        self.asked_by.append(peer.uid)
         return self.handlers[op](args, stream)
 
     async def echo(self, args: Message, _stream: Stream) -> Message:
@@ -259,6 +282,182 @@ def test_a_greeting_that_is_refused_is_none(play: Play) -> None:
         hello = {**HELLO, "args": {"protocol": 2}}
         assert error_of(await client.ask(hello)) == (1, "unsupported-protocol")
         assert error_of(await client.ask({"id": 2, "op": "echo"})) == (2, "hello-required")
+
+    play(scenario)
+
+
+# Greeting in somebody's name
+
+
+def hello_for(user: str = "alice", request_id: int = 1) -> Message:
+    args = {"protocol": 1, "act_for": {"user": user, "origin": "CN=alice"}}
+    return {"id": request_id, "op": "hello", "args": args}
+
+
+def acted(uid: int = ALICE) -> Peer:
+    return Peer(uid=uid, gid=uid, groups=frozenset({uid}), pid=1, origin="CN=alice")
+
+
+class LookUp:
+    """A user database that answers when it is told to."""
+
+    def __init__(self, service: StubService, found: Peer | Refusal) -> None:
+        self.asked: list[str | int] = []
+        self.answers = asyncio.Event()
+        self._found = found
+        service.act = self
+
+    async def __call__(self, peer: Peer, asked: messages.ActFor) -> Peer:
+        assert peer.uid == os.getuid()
+        self.asked.append(asked.user)
+        await self.answers.wait()
+        if isinstance(self._found, Refusal):
+            raise self._found
+        return self._found
+
+
+def test_from_a_greeting_in_somebodys_name_on_the_connection_is_theirs(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        look_up = LookUp(world.service, acted())
+        look_up.answers.set()
+        client = await world.connect()
+        assert await client.ask(hello_for()) == {"id": 1, "ok": {"uid": ALICE}}
+        assert await client.ask({"id": 2, "op": "echo"}) == {"id": 2, "ok": {}}
+        assert (world.service.asked_by, look_up.asked) == ([ALICE], ["alice"])
+        assert world.service.moves == [(ALICE, 0)]
+
+    play(scenario)
+
+
+def test_what_comes_while_the_user_is_looked_up_waits_and_is_asked_as_that_user(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        look_up = LookUp(world.service, acted())
+        other = await world.greeted()
+        client = await world.connect()
+        # The last one is longer than a frame may be before the greeting is answered.
+        long = {"x": "y" * 2 * protocol.MAX_GREETING_BYTES}
+        client.send(hello_for(), {"id": 2, "op": "echo"}, {"id": 3, "op": "echo", "args": long})
+        await until(lambda: look_up.asked == ["alice"])
+        client.send({"id": 4, "op": "echo"})
+        # Others are served meanwhile.
+        for number in range(2, 20):
+            assert "ok" in await other.ask({"id": number, "op": "echo"})
+        assert ALICE not in world.service.asked_by
+        look_up.answers.set()
+        assert [(await client.receive())["id"] for _ in range(4)] == [1, 2, 3, 4]
+        assert world.service.asked_by[-3:] == [ALICE] * 3
+
+    play(scenario)
+
+
+def test_what_follows_a_greeting_that_is_refused_is_asked_as_nobody(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        look_up = LookUp(world.service, Refusal("not-permitted", field="act_for"))
+        look_up.answers.set()
+        client = await world.connect()
+        client.send(hello_for(), {"id": 2, "op": "echo"})
+        assert error_of(await client.receive()) == (1, "not-permitted")
+        assert error_of(await client.receive()) == (2, "hello-required")
+        assert (world.service.handled, world.service.moves) == ([], [])
+        # It may say who it is itself.
+        await client.greet()
+
+    play(scenario)
+
+
+def test_who_has_too_many_connections_gets_no_more_through_the_gateway(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        LookUp(world.service, acted(FULL_UID)).answers.set()
+        client = await world.connect()
+        client.send(hello_for(), {"id": 2, "op": "echo"})
+        assert error_of(await client.receive()) == (1, "too-many-requests")
+        assert error_of(await client.receive()) == (2, "hello-required")
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("second", [HELLO, hello_for("bob"), hello_for("alice")])
+def test_a_connection_acts_for_one_user_and_never_for_another_or_for_itself(
+    play: Play, second: Message
+) -> None:
+    async def scenario(world: World) -> None:
+        look_up = LookUp(world.service, acted())
+        look_up.answers.set()
+        client = await world.connect()
+        await client.ask(hello_for())
+        assert error_of(await client.ask({**second, "id": 2})) == (2, "not-permitted")
+        assert "ok" in await client.ask({"id": 3, "op": "echo"})
+        assert (world.service.asked_by, look_up.asked) == ([ALICE], ["alice"])
+
+    play(scenario)
+
+
+def test_who_greeted_as_itself_cannot_act_for_anybody_afterwards(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        look_up = LookUp(world.service, acted())
+        client = await world.greeted()
+        assert error_of(await client.ask(hello_for(request_id=2))) == (2, "not-permitted")
+        assert "ok" in await client.ask({"id": 3, "op": "echo"})
+        assert (world.service.asked_by, look_up.asked) == ([os.getuid()], [])
+
+    play(scenario)
+
+
+def test_an_unknown_version_is_refused_before_anybody_is_looked_up(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        look_up = LookUp(world.service, acted())
+        client = await world.connect()
+        hello = hello_for()
+        hello["args"]["protocol"] = 2
+        assert error_of(await client.ask(hello)) == (1, "unsupported-protocol")
+        assert look_up.asked == []
+
+    play(scenario)
+
+
+def test_what_waits_in_a_half_frame_moves_to_the_user_and_is_given_back(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        look_up = LookUp(world.service, acted())
+        client = await world.connect()
+        hello = encode_frame(hello_for())
+        client.writer.write(hello[:10])
+        await until(lambda: world.service.held == 10)
+        client.writer.write(hello[10:] + HEADER.pack(9))
+        await until(lambda: look_up.asked == ["alice"])
+        look_up.answers.set()
+        assert "ok" in await client.receive()
+        assert world.service.moves == [(ALICE, 10)]
+        await until(lambda: world.service.held == HEADER.size)
+
+    play(scenario)
+
+
+def test_a_client_that_goes_while_its_user_is_looked_up_leaves_nothing(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        look_up = LookUp(world.service, acted())
+        client = await world.connect()
+        client.send(hello_for())
+        await until(lambda: look_up.asked == ["alice"])
+        client.writer.transport.abort()
+        # Nobody reads meanwhile, so nobody hears of it; then it is heard of at once.
+        look_up.answers.set()
+        await until(lambda: not world.service.connections)
+
+    play(scenario)
+
+
+def test_the_clock_of_the_greeting_stands_while_a_user_is_looked_up_and_runs_after_a_refusal(
+    play: Play, hurried: float
+) -> None:
+    async def scenario(world: World) -> None:
+        look_up = LookUp(world.service, Refusal("not-permitted"))
+        client = await world.connect()
+        client.send(hello_for())
+        await asyncio.sleep(2 * hurried)
+        look_up.answers.set()
+        assert error_of(await client.receive()) == (1, "not-permitted")
+        assert error_of(await client.receive()) == (0, "bad-frame")
+        assert await client.is_closed()
 
     play(scenario)
 
@@ -1051,7 +1250,7 @@ def test_a_part_that_was_begun_is_whole_when_its_stream_is_cancelled(
         )
         await until(lambda: len(world.service.handled) == 1)
         (connection,) = world.service.connections
-        await until(lambda: not connection.is_writable)
+        await until(lambda: not connection._writable.is_set())
         if how == "gone":
             client.writer.transport.abort()
             await until(lambda: not world.service.connections)

@@ -21,8 +21,8 @@ from runner.server.handlers.drain import drain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runner.server.connection import Stream
     from runner.server.service import Service
+    from runner.server.stream import Stream
 
 ROOT = Peer(uid=0, gid=0, groups=frozenset(), pid=1)
 ALICE = Peer(uid=1000, gid=1000, groups=frozenset(), pid=1)

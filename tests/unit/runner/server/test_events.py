@@ -7,7 +7,7 @@ import os
 import uuid
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,9 +16,9 @@ from runner.message_queue import Events
 from runner.parsing import parse
 from runner.policy import Peer
 from runner.refusal import Refusal
-from runner.server.connection import Connection, Stream
 from runner.server.handlers.events import events
 from runner.server.service import Service
+from runner.server.stream import Stream
 from runner.store import NewJob, Store
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class Fixture:
         async def writable() -> None:
             pass
 
-        connection = SimpleNamespace(send_event=send_event, writable=writable, is_writable=True)
-        return Stream(cast("Connection", connection), 1)
+        out: Any = SimpleNamespace(send_event=send_event, writable=writable, is_writable=True)
+        return Stream(out, 1)
 
     def run(self, scenario: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         async def whole() -> Any:

@@ -23,9 +23,9 @@ from runner.logs.writer import SegmentWriter
 from runner.policy import Peer
 from runner.problems import Problem, Problems
 from runner.refusal import Refusal
-from runner.server.connection import Connection, Stream
 from runner.server.handlers.locate import locate
 from runner.server.handlers.logs import logs
+from runner.server.stream import Outgoing, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -40,7 +40,7 @@ SECOND = 10**9
 
 
 class Socket:
-    """As a stream sees a connection."""
+    """As a stream sees where its events go."""
 
     def __init__(self, send_event: object, log: Fixture) -> None:
         self.send_event = cast("Callable[[int, int, Any], None]", send_event)
@@ -134,8 +134,8 @@ class Fixture:
         def send_event(_id: int, _seq: int, event: dict[str, Any]) -> None:
             self.sent.append(event)
 
-        connection = Socket(send_event, self)
-        self.streams.append(Stream(cast("Connection", connection), 1))
+        out = Socket(send_event, self)
+        self.streams.append(Stream(cast("Outgoing", out), 1))
         return self.streams[-1]
 
     async def idle(self) -> None:

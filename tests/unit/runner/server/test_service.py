@@ -7,26 +7,26 @@ import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-import msgspec
 import pytest
 
 from client import protocol
 from runner import messages
-from runner.config import ClientsConfig, Config
+from runner.config import Config
 from runner.policy import Decision, Peer, may_control, may_see
 from runner.problems import Problems
 from runner.refusal import Refusal
 from runner.rows import NewJob
 from runner.server import service as server_service
 from runner.server.handlers import HANDLERS
-from runner.server.service import MAX_HELD_BYTES, Service, group_id
+from runner.server.service import Service
 from runner.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from runner.server.connection import Connection, Stream
+    from runner.server.connection import Connection
+    from runner.server.stream import Stream
 
 ADMINS = 77
 
@@ -139,77 +139,6 @@ def test_only_root_and_the_admin_group_see_everybodys_jobs(service: Service) -> 
     ]  # fmt: skip
 
 
-# Connections
-
-
-def connection_of(peer: Peer) -> Connection:
-    class One:
-        closed = False
-
-        def close(self) -> None:
-            self.closed = True
-
-    one: Any = One()
-    one.peer = peer
-    return cast("Connection", one)
-
-
-def bounded(*, all_: int = 100, each: int = 100) -> Service:
-    clients = ClientsConfig(max_connections=all_, max_connections_per_user=each)
-    return service_on(None, msgspec.structs.replace(Config(), clients=clients))
-
-
-def test_a_user_has_so_many_connections_and_takes_none_from_others() -> None:
-    service = bounded(each=2)
-    first = connection_of(ALICE)
-    service.admit(first)
-    service.admit(connection_of(ALICE))
-    with pytest.raises(Refusal) as caught:
-        service.admit(connection_of(ALICE))
-    assert caught.value.to_wire() == {
-        "code": "too-many-requests", "allowed": "2 connections of one user",
-    }  # fmt: skip
-    service.admit(connection_of(BOB))
-    service.forget(first)
-    service.admit(connection_of(ALICE))
-
-
-def test_one_that_was_turned_away_frees_no_place_when_it_goes() -> None:
-    service = bounded(each=1)
-    service.admit(connection_of(ALICE))
-    turned_away = connection_of(ALICE)
-    for _ in range(3):
-        with pytest.raises(Refusal):
-            service.admit(turned_away)
-        service.forget(turned_away)
-
-
-def test_all_users_together_have_so_many_connections_and_root_always_one_more() -> None:
-    service = bounded(all_=2)
-    for uid in (1, 2):
-        service.admit(connection_of(peer_with(uid)))
-    with pytest.raises(Refusal, match="2 connections"):
-        service.admit(connection_of(ALICE))
-    for _ in range(3):
-        service.admit(connection_of(ROOT))
-
-
-def test_a_job_may_not_use_the_daemon_unless_that_is_configured() -> None:
-    with pytest.raises(Refusal) as caught:
-        bounded().admit(connection_of(ROOT), is_job=True)
-    assert caught.value.code == "not-permitted"
-    clients = ClientsConfig(allow_jobs=True)
-    allowing = service_on(None, msgspec.structs.replace(Config(), clients=clients))
-    allowing.admit(connection_of(ALICE), is_job=True)
-
-
-def test_the_connections_of_root_take_nobodys_place() -> None:
-    service = bounded(all_=1)
-    for _ in range(3):
-        service.admit(connection_of(ROOT))
-    service.admit(connection_of(ALICE))
-
-
 def test_a_name_means_ones_own_job_first_even_for_who_sees_all(service: Service) -> None:
     """Otherwise anybody could put a job of theirs where root expects its own."""
     store = service.supervisor.store
@@ -220,31 +149,32 @@ def test_a_name_means_ones_own_job_first_even_for_who_sees_all(service: Service)
     assert service.find_job(ROOT, OTHER).id == OTHER
 
 
-def test_half_frames_of_one_user_hold_so_much_and_no_more_until_they_are_given_back() -> None:
-    service = bounded()
-    service.hold(1000, MAX_HELD_BYTES)
-    with pytest.raises(Refusal) as caught:
-        service.hold(1000, 1)
-    assert caught.value.code == "too-many-requests"
-    service.hold(1001, MAX_HELD_BYTES)
-    service.hold(1000, -1 - MAX_HELD_BYTES)
-    service.hold(1000, MAX_HELD_BYTES)
+# Connections
+
+
+def connection_of() -> Connection:
+    class One:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    return cast("Connection", One())
 
 
 def test_closing_ends_every_connection() -> None:
-    service = bounded()
-    connections: list[Any] = [connection_of(ALICE), connection_of(BOB)]
+    service = service_on(None)
+    connections: list[Any] = [connection_of(), connection_of()]
     for connection in connections:
-        service.admit(connection)
+        service.clients.admit(connection, ALICE.uid)
     service.close()
     assert all(connection.closed for connection in connections)
 
 
-class Answering:
+class Busy:
     """A connection with one request, which somebody answers later."""
 
     def __init__(self, work: asyncio.Task[None]) -> None:
-        self.peer = ALICE
         self._work = work
 
     def requests(self) -> list[asyncio.Task[None]]:
@@ -253,14 +183,14 @@ class Answering:
 
 def test_what_is_in_flight_is_waited_for_while_there_is_time() -> None:
     async def scenario(seconds: float) -> bool:
-        service = bounded()
+        service = service_on(None)
         go_on = asyncio.Event()
 
         async def answer() -> None:
             await go_on.wait()
 
         work = asyncio.ensure_future(answer())
-        service.admit(cast("Connection", Answering(work)))
+        service.clients.admit(cast("Connection", Busy(work)), ALICE.uid)
         if seconds:
             asyncio.get_running_loop().call_soon(go_on.set)
         await service.settle(seconds)
@@ -273,7 +203,7 @@ def test_what_is_in_flight_is_waited_for_while_there_is_time() -> None:
 
 
 def test_with_nothing_in_flight_there_is_no_wait() -> None:
-    asyncio.run(asyncio.wait_for(bounded().settle(100.0), 5))
+    asyncio.run(asyncio.wait_for(service_on(None).settle(100.0), 5))
 
 
 # Operations
@@ -281,7 +211,7 @@ def test_with_nothing_in_flight_there_is_no_wait() -> None:
 
 @pytest.mark.parametrize(("peer", "admin"), [(ALICE, False), (ADMIN, True), (ROOT, True)])
 def test_a_greeting_says_who_the_peer_is(peer: Peer, *, admin: bool) -> None:
-    answer = service_on(None).greet(peer, messages.Hello(protocol=1))
+    answer = service_on(None).greet(peer)
     assert (answer["uid"], answer["admin"]) == (peer.uid, admin)
     assert answer["protocol"] == protocol.PROTOCOL_VERSION
     assert answer["max_frame_bytes"] == protocol.MAX_FRAME_BYTES
@@ -292,13 +222,13 @@ def test_a_greeting_says_who_the_peer_is(peer: Peer, *, admin: bool) -> None:
 def test_a_greeting_says_whether_the_daemon_is_being_drained(*, draining: bool) -> None:
     service = service_on(None)
     cast("Any", service.supervisor).draining = draining
-    assert service.greet(ALICE, messages.Hello(protocol=1))["draining"] is draining
+    assert service.greet(ALICE)["draining"] is draining
 
 
 @pytest.mark.parametrize("version", [0, 2, -1, 2**63])
 def test_another_protocol_is_refused_with_the_one_that_is_spoken(version: int) -> None:
     with pytest.raises(Refusal) as caught:
-        service_on(None).greet(ALICE, messages.Hello(protocol=version))
+        service_on(None).check_version(messages.Hello(protocol=version))
     assert caught.value.to_wire() == {
         "code": "unsupported-protocol", "field": "protocol", "given": str(version), "allowed": "1",
     }  # fmt: skip
@@ -329,7 +259,7 @@ def test_the_operations_are_those_of_the_protocol() -> None:
         "retry", "why", "events", "queues", "queue", "stop_many", "schedule", "schedules",
         "schedule_status", "schedule_pause", "schedule_resume", "schedule_run", "schedule_remove",
         "submit_array", "submit_flow", "group", "stop_group", "retry_group", "wait_group",
-        "hold_group", "update_group", "remove_group",
+        "hold_group", "update_group", "remove_group", "stats",
     }  # fmt: skip
 
 
@@ -404,15 +334,6 @@ def test_the_grace_of_a_stop_is_what_was_asked_for_or_the_usual_one(
     asked: float | None, grace: float, *, kill: bool
 ) -> None:
     assert service_on(None).grace(asked, kill=kill) == grace
-
-
-def test_a_group_is_a_number_and_one_that_there_is_not_is_none() -> None:
-    import grp
-
-    own = grp.getgrgid(os.getgid())
-    assert group_id(own.gr_name) == own.gr_gid
-    assert group_id("no-such-group-here") is None
-    assert group_id(None) is None
 
 
 def test_of_more_attempts_than_a_status_holds_the_newest_are_shown(

@@ -1,0 +1,321 @@
+"""The door: one listener for REST and for runnerd's own protocol, TLS before anything else.
+
+    accept ─► Turnstile (address) ─► handshake ─► identity, Trust ─► Turnstile (subject) ─► factory
+
+Who comes in is known by certificate; `http` or `wire` makes what serves it, by what ALPN agreed on.
+What a client may do is decided for each of its requests by `session`, not here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from gateway.connection_guard import Guard
+from gateway.farewell import speaking_to
+from gateway.handshakes import Failure, failure
+from gateway.identity import Certificate, IdentityError, read_certificate
+from gateway.refusals import Refusals
+from gateway.tls import ALPN_WIRE
+from gateway.turnstile import DoorBounds, Turnstile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.tls import Tls
+
+__all__ = ["Admitted", "Door", "DoorBounds", "http_settings", "who"]
+
+_LOG: Final = logging.getLogger(__name__)
+_BACKLOG: Final = 1024
+_WRITE_BUFFER: Final = 64 * 1024
+_GOODBYE_SECONDS: Final = 2.0
+_SENTENCES: Final = {
+    "address-rate": "too many new connections from this address",
+    "address-busy": "too many handshakes at once from this address",
+    "busy": "too many connections in all",
+    "subject-busy": "too many connections of this identity",
+}
+
+
+class Admitted(NamedTuple):
+    """Who stands behind a connection. Whether the certificate counts is asked again each time."""
+
+    certificate: Certificate
+    remote: str  # the address alone
+    alpn: str | None
+
+
+_ADMITTED: WeakKeyDictionary[asyncio.BaseTransport, Admitted] = WeakKeyDictionary()
+
+
+def who(transport: asyncio.BaseTransport) -> Admitted:
+    """Who is behind a transport that a door gave to a protocol. KeyError for any other."""
+    return _ADMITTED[transport]
+
+
+def http_settings(*, header_bytes: int, idle_seconds: float) -> dict[str, Any]:
+    """What aiohttp's server is made with, so that slow senders of headers are cut off.
+
+    Its keep-alive time counts from the handshake, or the last answer, to the end of the next
+    request's headers, however they trickle in. It does not count for bodies: whoever reads one
+    does that with a time of its own.
+    """
+    return {
+        "keepalive_timeout": idle_seconds,
+        "lingering_time": 5.0,
+        "max_line_size": header_bytes,
+        "max_field_size": header_bytes,
+        "max_headers": 64,
+        "tcp_keepalive": False,  # the door has seen to it
+        "access_log": None,
+    }
+
+
+class Door:
+    """One listener. `http` and `wire` make the protocol of a connection; `count` hears of refusals.
+
+    `count` is called with one of the few words of `handshakes` and `turnstile`, or "identity",
+    "certificate", "slow-reader".
+    """
+
+    def __init__(
+        self,
+        tls: Tls,
+        http: Callable[[Admitted], asyncio.Protocol],
+        wire: Callable[[Admitted], asyncio.Protocol] | None = None,
+        *,
+        bounds: DoorBounds | None = None,
+        count: Callable[[str], None] = lambda _reason: None,
+    ) -> None:
+        self._tls = tls
+        self._http = http
+        self._wire = wire
+        self._bounds = bounds or DoorBounds()
+        self._turnstile = Turnstile(self._bounds)
+        self._refusals = Refusals(count)
+        self._server: asyncio.Server | None = None
+        self._coming: set[asyncio.Task[None]] = set()
+        self._inside: dict[Guard, Admitted] = {}
+
+    @property
+    def ports(self) -> list[int]:
+        """Where it listens, once it is open."""
+        sockets = () if self._server is None else self._server.sockets
+        return [one.getsockname()[1] for one in sockets]
+
+    @property
+    def connections(self) -> int:
+        """How many there are now, handshakes among them."""
+        return self._turnstile.connections
+
+    async def open(self, host: str, port: int) -> None:
+        """Begins to listen. Raises OSError: the address is taken, or none of this host."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: _Arrival(self._arrive), host, port, backlog=_BACKLOG, reuse_address=True
+        )
+
+    def shut(self) -> None:
+        """Takes no more connections; those that are inside go on."""
+        if self._server is not None:
+            self._server.close()
+
+    async def close(self) -> None:
+        """The end: whoever is still inside is cut off."""
+        self.shut()
+        for task in self._coming:
+            task.cancel()
+        for guard in list(self._inside):
+            guard.abort()
+        await asyncio.gather(*self._coming, return_exceptions=True)
+        self._refusals.close()
+
+    def sweep(self) -> int:
+        """Cuts off whose certificate has stopped to count; how many. For each second, or so.
+
+        Requests are refused anyway: this ends what goes on without asking, such as a followed log.
+        """
+        ended = [
+            (guard, admitted, why)
+            for guard, admitted in self._inside.items()
+            if (why := self._tls.trust.refusal(admitted.certificate)) is not None
+        ]
+        for guard, admitted, why in ended:
+            self._refusals.add("certificate", admitted.remote, f"{_called(admitted)}: {why}")
+            guard.abort()
+        return len(ended)
+
+    def _arrive(self, transport: asyncio.Transport) -> None:
+        remote = _remote(transport)
+        now = asyncio.get_running_loop().time()
+        if (bound := self._turnstile.arrive(remote, now)) is not None:
+            self._refusals.add(bound, remote, _SENTENCES[bound])
+            transport.abort()
+            return
+        task = asyncio.create_task(self._let_in(transport, remote))
+        self._coming.add(task)
+        task.add_done_callback(self._came)
+
+    def _came(self, task: asyncio.Task[None]) -> None:
+        self._coming.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _LOG.error("a connection could not be let in", exc_info=error)
+
+    async def _let_in(self, raw: asyncio.Transport, remote: str) -> None:
+        """From an accepted connection to one that is served, or to none."""
+        guard = Guard(
+            self._bounds.stall_seconds, lambda: self._stalled(guard), lambda: self._leave(guard)
+        )
+        entered = False
+        try:
+            transport = await self._shake_hands(raw, remote, guard)
+            if transport is not None and not guard.gone:
+                entered = self._enter(transport, remote, guard)
+        except BaseException:
+            raw.abort()
+            raise
+        finally:
+            if not entered:
+                self._turnstile.leave(None)
+
+    async def _shake_hands(
+        self, raw: asyncio.Transport, remote: str, guard: Guard
+    ) -> asyncio.Transport | None:
+        try:
+            with speaking_to(raw):
+                # None when the peer has gone by then, whatever the annotation says.
+                return await asyncio.get_running_loop().start_tls(
+                    raw,
+                    guard,
+                    self._tls.context(),
+                    server_side=True,
+                    ssl_handshake_timeout=self._bounds.handshake_seconds,
+                    ssl_shutdown_timeout=_GOODBYE_SECONDS,
+                )
+        except (OSError, ssl.SSLError) as error:
+            self._refuse(remote, failure(error))
+            return None
+        finally:
+            self._turnstile.settle(remote)
+
+    def _enter(self, transport: asyncio.Transport, remote: str, guard: Guard) -> bool:
+        """Whether it is served from now on. False: it was told why not, and closed."""
+        try:
+            admitted = self._known(transport, remote)
+        except IdentityError as error:
+            self._turn_away(transport, remote, Failure("identity", str(error)))
+            return False
+        if (why := self._objection(admitted)) is not None:
+            self._turn_away(transport, remote, why)
+            return False
+        self._inside[guard] = admitted
+        _ADMITTED[transport] = admitted
+        transport.set_write_buffer_limits(high=_WRITE_BUFFER)
+        try:
+            guard.serve(transport, self._protocol(admitted))
+        except Exception:  # noqa: BLE001  a protocol that cannot begin costs its connection alone
+            _LOG.exception("a connection of %s cannot be served", _called(admitted))
+            transport.abort()
+        return True
+
+    def _objection(self, admitted: Admitted) -> Failure | None:
+        """None: the identity's count has it now."""
+        if (why := self._tls.trust.refusal(admitted.certificate)) is not None:
+            return Failure("certificate", f"{_called(admitted)}: {why}")
+        if (bound := self._turnstile.enter(admitted.certificate.subject)) is not None:
+            return Failure(bound, f"{_called(admitted)}: {_SENTENCES[bound]}")
+        return None
+
+    def _turn_away(self, transport: asyncio.Transport, remote: str, why: Failure) -> None:
+        """The handshake is over, so HTTP can be told; others see the end."""
+        self._refuse(remote, why)
+        if transport.get_extra_info("ssl_object").selected_alpn_protocol() != ALPN_WIRE:
+            transport.write(_last_answer(why))
+        transport.close()
+
+    def _known(self, transport: asyncio.Transport, remote: str) -> Admitted:
+        tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
+        der = tls.getpeercert(binary_form=True)
+        if der is None or tls.version() != "TLSv1.3":  # neither can be; but then nobody is let in
+            raise IdentityError("no certificate was shown, or not over TLS 1.3")
+        return Admitted(read_certificate(der), remote, tls.selected_alpn_protocol())
+
+    def _protocol(self, admitted: Admitted) -> asyncio.Protocol:
+        if admitted.alpn == ALPN_WIRE and self._wire is not None:
+            return self._wire(admitted)
+        return self._http(admitted)
+
+    def _refuse(self, remote: str, why: Failure) -> None:
+        self._refusals.add(why.reason, remote, why.sentence)
+
+    def _stalled(self, guard: Guard) -> None:
+        admitted = self._inside.get(guard)
+        if admitted is not None:
+            sentence = f"{_called(admitted)} took nothing for {self._bounds.stall_seconds:g} s"
+            self._refuse(admitted.remote, Failure("slow-reader", sentence))
+
+    def _leave(self, guard: Guard) -> None:
+        """A connection that had entered is gone."""
+        admitted = self._inside.pop(guard, None)
+        if admitted is not None:
+            self._turnstile.leave(admitted.certificate.subject)
+
+
+class _Arrival(asyncio.Protocol):
+    """A connection before its handshake begins, in the same turn of the loop or the next."""
+
+    def __init__(self, arrive: Callable[[asyncio.Transport], None]) -> None:
+        self._arrive = arrive
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  a stream's
+        self._transport = transport
+        with contextlib.suppress(OSError):
+            _watch_for_dead_peers(transport.get_extra_info("socket"))
+        self._arrive(transport)
+
+    def data_received(self, _data: bytes) -> None:
+        """Nobody reads in clear text here, whatever the order of callbacks."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _watch_for_dead_peers(connection: socket.socket) -> None:
+    """A peer that lost its power or its network is noticed in two minutes. tcp(7)."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+
+
+def _last_answer(why: Failure) -> bytes:
+    """For a connection that is closed before it asked anything."""
+    status = "429 Too Many Requests" if why.reason == "subject-busy" else "401 Unauthorized"
+    code = "too-many-requests" if why.reason == "subject-busy" else "unauthenticated"
+    body = msgspec.json.encode(
+        {"type": "about:blank", "status": int(status[:3]), "code": code, "detail": why.sentence}
+    )
+    head = (
+        f"HTTP/1.1 {status}\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + body
+
+
+def _remote(transport: asyncio.Transport) -> str:
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if peer else "unknown"
+
+
+def _called(admitted: Admitted) -> str:
+    certificate = admitted.certificate
+    return f"{certificate.subject}, serial {certificate.serial}"

@@ -1,0 +1,197 @@
+"""How often and how much at once, by subject: token buckets and counts. Pure.
+
+The clock comes in (seconds, monotonic), how long to wait goes out. Memory is bounded however many
+subjects come: one that asks for nothing and whose buckets are full again is forgotten, and where
+there is none to forget, a new one has to wait.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from gateway.policy import Bounds
+
+MOST_SUBJECTS: Final = 10_000
+# Of the longest unused ones, at each newcomer when there are too many.
+_LOOKED_AT: Final = 32
+_FULL_SECONDS: Final = 1.0
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Not now: why, and after how many seconds asking again may be of use."""
+
+    why: str
+    retry_after_seconds: float
+
+
+class Bucket:
+    """So many tokens at most, refilled by so many a second; full at first."""
+
+    __slots__ = ("_at", "_tokens")
+
+    def __init__(self, burst: float, now: float) -> None:
+        self._tokens = float(burst)
+        self._at = now
+
+    def take(self, now: float, rate: float, burst: float) -> float:
+        """Take one. 0.0: it was there; else the seconds until it will be, and nothing is taken."""
+        self._refill(now, rate, burst)
+        if self._tokens >= 1.0:
+            self._tokens -= 1.0
+            return 0.0
+        return (1.0 - self._tokens) / rate
+
+    def is_full(self, now: float, rate: float, burst: float) -> bool:
+        """Whether it is as it was at first."""
+        self._refill(now, rate, burst)
+        return self._tokens >= burst
+
+    def _refill(self, now: float, rate: float, burst: float) -> None:
+        # A clock that stands still or goes back gives nothing, and takes nothing away.
+        passed = max(now - self._at, 0.0)
+        self._tokens = min(self._tokens + passed * rate, float(burst))
+        self._at = max(now, self._at)
+
+
+class _Account:
+    """What one subject has taken."""
+
+    __slots__ = ("bounds", "connections", "in_flight", "requests", "streams", "submissions")
+
+    def __init__(self, bounds: Bounds, now: float) -> None:
+        self.bounds = bounds
+        self.requests = Bucket(bounds.burst, now)
+        self.submissions = Bucket(bounds.submission_burst, now)
+        self.in_flight = self.streams = self.connections = 0
+
+    def is_idle(self, now: float) -> bool:
+        """Whether nothing would be different without it."""
+        if self.in_flight or self.streams or self.connections:
+            return False
+        bounds = self.bounds
+        return self.requests.is_full(
+            now, bounds.requests_per_second, bounds.burst
+        ) and self.submissions.is_full(now, bounds.submissions_per_second, bounds.submission_burst)
+
+
+class Rates:
+    """The accounts of all subjects, at most `most`.
+
+    What `begin` and `connect` let in is to be ended by `end` and `disconnect`, once.
+    """
+
+    def __init__(self, most: int = MOST_SUBJECTS) -> None:
+        self._most = most
+        self._accounts: OrderedDict[str, _Account] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many subjects are remembered."""
+        return len(self._accounts)
+
+    def begin(
+        self, subject: str, bounds: Bounds, now: float, *, is_long: bool = False
+    ) -> Refusal | None:
+        """One request. None: it may go on, and is in flight until `end`.
+
+        `is_long`: a stream or a wait, of which there may be another number at once.
+        """
+        account = self._account(subject, bounds, now)
+        if account is None:
+            return _crowded()
+        if is_long and account.streams >= bounds.streams:
+            return _too_many(bounds.streams, "streams and waits are open")
+        if not is_long and account.in_flight >= bounds.in_flight:
+            return _too_many(bounds.in_flight, "requests are in flight")
+        rate = bounds.requests_per_second
+        if wait := account.requests.take(now, rate, bounds.burst):
+            return Refusal(f"more than {rate:g} requests a second", wait)
+        account.streams += is_long
+        account.in_flight += not is_long
+        return None
+
+    def end(self, subject: str, *, is_long: bool = False) -> None:
+        """A request that was begun is answered, a stream has ended."""
+        account = self._accounts[subject]
+        account.streams -= is_long
+        account.in_flight -= not is_long
+
+    def submit(self, subject: str, bounds: Bounds, now: float) -> Refusal | None:
+        """One submission, besides the request that it is."""
+        account = self._account(subject, bounds, now)
+        if account is None:
+            return _crowded()
+        rate = bounds.submissions_per_second
+        if wait := account.submissions.take(now, rate, bounds.submission_burst):
+            return Refusal(f"more than {rate:g} submissions a second", wait)
+        return None
+
+    def connect(self, subject: str, bounds: Bounds, now: float) -> Refusal | None:
+        """One connection. None: it counts until `disconnect`."""
+        account = self._account(subject, bounds, now)
+        if account is None:
+            return _crowded()
+        if account.connections >= bounds.connections:
+            return _too_many(bounds.connections, "connections are open")
+        account.connections += 1
+        return None
+
+    def disconnect(self, subject: str) -> None:
+        """A connection that was counted is closed."""
+        self._accounts[subject].connections -= 1
+
+    def open_streams(self, subject: str) -> int:
+        """How many streams and waits of that subject are open."""
+        account = self._accounts.get(subject)
+        return 0 if account is None else account.streams
+
+    def _account(self, subject: str, bounds: Bounds, now: float) -> _Account | None:
+        account = self._accounts.get(subject)
+        if account is None:
+            if len(self._accounts) >= self._most and not self._forget_idle(now):
+                return None
+            account = self._accounts[subject] = _Account(bounds, now)
+        account.bounds = bounds
+        self._accounts.move_to_end(subject)
+        return account
+
+    def _forget_idle(self, now: float) -> bool:
+        """Forget who would be the same as new; whether there is room now."""
+        oldest = [name for name, _ in zip(self._accounts, range(_LOOKED_AT), strict=False)]
+        for subject in oldest:
+            if self._accounts[subject].is_idle(now):
+                del self._accounts[subject]
+            else:
+                # One with streams that stay open must not hide the idle ones behind it.
+                self._accounts.move_to_end(subject)
+        return len(self._accounts) < self._most
+
+
+class Muffler:
+    """Lets one thing of a kind be said a second, and counts what was not said. For `most` kinds."""
+
+    def __init__(self, most: int = 1024) -> None:
+        self._most = most
+        self._said: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def say(self, kind: str, now: float) -> int | None:
+        """How often it was kept quiet since it was last said; None: keep quiet now."""
+        at, kept = self._said.pop(kind, (None, 0))
+        if at is not None and now - at < _FULL_SECONDS:
+            self._said[kind] = (at, kept + 1)
+            return None
+        if len(self._said) >= self._most:
+            self._said.popitem(last=False)
+        self._said[kind] = (now, 0)
+        return kept
+
+
+def _too_many(most: int, what: str) -> Refusal:
+    return Refusal(f"{most} {what}, as many as may be", 1.0)
+
+
+def _crowded() -> Refusal:
+    return Refusal("too many callers at once", 1.0)

@@ -1,0 +1,268 @@
+"""The REST application: each request is let in, decoded, answered, and encoded, in this order.
+
+    certificate ─ Gate.enter ─► Session ─ query, body ─► handler ─ Reply ─► JSON, tag, gzip
+
+Rights are the session's; what is asked is in the table of routes (`gateway.rest.routes`). Whatever
+goes wrong becomes problem details in one place, and nothing that was not meant to be said is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import logging
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import msgspec
+from aiohttp import hdrs, web
+
+from client.errors import ClientError, RequestRefused
+from gateway.identity import IdentityError, read_certificate
+from gateway.rest import bodies, negotiating, openapi
+from gateway.rest.calls import Call, Reply, Route
+from gateway.rest.conditions import encoded, tag_of
+from gateway.rest.problems import MEDIA_TYPE, HttpRefusal, problem
+from gateway.rest.routes import ROUTES
+from gateway.rest.streams import STARTED, SlowReader
+from gateway.tracing import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.identity import Certificate
+    from gateway.rest.services import Services
+    from gateway.session import Session
+
+_logger: Final = logging.getLogger(__name__)
+_GZIP_BYTES: Final = 1024
+_THREAD_BYTES: Final = 65536
+# Flows are many submissions in one.
+_LARGE_BODY_FACTOR: Final = 4
+_SESSION: Final = web.RequestKey("session", object)
+_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+# Of each connection it is the same one.
+_read_certificate: Final = lru_cache(maxsize=1024)(read_certificate)
+
+
+def peer_certificate(request: web.Request) -> Certificate:
+    """The client certificate of the request's connection. Raises RequestRefused."""
+    tls = request.transport and request.transport.get_extra_info("ssl_object")
+    der = tls.getpeercert(binary_form=True) if tls else None
+    if der is None:
+        raise RequestRefused("unauthenticated", detail="a client certificate is needed")
+    try:
+        return _read_certificate(der)
+    except IdentityError as error:
+        raise RequestRefused("unauthenticated", detail=str(error)) from None
+
+
+def make_app(
+    services: Services, *, certify: Callable[[web.Request], Certificate] = peer_certificate
+) -> web.Application:
+    """The application. `certify` says who a request's peer is."""
+    document = encoded(openapi.document(ROUTES))
+    services = services._replace(document=document, streams=set())
+    app = web.Application(middlewares=[_refusals])
+    app.on_response_prepare.append(_add_headers)
+
+    async def stop_streams(_app: web.Application) -> None:
+        for stream in list(services.streams):
+            stream.stop()
+
+    app.on_shutdown.append(stop_streams)
+    desk = _Desk(services, certify)
+    by_path: dict[str, list[Route]] = {}
+    for route in ROUTES:
+        for path in route.paths:
+            by_path.setdefault(path, []).append(route)
+    for path, routes in by_path.items():
+        resource = app.router.add_resource(path)
+        for route in routes:
+            handler = desk.handler(route)
+            resource.add_route(route.method, handler)
+            if route.method == hdrs.METH_GET:
+                resource.add_route(hdrs.METH_HEAD, handler)
+    return app
+
+
+class _Desk:
+    """Takes requests in and hands answers out."""
+
+    def __init__(self, services: Services, certify: Callable[[web.Request], Certificate]) -> None:
+        self._services = services
+        self._certify = certify
+
+    def handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """What aiohttp calls."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            session = self._entered(request, route)
+            if session is not None:
+                request[_SESSION] = session
+            _check_accept(request, route)
+            query = bodies.query(request.query, route.query)
+            body = await self._body(request, route)
+            reply = await route.handler(Call(request, session, self._services, query, body))
+            return await _response(request, reply) if isinstance(reply, Reply) else reply
+
+        return handle
+
+    def _entered(self, request: web.Request, route: Route) -> Session | None:
+        certificate = self._certify(request)
+        gate = self._services.gate
+        if route.is_for_anybody:
+            if (why := gate.trust.refusal(certificate)) is not None:
+                raise RequestRefused("unauthenticated", detail=why)
+            return None
+        return gate.enter(
+            certificate,
+            remote=request.remote or "",
+            api="rest",
+            user=request.headers.get("Runner-User"),
+            trace=Trace.from_headers(request.headers.items()),
+        )
+
+    async def _body(self, request: web.Request, route: Route) -> msgspec.Struct | None:
+        """None where none is meant; then nothing of it is read either."""
+        if route.body is None:
+            if request.body_exists and request.content_length != 0:
+                _refuse_body()
+            return None
+        bounds = self._services.bounds
+        most = bounds.body_bytes * (_LARGE_BODY_FACTOR if route.is_large else 1)
+        data = await bodies.read_body(request, most, bounds.slow_seconds)
+        content_type = request.headers.get(hdrs.CONTENT_TYPE)
+        return bodies.decoded(
+            data, content_type, route.body, may_be_missing=route.body_may_be_missing
+        )
+
+
+def _refuse_body() -> NoReturn:
+    raise HttpRefusal("bad-request", "this address takes no body", headers={"Connection": "close"})
+
+
+def _check_accept(request: web.Request, route: Route) -> None:
+    """That the client takes what there is. Where there are several forms the handler chooses."""
+    accept = request.headers.get(hdrs.ACCEPT)
+    if accept is None or "format" in route.query.__struct_fields__:
+        return
+    offered = [
+        media
+        for answer in route.answers.values()
+        for media in [*([negotiating.JSON] if answer.kind else []), *answer.other]
+    ]
+    if negotiating.chosen(accept, offered) is None:
+        there = list(dict.fromkeys(offered))
+        raise HttpRefusal("not-acceptable", f"there is {', '.join(there)}", allowed=there)
+
+
+async def _response(request: web.Request, reply: Reply) -> web.Response:
+    """A reply as bytes: with its tag, packed where that is worth it."""
+    if reply.status == 204:  # noqa: PLR2004
+        return web.Response(status=204, headers=reply.headers)
+    body = reply.value if isinstance(reply.value, bytes) else encoded(reply.value)
+    headers = {hdrs.CONTENT_TYPE: _with_charset(reply.media), **reply.headers}
+    tag = _tag(reply, body) if reply.is_tagged else None
+    if tag is not None and _is_known(request, tag):
+        return web.Response(status=304, headers={hdrs.ETAG: f'"{tag}"', "Vary": "Accept-Encoding"})
+    if len(body) > _GZIP_BYTES:
+        headers["Vary"] = "Accept-Encoding"
+        if negotiating.takes_gzip(request.headers.get(hdrs.ACCEPT_ENCODING)):
+            body = await _packed(body)
+            headers[hdrs.CONTENT_ENCODING] = "gzip"
+            tag = None if tag is None else negotiating.packed_tag(tag)
+    if tag is not None:
+        headers[hdrs.ETAG] = f'"{tag}"'
+    return web.Response(status=reply.status, body=body, headers=headers)
+
+
+def _with_charset(media: str) -> str:
+    is_bare_text = media.startswith("text/") and "charset" not in media
+    return f"{media}; charset=utf-8" if is_bare_text else media
+
+
+def _tag(reply: Reply, body: bytes) -> str:
+    return tag_of(reply.value) if isinstance(reply.value, dict) else negotiating.digest(body)
+
+
+def _is_known(request: web.Request, tag: str) -> bool:
+    header = ", ".join(request.headers.getall(hdrs.IF_NONE_MATCH, []))
+    known = negotiating.tags(header) if header else []
+    return tag in known or "*" in known
+
+
+async def _packed(body: bytes) -> bytes:
+    """A large one in a thread, so that others get their turn."""
+    if len(body) < _THREAD_BYTES:
+        return gzip.compress(body, 5, mtime=0)
+    return await asyncio.to_thread(gzip.compress, body, 5, mtime=0)
+
+
+@web.middleware
+async def _refusals(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Whatever was raised, as problem details."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return _problem(request, _of_http(error))
+    except (SlowReader, ConnectionError, asyncio.CancelledError):
+        # Nobody is there to be told.
+        raise
+    except (ClientError, HttpRefusal, TimeoutError) as error:
+        return _problem(request, error)
+    except Exception as error:
+        _logger.exception("%s %s failed", request.method, request.path)
+        return _problem(request, error)
+
+
+def _of_http(error: web.HTTPException) -> BaseException:
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = sorted(error.allowed_methods)
+        return HttpRefusal(
+            "method-not-allowed",
+            f"{error.method} is not for this address",
+            allowed=allowed,
+            headers={hdrs.ALLOW: ", ".join(allowed)},
+        )
+    if isinstance(error, web.HTTPNotFound):
+        return HttpRefusal("not-found", "nothing is at this address; see /docs")
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return HttpRefusal("body-too-large", "the body is too large")
+    if error.status < 500:  # noqa: PLR2004  Expect: of what we do not know
+        return RequestRefused("bad-request", detail="the request is not one that is understood")
+    return error
+
+
+def _problem(request: web.Request, error: BaseException) -> web.StreamResponse:
+    found, headers = problem(error)
+    session = request.get(_SESSION)
+    if session is not None:
+        found = msgspec.structs.replace(found, request_id=getattr(session, "request_id", ""))
+    if STARTED in request:
+        # It is too late for a status.
+        raise error
+    response = web.Response(
+        status=found.status, body=msgspec.json.encode(found), content_type=MEDIA_TYPE
+    )
+    response.headers.update({"Cache-Control": "no-store", **headers})
+    if headers.get("Connection") == "close":
+        response.force_close()
+    return response
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    session = request.get(_SESSION)
+    if session is not None:
+        response.headers["X-Request-Id"] = getattr(session, "request_id", "")
+    response.headers.popall("Server", None)

@@ -1,0 +1,36 @@
+"""Messages of a stream, written one at a time: who does not read them in time is cut off.
+
+gRPC holds a message back until its reader has room for it, so that what waits here is one message
+for each stream, whatever the job writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from client.errors import RequestRefused
+
+if TYPE_CHECKING:
+    import grpc
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Sender:
+    """To one reader, who may take `seconds` for each message."""
+
+    def __init__(self, context: Context, seconds: float) -> None:
+        self._context = context
+        self._seconds = seconds
+
+    async def send(self, message: object) -> None:
+        """Raises RequestRefused when it was not read in time."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._context.write(message)
+        except TimeoutError:
+            raise RequestRefused(
+                "slow-reader",
+                detail=f"nothing was read for {self._seconds:g} s; go on from the last cursor",
+            ) from None

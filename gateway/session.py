@@ -1,0 +1,304 @@
+"""The one choke point: what every interface asks goes through a Session, and nothing else does.
+
+For each request, in this order: the certificate counts now, the policy knows it, not too often,
+what is asked for is allowed, references of a caller with a scope are looked up, the audit log has
+it; then runnerd is asked, as the caller's user. What was let in is counted out whatever happens.
+Interfaces translate and decide nothing; runnerd decides again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+from client.errors import RequestRefused
+from gateway import tracing
+from gateway.audit import AuditError
+from gateway.policy import Denied
+from gateway.rates import Muffler, Rates
+from gateway.requests import Run, too_many
+from gateway.upstream import Who
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+    from typing import Self
+
+    from client.protocol import Message
+    from gateway.identity import Certificate
+    from gateway.parts import Asker, Events, Log, Meter, PolicySource, TrustSource
+    from gateway.policy import Caller, Policy
+
+ANSWER_SECONDS: Final = 60.0
+# How long a stream on which nothing happens outlives a revocation.
+RECHECK_SECONDS: Final = 2.0
+_ORIGIN_SUBJECT_CHARS: Final = 160
+_logger: Final = logging.getLogger(__name__)
+
+
+class Gate:
+    """What all sessions of one process share.
+
+    `clock` is monotonic seconds, `wall_ns` Unix time. `max_command_bytes` bounds the commands of
+    bindings without a bound of their own. `trace_environment` gives variables for a job of a trace.
+    """
+
+    def __init__(  # noqa: PLR0913  what a request goes through
+        self,
+        *,
+        policies: PolicySource,
+        trust: TrustSource,
+        audit: Log,
+        metrics: Meter,
+        upstream: Asker,
+        rates: Rates | None = None,
+        max_command_bytes: int | None = None,
+        trace_environment: Callable[[Any], Mapping[str, str]] = tracing.environment,
+        clock: Callable[[], float] = time.monotonic,
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.policies = policies
+        self.trust = trust
+        self.audit = audit
+        self.metrics = metrics
+        self.upstream = upstream
+        self.rates = rates or Rates()
+        self.max_command_bytes = max_command_bytes
+        self.trace_environment = trace_environment
+        self.clock = clock
+        self.wall_ns = wall_ns
+        self.muffler = Muffler()
+        self._prefix = secrets.token_hex(4)
+        self._numbers = count(1)
+
+    def enter(
+        self,
+        certificate: Certificate,
+        *,
+        remote: str,
+        api: str,
+        user: str | None = None,
+        trace: Any = None,  # noqa: ANN401  gateway.tracing.Trace
+    ) -> Session:
+        """Let the holder of a certificate in, to act for `user`, by default its binding's.
+
+        `remote` is its address and `api` the interface, for the audit log. Raises RequestRefused:
+        `unauthenticated` (the certificate does not count now), `not-permitted`.
+        """
+        session = Session(self, certificate, remote, api, user, trace)
+        session.check()
+        return session
+
+    def connect(self, certificate: Certificate) -> None:
+        """Count a connection in; `disconnect` is to follow. Raises RequestRefused."""
+        try:
+            bounds = self.policies.policy.bounds(certificate)
+        except Denied as denied:
+            raise RequestRefused("not-permitted", detail=str(denied)) from None
+        no = self.rates.connect(certificate.subject, bounds, self.clock())
+        if no is not None:
+            raise too_many(no)
+
+    def disconnect(self, certificate: Certificate) -> None:
+        """A connection that was counted is closed."""
+        self.rates.disconnect(certificate.subject)
+
+    def new_id(self) -> str:
+        """A name for one request, for the audit log and whoever asks about it."""
+        return f"{self._prefix}-{next(self._numbers)}"
+
+
+class Session:
+    """Asks for one caller. Not bound to a connection: make one for each request, or keep it.
+
+    That the certificate counts and what the policy says is asked again for each request, for each
+    event of a stream, and while there is none. `request_id` is that of the newest request.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        certificate: Certificate,
+        remote: str,
+        api: str,
+        user: str | None,
+        trace: Any,  # noqa: ANN401
+    ) -> None:
+        self.gate = gate
+        self.certificate = certificate
+        self.remote = remote
+        self.api = api
+        self.trace = trace
+        self.request_id = gate.new_id()
+        self._user = user
+        self._policy: Policy | None = None
+        self._caller: Caller | None = None
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks, as the policy says now. Raises RequestRefused."""
+        return self.check()
+
+    @property
+    def who(self) -> Who:
+        """Whom runnerd is asked for. Not where from: connections are shared by certificate."""
+        caller = self.caller
+        origin = f"{caller.subject[:_ORIGIN_SUBJECT_CHARS]}, serial {caller.serial}"
+        return Who(caller.user, origin)
+
+    def check(self) -> Caller:
+        """Ask again whether, and as whom, this may go on. Raises RequestRefused."""
+        why = self.gate.trust.refusal(self.certificate)
+        if why is not None:
+            raise self._turned_away("unauthenticated", why)
+        policy = self.gate.policies.policy
+        if self._caller is None or policy is not self._policy:
+            try:
+                self._caller, self._policy = policy.caller(self.certificate, self._user), policy
+            except Denied as denied:
+                self._caller = None
+                raise self._turned_away("not-permitted", str(denied)) from None
+        return self._caller
+
+    def identity(self) -> Message:
+        """Who the caller is here, for itself to see."""
+        caller = self.caller
+        scope = caller.scope
+        return {
+            "subject": caller.subject,
+            "serial": caller.serial,
+            "not_after": self.certificate.not_after,
+            "user": caller.user,
+            "roles": sorted(caller.roles),
+            "operations": sorted(caller.verbs),
+            "queues": None if scope.queues is None else list(scope.queues),
+            "names": None if scope.names is None else list(scope.names),
+        }
+
+    async def request(
+        self,
+        op: str,
+        args: Message,
+        *,
+        timeout: float | None = ANSWER_SECONDS,  # noqa: ASYNC109  what `client.aio` takes
+    ) -> Message:
+        """The answer to one operation of docs/PROTOCOL.md that is no stream.
+
+        `timeout` in seconds, None waits for ever. Raises RequestRefused, DaemonUnavailable,
+        ConnectionLost, ProtocolError.
+        """
+        run = Run(self, op, args)
+        with run:
+            asked = await run.prepared()
+            answer = await self.gate.upstream.request(self.who, op, asked, timeout=timeout)
+            return await run.answered(answer)
+
+    def stream(self, op: str, args: Message) -> SessionStream:
+        """The events of `logs`, `events` or `exec`: asked for when it is entered."""
+        return SessionStream(self, op, args)
+
+    def entry(self) -> Message:
+        """What each line of the audit log begins with."""
+        caller = self._caller
+        return {
+            "time_ns": self.gate.wall_ns(),
+            "request": self.request_id,
+            "subject": self.certificate.subject,
+            "serial": self.certificate.serial,
+            "user": self._user if caller is None else caller.user,
+            "remote": self.remote,
+            "api": self.api,
+            "trace": getattr(self.trace, "trace_id", None),
+        }
+
+    def _turned_away(self, code: str, why: str) -> RequestRefused:
+        self.gate.metrics.refused(code)
+        self.muffled({"verb": None, "decision": "denied", "code": code, "why": why})
+        return RequestRefused(code, detail=why)
+
+    def muffled(self, rest: Message) -> None:
+        """A line on what was refused, one a second of its kind: a flood must not fill the disk."""
+        kind = f"{rest['code']} {self.certificate.fingerprint}"
+        left_out = self.gate.muffler.say(kind, self.gate.clock())
+        if left_out is None:
+            return
+        try:
+            self.gate.audit.write({**self.entry(), **rest, "left_out": left_out or None})
+        except AuditError as error:
+            # It is refused already.
+            _logger.error("%s", error)  # noqa: TRY400  the text says it all
+
+
+class SessionStream:
+    """One stream: `async with` opens it, `async for` gives its raw events, then `answer` is there.
+
+    Leaving it early cancels it. Raises what `Session.request` raises.
+    """
+
+    def __init__(self, session: Session, op: str, args: Message) -> None:
+        self._session = session
+        self._run = Run(session, op, args, is_stream=True)
+        self._opening: AbstractAsyncContextManager[Events] | None = None
+        self._events: Events | None = None
+
+    @property
+    def answer(self) -> Message:
+        """The last word of runnerd; empty before."""
+        return {} if self._events is None else self._events.answer
+
+    async def __aenter__(self) -> Self:
+        session, run = self._session, self._run
+        run.__enter__()
+        try:
+            args = await run.prepared()
+            self._opening = session.gate.upstream.stream(session.who, run.op, args)
+            self._events = await self._opening.__aenter__()
+        except BaseException as error:
+            run.__exit__(type(error), error, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._opening is not None:
+                await self._opening.__aexit__(kind, error, trace)
+        finally:
+            if error is None:
+                self._run.ended()
+            self._run.__exit__(kind, error, None)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        if self._events is None:
+            raise StopAsyncIteration
+        while True:
+            event = await self._next(self._events)
+            if await self._run.may_see(event):
+                return event
+
+    async def _next(self, events: Events) -> Message:
+        """The next event, however long it takes, for as long as the caller may go on."""
+        while True:
+            try:
+                async with asyncio.timeout(RECHECK_SECONDS):
+                    return await anext(events)
+            except TimeoutError:
+                self._run.still()
+
+    async def signal(self, number: int) -> None:
+        """Send a signal (1 to 64) to the command of an `exec`. Raises RequestRefused."""
+        self._run.still()
+        if self._events is not None:
+            self._events.signal(number)

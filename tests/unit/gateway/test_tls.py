@@ -1,0 +1,267 @@
+"""Certificates of the gateway and how they change while it runs: gateway.tls, gateway.tls_files."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+from pathlib import Path
+
+import pytest
+
+from gateway.identity import read_certificate
+from gateway.tls import Tls, TlsError, TlsFiles
+from tests.unit.gateway.certificates import DAY, Files, Town, put
+
+
+def given(files: Files) -> TlsFiles:
+    return TlsFiles(files.certificate, files.key, files.ca, files.crl)
+
+
+@pytest.fixture
+def town() -> Town:
+    return Town()
+
+
+@pytest.fixture
+def files(town: Town, tmp_path: Path) -> TlsFiles:
+    return given(town.write(tmp_path))
+
+
+def why_not(files: TlsFiles) -> str:
+    with pytest.raises(TlsError) as caught:
+        Tls(files)
+    return str(caught.value)
+
+
+def test_the_context_demands_what_it_has_to(files: TlsFiles) -> None:
+    context = Tls(files).context()
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_3
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.verify_flags & ssl.VERIFY_CRL_CHECK_LEAF
+    assert context.num_tickets == 0
+    assert context.options & ssl.OP_NO_TICKET
+
+
+def test_only_the_authority_that_was_given_is_trusted(files: TlsFiles, town: Town) -> None:
+    """Public authorities sign certificates for anybody."""
+    trusted = Tls(files).context().get_ca_certs(binary_form=True)
+    assert trusted == [town.pair.der]
+
+
+def test_without_a_list_none_is_asked_for(files: TlsFiles, town: Town) -> None:
+    tls = Tls(files._replace(crl=None))
+    assert not tls.context().verify_flags & ssl.VERIFY_CRL_CHECK_LEAF
+    assert tls.trust.refusal(read_certificate(town.client("x:y").der)) is None
+
+
+@pytest.mark.parametrize("name", ["certificate", "key", "ca", "crl"])
+def test_a_missing_file_is_named_with_what_makes_it(files: TlsFiles, name: str) -> None:
+    path = getattr(files, name)
+    os.unlink(path)
+    why = why_not(files)
+    assert f"cannot open {path}: No such file" in why
+    assert "runner-gateway pki init" in why
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o620, 0o660, 0o644, 0o607])
+def test_a_key_that_others_may_read_is_refused(files: TlsFiles, mode: int) -> None:
+    os.chmod(files.key, mode)
+    why = why_not(files)
+    assert files.key in why
+    assert "chmod" in why
+
+
+def test_a_key_may_be_given_to_the_gateways_group_by_root(
+    files: TlsFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chmod(files.key, 0o640)
+    found = os.stat(files.key)
+    if found.st_uid == 0:
+        assert Tls(files).problem is None
+    monkeypatch.setattr(os, "getegid", lambda: found.st_gid + 1)
+    monkeypatch.setattr(os, "getgroups", list)
+    assert "others can read" in why_not(files)
+
+
+@pytest.mark.parametrize("name", ["certificate", "ca", "crl"])
+def test_what_others_may_write_is_not_believed(files: TlsFiles, name: str) -> None:
+    path = getattr(files, name)
+    os.chmod(path, 0o664)
+    assert f"{path} can be written by others" in why_not(files)
+
+
+def test_a_pipe_in_place_of_a_file_does_not_stop_it(files: TlsFiles) -> None:
+    os.unlink(files.ca)
+    os.mkfifo(files.ca)
+    assert "not a regular file" in why_not(files)
+
+
+def test_a_certificate_in_place_of_the_key_is_named(files: TlsFiles, town: Town) -> None:
+    put_as_key(files, town.server().certificate_pem)
+    assert files.key in why_not(files)
+
+
+def test_the_key_of_another_certificate_is_named(files: TlsFiles, town: Town) -> None:
+    put_as_key(files, town.server().key_pem)
+    assert why_not(files) == f"{files.key} is not the key of {files.certificate}"
+
+
+def test_an_encrypted_key_is_refused_instead_of_asking_at_a_terminal(
+    files: TlsFiles, town: Town
+) -> None:
+    from gateway.pki.keys import key_pem
+
+    put_as_key(files, key_pem(town.server().key, b"secret"))
+    assert "encrypted" in why_not(files)
+
+
+def test_a_server_certificate_that_has_ended_is_said_at_once(town: Town, tmp_path: Path) -> None:
+    files = given(town.write(tmp_path, town.server(starts=-DAY, ends=-1)))
+    assert "`runner-gateway pki renew`" in why_not(files)
+
+
+def test_a_list_of_a_stranger_is_refused(files: TlsFiles, tmp_path: Path) -> None:
+    put(tmp_path / "ca.crl", Town().crl())
+    assert why_not(files).startswith(f"{files.crl}: the revocation list of")
+
+
+def test_what_did_not_change_is_not_read_again(files: TlsFiles) -> None:
+    tls = Tls(files)
+    before = tls.material()
+    assert not tls.look()
+    assert tls.material() is before
+    assert tls.look(again=True)
+    assert tls.material().version == before.version + 1
+
+
+def test_a_new_list_counts_for_handshakes_and_requests(
+    files: TlsFiles, town: Town, tmp_path: Path
+) -> None:
+    alice = town.client("runnerd:user:alice")
+    tls = Tls(files)
+    context = tls.context()
+    put(tmp_path / "ca.crl", town.crl([alice]))
+    assert tls.look()
+    assert tls.context() is not context
+    assert "was revoked" in str(tls.trust.refusal(read_certificate(alice.der)))
+
+
+@pytest.mark.parametrize("name", ["certificate", "key", "ca", "crl"])
+@pytest.mark.parametrize("content", [b"", b"garbage", None])
+def test_broken_new_files_leave_the_old_in_force(
+    files: TlsFiles, town: Town, name: str, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    tls = Tls(files)
+    before, context = tls.material(), tls.context()
+    path = getattr(files, name)
+    good = Path(path).read_bytes()
+    rewrite(path, content)
+    assert not tls.look()
+    assert path in str(tls.problem)
+    assert tls.material() is before
+    assert tls.context() is context
+    assert not tls.look()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    rewrite(path, good)
+    assert tls.look()
+    assert tls.problem is None
+    assert town.client("x:y")
+
+
+def test_a_certificate_whose_key_comes_a_moment_later_is_waited_for(
+    files: TlsFiles, town: Town, tmp_path: Path
+) -> None:
+    """Two files cannot be replaced at once."""
+    tls = Tls(files)
+    renewed = town.server()
+    put(tmp_path / "server.crt", renewed.certificate_pem)
+    assert not tls.look()
+    assert "is not the key of" in str(tls.problem)
+    put(tmp_path / "server.key", renewed.key_pem, 0o600)
+    assert tls.look()
+    assert tls.material().key == renewed.key_pem
+
+
+def test_mending_the_mode_of_a_file_is_noticed(files: TlsFiles) -> None:
+    tls = Tls(files)
+    os.chmod(files.key, 0o644)
+    assert not tls.look()
+    assert tls.problem is not None
+    os.chmod(files.key, 0o600)
+    assert tls.look()
+    assert tls.problem is None
+
+
+def test_an_older_list_cannot_bring_revoked_certificates_back(
+    files: TlsFiles, town: Town, tmp_path: Path
+) -> None:
+    alice = town.client("runnerd:user:alice")
+    old = (tmp_path / "ca.crl").read_bytes()
+    put(tmp_path / "ca.crl", town.crl([alice]))
+    tls = Tls(files)
+    put(tmp_path / "ca.crl", old)
+    assert not tls.look()
+    assert "older than" in str(tls.problem)
+    assert "was revoked" in str(tls.trust.refusal(read_certificate(alice.der)))
+
+
+def test_that_everybody_is_refused_is_logged_once_an_hour(
+    files: TlsFiles, town: Town, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path / "ca.crl", town.crl(starts=-DAY, ends=-1))
+    now = [float(os.stat(files.ca).st_mtime)]
+    tls = Tls(files, lambda: now[0] + 60)
+    tls.look()
+    assert caplog.text.count("clients are refused: the revocation list ended") == 1
+    now[0] += 3600
+    tls.look()
+    tls.look()
+    assert caplog.text.count("clients are refused") == 2
+
+
+def test_it_is_known_when_what_ends(files: TlsFiles) -> None:
+    assert set(Tls(files).ends()) == {"certificate", "ca", "crl"}
+
+
+def test_the_key_is_not_shown_by_accident(files: TlsFiles) -> None:
+    assert "PRIVATE" not in repr(Tls(files).material())
+
+
+def test_following_goes_on_after_a_fault(
+    files: TlsFiles, town: Town, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+
+    async def body() -> None:
+        tls = Tls(files)
+
+        def faulty() -> None:
+            raise RuntimeError("a fault")
+
+        following = asyncio.create_task(tls.follow(faulty, seconds=0.001))
+        put(tmp_path / "ca.crl", town.crl())
+        async with asyncio.timeout(10):
+            while tls.material().version == 1 or "a fault" not in caplog.text:
+                await asyncio.sleep(0.001)
+        assert not following.done()
+        following.cancel()
+
+    asyncio.run(body())
+
+
+def put_as_key(files: TlsFiles, content: bytes) -> None:
+    rewrite(files.key, content)
+
+
+def rewrite(path: str, content: bytes | None) -> None:
+    """In place, as an editor might; None takes the file away."""
+    mode = os.stat(path).st_mode if os.path.exists(path) else 0o600
+    if os.path.exists(path):
+        os.unlink(path)
+    if content is not None:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+        os.chmod(path, mode & 0o777)
