@@ -207,9 +207,11 @@ class AsyncConnection(asyncio.Protocol):
             if isinstance(waiting, AsyncStream):
                 waiting.take(message)
             return
+        # One that cannot be read ends the connection, and with it everything that waits.
+        refused = RequestRefused.from_wire(message["error"]) if "error" in message else None
         del self._waiting[request_id]
-        if "error" in message:
-            _refuse(waiting, RequestRefused.from_wire(message["error"]))
+        if refused is not None:
+            _refuse(waiting, refused)
         elif isinstance(waiting, AsyncStream):
             waiting.finish(message.get("ok"))
         elif not waiting.done():

@@ -139,7 +139,7 @@ def every() -> dict[str, Context]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ContextError(f"{printable(where)}: {error}; mend it, or remove it") from None
     tables = top.get("contexts", {})
-    if not isinstance(tables, dict) or set(top) > {"contexts"}:
+    if not isinstance(tables, dict) or not set(top) <= {"contexts"}:
         raise ContextError(f"{printable(where)}: tables [contexts.NAME] are allowed, nothing else")
     return {name: _context(name, table, where) for name, table in tables.items()}
 

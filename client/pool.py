@@ -5,6 +5,7 @@ It knows no operation: what is asked on a connection is `client.api`'s and the s
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from client.connection import Connection
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from client.contexts import Target
 
 _IDLE_CONNECTIONS: Final = 4
+# For one's turn at a gateway, whose clients may ask only so often; nothing was done until then.
+_MOST_WAITED_SECONDS: Final = 30.0
+_LEAST_WAITED_SECONDS: Final = 0.05
 # After these the next one has to greet again: only then is runnerd known to be there.
 _OF_AN_END: Final = ("bad-frame", "hello-required", "shutting-down", "unavailable")
 
@@ -59,7 +63,7 @@ class Pool:
         """One request on a connection that was taken; it comes back when it can be used again."""
         reusable = False
         try:
-            answer = connection.request(op, args, timeout=timeout)
+            answer = _asked(connection, op, args, timeout)
             reusable = True
         except RequestRefused as error:
             reusable = error.code not in _OF_AN_END
@@ -75,3 +79,20 @@ class Pool:
         """Close them all; repeating is harmless."""
         while self._idle:
             self._idle.pop().close()
+
+
+def _asked(
+    connection: Connection, op: str, args: protocol.Message, timeout: float | None
+) -> protocol.Message:
+    """The answer; where a gateway says when to ask again, it is asked again then, for a while."""
+    waited = 0.0
+    while True:
+        try:
+            return connection.request(op, args, timeout=timeout)
+        except RequestRefused as error:
+            if error.code != "too-many-requests" or error.retry_after_seconds is None:
+                raise
+            seconds = max(error.retry_after_seconds, _LEAST_WAITED_SECONDS)
+            if (waited := waited + seconds) > _MOST_WAITED_SECONDS:
+                raise
+            time.sleep(seconds)

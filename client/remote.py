@@ -68,11 +68,10 @@ class TlsSocket:
     thread speaks on it; another may shut it down.
     """
 
-    def __init__(self, sock: socket.socket, context: Context) -> None:
+    def __init__(self, sock: socket.socket, context: Context, tls: ssl.SSLContext) -> None:
         self._socket = sock
         self._context = context
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = client_tls(context)
         try:
             self._tls = tls.wrap_bio(
                 self._incoming, self._outgoing, server_hostname=context.host.partition("%")[0]
@@ -175,12 +174,13 @@ def connect(context: Context) -> TlsSocket:
     Raises DaemonUnavailable when nobody can be reached, NotTrusted when one side does not accept
     the other's certificate, ConnectionLost.
     """
+    known_by = client_tls(context)
     sock = _connected(context)
     try:
         for level, option, value in _TCP_OPTIONS:
             sock.setsockopt(level, option, value)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _span(CONNECT_SECONDS))
-        tls = TlsSocket(sock, context)
+        tls = TlsSocket(sock, context, known_by)
         tls.handshake()
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             sock.setsockopt(socket.SOL_SOCKET, option, _span(0))

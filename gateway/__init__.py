@@ -1,1 +1,1 @@
-"""runner-gateway: runnerd's jobs over mutual TLS, as REST, as gRPC and as runnerd's own protocol."""
+"""runner-gateway: runnerd's jobs over mutual TLS, as REST, as gRPC and in runnerd's own protocol."""

@@ -181,8 +181,12 @@ class Asked:
     def _find_references(self) -> Iterator[Reference]:
         verb = VERBS.get(self.op)
         if self.op in ("list", "stop_many"):
-            self._args["select"] = select = _named(self._args.get("select", {}), "select")
-            yield from _reference("group", "select.group", select, "group")
+            if "select" in self._args:
+                self._args["select"] = _named(self._args["select"], "select")
+            elif self.op == "stop_many":
+                # Never everything because somebody forgot to say what.
+                raise invalid("select", "nothing", "it is required")
+            yield from _reference("group", "select.group", self.select, "group")
         if verb is None:
             return
         if self.op == "events":

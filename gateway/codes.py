@@ -49,6 +49,7 @@ CODES: Final[Mapping[str, Code]] = {
     "draining": Code(503, "UNAVAILABLE", "No jobs are taken now"),
     "shutting-down": Code(503, "UNAVAILABLE", "runnerd is stopping"),
     "unavailable": Code(503, "UNAVAILABLE", "runnerd cannot be reached"),
+    "slow-reader": Code(408, "RESOURCE_EXHAUSTED", "What was asked for was not read"),
     "cancelled": Code(499, "CANCELLED", "Cancelled"),
     "store-error": Code(503, "UNAVAILABLE", "runnerd cannot use its store"),
     "internal": Code(500, "INTERNAL", "A defect"),

@@ -13,6 +13,7 @@ import contextlib
 import logging
 import socket
 import ssl
+from asyncio.sslproto import SSLProtocol
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -34,7 +35,13 @@ if TYPE_CHECKING:
 __all__ = ["Admitted", "Door", "DoorBounds", "http_settings", "who"]
 
 _LOG: Final = logging.getLogger(__name__)
+# asyncio takes so many from the queue in one turn of the loop, in which nobody else is served; the
+# queue itself may be longer (listen(2) may be called again).
+_ACCEPTS_AT_ONCE: Final = 16
 _BACKLOG: Final = 1024
+# asyncio keeps so much for each TLS connection, zeroed, so it is memory from the first moment on:
+# 256 KiB unless told otherwise, which were most of what a connection costs. A TLS record has 16.
+_READ_BUFFER: Final = 32 * 1024
 _WRITE_BUFFER: Final = 64 * 1024
 _GOODBYE_SECONDS: Final = 2.0
 _SENTENCES: Final = {
@@ -119,9 +126,13 @@ class Door:
     async def open(self, host: str, port: int) -> None:
         """Begins to listen. Raises OSError: the address is taken, or none of this host."""
         loop = asyncio.get_running_loop()
+        SSLProtocol.max_size = _READ_BUFFER
         self._server = await loop.create_server(
-            lambda: _Arrival(self._arrive), host, port, backlog=_BACKLOG, reuse_address=True
+            lambda: _Arrival(self._arrive), host, port, backlog=_ACCEPTS_AT_ONCE, reuse_address=True
         )
+        for one in self._server.sockets:
+            with one.dup() as same:
+                same.listen(_BACKLOG)
 
     def shut(self) -> None:
         """Takes no more connections; those that are inside go on."""

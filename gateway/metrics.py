@@ -86,6 +86,8 @@ class Metrics:
         self._streams = Gauge(
             "runner_gateway_streams", "Streams that are open", ["api"], registry=registry
         )
+        for api in sorted(APIS):
+            self._streams.labels(api)
         self._log_bytes = Counter(
             "runner_gateway_log_bytes", "Output that was handed out", registry=registry
         )

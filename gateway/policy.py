@@ -73,17 +73,14 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     scope: Scope = EVERYTHING
     bounds: Bounds = Bounds()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it means all subjects that begin in a way, and not one alone."""
+        return self.match.endswith("*")
+
     def fits(self, subject: str) -> bool:
         """Whether that subject is meant."""
-        if self.match.endswith("*"):
-            return subject.startswith(self.match[:-1])
-        return subject == self.match
-
-    def covers(self, other: Binding) -> bool:
-        """Whether every subject that `other` means is meant here too."""
-        if self.match.endswith("*"):
-            return other.match.removesuffix("*").startswith(self.match[:-1])
-        return self.match == other.match
+        return subject.startswith(self.match[:-1]) if self.is_open else subject == self.match
 
     def operations(self) -> frozenset[str]:
         """What the roles allow, and `verbs`, without `not_verbs`."""
@@ -141,6 +138,13 @@ class Policy:
 
     def __init__(self, bindings: Iterable[Binding] = ()) -> None:
         self._bindings = tuple(bindings)
+        # There may be thousands, and each request asks: exact subjects and what is before a star,
+        # each with its first place.
+        self._exact, self._stems = dict[str, int](), dict[str, int]()
+        for number, binding in enumerate(self._bindings):
+            places = self._stems if binding.is_open else self._exact
+            places.setdefault(binding.match.removesuffix("*"), number)
+        self._lengths = sorted({len(stem) for stem in self._stems})
 
     @property
     def bindings(self) -> tuple[Binding, ...]:
@@ -178,10 +182,33 @@ class Policy:
         subject = certificate.subject
         if certificate.uris and subject.startswith(_COMMON_NAME):
             raise Denied("a URI of a certificate that looks like a common name is nobody's")
-        for binding in self._bindings:
-            if binding.fits(subject):
-                return binding
-        raise Denied(f"no binding of the gateway's policy is for {shown(subject)}")
+        found = self._first(subject)
+        if found is None:
+            raise Denied(f"no binding of the gateway's policy is for {shown(subject)}")
+        return self._bindings[found]
+
+    def _first(self, subject: str) -> int | None:
+        """The place of the first binding that fits."""
+        open_ones = self._first_open(subject)
+        exact = self._exact.get(subject)
+        return min((n for n in (open_ones, exact) if n is not None), default=None)
+
+    def _first_open(self, text: str) -> int | None:
+        starts = (text[:length] for length in self._lengths if length <= len(text))
+        return min((self._stems[start] for start in starts if start in self._stems), default=None)
+
+    def hidden(self) -> tuple[int, int] | None:
+        """The first binding that can never count, and the one before it that always does; or None.
+
+        By their places in the file, from 0.
+        """
+        for number, binding in enumerate(self._bindings):
+            # What an open one means is within another one when its own beginning is.
+            stem = binding.match.removesuffix("*")
+            earlier = self._first_open(stem) if binding.is_open else self._first(stem)
+            if earlier is not None and earlier < number:
+                return number, earlier
+        return None
 
 
 def _user(binding: Binding, subject: str, asked: str | None) -> str:

@@ -31,7 +31,7 @@ _logger: Final = logging.getLogger(__name__)
 
 # useradd(8), and what directories of a network give; digits alone would be a number.
 _USER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,255}\$?", re.ASCII)
-_MATCH: Final = re.compile(r"[ -~]{1,300}", re.ASCII)
+_MOST_MATCH_CHARS: Final = 300
 _Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 _Rate = Annotated[float, Meta(gt=0, le=1_000_000)]
 _Bytes = Annotated[int, Meta(ge=1, le=64 * 1024 * 1024)]
@@ -136,10 +136,10 @@ def parse(text: str, path: str, defaults: Bounds) -> Policy:
         source.fail(None, "binding", f"expected at most {MOST_BINDINGS} tables [[binding]]")
     bindings: list[Binding] = []
     for number, entry in enumerate(entries):
-        binding = source.binding(number, entry, defaults)
-        source.check_reached(number, binding, bindings)
-        bindings.append(binding)
-    return Policy(bindings)
+        bindings.append(source.binding(number, entry, defaults))
+    policy = Policy(bindings)
+    source.check_reached(policy)
+    return policy
 
 
 class _Source:
@@ -187,12 +187,12 @@ class _Source:
             bounds=msgspec.structs.replace(defaults, **limits),
         )
 
-    def check_reached(self, number: int, binding: Binding, before: list[Binding]) -> None:
+    def check_reached(self, policy: Policy) -> None:
         """One that can never count is a mistake, and its writer believes otherwise. Raises."""
-        for earlier, other in enumerate(before):
-            if other.covers(binding):
-                line = self._line(earlier, "match")
-                self.fail(number, "match", f"never reached: line {line} means all of these before")
+        if (found := policy.hidden()) is not None:
+            number, earlier = found
+            line = self._line(earlier, "match")
+            self.fail(number, "match", f"never reached: line {line} means all of these before")
 
     def _fail_schema(self, number: int, text: str) -> NoReturn:
         if unknown := re.match(r"Object contains unknown field `(.*?)`", text, re.DOTALL):
@@ -225,8 +225,8 @@ def _wrong(entry: _Entry) -> list[tuple[str, str]]:
 
 
 def _wrong_match(entry: _Entry) -> list[tuple[str, str]]:
-    if not _MATCH.fullmatch(entry.match):
-        return [("match", "expected 1 to 300 printable ASCII characters")]
+    if not entry.match.isprintable() or not 0 < len(entry.match) <= _MOST_MATCH_CHARS:
+        return [("match", f"expected 1 to {_MOST_MATCH_CHARS} printable characters")]
     if "*" in entry.match[:-1]:
         return [("match", "* stands for any characters at the end only")]
     return []

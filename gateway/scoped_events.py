@@ -52,5 +52,6 @@ class ScopedEvents:
         except RequestRefused as refused:
             if refused.code not in _GONE:
                 raise
-            return False
+            # So is said only of a group that is in the scope.
+            return refused.code == "is-group"
         return True

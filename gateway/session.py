@@ -198,6 +198,16 @@ class Session:
             answer = await self.gate.upstream.request(self.who, op, asked, timeout=timeout)
             return await run.answered(answer)
 
+    async def permit(self, op: str) -> None:
+        """Decide, count and write down what the gateway itself answers, as it would `request`.
+
+        Raises RequestRefused.
+        """
+        run = Run(self, op, {})
+        with run:
+            await run.prepared()
+            await run.answered({})
+
     def stream(self, op: str, args: Message) -> SessionStream:
         """The events of `logs`, `events` or `exec`: asked for when it is entered."""
         return SessionStream(self, op, args)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # Of the 64 requests that runnerd lets be in flight on one; the rest is for answers still to come.
 IN_FLIGHT: Final = 56
 IDLE_SECONDS: Final = 60.0
+# A connection has the groups that its user had when it was opened, so none takes requests for ever.
+AGE_SECONDS: Final = 300.0
 _CLIENT: Final = f"runner-gateway {__version__}"
 _ORIGIN_CHARS: Final = 256
 # Events in flight, at most 1 MiB each of output, next to nothing of what happened to jobs.
@@ -58,6 +60,8 @@ class Upstream:
         self._connections: defaultdict[Who, list[AsyncConnection]] = defaultdict(list)
         self._opening: defaultdict[Who, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._idle: dict[AsyncConnection, asyncio.TimerHandle] = {}
+        # Until when each takes requests, by the loop's clock.
+        self._until: dict[AsyncConnection, float] = {}
         self._count = 0
         self._name = _own_name()
 
@@ -99,6 +103,7 @@ class Upstream:
             for connection in connections:
                 connection.close()
         self._connections.clear()
+        self._until.clear()
         self._count = 0
 
     @asynccontextmanager
@@ -115,15 +120,19 @@ class Upstream:
     def _with_room(self, who: Who) -> AsyncConnection | None:
         """The one with the fewest requests in flight, if it has room."""
         self._forget_closed(who)
-        having = [each for each in self._connections.get(who, ()) if each.in_flight < IN_FLIGHT]
+        having = [each for each in self._young(who) if each.in_flight < IN_FLIGHT]
         return min(having, key=_in_flight, default=None)
+
+    def _young(self, who: Who) -> list[AsyncConnection]:
+        now = asyncio.get_running_loop().time()
+        return [each for each in self._connections.get(who, ()) if self._until[each] > now]
 
     async def _opened(self, who: Who) -> AsyncConnection:
         async with self._opening[who]:
             # Somebody else's may be there by now.
             if (connection := self._with_room(who)) is not None:
                 return connection
-            if len(self._connections[who]) >= self._most_each or not self._has_room():
+            if len(self._young(who)) >= self._most_each or not self._has_room():
                 raise RequestRefused(
                     "too-many-requests", detail="too many requests are in flight; try again soon"
                 )
@@ -136,6 +145,7 @@ class Upstream:
                 self._count -= 1
                 raise
             self._connections[who].append(connection)
+            self._until[connection] = asyncio.get_running_loop().time() + AGE_SECONDS
             return connection
 
     def _act_for(self, who: Who) -> Message | None:
@@ -149,24 +159,29 @@ class Upstream:
         if self._count >= self._most:
             for who in list(self._connections):
                 self._forget_closed(who)
-        if self._count >= self._most and self._idle:
-            oldest = next(iter(self._idle))
-            self._idle.pop(oldest).cancel()
+        unused = (each for each in self._idle if not each.in_flight)
+        if self._count >= self._most and (oldest := next(unused, None)) is not None:
             oldest.close()
             for who in list(self._connections):
                 self._forget_closed(who)
         return self._count < self._most
 
     def _give_back(self, who: Who, connection: AsyncConnection) -> None:
-        if connection.is_open and not connection.in_flight and connection not in self._idle:
-            loop = asyncio.get_running_loop()
-            self._idle[connection] = loop.call_later(IDLE_SECONDS, self._expire, who, connection)
-        elif not connection.is_open:
+        if not connection.is_open:
             self._forget_closed(who)
+        elif connection not in self._idle:
+            self._wait_for_end(who, connection)
+
+    def _wait_for_end(self, who: Who, connection: AsyncConnection) -> None:
+        loop = asyncio.get_running_loop()
+        self._idle[connection] = loop.call_later(IDLE_SECONDS, self._expire, who, connection)
 
     def _expire(self, who: Who, connection: AsyncConnection) -> None:
+        """Close it, unless somebody else uses it, or what was cancelled is not answered yet."""
         del self._idle[connection]
-        if not connection.in_flight:
+        if connection.in_flight:
+            self._wait_for_end(who, connection)
+        else:
             connection.close()
             self._forget_closed(who)
 
@@ -177,8 +192,10 @@ class Upstream:
         still = [each for each in connections if each.is_open]
         self._count -= len(connections) - len(still)
         for each in connections:
-            if not each.is_open and (timer := self._idle.pop(each, None)) is not None:
-                timer.cancel()
+            if not each.is_open:
+                self._until.pop(each, None)
+                if (timer := self._idle.pop(each, None)) is not None:
+                    timer.cancel()
         if still:
             self._connections[who] = still
         else:

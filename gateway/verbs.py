@@ -117,11 +117,14 @@ _ALL: Final = (
     _ruling("stats", Target.NOTHING, writes=False),
 )
 VERBS: Final[Mapping[str, Verb]] = MappingProxyType({verb.op: verb for verb in _ALL})
+_BY_ROLE: Final = {
+    role: frozenset(verb.op for verb in _ALL if role in verb.roles) for role in ROLES
+}
 
 
 def allowed_to(role: str) -> frozenset[str]:
     """The operations of a role; none of what is no role."""
-    return frozenset(verb.op for verb in _ALL if role in verb.roles)
+    return _BY_ROLE.get(role, frozenset())
 
 
 def table() -> str:

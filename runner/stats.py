@@ -38,8 +38,7 @@ class Histogram:
 
     def add(self, ns: int) -> None:
         """It took so long once; less than nothing, by a clock that was set, is nothing."""
-        if ns < 0:
-            ns = 0
+        ns = max(ns, 0)
         self._found[bisect_left(self._bounds_ns, ns)] += 1
         self._sum_ns += ns
 

@@ -62,8 +62,8 @@ def write(
     directory = os.path.dirname(path) or "."
     temporary = f"{path}.{secrets.token_hex(4)}.new"
     try:
-        _write_new(temporary, content, mode, gid)
         try:
+            _write_new(temporary, content, mode, gid)
             _take_place(temporary, path, replace=replace)
         finally:
             with contextlib.suppress(FileNotFoundError):

@@ -92,7 +92,7 @@ def _latest(authority: Authority, target: str) -> Entry:
 
 
 def _directory(before: Entry, how: Renewal) -> str:
-    directory = how.directory_of_files or before.directory
+    directory = os.path.abspath(how.directory_of_files or before.directory)
     if not os.path.isdir(directory):
         raise PkiError(f"there is no directory {directory}; --out says where the files go")
     return directory

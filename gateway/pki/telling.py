@@ -54,7 +54,7 @@ def issued(directory: str, result: Issued) -> None:
                    f" to end it: {command(directory, 'revoke', other.serial)}")  # fmt: skip
     if entry.kind is Kind.CLIENT:
         click.echo(f"  {entry.name} needs these files, over a channel that nobody else reads.")
-        then(f"runctl context add NAME --gateway HOST:7443 --certificates {entry.directory}")
+        then(f"runctl context add NAME HOST --bundle {entry.directory}")
 
 
 def renewed(result: Renewed) -> None:

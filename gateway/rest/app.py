@@ -103,6 +103,7 @@ class _Desk:
         """What aiohttp calls."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
+            _check_origin(request)
             session = self._entered(request, route)
             if session is not None:
                 request[_SESSION] = session
@@ -142,6 +143,23 @@ class _Desk:
         return bodies.decoded(
             data, content_type, route.body, may_be_missing=route.body_may_be_missing
         )
+
+
+def _check_origin(request: web.Request) -> None:
+    """A browser shows the certificate for whatever page asks: no other site's may change anything.
+
+    What has a body is JSON, for which browsers ask first and are refused; this is for the rest.
+    """
+    if request.method in (hdrs.METH_GET, hdrs.METH_HEAD):
+        return
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get(hdrs.ORIGIN)
+    is_ours = site in ("same-origin", "none") if site else origin in (None, _own(request))
+    if not is_ours:
+        raise RequestRefused("not-permitted", detail="the request is another site's")
+
+
+def _own(request: web.Request) -> str:
+    return f"https://{request.host}"
 
 
 def _refuse_body() -> NoReturn:

@@ -6,8 +6,8 @@ one and encodes the other (`gateway.rest.app`), and the OpenAPI document is made
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from gateway.rest.services import Services
     from gateway.session import Session
 
+# The parts of paths, by name.
+PLACES: Final[Mapping[str, Any]] = {
+    "job": kinds.JobRef,
+    "group": kinds.GroupRef,
+    "schedule": kinds.ScheduleRef,
+    "queue": kinds.Name,
+    "code": str,
+}
 _S = TypeVar("_S", bound=msgspec.Struct)
 
 
@@ -62,13 +70,11 @@ class Call:
         return self._session
 
     def path(self, name: str) -> str:
-        """A part of the path, decoded. Raises RequestRefused where it is longer than any name."""
-        value = self.request.match_info[name]
-        if not 0 < len(value) <= kinds.MOST_REF_CHARS:
-            raise RequestRefused(
-                "invalid-argument", field=name, allowed=f"1 to {kinds.MOST_REF_CHARS} characters"
-            )
-        return value
+        """A part of the path, decoded. Raises RequestRefused where it cannot name anything."""
+        try:
+            return str(msgspec.convert(self.request.match_info[name], PLACES[name]))
+        except msgspec.ValidationError as error:
+            raise RequestRefused("invalid-argument", field=name, detail=str(error)) from None
 
     def query(self, kind: type[_S]) -> _S:
         """The query, which is of the type that the route names."""

@@ -63,7 +63,7 @@ async def problem_page(call: Call) -> Reply:
 
 def _problem_html(code: str) -> bytes:
     title, name = html.escape(title_of(code)), html.escape(code)
-    meaning = html.escape(MEANINGS[code])
+    meaning = html.escape(MEANINGS.get(code, ""))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{title}</title>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from client.errors import ClientError, RequestRefused
+from client.errors import ClientError
 from gateway.codes import as_refusal
 from gateway.rest import answers_more, queries, sending
 from gateway.rest.calls import Answer, Call, Reply, Route
@@ -61,9 +61,8 @@ async def health(call: Call) -> Reply:
 
 
 async def metrics(call: Call) -> Reply:
-    """Everything that is counted, for whoever has a role here."""
-    if not call.session.caller.roles:
-        raise RequestRefused("not-permitted", detail="metrics are for whoever has a role")
+    """Everything that is counted, of all users: for whoever may ask for `stats`."""
+    await call.session.permit("stats")
     page = await call.services.metrics.page(call.request.headers.get("Accept", ""))
     return Reply(page.body, media=page.content_type)
 
@@ -112,7 +111,8 @@ ROUTES: Final = (
     ),
     Route(
         method="GET", path="/metrics", name="metrics", tag="gateway", is_only_plain=True,
-        about="Metrics in Prometheus' text format, for whoever has a role", handler=metrics,
+        about="Metrics in Prometheus' text format, for whoever may ask for `stats`",
+        handler=metrics,
         answers={200: Answer("The metrics.", None,
             {"text/plain": _TEXT, "application/openmetrics-text": "OpenMetrics."},
         )},

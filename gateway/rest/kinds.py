@@ -17,8 +17,6 @@ Maybe: TypeAlias = _T | UnsetType | None
 
 MIB: Final = 2**20
 PIB: Final = 2**50
-# The longest reference that runnerd takes: an id, a dot and the name of a step are 85.
-MOST_REF_CHARS: Final = 128
 LARGEST: Final = 2**63 - 1
 MOST_SECONDS: Final = 315_360_000
 
@@ -31,10 +29,20 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
     """A part of an answer: a newer runnerd may say more."""
 
 
+_Encoded = Annotated[
+    bytes,
+    Meta(
+        extra_json_schema={
+            "pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+        }
+    ),
+]
+
+
 class Base64(Closed, frozen=True):
     """Bytes that are not UTF-8, as base64 (RFC 4648, with padding)."""
 
-    base64: bytes
+    base64: _Encoded
 
 
 # Arguments, values of the environment and paths are bytes to the kernel.

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from client import __version__
-from gateway.rest import kinds, negotiating
+from gateway.rest import negotiating
+from gateway.rest.calls import PLACES
 from gateway.rest.problems import MEDIA_TYPE, Problem, status_of, title_of
 
 if TYPE_CHECKING:
@@ -20,17 +21,10 @@ if TYPE_CHECKING:
     from gateway.rest.calls import Answer, Route
 
 _TEMPLATE: Final = "#/components/schemas/{name}"
-_PLACES: Final = {
-    "job": kinds.JobRef,
-    "group": kinds.GroupRef,
-    "schedule": kinds.ScheduleRef,
-    "queue": kinds.Name,
-    "code": str,
-}
 # What every route may answer.
 _ALWAYS: Final = (
-    "invalid-argument", "unauthenticated", "not-permitted", "not-acceptable", "too-many-requests",
-    "internal", "unavailable",
+    "invalid-argument", "unauthenticated", "not-permitted", "not-acceptable", "header-too-large",
+    "too-many-requests", "internal", "unavailable",
 )  # fmt: skip
 _WITH_BODY: Final = ("body-too-large", "request-timeout", "unsupported-media-type")
 _TAGS: Final = {
@@ -105,7 +99,7 @@ class _Schemas:
     def __init__(self, routes: Sequence[Route]) -> None:
         found: list[Any] = [Problem]
         for route in routes:
-            found += [route.query, *_PLACES.values()]
+            found += [route.query, *PLACES.values()]
             found += [route.body] if route.body else []
             found += [each.kind for each in route.answers.values() if each.kind]
         types = list(dict.fromkeys(found))
@@ -193,7 +187,7 @@ def _operation(route: Route, name: str, schemas: _Schemas) -> dict[str, Any]:
 
 def _parameters(route: Route, schemas: _Schemas) -> list[dict[str, Any]]:
     found = [
-        {"name": name, "in": "path", "required": True, "schema": schemas.of(_PLACES[name])}
+        {"name": name, "in": "path", "required": True, "schema": schemas.of(PLACES[name])}
         for name in re.findall(r"\{([a-z]+)\}", route.path)
     ]
     found += [_query(name, each) for name, each in schemas.fields(route.query).items()]
@@ -246,7 +240,8 @@ def _answer(route: Route, status: int, answer: Answer, schemas: _Schemas) -> dic
     if answer.kind is not None:
         content[negotiating.JSON] = {"schema": schemas.of(answer.kind)}
     for media, about in answer.other.items():
-        content[media] = {"schema": {"type": "string", "description": about}}
+        kind = "object" if media == negotiating.JSON else "string"
+        content[media] = {"schema": {"type": kind, "description": about}}
     if content:
         said["content"] = content
     for name, about in _sent_with(route, status).items():

@@ -48,6 +48,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "quota-exceeded": "Your quota has no room for it: `detail` names the setting that bounds it.",
     "request-timeout": "The body did not come in time.",
     "shutting-down": "runnerd is stopping or being restarted. Try again soon.",
+    "slow-reader": "What was sent was not read for too long, and the stream was cut off. Come back "
+    "with the cursor of the last record.",
     "store-error": "runnerd cannot use its store, or the gateway its audit log: `detail` says why.",
     "too-many-jobs": "Too many jobs wait already. Try again when some have started.",
     "too-many-requests": "More requests than you may have in a second, or at once. Try again after "

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE: Final = "application/problem+json"
 _MOST_SHOWN: Final = 512
+_MOST_DETAIL: Final = 4096
 
 
 class _Http(NamedTuple):
@@ -120,7 +121,7 @@ def _made(code: str, detail: str, data: Mapping[str, Any]) -> Problem:
         title=title_of(code),
         status=status_of(code),
         code=code,
-        detail=detail,
+        detail=_cut(detail, _MOST_DETAIL),
         **fields,
     )
 
@@ -130,10 +131,12 @@ def _slug(code: str) -> str:
     return code if re.fullmatch(r"[a-z-]{1,64}", code) else "unknown"
 
 
-def _cut(value: Any) -> Any:  # noqa: ANN401  any JSON value
-    if isinstance(value, str) and len(value) > _MOST_SHOWN:
-        return value[:_MOST_SHOWN] + "…"
-    return value
+def _cut(value: Any, most: int = _MOST_SHOWN) -> Any:  # noqa: ANN401  any JSON value
+    """Bytes of a header that are not UTF-8 come as surrogates, which JSON cannot say."""
+    if not isinstance(value, str):
+        return value
+    text = value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if len(text) <= most else text[:most] + "…"
 
 
 def _sentence(refused: RequestRefused) -> str:

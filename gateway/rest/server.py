@@ -9,15 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_server import Server
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from client.errors import RequestRefused
 from gateway.rest.problems import MEDIA_TYPE, HttpRefusal, problem
 
 if TYPE_CHECKING:
+    from aiohttp.http_parser import RawRequestMessage
     from aiohttp.web_request import BaseRequest
 
 
@@ -54,10 +56,32 @@ class _Handler(RequestHandler):
 
 
 class _Server(Server):
-    """Makes a handler for each connection."""
+    """Makes a handler for each connection, and the request of each message."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401  aiohttp's
+        super().__init__(*arguments, **more)
+        inner = self.request_factory
+
+        def factory(message: RawRequestMessage, *others: Any) -> BaseRequest:  # noqa: ANN401
+            return inner(_without_expectation(message), *others)
+
+        self.request_factory = factory
 
     def __call__(self) -> RequestHandler:
         return _Handler(self, loop=self._loop, **self._kwargs)
+
+
+def _without_expectation(message: RawRequestMessage) -> RawRequestMessage:
+    """What is expected but 100-continue may be ignored (RFC 9110 section 10.1.1).
+
+    aiohttp would answer it before our application is asked, or fail at it.
+    """
+    expected = message.headers.get(hdrs.EXPECT)
+    if expected is None or expected.lower() == "100-continue":
+        return message
+    headers = CIMultiDict(message.headers)
+    headers.popall(hdrs.EXPECT)
+    return message._replace(headers=CIMultiDictProxy(headers))
 
 
 class RestRunner(web.AppRunner):

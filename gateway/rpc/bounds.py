@@ -22,7 +22,7 @@ class Bounds(NamedTuple):
     max_metadata_bytes: int = 16 * _KIB
     max_connections: int = 1024
     calls: int = 1024
-    calls_each: int = 128
+    calls_each: int = 96
     streams_of_a_connection: int = 128
     slow_seconds: float = 30.0
     handshake_seconds: float = 10.0

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from client.protocol import Message as Args
 
 _FILES: Final[tuple[FileDescriptor, ...]] = tuple(
-    module.DESCRIPTOR
-    for module in (jobs_pb2, groups_pb2, schedules_pb2, queues_pb2, system_pb2)
+    module.DESCRIPTOR for module in (jobs_pb2, groups_pb2, schedules_pb2, queues_pb2, system_pb2)
 )
 _PAGE: Final = 100
 

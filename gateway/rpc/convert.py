@@ -7,7 +7,7 @@ tables. Bounds are runnerd's to check; that what it answers has a field here, is
 from __future__ import annotations
 
 from enum import Enum
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import Descriptor, EnumDescriptor
     from google.protobuf.message import Message
+
+
+_ID_DIGITS: Final = len(str(2**32))
 
 
 class _Shape(Enum):
@@ -50,16 +53,15 @@ class _Names(NamedTuple):
 
 def to_args(message: Message) -> Any:  # noqa: ANN401  a map, but for the exceptions
     """What the protocol calls it: fields that were given. Raises RequestRefused."""
-    given = {
-        field.name: _value(_field(field), value) for field, value in message.ListFields()
-    }
+    given = {field.name: _value(_field(field), value) for field, value in message.ListFields()}
     special = _TO_ARGS.get(message.DESCRIPTOR.full_name)
     return special(given) if special else given
 
 
 def id_or_name(text: str) -> str | int:
     """A user or group: digits alone are its number, as for the commands of Linux."""
-    return int(text) if text.isascii() and text.isdigit() else text
+    is_number = text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS
+    return int(text) if is_number else text
 
 
 def _value(field: _Field, value: Any) -> Any:  # noqa: ANN401  as the field says
@@ -99,9 +101,7 @@ def _selection(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_ids(given: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {
-        key: id_or_name(value) if key in names else value for key, value in given.items()
-    }
+    return {key: id_or_name(value) if key in names else value for key, value in given.items()}
 
 
 _TO_ARGS: Final[Mapping[str, Callable[[dict[str, Any]], Any]]] = {
@@ -198,12 +198,12 @@ _FROM_ANSWER: Final[Mapping[str, Callable[[Any], dict[str, Any]]]] = {
 # What the descriptors say
 
 
-@lru_cache(maxsize=None)  # as many as there are messages
+@cache
 def _fields(kind: Descriptor) -> tuple[_Field, ...]:
     return tuple(_field(field) for field in kind.fields)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _field(field: FieldDescriptor) -> _Field:
     if not field.is_repeated:
         shape = _Shape.SCALAR if field.message_type is None else _Shape.MESSAGE
@@ -218,7 +218,7 @@ def _described(value: FieldDescriptor, name: str, shape: _Shape) -> _Field:
     return _Field(name, shape, enum, value.message_type, value.type == FieldDescriptor.TYPE_STRING)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _names(enum: EnumDescriptor) -> _Names:
     """`JOB_STATE_QUEUED` is "queued": the enum's own name and what is not specified left out."""
     cut = len(enum.values_by_number[0].name) - len("UNSPECIFIED")

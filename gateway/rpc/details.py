@@ -25,8 +25,9 @@ DETAILS_KEY: Final = "grpc-status-details-bin"
 RETRY_KEY: Final = "retry-after"
 _DOMAIN: Final = "runnerd"
 _TYPES: Final = "type.googleapis.com/"
-# Clients take 8 KiB of trailing metadata; the sentence is in it three times, a third longer.
-_MAX_CHARS: Final = 512
+# Clients take 8 KiB of trailing metadata: the details a third longer, for base64, and the sentence
+# once more, up to three times as long.
+_MAX_BYTES: Final = 480
 _MAX_CANDIDATES: Final = 20
 
 
@@ -41,7 +42,7 @@ class Status(NamedTuple):
 def status_of(refused: RequestRefused) -> Status:
     """The status of a refusal; `gateway.codes.as_refusal` makes one of anything else."""
     code = grpc.StatusCode[code_of(refused.code).grpc]
-    text, seconds = describe(refused)[:_MAX_CHARS], _retry_after(refused)
+    text, seconds = _short(describe(refused)), _retry_after(refused)
     details = _details(code.value[0], text, refused, seconds)
     metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, details)]
     if seconds is not None:
@@ -72,7 +73,7 @@ def _error_info(refused: RequestRefused) -> bytes:
 
 
 def _bad_request(field: str, text: str) -> bytes:
-    return _part(1, _text(1, field[:_MAX_CHARS]) + _text(2, text))
+    return _part(1, _text(1, _short(field)) + _text(2, text))
 
 
 def _refusal(refused: RequestRefused, seconds: float | None) -> Refusal:
@@ -92,7 +93,8 @@ def _refusal(refused: RequestRefused, seconds: float | None) -> Refusal:
 def _short(value: object) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
-    return "" if value is None else str(value)[:_MAX_CHARS]
+    text = "" if value is None else str(value)
+    return text.encode("utf-8", "replace")[:_MAX_BYTES].decode("utf-8", "ignore")
 
 
 def _packed(message: Message) -> bytes:
@@ -106,7 +108,7 @@ def _any(name: str, body: bytes) -> bytes:
 
 
 def _text(number: int, text: str) -> bytes:
-    return _part(number, text.encode("utf-8", "replace"))
+    return _part(number, text.encode())
 
 
 def _part(number: int, body: bytes) -> bytes:

@@ -11,13 +11,14 @@ import asyncio
 import inspect
 import logging
 from collections import Counter
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from client.errors import RequestRefused
 from gateway import identity
@@ -26,12 +27,13 @@ from gateway.rpc.details import status_of
 from gateway.tracing import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from gateway.identity import Certificate
     from gateway.rpc.bounds import Bounds
     from gateway.session import Gate, Session
 
+UNREADABLE: Final = object()
 SESSION: Final[ContextVar[Session]] = ContextVar("session")
 # Chosen among the users that the certificate may act for.
 _USER_KEY: Final = "runner-user"
@@ -40,7 +42,7 @@ _LOG: Final = logging.getLogger(__name__)
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  untyped in its stubs
+class Guard(grpc.aio.ServerInterceptor):
     """Stands before every method, those of reflection and health too."""
 
     def __init__(self, gate: Gate, bounds: Bounds) -> None:
@@ -65,18 +67,20 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  untyped in its s
     def _before(self, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
         kind = "stream" if handler.request_streaming else "unary"
         kind += "_stream" if handler.response_streaming else "_unary"
-        made = getattr(grpc, f"{kind}_rpc_method_handler")(
+        made: grpc.RpcMethodHandler[Any, Any] = getattr(grpc, f"{kind}_rpc_method_handler")(
             self._outer(getattr(handler, kind)),
-            handler.request_deserializer,
+            _reader(handler.request_deserializer),
             handler.response_serializer,
         )
-        return made  # type: ignore[no-any-return]  one of four functions of the same kind
+        return made
 
     def _outer(self, inner: Callable[[Any, _Context], Any]) -> Callable[[Any, _Context], Any]:
         """The same kind of function, which is how gRPC knows it."""
 
         async def outer(request: Any, context: _Context) -> Any:  # noqa: ANN401  of any method
             async with self._let_in(context):
+                if request is UNREADABLE:
+                    raise RequestRefused("bad-request", detail="the message cannot be read")
                 return await inner(request, context)
 
         async def iterating(request: Any, context: _Context) -> AsyncIterator[Any]:  # noqa: ANN401
@@ -91,12 +95,13 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  untyped in its s
         try:
             certificate = certificate_of(context)
             session = self._session(certificate, context)
-            with self._crowd.joined(certificate, context.peer()), _Visit(session):
-                SESSION.set(session)
+            self._crowd.join(certificate, context)
+            SESSION.set(session)
+            with _Visit(session):
                 yield
         except grpc.aio.AbortError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  each is told, a defect logged
             await _refuse(context, error)
 
     def _session(self, certificate: Certificate, context: _Context) -> Session:
@@ -111,6 +116,18 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  untyped in its s
             user=str(users[0]) if users else None,
             trace=Trace.from_headers(metadata),
         )
+
+
+def _reader(read: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """The same; what it cannot read is UNREADABLE, for a call to be refused by who knows whom."""
+
+    def reading(data: bytes) -> Any:  # noqa: ANN401  a message
+        try:
+            return data if read is None else read(data)
+        except DecodeError:
+            return UNREADABLE
+
+    return reading
 
 
 class _Visit:
@@ -149,7 +166,8 @@ class _Visit:
 class _Crowd:
     """How many calls each certificate's bearer has, and by which connections.
 
-    A connection counts as long as it has a call: gRPC does not say when others come and go.
+    A connection counts as long as it has a call: gRPC does not say when others come and go. A call
+    that was cut off for not being read counts until its caller has seen that, or is gone.
     """
 
     def __init__(self, gate: Gate, calls_each: int) -> None:
@@ -158,20 +176,21 @@ class _Crowd:
         self._calls: Counter[str] = Counter()
         self._peers: Counter[str] = Counter()
 
-    @contextmanager
-    def joined(self, certificate: Certificate, peer: str) -> Iterator[None]:
-        """A call more. Raises RequestRefused when there are too many."""
-        if self._calls[certificate.subject] >= self._most:
+    def join(self, certificate: Certificate, context: _Context) -> None:
+        """A call more, until it is over for its caller too. Raises RequestRefused: too many."""
+        subject, peer = certificate.subject, context.peer()
+        if self._calls[subject] >= self._most:
             detail = f"{self._most} calls at once are allowed to you"
             raise RequestRefused("too-many-requests", allowed=self._most, detail=detail)
         if not self._peers[peer]:
             self._gate.connect(certificate)
-        self._calls[certificate.subject] += 1
+        self._calls[subject] += 1
         self._peers[peer] += 1
-        try:
-            yield
-        finally:
+
+        def leave(_context: object) -> None:
             self._leave(certificate, peer)
+
+        context.add_done_callback(leave)  # type: ignore[arg-type]  # its stubs want another context
 
     def _leave(self, certificate: Certificate, peer: str) -> None:
         _less(self._calls, certificate.subject)

@@ -7,7 +7,7 @@ for each stream, whatever the job writes.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from client.errors import RequestRefused
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import grpc
 
     Context = grpc.aio.ServicerContext[Any, Any]
+
+
+# Of output in one message: what is held for a reader who does not read.
+BATCH_BYTES: Final = 256 * 1024
 
 
 class Sender:

@@ -18,7 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from client.errors import ClientError
-from gateway.proto.runnerd.v1 import events_pb2, jobs_pb2
+from gateway.proto.runnerd.v1 import events_pb2
 from gateway.proto.runnerd.worker.v1 import worker_pb2
 from gateway.rpc import calls, streams, worker
 from gateway.rpc.bounds import Bounds, options
@@ -37,9 +37,12 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]
 
 _LOG: Final = logging.getLogger(__name__)
-_HEALTH_SECONDS: Final = 2.0
+HEALTH_SECONDS = 2.0
 # Both names of one service; older clients ask for the first, newer ones for the second.
-_REFLECTION: Final = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
+_REFLECTION: Final = (
+    "grpc.reflection.v1alpha.ServerReflection",
+    "grpc.reflection.v1.ServerReflection",
+)
 _HEALTH: Final = "grpc.health.v1.Health"
 
 
@@ -55,8 +58,9 @@ class Server:
     ) -> None:
         self._credentials = _credentials(material)
         self._reached = reached
+        self._guard = Guard(gate, bounds)
         self._server = grpc.aio.server(
-            interceptors=[Guard(gate, bounds)],
+            interceptors=[self._guard],
             options=options(bounds),
             maximum_concurrent_rpcs=bounds.calls,
         )
@@ -93,14 +97,14 @@ class Server:
             status = await self._status()
             for name in ("", *self._names):
                 await self._health.set(name, status)
-            await asyncio.sleep(_HEALTH_SECONDS)
+            await asyncio.sleep(HEALTH_SECONDS)
 
-    async def _status(self) -> health_pb2.HealthCheckResponse.ServingStatus:
+    async def _status(self) -> health_pb2.HealthCheckResponse.ServingStatus:  # type: ignore[valid-type]  # an enum of the stubs' old kind
         try:
             await self._reached()
         except ClientError:
             return health_pb2.HealthCheckResponse.NOT_SERVING
-        except Exception:
+        except Exception:  # noqa: BLE001  it goes on asking
             _LOG.exception("whether runnerd is reached cannot be told")
             return health_pb2.HealthCheckResponse.NOT_SERVING
         return health_pb2.HealthCheckResponse.SERVING
@@ -201,7 +205,9 @@ def _credentials(material: Callable[[], Material]) -> grpc.ServerCredentials:
     """Client certificates always, ours as they are at each handshake."""
     fetcher = _Fetcher(material)
     return grpc.dynamic_ssl_server_credentials(
-        _configuration(fetcher.material), fetcher, require_client_authentication=True
+        _configuration(fetcher.material),
+        fetcher,  # type: ignore[arg-type]  # None is for nothing new
+        require_client_authentication=True,
     )
 
 

@@ -16,10 +16,10 @@ from client.errors import RequestRefused
 from client.log_position import LogChunk, LogGap, Selection
 from client.protocol import STDERR, STDOUT
 from gateway.following import follow_events, follow_logs
-from gateway.proto.runnerd.v1 import events_pb2, jobs_pb2
+from gateway.proto.runnerd.v1 import events_pb2, jobs_pb2, records_pb2
 from gateway.rpc import convert
 from gateway.rpc.guard import SESSION
-from gateway.rpc.sending import Sender
+from gateway.rpc.sending import BATCH_BYTES, Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from gateway.rpc.sending import Context
     from gateway.session import Session, SessionStream
 
-# A message of gRPC is 4 MiB at most unless its reader wants it otherwise; a chunk may be one byte.
-_BATCH_BYTES: Final = 256 * 1024
+_STREAMS: Final = {
+    STDOUT: records_pb2.OUTPUT_STREAM_STDOUT,
+    STDERR: records_pb2.OUTPUT_STREAM_STDERR,
+}
+# What a chunk takes beside its bytes, of which there may be one.
 _CHUNK_COST: Final = 32
 
 
@@ -136,14 +139,12 @@ def _cursor(request: jobs_pb2.StreamLogsRequest) -> Cursor:
     return cursor
 
 
-def _messages(
-    batch: Batch, begins: dict[int, int]
-) -> Iterator[jobs_pb2.StreamLogsResponse]:
+def _messages(batch: Batch, begins: dict[int, int]) -> Iterator[jobs_pb2.StreamLogsResponse]:
     """A batch in messages of a bounded size, each with the cursor behind it."""
     message = jobs_pb2.StreamLogsResponse(attempt=batch.attempt)
     size, place = 0, batch.cursor
-    for item in batch.items:
-        if size >= _BATCH_BYTES:
+    for item in pieces(batch.items):
+        if size >= BATCH_BYTES:
             message.cursor = str(Cursor(batch.attempt, item.offset))
             yield message
             message, size = jobs_pb2.StreamLogsResponse(attempt=batch.attempt), 0
@@ -152,6 +153,17 @@ def _messages(
     if batch.status is not None:
         convert.fill(message, {"end": batch.status})
     yield message
+
+
+def pieces(items: list[LogChunk | LogGap]) -> Iterator[LogChunk | LogGap]:
+    """The same, none of them larger than a message is to be."""
+    for item in items:
+        if isinstance(item, LogGap) or len(item.data) <= BATCH_BYTES:
+            yield item
+            continue
+        for at in range(0, len(item.data), BATCH_BYTES):
+            data = item.data[at : at + BATCH_BYTES]
+            yield item._replace(offset=item.offset + at, data=data)
 
 
 def _add(
@@ -166,7 +178,7 @@ def _add(
         return 0
     message.chunks.add(
         offset=item.offset + skipped,
-        stream=item.stream,  # type: ignore[arg-type]  numbered alike
+        stream=_STREAMS[item.stream],
         data=item.data[skipped:],
         time_ns=item.time_ns,
     )

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from client.errors import RequestRefused, describe
 from client.log_position import LogGap, Selection
+from client.protocol import STDERR, STDOUT
 from gateway.codes import as_refusal
 from gateway.following import follow_logs
 from gateway.proto.runnerd.worker.v1 import worker_pb2
 from gateway.rpc import convert
 from gateway.rpc.guard import SESSION
 from gateway.rpc.lines import Lines
-from gateway.rpc.sending import Sender
+from gateway.rpc.sending import BATCH_BYTES, Sender
 from gateway.surroundings import complete
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
     from client.protocol import Message
     from client.records import JobStatus
@@ -37,6 +38,7 @@ MAX_RUNS: Final = 32
 _STOP_SECONDS: Final = 12.0
 _DEADLINE_MARGIN: Final = 0.5
 _NS: Final = 1_000_000_000
+_SOURCES: Final = {STDOUT: worker_pb2.SOURCE_STDOUT, STDERR: worker_pb2.SOURCE_STDERR}
 _STATES: Final = {
     "queued": worker_pb2.STATUS_QUEUED,
     "starting": worker_pb2.STATUS_RUNNING,
@@ -67,7 +69,9 @@ class Worker:
         self, request: worker_pb2.StopRequest, context: Context
     ) -> worker_pb2.StopResponse:
         """Worker.Stop."""
-        session, left = SESSION.get(), context.time_remaining()
+        session = SESSION.get()
+        # None without a deadline, whatever its stubs say.
+        left = cast("float | None", context.time_remaining())
         await session.request("stop", {"job": request.id})
         seconds = _STOP_SECONDS if left is None else min(_STOP_SECONDS, left - _DEADLINE_MARGIN)
         wait = {"job": request.id, "timeout_seconds": max(0.0, seconds)}
@@ -95,8 +99,7 @@ class Worker:
         selection = Selection(request.id, follow=True)
         async with aclosing(follow_logs(SESSION.get(), selection)) as batches:
             async for batch in batches:
-                message = _bytes_of(batch)
-                if message.data or message.missing_bytes:
+                for message in _bytes_of(batch):
                     await sender.send(message)
 
     async def run(self, request: worker_pb2.RunRequest, context: Context) -> None:
@@ -132,7 +135,7 @@ async def _together(following: list[Any]) -> None:
         async with asyncio.TaskGroup() as group:
             for each in following:
                 group.create_task(each)
-    except* Exception as errors:
+    except* Exception as errors:  # noqa: BLE001  raised again
         first: BaseException = errors
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
@@ -156,16 +159,22 @@ def _argv(command: str, arguments: Any) -> list[str]:  # noqa: ANN401  a repeate
     return [command, *arguments]
 
 
-def _bytes_of(batch: Batch) -> worker_pb2.OutputResponse:
-    gaps = [item.gap_bytes for item in batch.items if isinstance(item, LogGap)]
-    data = [item.data for item in batch.items if not isinstance(item, LogGap)]
-    return worker_pb2.OutputResponse(data=b"".join(data), missing_bytes=sum(gaps))
+def _bytes_of(batch: Batch) -> Iterator[worker_pb2.OutputResponse]:
+    """Without the seams between what was written, in messages of a bounded size."""
+    for item in batch.items:
+        if isinstance(item, LogGap):
+            yield worker_pb2.OutputResponse(missing_bytes=item.gap_bytes)
+    data = b"".join(item.data for item in batch.items if not isinstance(item, LogGap))
+    for at in range(0, len(data), BATCH_BYTES):
+        yield worker_pb2.OutputResponse(data=data[at : at + BATCH_BYTES])
 
 
 # One run
 
 
-async def _followed(session: Session, request: worker_pb2.RunRequest) -> AsyncIterator[Event]:
+async def _followed(
+    session: Session, request: worker_pb2.RunRequest
+) -> AsyncGenerator[Event, None]:
     """It is submitted; then its lines; then how it ended."""
     job: str = (await _submit(session, _submission(request)))["job"]
     yield worker_pb2.RunStarted(id=job, name=request.name)
@@ -183,7 +192,7 @@ async def _followed(session: Session, request: worker_pb2.RunRequest) -> AsyncIt
 
 async def _or_refused(
     session: Session, request: worker_pb2.RunRequest
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncGenerator[dict[str, Any], None]:
     """The same as fields; a refusal is the last of them, for the others go on."""
     try:
         async with aclosing(_followed(session, request)) as events:
@@ -219,7 +228,7 @@ def _lines_of(batch: Batch, lines: Lines) -> Iterator[Line]:
 def _line(line: Line) -> worker_pb2.OutputLine:
     return worker_pb2.OutputLine(
         number=line.number,
-        source=line.stream,  # type: ignore[arg-type]  numbered alike
+        source=_SOURCES[line.stream],
         text=convert.text_of(line.text),
         partial=line.partial,
     )

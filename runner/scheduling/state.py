@@ -260,9 +260,7 @@ class State:
             return "held"
         if not self.dependencies.is_clear(job.id):
             return "dependency"
-        if not self.times.is_due(job):
-            return "time"
-        return self.beyond_quota(entry)
+        return self.beyond_quota(entry) if self.times.is_due(job) else "time"
 
     def _bar(self, entry: Entry, cause: Cause | None) -> None:
         if cause == entry.barred:

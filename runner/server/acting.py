@@ -63,8 +63,9 @@ class Acting:
         return cls(_gateway(config, admin_gid), admin_gid)
 
     def is_gateway(self, peer: Peer) -> bool:
-        """Whether the peer is the gateway itself, acting for nobody."""
-        return bool(may_act(peer, self._gateway))
+        """Whether the peer is the gateway itself, acting for nobody. Asked for each request."""
+        gateway = self._gateway
+        return gateway is not None and peer.uid == gateway.uid and bool(may_act(peer, gateway))
 
     async def peer_for(self, peer: Peer, asked: ActFor) -> Peer:
         """Who the peer is from now on. Raises Refusal: unknown, or not permitted."""

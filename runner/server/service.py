@@ -53,6 +53,11 @@ Work: TypeAlias = "Coroutine[Any, Any, Answer]"
 SERVER_NAME: Final = f"runnerd {__version__}"
 # Of a job's earlier attempts, in its status: the rest of that has to be sent as well.
 ATTEMPTS_BYTES: Final = 1024 * 1024
+# What the gateway may ask for itself. A job of its own account could read its keys.
+GATEWAYS_OWN: Final = frozenset({"stats"})
+_ACTS_FOR_NOBODY: Final = (
+    "the gateway's account asks for users alone, which `act_for` in its greeting names"
+)
 # What a client may count on, beyond the first version of the protocol (docs/PROTOCOL.md).
 FEATURES: Final = (
     "logs.follow", "logs.until", "logs.attempt", "locate", "submit.logs", "prune",
@@ -160,8 +165,13 @@ class Service:
     def handle(
         self, peer: Peer, op: str, request: Closed, stream: Stream
     ) -> Work | Callable[[], Answer | Work]:
-        """The work that answers a request, or what gives the answer at once where it can."""
+        """The work that answers a request, or what gives the answer at once where it can.
+
+        Raises Refusal to the gateway that acts for nobody.
+        """
         handler = HANDLERS[op][1]
+        if op not in GATEWAYS_OWN and self.acting.is_gateway(peer):
+            raise Refusal("not-permitted", field="op", given=shown(op), detail=_ACTS_FOR_NOBODY)
         if peer.origin is not None and op not in READS:
             return told(peer, op, request, partial(handler, self, peer, request, stream))
         if handler in QUICK:

@@ -53,13 +53,14 @@ function bounds(schema) {
   const found = [];
   for (const each of all) {
     if (each.minimum !== undefined) found.push(`at least ${each.minimum}`);
-    if (each.maximum !== undefined) found.push(`at most ${each.maximum}`);
+    // The largest of 64 bits is no number of ours.
+    if (each.maximum <= Number.MAX_SAFE_INTEGER) found.push(`at most ${each.maximum}`);
     if (each.maxLength !== undefined) found.push(`at most ${each.maxLength} characters`);
     if (each.maxItems !== undefined) found.push(`at most ${each.maxItems} of them`);
     if (each.description) found.push(each.description);
   }
   if (schema.default !== undefined) found.push(`Default ${JSON.stringify(schema.default)}.`);
-  return found.join("; ");
+  return found.map((each) => each.replace(/\.$/, "")).join("; ");
 }
 
 function row(name, isRequired, schema, about) {

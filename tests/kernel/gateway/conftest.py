@@ -29,6 +29,7 @@ roles = ["submitter"]
 match = "runnerd:user:bob"
 user = "bob"
 roles = ["viewer"]
+verbs = ["stats"]
 """
 
 

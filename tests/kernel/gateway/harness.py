@@ -39,10 +39,11 @@ class Answer:
 class RunningGateway:
     """One gateway with a directory of its own: `start` it once `init` has been run."""
 
-    def __init__(self, daemon: Daemon, directory: Path) -> None:
+    def __init__(self, daemon: Daemon, directory: Path, account: str = ACCOUNT) -> None:
         self.daemon = daemon
+        self.account = account
         self.directory = directory
-        self.log = directory / "gateway.log"
+        self.log = directory.parent / f"{directory.name}.log"
         self.rest_port = self.grpc_port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -61,14 +62,14 @@ class RunningGateway:
             timeout=60, check=False,
         )  # fmt: skip
 
-    def start(self) -> None:
+    def start(self, *words: str) -> None:
         """Start it as its account, and wait until it serves."""
         with open(self.log, "ab") as log:
             begins = log.tell()
             self._process = subprocess.Popen(
                 [*GATEWAY, "serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0",
-                 "--socket", self.daemon.socket],
-                **self._as(ACCOUNT), stderr=log, stdout=log,
+                 "--socket", self.daemon.socket, *words],
+                **self._as(self.account), stderr=log, stdout=log,
             )  # fmt: skip
         wait_until(lambda: self._found_ports(begins), 30, self.log_text)
 

@@ -110,11 +110,16 @@ def test_a_follower_stays_through_a_restart_of_runnerd(gateway: RunningGateway) 
     assert follower.returncode == 0
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/healthz", "/openapi.json"])
 def test_what_tells_of_the_gateway_is_for_certificates_that_are_known(
     gateway: RunningGateway, path: str
 ) -> None:
     assert gateway.rest("alice", "GET", path).status == 200
+
+
+def test_totals_of_all_users_are_for_whom_the_policy_gives_them(gateway: RunningGateway) -> None:
+    assert gateway.rest("bob", "GET", "/metrics").status == 200
+    assert gateway.rest("alice", "GET", "/metrics").status == 403
 
 
 def test_both_interfaces_run_a_job_by_the_gateways_own_check(gateway: RunningGateway) -> None:

@@ -107,3 +107,18 @@ def test_a_malformed_trace_is_none(gateway: RunningGateway) -> None:
     job = run(gateway, "sh", "-c", 'echo "${TRACEPARENT-none}"', traceparent="00-nonsense")
     log = gateway.rest("alice", "GET", f"/v1/jobs/{job}/logs", Accept="text/plain")
     assert log.body == b"none\n"
+
+
+def test_a_certificate_for_the_metrics_alone_is_given_nothing_else(gateway: RunningGateway) -> None:
+    issued = gateway.command("pki", "issue", "--user", "scraper")
+    assert issued.returncode == 0, issued.stderr
+    policy = gateway.directory / "policy.toml"
+    before = policy.read_text()
+    binding = '[[binding]]\nmatch = "runnerd:user:scraper"\nuser = "nobody"\nverbs = ["stats"]\n'
+    policy.write_text(f"{before}\n{binding}")
+    try:
+        wait_until(lambda: gateway.rest("scraper", "GET", "/metrics").status == 200)
+        assert gateway.rest("scraper", "GET", "/jobs").status == 403
+    finally:
+        policy.write_text(before)
+    wait_until(lambda: gateway.rest("scraper", "GET", "/metrics").status == 403)

@@ -494,3 +494,64 @@ def test_no_garbage_of_a_daemon_is_taken_for_an_end(
     finally:
         served.close()
     assert (done.returncode, done.stderr) == (_HANDED_OVER, b"")
+
+
+# Gateways: all that is asked here is whether one may be meant.
+
+
+def _plain(
+    runctl: str, tmp_path: Path, *words: str, **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **environment}
+    command = [runctl, *words, "run", "true"]
+    return subprocess.run(
+        command, env=env, capture_output=True, timeout=_PATIENCE, check=False, cwd=tmp_path
+    )
+
+
+def _choose_default(base: Path) -> None:
+    (base / "runnerd").mkdir(parents=True)
+    (base / "runnerd" / "default-context").write_text("prod\n")
+
+
+@pytest.mark.parametrize("variable", ["HOME", "XDG_CONFIG_HOME"])
+def test_with_a_default_context_it_is_left_to_python(
+    runctl: str, tmp_path: Path, variable: str
+) -> None:
+    base = tmp_path / "base"
+    _choose_default(base / ".config" if variable == "HOME" else base)
+    done = _plain(runctl, tmp_path, **{variable: str(base)})
+    assert (done.returncode, done.stdout) == (_HANDED_OVER, b"python: run true\n")
+
+
+@pytest.mark.parametrize("words", [("--context", "prod"), ("--context=prod",)])
+def test_a_context_that_is_named_is_left_to_python(
+    runctl: str, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    done = _plain(runctl, tmp_path, *words, RUNNERD_SOCKET=str(tmp_path / "none"))
+    said = f"python: {' '.join(words)} run true\n"
+    assert (done.returncode, done.stdout.decode()) == (_HANDED_OVER, said)
+
+
+def test_a_context_of_the_environment_is_left_to_python(
+    runctl: str, tmp_path: Path, daemon: Daemon
+) -> None:
+    del daemon
+    socket_path = str(tmp_path / "socket")
+    done = _plain(runctl, tmp_path, RUNCTL_CONTEXT="prod", RUNNERD_SOCKET=socket_path)
+    assert (done.returncode, done.stdout) == (_HANDED_OVER, b"python: run true\n")
+
+
+@pytest.mark.parametrize("is_option", [False, True])
+def test_a_socket_that_is_given_counts_more_than_a_default_context(
+    runctl: str, tmp_path: Path, daemon: Daemon, *, is_option: bool
+) -> None:
+    def script(served: Daemon) -> None:
+        served.accept()
+        served.end(3)
+
+    _choose_default(tmp_path / ".config")
+    daemon.serve(script)
+    path = str(tmp_path / "socket")
+    words, environment = (("--socket", path), {}) if is_option else ((), {"RUNNERD_SOCKET": path})
+    assert _plain(runctl, tmp_path, *words, RUNCTL_CONTEXT="", **environment).returncode == 3

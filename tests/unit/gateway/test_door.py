@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
 import struct
 import warnings
+from asyncio.sslproto import SSLProtocol
 from typing import TYPE_CHECKING
 
 import pytest
@@ -358,6 +360,19 @@ def test_connections_that_come_too_fast_from_one_address_are_refused(tmp_path: P
         assert there.counted == {"address-rate": 1}
 
     run(tmp_path, body, bounds=DoorBounds(rate_by_address=0.001, burst_by_address=3))
+
+
+def test_an_idle_connection_costs_little_memory(tmp_path: Path) -> None:
+    """What asyncio sets aside for each is most of it."""
+
+    async def body(there: House) -> None:
+        _, writer = await there.connect(there.town.client(ALICE))
+        buffers = [one for one in gc.get_objects() if isinstance(one, SSLProtocol)]
+        assert len(buffers) >= 2  # ours and the client's
+        assert all(one.max_size <= 32 * 1024 for one in buffers)
+        await hang_up(writer)
+
+    run(tmp_path, body)
 
 
 def test_a_client_that_leaves_at_any_moment_is_forgotten(tmp_path: Path) -> None:

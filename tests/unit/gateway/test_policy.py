@@ -188,14 +188,50 @@ def test_a_decision_is_one_sentence_without_control_characters(
     assert decision.allowed is (decision.why == "")
 
 
-def test_which_bindings_cover_others() -> None:
-    def covers(one: str, other: str) -> bool:
-        return Binding(match=one, user="a").covers(Binding(match=other, user="a"))
+matches = st.text("ab*", min_size=1, max_size=4).filter(lambda text: "*" not in text[:-1])
 
-    assert covers("CN=a*", "CN=ab")
-    assert covers("CN=a*", "CN=ab*")
-    assert covers("*", "CN=a")
-    assert covers("CN=a", "CN=a")
-    assert not covers("CN=ab*", "CN=a*")
-    assert not covers("CN=a", "CN=a*")
-    assert not covers("CN=a", "CN=b")
+
+@given(st.lists(matches, max_size=6), st.text("ab", min_size=1, max_size=5))
+def test_the_first_that_fits_is_found_however_it_is_looked_for(found: list[str], cn: str) -> None:
+    policy = Policy([binding(VIEWER, match=f"CN={each}") for each in found])
+    subject = f"CN={cn}"
+    expected = next((each for each in policy.bindings if each.fits(subject)), None)
+    if expected is None:
+        with pytest.raises(Denied):
+            policy.caller(certificate(name=cn))
+    else:
+        assert policy._binding(certificate(name=cn)) is expected
+
+
+@given(st.lists(matches, max_size=5), st.lists(st.text("ab", max_size=4), max_size=8))
+def test_a_binding_that_is_hidden_never_counts(found: list[str], subjects: list[str]) -> None:
+    policy = Policy([Binding(match=each, user="a") for each in found])
+    hidden = policy.hidden()
+    if hidden is not None:
+        number, earlier = hidden
+        late, early = policy.bindings[number], policy.bindings[earlier]
+        assert earlier < number
+        assert all(early.fits(subject) for subject in subjects if late.fits(subject))
+
+
+@pytest.mark.parametrize(
+    ("found", "hidden"),
+    [
+        (["CN=a*", "CN=ab"], (1, 0)),
+        (["CN=a*", "CN=ab*"], (1, 0)),
+        (["x", "*", "CN=a"], (2, 1)),
+        (["CN=a", "CN=a"], (1, 0)),
+        (["CN=ab*", "CN=a*"], None),
+        (["CN=a", "CN=a*"], None),
+        (["CN=a", "CN=b"], None),
+    ],
+)
+def test_which_binding_is_hidden(found: list[str], hidden: tuple[int, int] | None) -> None:
+    assert Policy([Binding(match=each, user="a") for each in found]).hidden() == hidden
+
+
+def test_a_subject_that_ends_in_a_star_is_only_itself() -> None:
+    policy = Policy([binding(VIEWER, match="CN=a*", user="open"), binding(VIEWER, match="CN=b*")])
+    assert policy.caller(certificate(name="a*")).user == "open"
+    with pytest.raises(Denied):
+        policy.caller(certificate(name="*"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.policy import Bounds
-from gateway.policy_file import PolicyError, PolicyFile, load, parse
+from gateway.policy_file import PolicyError, PolicyFile, _Entry, _Limits, load, parse
 from gateway.scope import Scope
 from tests.unit.gateway.recording import ALICE
 
 if TYPE_CHECKING:
     from gateway.policy import Binding
 
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "GATEWAY-POLICY.md"
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "gateway-policy.toml"
 ONE = '[[binding]]\nmatch = "CN=alice"\nuser = "alice"\nroles = ["viewer"]\n'
 
@@ -61,6 +63,12 @@ def test_an_empty_file_lets_nobody_in() -> None:
 
 def test_the_example_is_right() -> None:
     assert len(load(str(EXAMPLE)).bindings) == 4
+
+
+@pytest.mark.parametrize("key", [*_Entry.__struct_fields__, *_Limits.__struct_fields__])
+def test_the_document_and_the_example_have_every_key(key: str) -> None:
+    assert f"`{key}`" in DOCUMENT.read_text(encoding="utf-8") or key == "limits"
+    assert re.search(rf"^\[?(binding\.)?{key}\b", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.mark.parametrize(

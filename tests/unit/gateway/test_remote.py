@@ -1,5 +1,7 @@
-"""The client through a gateway: everything that works at a socket, and what certificates can be
-wrong in, said so that a person knows what to do."""
+"""The client through a gateway: what works at a socket works, and what is wrong is said.
+
+Above all what certificates can be wrong in, so that a person knows what to do.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,12 +29,12 @@ from client.errors import (
 from client.logstream import LogChunk
 from client.remote import client_tls
 from gateway.pki.certificates import Kind
+from gateway.policy import Binding, Bounds, Policy
 from tests.unit.gateway.certificates import DAY, HOUR, Town, put
 from tests.unit.gateway.wire_gateway import ALICE, WireGateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from client.contexts import Context
     from tests.unit.gateway.certificates import Pair
@@ -196,9 +200,7 @@ def test_events_are_followed(client: Client) -> None:
 # What is borne
 
 
-def test_a_follower_outlives_a_restart_of_the_gateway(
-    client: Client, gateway: WireGateway
-) -> None:
+def test_a_follower_outlives_a_restart_of_the_gateway(client: Client, gateway: WireGateway) -> None:
     job = client.submit(["sleep"])
     gateway.do(gateway.double.write(job, b"one\n"))
     follower = Follower(client, job)
@@ -315,7 +317,7 @@ def test_an_expired_certificate_of_ours_is_said_to_be_expired(
 
 def test_a_revoked_certificate_is_said_to_be_revoked(gateway: WireGateway, town: Town) -> None:
     gone = town.client(ALICE)
-    put(gateway.directory / "crl.pem", town.crl([gone]))
+    put(Path(gateway.files.crl), town.crl([gone]))
     assert gateway.do(_looked(gateway)), gateway.tls.problem
     assert "was revoked; ask whoever runs it" in refused(gateway.context(gone))
 
@@ -329,9 +331,7 @@ def test_a_certificate_of_another_authority_is_said_to_be_that(gateway: WireGate
     assert "another authority signed it" in refused(gateway.context(stranger))
 
 
-def test_a_certificate_that_is_not_for_clients_is_refused(
-    gateway: WireGateway, town: Town
-) -> None:
+def test_a_certificate_that_is_not_for_clients_is_refused(gateway: WireGateway, town: Town) -> None:
     server = town.client(ALICE, kind=Kind.SERVER)
     assert "it is not one for clients" in refused(gateway.context(server))
 
@@ -374,11 +374,8 @@ def _served_plainly(directory: Path, town: Town, server: Pair) -> Context:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
-        with listener, listener.accept()[0] as plain:
-            try:
-                tls.wrap_socket(plain, server_side=True).close()
-            except OSError:
-                pass
+        with listener, listener.accept()[0] as plain, suppress(OSError):
+            tls.wrap_socket(plain, server_side=True).close()
 
     threading.Thread(target=serve, daemon=True).start()
     put(directory / "ca.crt", town.ca_pem)
@@ -439,9 +436,7 @@ def test_files_that_hold_something_else_are_named(
     rubbish.write_text("rubbish")
     where = str(rubbish)
     assert "holds no certificate of an authority" in unusable(gateway.context(alice, ca=where))
-    assert f"{where} holds no certificate" in unusable(
-        gateway.context(alice, certificate=where)
-    )
+    assert f"{where} holds no certificate" in unusable(gateway.context(alice, certificate=where))
     assert f"{where} holds no key" in unusable(gateway.context(alice, key=where))
 
 
@@ -499,9 +494,18 @@ def test_who_accepts_and_says_nothing_is_given_up(
         Connection(gateway.context(alice, port=listener.getsockname()[1]))
 
 
-def test_too_many_connections_are_refused_with_a_sentence(
-    gateway: WireGateway, town: Town
-) -> None:
+def test_who_asks_too_often_waits_for_its_turn(gateway: WireGateway, town: Town) -> None:
+    often = Bounds(requests_per_second=20.0, burst=2)
+    gateway.policies.policy = Policy([
+        Binding(match="*", user="alice", roles=frozenset({"viewer"}), bounds=often)
+    ])  # fmt: skip
+    with Client(gateway.context(town.client("runnerd:user:hasty"))) as client:
+        for _ in range(10):
+            assert list(client.jobs()) == []
+    assert any(line.get("code") == "too-many-requests" for line in gateway.audit.lines)
+
+
+def test_too_many_connections_are_refused_with_a_sentence(gateway: WireGateway, town: Town) -> None:
     context = gateway.context(town.client("runnerd:user:busy"))
     held = [Connection(context) for _ in range(2)]
     with pytest.raises(RequestRefused) as caught:

@@ -305,6 +305,13 @@ def test_a_list_of_several_queues_is_filtered_alone() -> None:
     assert recorder.asked == [("list", {"select": {}})]
 
 
+def test_a_list_of_whoever_has_no_scope_is_asked_for_as_it_came() -> None:
+    recorder = Recorder(binding(ADMIN), {"list": {"jobs": [WRONG_QUEUE, INSIDE], "next": None}})
+    answer = run(ask(recorder.enter(), "list", {"limit": 2}))
+    assert answer["jobs"] == [WRONG_QUEUE, INSIDE]
+    assert recorder.asked == [("list", {"limit": 2})]
+
+
 def test_a_list_of_another_queue_is_refused_and_of_a_group_outside_is_empty_handed() -> None:
     refused = refused_by(scoped(), "list", {"select": {"queue": "prod"}})
     assert (refused.code, refused.field) == ("not-permitted", "select.queue")
@@ -413,6 +420,15 @@ def test_events_of_groups_are_by_the_group() -> None:
     recorder = scoped(group={**GROUP_INSIDE, "queue": "prod"})
     recorder.events = [event(GROUP, "group-ended")]
     assert run(ask(recorder.enter(), "events", {}))[0] == []
+
+
+def test_an_event_of_a_group_is_known_as_one_whatever_its_kind() -> None:
+    is_group = RequestRefused("is-group", given="x")
+    is_group.group = GroupMeant(GROUP, "array", 7)
+    for group, seen in ((GROUP_INSIDE, 1), ({**GROUP_INSIDE, "name": "prod"}, 0)):
+        recorder = scoped(status=is_group, group=group)
+        recorder.events = [event(GROUP, "hook")]
+        assert len(run(ask(recorder.enter(), "events", {}))[0]) == seen
 
 
 def test_events_of_one_job_need_it_inside() -> None:

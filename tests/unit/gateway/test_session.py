@@ -27,6 +27,7 @@ BY_TARGET: dict[Target, Message] = {
 }
 BY_OP: dict[str, Message] = {
     "submit": SUBMIT,
+    "stop_many": {"select": {"queue": "batch"}},
     "submit_array": {"submit": SUBMIT, "array": {"ranges": [[0, 1, 1]]}},
     "schedule": {"submit": SUBMIT, "every": "@daily"},
     "submit_flow": {"name": "f", "steps": [b"\x82\xa4name\xa1a\xa6submit\x81\xa4argv\x91\xa1x"]},
@@ -165,6 +166,9 @@ def test_a_stream_is_no_request_and_the_other_way_round() -> None:
         ("submit_flow", {"name": "f", "steps": [b"\xc1"]}),
         ("submit_flow", {"name": "f", "steps": [b"\x80"] * 1001}),
         ("list", {"select": 5}),
+        ("list", {"select": None}),
+        ("stop_many", {}),
+        ("stop_many", {"select": None}),
         ("list", {"select": {"queue": 5}}),
         ("update", {"job": JOB, "priority": 1.5}),
         ("submit", {**SUBMIT, "labels": [[[]]] * 2 + [eval("[" * 40 + "]" * 40)]}),  # noqa: S307

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import ssl
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from gateway.identity import read_certificate
+from gateway.pki.certificates import Period, new_key
 from gateway.tls import Tls, TlsError, TlsFiles
-from tests.unit.gateway.certificates import DAY, Files, Town, put
+from tests.unit.gateway.certificates import DAY, Files, Pair, Town, client_context, period, put
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 
 def given(files: Files) -> TlsFiles:
@@ -125,6 +133,67 @@ def test_a_server_certificate_that_has_ended_is_said_at_once(town: Town, tmp_pat
 def test_a_list_of_a_stranger_is_refused(files: TlsFiles, tmp_path: Path) -> None:
     put(tmp_path / "ca.crl", Town().crl())
     assert why_not(files).startswith(f"{files.crl}: the revocation list of")
+
+
+def test_an_intermediate_authority_signs_clients_if_it_is_in_the_file(
+    files: TlsFiles, town: Town, tmp_path: Path
+) -> None:
+    """As authorities of companies have it; its list is asked, not the root's."""
+    lower = intermediate(town)
+    good, bad = lower.client("runnerd:user:alice"), lower.client("runnerd:user:bob")
+    put(tmp_path / "ca.crt", lower.ca_pem + town.ca_pem)
+    put(tmp_path / "ca.crl", lower.crl([bad]) + town.crl())
+    tls = Tls(files)
+    assert tls.trust.refusal(read_certificate(good.der)) is None
+    assert "was revoked" in str(tls.trust.refusal(read_certificate(bad.der)))
+    assert shown(tls, client_context(town, good, tmp_path)) == good.der
+    with pytest.raises(ssl.SSLError, match="revoked"):
+        shown(tls, client_context(town, bad, tmp_path))
+
+
+def intermediate(town: Town) -> Town:
+    """An authority that `town`, or rather one that may, has signed."""
+    lower = Town("lower CA")
+    root = new_key()
+    span = period(-DAY, DAY)
+    name = town.pair.certificate.subject
+    town.pair = Pair(_authority(name, name, root, root.public_key(), span), root)
+    subject = lower.pair.certificate.subject
+    public = lower.pair.key.public_key()
+    lower.pair = Pair(_authority(subject, name, root, public, span), lower.pair.key)
+    return lower
+
+
+def _authority(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    public: ec.EllipticCurvePublicKey,
+    span: Period,
+) -> x509.Certificate:
+    usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)  # noqa: FBT003
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+    return (
+        x509.CertificateBuilder(issuer, subject, public, 7, span.start, span.end)
+        .add_extension(x509.BasicConstraints(True, None), critical=True)  # noqa: FBT003
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(identifier, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def shown(tls: Tls, client: ssl.SSLContext) -> bytes | None:
+    """What a client shows in a handshake in memory; raises what the gateway's side does."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    one = client.wrap_bio(back, there)
+    other = tls.context().wrap_bio(there, back, server_side=True)
+    for _ in range(4):
+        for side in (one, other):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    return other.getpeercert(binary_form=True)
 
 
 def test_what_did_not_change_is_not_read_again(files: TlsFiles) -> None:

@@ -135,6 +135,26 @@ def test_what_is_idle_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with_upstream(tmp_path, body)
 
 
+def test_an_old_connection_takes_no_more_requests_and_ends_when_what_it_had_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "AGE_SECONDS", 0.0)
+    monkeypatch.setattr(upstream, "IDLE_SECONDS", 0.001)
+
+    async def body(double: UpstreamDouble, ours: Upstream) -> None:
+        job = (await ours.request(ALICE, "submit", JOB))["job"]
+        async with ours.stream(ALICE, "logs", {"job": job, "follow": True}) as events:
+            for _ in range(5):
+                await ours.request(ALICE, "status", {"job": job})
+            assert len(double.origins) == 7
+            await double.write(job, b"still there")
+            assert (await anext(events))["data"] == b"still there"
+        while ours.connections:
+            await asyncio.sleep(0)
+
+    with_upstream(tmp_path, body)
+
+
 def test_a_user_that_we_may_not_act_for_is_a_refusal_and_takes_no_place(tmp_path: Path) -> None:
     async def body(double: UpstreamDouble, ours: Upstream) -> None:
         double.refuse["hello"] = {"code": "not-permitted", "field": "act_for.user"}

@@ -1,5 +1,7 @@
-"""A gateway that takes the wire alone, in a thread: door, gate and sessions as they are, and behind
-them a runnerd of memory. For tests whose client blocks, as runctl does."""
+"""A gateway that takes the wire alone, in a thread, for tests whose client blocks, as runctl does.
+
+Door, gate and sessions are as they are; behind them is a runnerd of memory.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,7 @@ class WireGateway:
         self.policies = Policies()
         self.audit = Audited()
         self.refused: list[str] = []
-        files = town.write(directory)
+        self.files = files = town.write(directory)
         self.tls = Tls(TlsFiles(files.certificate, files.key, files.ca, files.crl))
         self._frame_seconds = frame_seconds
         self._loop = asyncio.new_event_loop()

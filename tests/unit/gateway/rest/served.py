@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import threading
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -114,8 +116,12 @@ class Answer(NamedTuple):
 
     @property
     def json(self) -> Any:
+        return json.loads(self.text)
+
+    @property
+    def text(self) -> str:
         is_packed = self.headers.get("Content-Encoding") == "gzip"
-        return json.loads(gzip.decompress(self.body) if is_packed else self.body)
+        return (gzip.decompress(self.body) if is_packed else self.body).decode()
 
 
 class Served:
@@ -184,3 +190,34 @@ def run(body: Any) -> None:
             await body
 
     asyncio.run(bounded())
+
+
+class Background:
+    """A gateway in a loop of its own, for a fuzzer that blocks."""
+
+    def __init__(self, directory: Path, bounds: RestBounds | None = None) -> None:
+        self._directory, self._bounds = directory, bounds
+        self._ready: Future[tuple[Served, str]] = Future()
+        self._loop = asyncio.new_event_loop()
+        self._end = asyncio.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=[self._serve()])
+
+    async def _serve(self) -> None:
+        try:
+            async with serving(self._directory, self._bounds, 2**20) as here:
+                job = await here.submit("echo", "x", name="done")
+                self._ready.set_result((here, job))
+                await self._end.wait()
+        except BaseException as error:
+            if not self._ready.done():
+                self._ready.set_exception(error)
+            raise
+
+    def start(self) -> tuple[Served, str]:
+        self._thread.start()
+        return self._ready.result(30)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(30)
+        self._loop.close()

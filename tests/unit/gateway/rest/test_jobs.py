@@ -282,7 +282,10 @@ def test_times_bound_a_list(tmp_path: Path) -> None:
         found = (await here.get(f"/v1/jobs?since_ns={times[1]}&limit=2")).json
         assert [job["job"] for job in found["jobs"]] == [jobs[2], jobs[1]]
         found = (await here.get(f"/v1/jobs?since_ns={times[2]}&limit=2")).json
-        assert ([job["job"] for job in found["jobs"]], found["next_page_token"]) == ([jobs[2]], None)
+        assert ([job["job"] for job in found["jobs"]], found["next_page_token"]) == (
+            [jobs[2]],
+            None,
+        )
         found = (await here.get(f"/v1/jobs?until_ns={times[0]}")).json
         assert [job["job"] for job in found["jobs"]] == [jobs[0]]
 

@@ -202,7 +202,7 @@ def test_a_longer_absence_ends_the_stream_with_a_word_and_the_place(tmp_path: Pa
             assert (last["data"]["code"], last["data"]["cursor"]) == ("unavailable", "7")
         assert json.loads((await lines).body.splitlines()[-1])["kind"] == "interrupted"
         # Of bytes nobody could tell an end from another: the connection breaks.
-        with pytest.raises(Exception, match="payload|closed|Server"):
+        with pytest.raises(Exception, match=r"payload|closed|Server"):
             await raw
 
     served(tmp_path, body, Bounds(borne_seconds=0.2))
@@ -268,9 +268,7 @@ def test_a_gateway_that_ends_tells_its_readers(tmp_path: Path) -> None:
     async def body() -> None:
         async with serving(tmp_path) as here:
             job = await here.submit("sleep")
-            answer = await here.http.get(
-                f"{here.url}/v1/jobs/{job}/logs?follow=true", headers=SSE
-            )
+            answer = await here.http.get(f"{here.url}/v1/jobs/{job}/logs?follow=true", headers=SSE)
             await next_event(answer)
             reader = asyncio.ensure_future(events_of(answer))
             await here.runner.cleanup()

@@ -45,6 +45,8 @@ def check(answer: Any, status: int, code: str) -> None:
 def test_each_refusal_of_runnerd_has_its_status(tmp_path: Path, code: str) -> None:
     async def body(here: Served) -> None:
         here.double.refuse["status"] = {"code": code, "field": "job", "given": b"\xff" * 9}
+        if code == "is-group":
+            here.double.refuse["status"] |= {"group": "9b1d", "kind": "flow", "jobs": 2}
         answer = await here.get("/v1/jobs/abcd")
         # Of what is in flight when the daemon ends no client of ours was cancelled.
         said = "shutting-down" if code == "cancelled" else code
@@ -134,9 +136,10 @@ def test_who_is_not_in_the_policy_sees_health_and_documents_alone(tmp_path: Path
             check(await here.get(path, Test_Subject="stranger"), 403, "not-permitted")
         for path in ("/healthz", "/openapi.json", "/docs", "/problems/not-permitted"):
             assert (await here.get(path, Test_Subject="stranger")).status == 200
-        # Bound, but to no role.
-        check(await here.get("/metrics", Test_Subject="none"), 403, "not-permitted")
-        assert (await here.get("/metrics", Test_Subject="eve")).status == 200
+        # Totals are of all users.
+        for subject in ("none", "eve", "alice"):
+            check(await here.get("/metrics", Test_Subject=subject), 403, "not-permitted")
+        assert (await here.get("/metrics", Test_Subject="chief")).status == 200
 
     served(tmp_path, body)
 
@@ -145,9 +148,7 @@ def test_roles_and_users_are_those_of_the_policy(tmp_path: Path) -> None:
     async def body(here: Served) -> None:
         work = {"json": {"argv": ["sleep"]}}
         for subject in ("eve", "op"):
-            answer = await here.ask(
-                "POST", "/jobs", headers={"Test-Subject": subject}, **work
-            )
+            answer = await here.ask("POST", "/jobs", headers={"Test-Subject": subject}, **work)
             check(answer, 403, "not-permitted")
         headers = {"Runner-User": "bob"}
         assert (await here.ask("POST", "/jobs", headers=headers, **work)).status == 201
@@ -273,6 +274,30 @@ def test_what_nobody_accepts_is_not_sent(tmp_path: Path) -> None:
     served(tmp_path, body)
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "https://other.test"}, 403),
+        ({"Origin": "https://other.test"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://gateway.test"}, 200),
+        ({"Origin": "https://gateway.test", "Host": "gateway.test"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+    ],
+)
+def test_pages_of_other_sites_change_nothing_with_the_certificate_of_a_browser(
+    tmp_path: Path, headers: dict[str, str], status: int
+) -> None:
+    async def body(here: Served) -> None:
+        job = await here.submit("sleep")
+        answer = await here.ask("POST", f"/v1/jobs/{job}/pause", headers=headers)
+        assert answer.status == status
+        assert len(here.double.ops("pause")) == (status == 200)
+
+    served(tmp_path, body)
+
+
 async def raw(here: Served, data: bytes, more: bytes = b"", pause: float = 0) -> bytes:
     port = int(here.url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -296,10 +321,10 @@ async def raw(here: Served, data: bytes, more: bytes = b"", pause: float = 0) ->
         (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431, "header-too-large"),
         (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 20_000 + b"\r\n\r\n", 431,
          "header-too-large"),
-        (b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n"
-         b"\r\n", 400, "bad-request"),
-        (b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-         b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "bad-request"),
+        ((b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n"
+         b"\r\n"), 400, "bad-request"),
+        ((b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+         b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), 400, "bad-request"),
         (b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n", 413,
          "body-too-large"),
         (b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{", 408, "request-timeout"),
@@ -310,9 +335,7 @@ def test_what_is_no_request_is_a_problem_and_ends_the_connection(
 ) -> None:
     async def body(here: Served) -> None:
         head, _, content = (await raw(here, data)).partition(b"\r\n\r\n")
-        assert head.startswith(f"HTTP/1.1 {status} ".encode()) or head.startswith(
-            f"HTTP/1.0 {status} ".encode()
-        ), head
+        assert head.startswith(tuple(f"HTTP/1.{n} {status} ".encode() for n in (0, 1))), head
         assert b"application/problem+json" in head
         assert json.loads(content)["code"] == code
 

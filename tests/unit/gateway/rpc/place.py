@@ -13,14 +13,18 @@ from gateway.audit import Audit
 from gateway.config import LimitsConfig
 from gateway.policy_file import PolicyFile
 from gateway.proto.runnerd.v1 import (
-    events_pb2, groups_pb2, jobs_pb2, queues_pb2, schedules_pb2, system_pb2,
+    events_pb2,
+    groups_pb2,
+    jobs_pb2,
+    queues_pb2,
+    schedules_pb2,
+    system_pb2,
 )  # fmt: skip
 from gateway.proto.runnerd.worker.v1 import worker_pb2
 from gateway.rpc.server import make_server
 from gateway.session import Gate
 from gateway.tls import Tls, TlsFiles
 from gateway.upstream import Upstream
-
 from tests.unit.gateway.certificates import Pair, Town
 from tests.unit.gateway.upstream_double import UpstreamDouble
 
@@ -58,7 +62,9 @@ class NoMeter:
 class Client:
     """All calls of one channel by their names: `await client.GetJob(job="build")`."""
 
-    def __init__(self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         self.channel = channel
         self.metadata = metadata
 
@@ -67,7 +73,9 @@ class Client:
 
     def call(self, name: str, fields: dict[str, Any], **options: Any) -> Any:
         service, method = described(name)
-        request, response = (GetMessageClass(each) for each in (method.input_type, method.output_type))
+        request, response = (
+            GetMessageClass(each) for each in (method.input_type, method.output_type)
+        )
         kind = "stream" if method.client_streaming else "unary"
         kind += "_stream" if method.server_streaming else "_unary"
         made = getattr(self.channel, kind)(
@@ -102,7 +110,9 @@ class Place:
         self.files = self.town.write(path)
         (path / "policy.toml").write_text(POLICY)
         (path / "policy.toml").chmod(0o644)
-        self.tls = Tls(TlsFiles(self.files.certificate, self.files.key, self.files.ca, self.files.crl))
+        self.tls = Tls(
+            TlsFiles(self.files.certificate, self.files.key, self.files.ca, self.files.crl)
+        )
         self.policies = PolicyFile(str(path / "policy.toml"))
         self.audit = Audit(str(path / "audit.log"))
         self.gate = Gate(

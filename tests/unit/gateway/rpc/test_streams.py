@@ -132,7 +132,12 @@ def test_a_batch_is_sent_in_messages_of_a_bounded_size_each_with_its_cursor() ->
     batch = Batch(2, 1_000_000, list(chunks))
     found = list(streams._messages(batch, {}))
     assert text_of(found) == b"x" * 1_000_000
-    assert [message.cursor for message in found] == ["2:300000", "2:600000", "2:900000", "2:1000000"]
+    assert [message.cursor for message in found] == [
+        "2:300000",
+        "2:600000",
+        "2:900000",
+        "2:1000000",
+    ]
     assert all(message.ByteSize() < 400_000 for message in found)
     tiny = Batch(1, 9, [LogChunk(n, 1, b"x", n) for n in range(20_000)])
     assert all(message.ByteSize() < 1_000_000 for message in streams._messages(tiny, {}))
@@ -264,9 +269,7 @@ def test_who_leaves_a_command_in_a_job_ends_it(tmp_path: Path) -> None:
             job = (await client.Start(command="sleep")).id
             executing = Executing(place)
             call = client.Exec()
-            await call.write(
-                jobs_pb2.ExecRequest(start=jobs_pb2.ExecStart(job=job, argv=["cat"]))
-            )
+            await call.write(jobs_pb2.ExecRequest(start=jobs_pb2.ExecStart(job=job, argv=["cat"])))
             await call.read()
             call.cancel()
             await until(lambda: executing.ended)
@@ -295,13 +298,28 @@ def test_who_does_not_read_is_cut_off_and_costs_one_message(tmp_path: Path) -> N
             for _ in range(80):
                 await place.daemon.write(job, b"x" * 100_000)
             await until(lambda: not place.gate.rates.open_streams("runnerd:user:alice"))
-            print("CUT")
-            messages, error = [], None
-            try:
-                messages = await collected(stream)
-            except grpc.aio.AioRpcError as caught:
-                error = caught
-            print(error, len(text_of(messages)))
+            crowd = place.server._guard._crowd
+            # It still counts: its caller could have any number of them otherwise.
+            assert crowd._calls["runnerd:user:alice"] == 1
+            error = await refusal(stream)
+            await until(lambda: not crowd._calls and not crowd._peers)
+        assert "nothing was read for 0.2 s" in (error.details() or "")
+
+    asyncio.run(check())
+
+
+def test_who_was_cut_off_and_goes_away_counts_no_more(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with Place(tmp_path, slow_seconds=0.2) as place:
+            client = place.client()
+            job = (await client.Start(command="sleep")).id
+            stream = client.Output(id=job)
+            await until(lambda: place.gate.rates.open_streams("runnerd:user:alice") == 1)
+            for _ in range(80):
+                await place.daemon.write(job, b"x" * 100_000)
+            await until(lambda: not place.gate.rates.open_streams("runnerd:user:alice"))
+            stream.cancel()
+            await until(lambda: not place.server._guard._crowd._calls)
 
     asyncio.run(check())
 

@@ -56,7 +56,6 @@ class StubService:
         # What becomes of a greeting in somebody's name.
         self.act: Callable[[Peer, messages.ActFor], Awaitable[Peer]] | None = None
         self.moves: list[tuple[int, int]] = []
-        self.refusals: Counter[str] = Counter()
 
     def admit(self, connection: Connection, uid: int, *, is_job: bool) -> None:
         assert (uid, is_job) == (os.getuid(), False)
