@@ -1,1 +1,1 @@
-"""runner-gateway: runnerd's jobs over mutual TLS, as REST, as gRPC and in runnerd's own protocol."""
+"""runner-gateway: runnerd's jobs over mutual TLS, as REST, gRPC and runnerd's own protocol."""

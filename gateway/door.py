@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import socket
 import ssl
 from asyncio.sslproto import SSLProtocol
@@ -42,6 +43,8 @@ _BACKLOG: Final = 1024
 # asyncio keeps so much for each TLS connection, zeroed, so it is memory from the first moment on:
 # 256 KiB unless told otherwise, which were most of what a connection costs. A TLS record has 16.
 _READ_BUFFER: Final = 32 * 1024
+# For connections to runnerd, gRPC's, and files.
+_OTHER_DESCRIPTORS: Final = 1024
 _WRITE_BUFFER: Final = 64 * 1024
 _GOODBYE_SECONDS: Final = 2.0
 _SENTENCES: Final = {
@@ -127,6 +130,7 @@ class Door:
         """Begins to listen. Raises OSError: the address is taken, or none of this host."""
         loop = asyncio.get_running_loop()
         SSLProtocol.max_size = _READ_BUFFER
+        _have_descriptors(self._bounds.connections + _OTHER_DESCRIPTORS)
         self._server = await loop.create_server(
             lambda: _Arrival(self._arrive), host, port, backlog=_ACCEPTS_AT_ONCE, reuse_address=True
         )
@@ -298,6 +302,16 @@ class _Arrival(asyncio.Protocol):
         """Nobody reads in clear text here, whatever the order of callbacks."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _have_descriptors(wanted: int) -> None:
+    """The usual soft limit of 1024 would end before the bounds do, with no word to anybody."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        if most < wanted:
+            _LOG.warning("%d descriptors are allowed, %d may be needed (ulimit -Hn)", most, wanted)
 
 
 def _watch_for_dead_peers(connection: socket.socket) -> None:

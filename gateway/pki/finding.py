@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gateway.pki import files, keys, naming
 from gateway.pki.certificates import Kind
@@ -13,8 +15,6 @@ from gateway.pki.errors import PkiError
 from gateway.pki.index import Entry
 
 if TYPE_CHECKING:
-    from cryptography import x509
-
     from gateway.pki.authority import Authority
 
 
@@ -47,12 +47,17 @@ def _of_file(authority: Authority, path: str) -> Entry:
     return entry or _take_up(authority, certificate, path)
 
 
+def _kind(certificate: x509.Certificate) -> Kind:
+    usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    return Kind.SERVER if ExtendedKeyUsageOID.SERVER_AUTH in usage else Kind.CLIENT
+
+
 def _take_up(authority: Authority, certificate: x509.Certificate, path: str) -> Entry:
     """Into the index of the open authority; who changes it afterwards writes it down."""
     name = os.path.basename(path).removesuffix(".crt")
     entry = Entry(
         serial=f"{certificate.serial_number:x}",
-        kind=Kind.CLIENT,
+        kind=_kind(certificate),
         name=name,
         subject=certificate.subject.rfc4514_string(),
         issued=int(certificate.not_valid_before_utc.timestamp()),

@@ -110,7 +110,12 @@ class _Desk:
             _check_accept(request, route)
             query = bodies.query(request.query, route.query)
             body = await self._body(request, route)
-            reply = await route.handler(Call(request, session, self._services, query, body))
+            call = Call(request, session, self._services, query, body)
+            try:
+                reply = await route.handler(call)
+            except SlowReader:
+                self._services.metrics.refused("slow-reader")
+                raise
             return await _response(request, reply) if isinstance(reply, Reply) else reply
 
         return handle

@@ -55,9 +55,6 @@ async def problem_page(call: Call) -> Reply:
     code = call.path("code")
     if code not in all_codes():
         raise HttpRefusal("not-found", "there is no problem of that name")
-    accept = call.request.headers.get("Accept")
-    if negotiating.chosen(accept, (negotiating.HTML,)) is None:
-        raise HttpRefusal("not-acceptable", "there is text/html", allowed=[negotiating.HTML])
     return Reply(_problem_html(code), headers=_HEADERS, media=_HTML)
 
 

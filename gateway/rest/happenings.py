@@ -10,7 +10,7 @@ from msgspec import UnsetType
 
 from client.errors import ClientError, RequestRefused
 from gateway.following import follow_events
-from gateway.rest import answers, negotiating, queries
+from gateway.rest import answers_output, negotiating, queries
 from gateway.rest.calls import Answer, Call, Reply, Route
 from gateway.rest.logs import media_type
 from gateway.rest.problems import problem
@@ -124,10 +124,11 @@ ROUTES: Final = (
         headers={"Last-Event-ID": "The id of the last event that came: go on behind it."},
         answers={
             200: Answer(
-                "The events.", answers.EventPage,
+                "The events.", answers_output.EventPage,
                 {
-                    negotiating.JSON_LINES: "An event in each line.",
-                    negotiating.EVENT_STREAM: "Events `job`, `gap`, `interrupted`.",
+                    negotiating.JSON_LINES: "An `Event` in each line, or an `EventGap`.",
+                    negotiating.EVENT_STREAM: "Events `job` (`Event`), `gap` (`EventGap`), "
+                    "`interrupted` (`Interrupted`).",
                 },
             ),
         },

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import UNSET
 
 from client.errors import RequestRefused
-from gateway.rest import answers, pages, queries, reading, sending
+from gateway.rest import answers, answers_output, pages, queries, reading, sending
 from gateway.rest.calls import Answer, Call, Reply, Route, given
 from gateway.rest.conditions import check_match
 from gateway.rest.keys import idempotency_key
@@ -261,7 +261,7 @@ ROUTES: Final = (
         method="GET", path="/jobs/{job}/locate", name="locateInJob", tag="output",
         about="Where in the output its last lines begin, or what was written since a time",
         handler=locate, query=queries.LocateQuery, problems=_ONE,
-        answers={200: Answer("The offsets.", answers.Location)},
+        answers={200: Answer("The offsets.", answers_output.Location)},
     ),
     Route(
         method="POST", path="/jobs/{job}/move", name="moveJob", tag="jobs",

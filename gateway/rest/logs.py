@@ -15,7 +15,7 @@ from msgspec import UnsetType
 from client.cursors import Cursor
 from client.errors import ClientError
 from gateway.following import Batch, follow_logs
-from gateway.rest import answers, negotiating, output, queries, reading
+from gateway.rest import answers_output, negotiating, output, queries, reading
 from gateway.rest.calls import Answer, Call, Reply, Route
 from gateway.rest.problems import HttpRefusal, problem
 from gateway.rest.streams import Beating, BodyStream, event, line
@@ -171,11 +171,12 @@ ROUTES: Final = (
         headers={"Last-Event-ID": "The id of the last event that came: go on behind it."},
         answers={
             200: Answer(
-                "The output.", answers.LogPage,
+                "The output.", answers_output.LogPage,
                 {
-                    negotiating.JSON_LINES: "A record in each line.",
-                    negotiating.EVENT_STREAM: "Events `output`, `gap`, `attempt`, `end`, "
-                    "`interrupted`.",
+                    negotiating.JSON_LINES: "A `Record` in each line, at last a `LogEnd` or "
+                    "an `Interrupted`, with its `kind`.",
+                    negotiating.EVENT_STREAM: "Events `output`, `gap` and `attempt` (`Record`), "
+                    "`end` (`LogEnd`), `interrupted` (`Interrupted`).",
                     negotiating.RAW: "The bytes of both streams, or of `stream`.",
                     negotiating.PLAIN: "The same.",
                 },

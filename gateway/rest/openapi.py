@@ -12,6 +12,7 @@ import msgspec
 
 from client import __version__
 from gateway.rest import negotiating
+from gateway.rest.answers_output import Interrupted, LogEnd
 from gateway.rest.calls import PLACES
 from gateway.rest.problems import MEDIA_TYPE, Problem, status_of, title_of
 
@@ -97,7 +98,8 @@ class _Schemas:
     """The schemas of all types, and the responses that are refusals."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        found: list[Any] = [Problem]
+        # What streams bring: a document of this version says a body's type, not that of its lines.
+        found: list[Any] = [Problem, LogEnd, Interrupted]
         for route in routes:
             found += [route.query, *PLACES.values()]
             found += [route.body] if route.body else []

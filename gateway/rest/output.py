@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from gateway.following import Batch
 
 NAMES: Final = {STDOUT: "stdout", STDERR: "stderr"}
+# Of a page: each costs far more than the byte that it may have.
+MOST_ITEMS: Final = 10_000
 _CONTINUATION: Final = range(0x80, 0xC0)
 # RFC 3629: what a character of several bytes begins with.
 _LEADS: Final = {2: range(0xC2, 0xE0), 3: range(0xE0, 0xF0), 4: range(0xF0, 0xF5)}
@@ -102,11 +104,14 @@ def raw(batch: Batch, stream: int | None = None) -> bytes:
     )
 
 
-def cut(batch: Batch, most: int) -> tuple[Batch, int]:
-    """The batch with at most so many bytes of output, and how many it has. Gaps are free."""
+def cut(batch: Batch, most: int, most_items: int = MOST_ITEMS) -> tuple[Batch, int]:
+    """The batch with at most so many bytes of output and items, and how many bytes it has."""
     items: list[LogChunk | LogGap] = []
     left, cursor = most, batch.cursor
     for item in batch.items:
+        if len(items) >= most_items:
+            cursor = _begin(item)
+            break
         if isinstance(item, LogGap):
             items.append(item)
             continue
@@ -118,3 +123,7 @@ def cut(batch: Batch, most: int) -> tuple[Batch, int]:
             cursor = item.offset + len(part)
             break
     return batch._replace(items=items, cursor=cursor), most - left
+
+
+def _begin(item: LogChunk | LogGap) -> int:
+    return item.offset - item.gap_bytes if isinstance(item, LogGap) else item.offset

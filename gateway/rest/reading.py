@@ -79,18 +79,20 @@ def _cursor(text: str) -> Cursor:
 
 
 async def read_page(session: Session, selected: Selection, most: int) -> Page:
-    """At most `most` bytes of output from there on."""
+    """At most `most` bytes of output from there on, in a bounded number of pieces."""
     batches: list[Batch] = []
+    left = output.MOST_ITEMS
     cursor = Cursor(selected.attempt or 1, selected.cursor)
     async with aclosing(follow_logs(session, selected)) as stream:
         async for batch in stream:
-            part, size = output.cut(batch, most)
+            part, size = output.cut(batch, most, left)
             cursor = Cursor(part.attempt, part.cursor)
             if batch.status is not None:
                 return Page(batches, cursor, dict(batch.status))
             batches.append(part)
             most -= size
-            if most <= 0:
+            left -= max(len(part.items), 1)
+            if most <= 0 or left <= 0:
                 break
     return Page(batches, cursor, None)
 

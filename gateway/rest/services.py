@@ -49,6 +49,10 @@ class Shown(Protocol):
         """What `/metrics` answers to who accepts that."""
         ...
 
+    def refused(self, reason: str) -> None:
+        """The gateway itself refused something."""
+        ...
+
 
 class Stoppable(Protocol):
     """A stream that can be told that the gateway ends."""

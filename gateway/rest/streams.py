@@ -79,6 +79,8 @@ class BodyStream:
         if self._buffer:
             data, self._buffer = bytes(self._buffer), bytearray()
             await self.send(data)
+            # Writing does not wait while there is room: others get their turn all the same.
+            await asyncio.sleep(0)
 
     async def send(self, data: bytes) -> None:
         """Write now. Raises SlowReader."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from gateway.rest import answers, answers_more
+from gateway.rest import answers, answers_more, answers_output
 from tests.kernel.harness import wait_until
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ def test_a_job_with_most_options_is_as_its_type_says(gateway: RunningGateway) ->
     assert status["output"]["stdout"] == {"base64": "b3V0Cv8="}
     assert status["output"]["stderr"] == "err\n"
     assert status["argv"][-1] == {"base64": "/w=="}
-    page = get(gateway, f"/v1/jobs/{job}/logs?attempt=1&limit=4", answers.LogPage)
+    page = get(gateway, f"/v1/jobs/{job}/logs?attempt=1&limit=4", answers_output.LogPage)
     assert page["records"][0]["text"] == "out\n"
-    get(gateway, f"/v1/jobs/{job}/logs", answers.LogPage)
+    get(gateway, f"/v1/jobs/{job}/logs", answers_output.LogPage)
     for path, kind in (
         ("stats", answers.Stats),
         ("why", answers.Why),
-        ("locate?lines=1", answers.Location),
+        ("locate?lines=1", answers_output.Location),
         ("wait?timeout_seconds=1", answers.JobStatus),
     ):
         get(gateway, f"/v1/jobs/{job}/{path}", kind)
@@ -98,7 +98,7 @@ def test_verbs_answer_as_their_types_say(gateway: RunningGateway) -> None:
     ask(gateway, "POST", f"/v1/jobs/{queued}/retry", answers.Retried)
     ended(gateway, f"/v1/jobs/{queued}", answers.JobStatus)
     ask(gateway, "DELETE", f"/v1/jobs/{queued}/record", answers.Removed)
-    events = get(gateway, "/v1/events?since=0", answers.EventPage)
+    events = get(gateway, "/v1/events?since=0", answers_output.EventPage)
     assert {"submit", "started", "pause", "finish", "remove"} <= {
         e["kind"] for e in events["events"]
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import socket
 import ssl
 import struct
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from gateway import door
 from gateway.door import DoorBounds
 from gateway.pki.certificates import new_key
 from tests.unit.gateway.certificates import DAY, HOUR, Pair, Town, client_context, put
@@ -360,6 +362,20 @@ def test_connections_that_come_too_fast_from_one_address_are_refused(tmp_path: P
         assert there.counted == {"address-rate": 1}
 
     run(tmp_path, body, bounds=DoorBounds(rate_by_address=0.001, burst_by_address=3))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((256, 4096), (2048, 4096)), ((256, 1000), (1000, 1000)), ((9999, 9999), None)],
+)
+def test_descriptors_are_there_for_all_connections(
+    monkeypatch: pytest.MonkeyPatch, before: tuple[int, int], after: tuple[int, int] | None
+) -> None:
+    limits = [before]
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _which, pair: limits.append(pair))
+    door._have_descriptors(2048)
+    assert limits[1:] == ([] if after is None else [after])
 
 
 def test_an_idle_connection_costs_little_memory(tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ def test_a_certificate_that_a_restored_index_forgot_is_revoked_by_its_file(offic
     office.do("revoke", str(office.path / "clients/bob/bob.crt"))
     serial = office.certificate("clients/bob/bob.crt").serial_number
     assert revoked_serials(office) == {f"{serial:x}"}
+    assert office.entries("bob")[0].kind is Kind.CLIENT
 
 
 def test_lists_are_numbered_and_end_after_their_days(office: Office) -> None:

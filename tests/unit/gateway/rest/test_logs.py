@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.rest import output
 from gateway.rest.services import Bounds
 from tests.unit.gateway.rest.served import Served, run, serving
 
@@ -66,6 +67,29 @@ def test_a_page_has_records_and_says_where_the_next_begins(tmp_path: Path) -> No
         second = (await here.get(f"/v1/jobs/{job}/logs?cursor=6")).json
         assert second["records"][0]["text"] == "o\n"
         assert (second["cursor"], second["at_end"], second["state"]) == ("8", True, "running")
+
+    served(tmp_path, body)
+
+
+def test_a_page_of_a_job_that_writes_byte_by_byte_is_bounded_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "MOST_ITEMS", 3)
+
+    async def body(here: Served) -> None:
+        job = await here.submit("sleep")
+        for letter in b"abcdefg":
+            await here.double.write(job, bytes([letter]))
+        await here.double.end(job)
+        found, cursor = b"", "0"
+        for _ in range(4):
+            page = await here.get(f"/v1/jobs/{job}/logs?format=raw&cursor={cursor}")
+            assert len(page.body) <= 3
+            found, cursor = found + page.body, page.headers["X-Next-Cursor"]
+        assert (found, page.headers["X-At-End"]) == (b"abcdefg", "true")
+        shown = (await here.get(f"/v1/jobs/{job}")).json["output"]
+        assert shown["stdout"] == "abc"
+        assert shown["more"].endswith("cursor=3")
 
     served(tmp_path, body)
 
@@ -243,6 +267,8 @@ def test_who_does_not_read_is_cut_off_and_runnerd_is_not_asked_for_more(tmp_path
             tail = b""
             while data := await asyncio.to_thread(reader.recv, 2**20):
                 sent, tail = sent + len(data), (tail + data)[-5:]
+        metrics = await here.get("/metrics", Test_Subject="chief")
+        assert 'refusals_total{reason="slow-reader"} 1.0' in metrics.text
         # Not as a body ends: nobody takes it for the whole.
         assert tail != b"0\r\n\r\n"
         assert sent < 20_000_000

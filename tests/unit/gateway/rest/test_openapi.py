@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,6 @@ from tests.unit.gateway.rest.served import Background, Served, run, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 DOCUMENT = document(ROUTES)
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
@@ -73,6 +73,16 @@ def test_names_are_unique_and_everything_is_described() -> None:
         )
     for name, schema in DOCUMENT["components"]["schemas"].items():
         assert schema.get("description"), name
+
+
+def test_the_documentation_names_addresses_that_there_are() -> None:
+    text = (Path(__file__).parents[4] / "docs/REST.md").read_text()
+    known = {re.sub(r"{\w+}", "{}", path) for path, _, _ in operations()}
+    named = {re.sub(r"{\w+}", "{}", each) for each in re.findall(r"`(/v1/[a-z/{}]+)`", text)}
+    assert len(named) > 12
+    assert named <= known
+    tops = {path.split("/")[2] for path in known if path.startswith("/v1/")}
+    assert tops == {each.split("/")[2] for each in named}
 
 
 def test_examples_are_examples() -> None:

@@ -8,7 +8,7 @@ import msgpack
 import msgspec
 import pytest
 
-from gateway.rest import answers, answers_more
+from gateway.rest import answers, answers_more, answers_output
 from tests.unit.gateway.rest.served import (
     GROUP,
     GROUP_SUMMARY,
@@ -194,9 +194,9 @@ def test_answers_are_of_the_types_that_the_document_says(tmp_path: Path) -> None
             (f"/v1/jobs/{job}", answers.JobStatus),
             (f"/v1/jobs/{live}/wait?timeout_seconds=0", answers.JobStatus),
             (f"/v1/jobs/{live}/stats", answers.Stats),
-            (f"/v1/jobs/{job}/logs", answers.LogPage),
+            (f"/v1/jobs/{job}/logs", answers_output.LogPage),
             ("/jobs/logs", answers.Jobs),
-            ("/v1/events?since=0", answers.EventPage),
+            ("/v1/events?since=0", answers_output.EventPage),
             ("/v1/groups/x", answers_more.GroupStatus),
             ("/v1/schedules", answers_more.Schedules),
             ("/v1/schedules/b", answers_more.ScheduleStatus),

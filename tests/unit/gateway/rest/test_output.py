@@ -13,7 +13,7 @@ from client.cursors import parse
 from client.log_position import LogChunk, LogGap
 from gateway.following import Batch
 from gateway.rest import output
-from gateway.rest.answers import Record
+from gateway.rest.answers_output import Record
 
 
 def data_of(record: dict[str, Any]) -> bytes:
@@ -87,5 +87,23 @@ def test_a_cut_batch_has_so_many_bytes_and_goes_on_behind_them(
     whole = batch_of(*runs)
     part, size = output.cut(whole, most)
     assert size == min(most, whole.cursor)
+    assert output.cut(whole, most, len(whole.items))[0] == part
     assert output.raw(part) == output.raw(whole)[:most]
     assert part.cursor == size
+
+
+@given(_RUNS, st.integers(1, 5))
+def test_a_page_of_small_pieces_has_so_many_of_them(
+    runs: list[tuple[int, bytes]], most: int
+) -> None:
+    whole = batch_of(*runs)
+    part, size = output.cut(whole, 10**6, most)
+    assert len(part.items) == min(most, len(runs))
+    assert output.raw(part) == output.raw(whole)[:size]
+    assert part.cursor == size
+
+
+def test_a_gap_that_is_left_for_the_next_page_is_not_passed_over() -> None:
+    items: list[LogChunk | LogGap] = [LogChunk(0, 1, b"ab", 1), LogGap(8, 10, "damaged")]
+    part, _ = output.cut(Batch(1, 10, items), 100, 1)
+    assert part.cursor == 2

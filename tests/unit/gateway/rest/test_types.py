@@ -9,7 +9,15 @@ import msgspec
 import pytest
 
 from client import group_records, job_records, queue_records, records, schedule_records
-from gateway.rest import answers, answers_more, limits, queries, submissions, surroundings
+from gateway.rest import (
+    answers,
+    answers_more,
+    answers_output,
+    limits,
+    queries,
+    submissions,
+    surroundings,
+)
 from runner import (
     message_groups,
     message_hooks,
@@ -103,7 +111,7 @@ ANSWERS: list[tuple[Any, Any, set[str]]] = [
     (answers.HookRun, job_records.HookRun, set()),
     (answers.ShownHook, job_records.ShownHook, set()),
     (answers.Why, job_records.Why, set()),
-    (answers.Location, job_records.Location, set()),
+    (answers_output.Location, job_records.Location, set()),
     (answers.Because, queue_records.Because, set()),
     (answers.GroupCap, queue_records.GroupCap, set()),
     (answers.Dependency, queue_records.Dependency, set()),
@@ -111,8 +119,8 @@ ANSWERS: list[tuple[Any, Any, set[str]]] = [
     (answers.Moved, queue_records.Moved, set()),
     (answers.Retried, queue_records.Retried, set()),
     (answers.StoppedMany, queue_records.StoppedMany, set()),
-    (answers.Event, queue_records.Event, set()),
-    (answers.EventGap, queue_records.EventGap, set()),
+    (answers_output.Event, queue_records.Event, set()),
+    (answers_output.EventGap, queue_records.EventGap, set()),
     (answers_more.Queue, queue_records.Queue, set()),
     (answers_more.Queues, queue_records.Queues, set()),
     (answers_more.Quota, queue_records.Quota, set()),
