@@ -13,8 +13,9 @@ import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from client.errors import ClientError, ConnectionLost, DaemonUnavailable, NotTrusted
+from client.errors import ConnectionLost, DaemonUnavailable, NotTrusted
 from client.text import printable
+from client.tls_faults import not_trusted, own_fault, refused_later, said_nothing, unavailable
 
 if TYPE_CHECKING:
     from client.contexts import Context
@@ -32,33 +33,6 @@ _TCP_OPTIONS: Final = (
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000),
 )
 _RECORDS_BYTES: Final = 64 * 1024
-
-_RENEW: Final = "have it renewed"
-_ASK: Final = "ask whoever runs it"
-# Of X509_V_ERR_… of OpenSSL, what more is to be said than its own words.
-_EXPIRED, _NOT_YET, _WRONG_NAME, _WRONG_ADDRESS = 10, 9, 62, 64
-_UNKNOWN_ISSUER: Final = (18, 19, 20, 21)
-_SAID_OF_THEIRS: Final = {
-    _EXPIRED: f"its certificate has expired; {_ASK}",
-    _NOT_YET: "its certificate is not valid yet; compare the clocks of both machines",
-}
-# Alerts about our certificate, by what OpenSSL calls them (RFC 8446, 6.2).
-_ALERTS: Final = {
-    "CERTIFICATE_EXPIRED": f"it has expired; {_RENEW}",
-    "CERTIFICATE_REVOKED": f"it was revoked; {_ASK}",
-    "UNKNOWN_CA": f"another authority signed it than the gateway trusts; {_ASK}",
-    "UNSUPPORTED_CERTIFICATE": f"it is not one for clients; {_ASK}",
-    "CERTIFICATE_REQUIRED": f"none was shown; {_ASK}",
-    "BAD_CERTIFICATE": _ASK,
-    "CERTIFICATE_UNKNOWN": _ASK,
-    "ACCESS_DENIED": _ASK,
-    "DECRYPT_ERROR": _ASK,
-}
-_NO_TLS: Final = (
-    "WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG",
-    "RECORD_LAYER_FAILURE", "UNEXPECTED_MESSAGE",
-)  # fmt: skip
-_NO_COMMON_PROTOCOL: Final = ("NO_APPLICATION_PROTOCOL",)
 
 
 class TlsSocket:
@@ -84,19 +58,19 @@ class TlsSocket:
         self._heard = False
 
     def handshake(self) -> None:
-        """Become TLS. Raises NotTrusted, ProtocolError's kin and OSError of the socket."""
+        """Become TLS. Raises NotTrusted, ConnectionLost, and OSError of the socket."""
         while True:
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 self._flush()
                 if not self._pull():
-                    raise ConnectionLost(_said_nothing(self._context)) from None
+                    raise ConnectionLost(said_nothing(self._context)) from None
             except ssl.SSLError as error:
                 # Let it know why, as far as it can still be told.
                 with suppress(OSError):
                     self._flush()
-                raise _not_trusted(self._context, error) from None
+                raise not_trusted(self._context, error) from None
             else:
                 break
         self._flush()
@@ -122,7 +96,7 @@ class TlsSocket:
             except ssl.SSLZeroReturnError:
                 return self._ended()
             except ssl.SSLError as error:
-                raise _refused_later(self._context, error) from None
+                raise refused_later(self._context, error) from None
             else:
                 self._heard = True
                 return int(count)
@@ -164,7 +138,7 @@ class TlsSocket:
     def _ended(self) -> int:
         # In TLS 1.3 a client's part of the handshake is over before its certificate was looked at.
         if not self._heard:
-            raise ConnectionLost(_said_nothing(self._context))
+            raise ConnectionLost(said_nothing(self._context))
         return 0
 
 
@@ -186,7 +160,7 @@ def connect(context: Context) -> TlsSocket:
             sock.setsockopt(socket.SOL_SOCKET, option, _span(0))
     except BlockingIOError:
         sock.close()
-        raise _unavailable(context, TimeoutError()) from None
+        raise unavailable(context, TimeoutError()) from None
     except OSError as error:
         sock.close()
         raise ConnectionLost(
@@ -218,7 +192,7 @@ def client_tls(context: Context) -> ssl.SSLContext:
     try:
         tls.load_cert_chain(context.certificate, context.key, password=_no_password)
     except (ssl.SSLError, OSError) as error:
-        raise NotTrusted(f"{context}: {_own_fault(context, error)}") from None
+        raise NotTrusted(f"{context}: {own_fault(context, error)}") from None
     return tls
 
 
@@ -237,26 +211,6 @@ def _check_readable(context: Context, path: str, what: str) -> None:
         ) from None
 
 
-def _own_fault(context: Context, error: OSError) -> str:
-    certificate, key = printable(context.certificate), printable(context.key)
-    reason = getattr(error, "reason", None) or ""
-    if "MISMATCH" in reason:
-        return f"{key} is the key of another certificate than {certificate}"
-    if not _holds(context.certificate, b"-----BEGIN CERTIFICATE-----"):
-        return f"{certificate} holds no certificate (PEM)"
-    if _holds(context.key, b"ENCRYPTED"):
-        return f"{key} is encrypted; give a key without a password, readable for you alone"
-    return f"{key} holds no key (PEM), or {certificate} no certificate that can be read"
-
-
-def _holds(path: str, text: bytes) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return text in file.read(1024 * 1024)
-    except OSError:
-        return False
-
-
 # Connecting
 
 
@@ -266,7 +220,7 @@ def _connected(context: Context) -> socket.socket:
     try:
         found = socket.getaddrinfo(context.host, context.port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
-        raise _unavailable(context, error) from None
+        raise unavailable(context, error) from None
     for family, kind, proto, _, address in found:
         sock = socket.socket(family, kind, proto)
         try:
@@ -281,87 +235,8 @@ def _connected(context: Context) -> socket.socket:
             raise
         else:
             return sock
-    raise _unavailable(context, failed)
+    raise unavailable(context, failed)
 
 
 def _span(seconds: float) -> bytes:
     return struct.pack("ll", int(seconds), 0)
-
-
-def _unavailable(context: Context, error: OSError | UnicodeError) -> DaemonUnavailable:
-    """Why the gateway cannot be reached, and what to do about it."""
-    address = context.address
-    if isinstance(error, socket.gaierror | UnicodeError):
-        why = error.strerror if isinstance(error, socket.gaierror) else "it cannot be a name"
-        text = f"{context.name}: the host {context.host} is not known ({why})"
-        remedy = "see the name and this machine's network"
-        return DaemonUnavailable("unknown-host", address, text, remedy)
-    if isinstance(error, ConnectionRefusedError):
-        text = f"{context.name}: nobody listens at {address}"
-        return DaemonUnavailable("refused", address, text, "see whether runner-gateway runs there")
-    if isinstance(error, TimeoutError | BlockingIOError):
-        text = f"{context.name}: nobody answers at {address} within {CONNECT_SECONDS:g} s"
-        return DaemonUnavailable("silent", address, text, "see the network and its firewalls")
-    text = f"{context.name}: cannot reach {address}: {error.strerror or error}"
-    return DaemonUnavailable("other", address, text, "see this machine's network")
-
-
-# What certificates can be wrong in
-
-
-def _not_trusted(context: Context, error: ssl.SSLError) -> ClientError:
-    """Why the handshake came to nothing."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return NotTrusted(f"{context}: {_their_fault(context, error)}")
-    reason = error.reason or str(error)
-    if isinstance(error, ssl.SSLEOFError):
-        return ConnectionLost(_said_nothing(context))
-    if any(word in reason for word in _NO_COMMON_PROTOCOL):
-        return NotTrusted(
-            f"{context}: what answers there speaks TLS, but is not a gateway of runnerd that takes "
-            "runctl; see the port"
-        )
-    if reason in _NO_TLS:
-        return NotTrusted(f"{context}: what answers there does not speak TLS; see the port")
-    if "ALERT_PROTOCOL_VERSION" in reason or "UNSUPPORTED_PROTOCOL" in reason:
-        return NotTrusted(f"{context}: what answers there does not speak TLS 1.3")
-    return _refused_later(context, error)
-
-
-def _their_fault(context: Context, error: ssl.SSLCertVerificationError) -> str:
-    code = error.verify_code
-    if code in (_WRONG_NAME, _WRONG_ADDRESS):
-        return f"its certificate is not for {context.host}; use the name that it is for, or {_ASK}"
-    if code in _UNKNOWN_ISSUER:
-        return (
-            f"the authority in {printable(context.ca)} did not sign its certificate: it is another "
-            f"gateway, or another authority; {_ASK}"
-        )
-    return _SAID_OF_THEIRS.get(code) or (
-        f"its certificate is not accepted ({error.verify_message}); {_ASK}"
-    )
-
-
-def _refused_later(context: Context, error: ssl.SSLError) -> ClientError:
-    """An alert: after the handshake was over for us, the gateway has looked at our certificate."""
-    reason = error.reason or str(error)
-    certificate = printable(context.certificate)
-    for alert, said in _ALERTS.items():
-        if reason.endswith(f"ALERT_{alert}"):
-            return NotTrusted(
-                f"{context}: the gateway did not accept the certificate {certificate}: {said}"
-                if said != _ASK
-                else f"{context}: the gateway did not accept the certificate {certificate}; {said}"
-            )
-    if "_ALERT_" in reason:
-        words = reason.rpartition("_ALERT_")[2].replace("_", " ").lower()
-        return NotTrusted(f"{context}: the gateway refused the connection ({words}); {_ASK}")
-    return ConnectionLost(f"the connection to {context.address} broke (TLS: {reason})")
-
-
-def _said_nothing(context: Context) -> str:
-    return (
-        f"the gateway at {context.address} closed the connection before it said a word: it is "
-        "stopping or has too many connections, or it does not accept the certificate "
-        f"{printable(context.certificate)}; {_ASK}"
-    )

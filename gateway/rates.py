@@ -92,12 +92,29 @@ class Rates:
         """How many subjects are remembered."""
         return len(self._accounts)
 
+    def knock(self, subject: str, bounds: Bounds, now: float) -> Refusal | None:
+        """A request that is still to be read: of the rate alone. None: it may be read."""
+        account = self._account(subject, bounds, now)
+        if account is None:
+            return _crowded()
+        rate = bounds.requests_per_second
+        if wait := account.requests.take(now, rate, bounds.burst):
+            return Refusal(f"more than {rate:g} requests a second", wait)
+        return None
+
     def begin(
-        self, subject: str, bounds: Bounds, now: float, *, is_long: bool = False
+        self,
+        subject: str,
+        bounds: Bounds,
+        now: float,
+        *,
+        is_long: bool = False,
+        has_knocked: bool = False,
     ) -> Refusal | None:
         """One request. None: it may go on, and is in flight until `end`.
 
-        `is_long`: a stream or a wait, of which there may be another number at once.
+        `is_long`: a stream or a wait, of which there may be another number at once. One that
+        `has_knocked` counts in the rate already.
         """
         account = self._account(subject, bounds, now)
         if account is None:
@@ -106,9 +123,8 @@ class Rates:
             return _too_many(bounds.streams, "streams and waits are open")
         if not is_long and account.in_flight >= bounds.in_flight:
             return _too_many(bounds.in_flight, "requests are in flight")
-        rate = bounds.requests_per_second
-        if wait := account.requests.take(now, rate, bounds.burst):
-            return Refusal(f"more than {rate:g} requests a second", wait)
+        if not has_knocked and (no := self.knock(subject, bounds, now)) is not None:
+            return no
         account.streams += is_long
         account.in_flight += not is_long
         return None

@@ -24,6 +24,7 @@ from gateway.policy import Act, shown
 from gateway.resolving import Resolver
 from gateway.scope import narrowed
 from gateway.scoped_events import ScopedEvents
+from gateway.surroundings import complete
 from gateway.verbs import VERBS, Target
 
 if TYPE_CHECKING:
@@ -98,16 +99,40 @@ class Run:
         seconds = self._gate.clock() - self._began
         self._gate.metrics.request(self._session.api, verb, self._code, seconds)
 
-    def _let_in(self) -> _LetIn:
+    def knock(self) -> None:
+        """Role and rate, before what was sent is decoded. Raises RequestRefused."""
+        self._began = self._gate.clock()
+        self._id = self._session.request_id = self._gate.new_id()
         try:
-            caller = self._session.check()
+            self._knock()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+
+    def _knock(self) -> None:
+        caller = self._checked()
+        self._may_ask(caller)
+        no = self._gate.rates.knock(caller.subject, caller.bounds, self._began)
+        if no is not None:
+            raise too_many(no)
+
+    def _checked(self) -> Caller:
+        try:
+            return self._session.check()
         except RequestRefused:
             self._is_said = True
             raise
-        self._count(caller)
+
+    def _may_ask(self, caller: Caller) -> Verb:
         verb = VERBS.get(self.op)
         if verb is None or self.op not in caller.verbs:
             raise _refusal(self._gate.policies.policy.decide(caller, Act(op=self.op)))
+        return verb
+
+    def _let_in(self) -> _LetIn:
+        caller = self._checked()
+        self._count(caller)
+        verb = self._may_ask(caller)
         if verb.is_stream is not self._is_stream:
             allowed = "an operation with events" if self._is_stream else "one without events"
             raise RequestRefused("bad-request", field="op", given=shown(self.op), allowed=allowed)
@@ -127,7 +152,10 @@ class Run:
 
     def _count(self, caller: Caller) -> None:
         subject, bounds, rates = caller.subject, caller.bounds, self._gate.rates
-        no = rates.begin(subject, bounds, self._began, is_long=self._is_long)
+        has_knocked = self._session.has_knocked()
+        no = rates.begin(
+            subject, bounds, self._began, is_long=self._is_long, has_knocked=has_knocked
+        )
         if no is not None:
             raise too_many(no)
         self._counted = caller
@@ -175,9 +203,13 @@ class Run:
         if verb.writes or self._is_long:
             self._write(self._line("asked", "allowed"))
             self._is_announced = True
+        args = asked.args()
+        if verb.target is Target.SUBMISSION:
+            # Users are looked up, and directories: both may be far away.
+            args = await asyncio.to_thread(complete, self.op, args, caller.user)
         self.still()
         self._is_sent = True
-        return asked.args()
+        return args
 
     async def _bound(self, caller: Caller, verb: Verb, asked: Asked) -> None:
         """Everything that is named by its id, everything that is selected within the scope."""

@@ -138,6 +138,7 @@ class Session:
         self._user = user
         self._policy: Policy | None = None
         self._caller: Caller | None = None
+        self._knocked = 0
 
     @property
     def caller(self) -> Caller:
@@ -164,6 +165,21 @@ class Session:
                 self._caller = None
                 raise self._turned_away("not-permitted", str(denied)) from None
         return self._caller
+
+    def admit(self, op: str) -> None:
+        """Ask for role and rate before what came is read or decoded, which may be much work.
+
+        The next `request` or `stream` counts in the rate no second time. Raises RequestRefused.
+        """
+        Run(self, op, {}).knock()
+        self._knocked += 1
+
+    def has_knocked(self) -> bool:
+        """Whether a request that begins now was admitted before; for one of them only."""
+        if not self._knocked:
+            return False
+        self._knocked -= 1
+        return True
 
     def identity(self) -> Message:
         """Who the caller is here, for itself to see."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from client import __version__, protocol
 from client.errors import ClientError, ConnectionLost, RequestRefused
 from gateway.codes import as_refusal
-from gateway.surroundings import complete
 from gateway.verbs import VERBS
 from gateway.wire_messages import (
     Hello,
@@ -207,8 +206,7 @@ class Answers:
     async def _asked(self, op: str, args: Message) -> Message:
         session = self._enter(self._user)
         # How long it may take is the client's to say: it cancels, or goes away.
-        asked = complete(op, args, session.caller.user)
-        return await session.request(op, asked, timeout=None)
+        return await session.request(op, args, timeout=None)
 
     async def _stream(self, request_id: int, op: str, args: Message, events: Events) -> Message:
         session, seq = self._enter(self._user), 0

@@ -109,6 +109,8 @@ class _Desk:
                 request[_SESSION] = session
             _check_accept(request, route)
             query = bodies.query(request.query, route.query)
+            if session is not None and route.body is not None and route.op is not None:
+                session.admit(route.op)
             body = await self._body(request, route)
             call = Call(request, session, self._services, query, body)
             try:

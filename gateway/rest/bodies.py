@@ -28,6 +28,8 @@ _MISSING: Final = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 _PARTS: Final = 64
 # Of a stack that msgspec shares with us: no body that means anything is as deep.
 _MOST_DEPTH: Final = 32
+# A flow of 1,000 steps with all that a step may say.
+_MOST_CONTAINERS: Final = 100_000
 
 
 async def read_body(request: web.Request, most: int, seconds: float) -> bytes:
@@ -85,8 +87,7 @@ def decoded(data: bytes, content_type: str | None, kind: type[_S], *, may_be_mis
             "the body is to be JSON: Content-Type application/json",
             headers={"Accept": "application/json"},
         )
-    if _depth(data) > _MOST_DEPTH:
-        raise RequestRefused("bad-request", detail=f"the body nests deeper than {_MOST_DEPTH}")
+    _check_shape(data)
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
@@ -98,13 +99,17 @@ def decoded(data: bytes, content_type: str | None, kind: type[_S], *, may_be_mis
 _OUTSIDE: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?|[^\[\]{}"]+', re.DOTALL)
 
 
-def _depth(data: bytes) -> int:
-    """How deep arrays and objects are nested, at most."""
-    depth = deepest = 0
-    for byte in _OUTSIDE.sub(b"", data):
+def _check_shape(data: bytes) -> None:
+    """That arrays and objects are neither too many nor too deep. Raises RequestRefused."""
+    brackets = _OUTSIDE.sub(b"", data)
+    if len(brackets) > 2 * _MOST_CONTAINERS:
+        detail = f"the body has more than {_MOST_CONTAINERS} arrays and objects"
+        raise RequestRefused("bad-request", detail=detail)
+    depth = 0
+    for byte in brackets:
         depth += 1 if byte in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
+        if depth > _MOST_DEPTH:
+            raise RequestRefused("bad-request", detail=f"the body nests deeper than {_MOST_DEPTH}")
 
 
 def query(values: MultiMapping[str], kind: type[_S]) -> _S:

@@ -15,7 +15,6 @@ from msgspec import UNSET
 from client.errors import RequestRefused
 from gateway.rest import kinds, negotiating
 from gateway.rest.queries import NoQuery
-from gateway.surroundings import complete
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -93,8 +92,8 @@ class Call:
         return await self.session.request(op, args, timeout=timeout)
 
     async def make(self, op: str, args: Message) -> Message:
-        """The same of what makes jobs; directory and environment that are missing are a login's."""
-        return await self.ask(op, complete(op, args, self.session.caller.user))
+        """The same of what makes jobs."""
+        return await self.ask(op, args)
 
 
 Handler = Callable[[Call], Awaitable["Reply | web.StreamResponse"]]
@@ -118,6 +117,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     about: str
     handler: Handler
     answers: dict[int, Answer]
+    # What is asked of runnerd: with a body it is admitted before that is read.
+    op: str | None = None
     more: str = ""
     query: type[msgspec.Struct] = NoQuery
     body: type[msgspec.Struct] | None = None

@@ -22,7 +22,7 @@ async def submit_array(call: Call) -> Reply:
 
 async def submit_flow(call: Call) -> Reply:
     """A flow: all of its steps or none."""
-    args = sending.flow(call.body(FlowSubmission), call.session.caller.user)
+    args = sending.flow(call.body(FlowSubmission))
     idempotency_key(call.request.headers, args)
     return _made(await call.make("submit_flow", args))
 
@@ -104,6 +104,7 @@ _MADE: Final = {
 def _action(verb: str, about: str, handler: Any, kind: type) -> Route:  # noqa: ANN401
     return Route(
         method="POST", path=f"/groups/{{group}}/{verb}", name=f"{verb}Group", tag="groups",
+        op="retry_group" if verb == "retry" else "hold_group",
         about=about, handler=handler, body=queries.Nothing, body_may_be_missing=True,
         answers={200: Answer("How many jobs.", kind)}, problems=(*_ONE, "not-now"),
     )  # fmt: skip
@@ -111,12 +112,14 @@ def _action(verb: str, about: str, handler: Any, kind: type) -> Route:  # noqa: 
 
 ROUTES: Final = (
     Route(
-        method="POST", path="/arrays", name="submitArray", tag="groups", has_key=True,
+        method="POST", path="/arrays", name="submitArray", op="submit_array",
+        tag="groups", has_key=True,
         about="Submit many jobs that differ in their index alone: all of them or none",
         handler=submit_array, body=ArraySubmission, problems=_NEW, answers=_MADE,
     ),
     Route(
-        method="POST", path="/flows", name="submitFlow", tag="groups", has_key=True,
+        method="POST", path="/flows", name="submitFlow", op="submit_flow",
+        tag="groups", has_key=True,
         about="Submit jobs that need each other: all of them or none", is_large=True,
         handler=submit_flow, body=FlowSubmission, problems=_NEW, answers=_MADE,
     ),
@@ -142,7 +145,7 @@ ROUTES: Final = (
         },
     ),
     Route(
-        method="PATCH", path="/groups/{group}", name="updateGroup", tag="groups",
+        method="PATCH", path="/groups/{group}", name="updateGroup", op="update_group", tag="groups",
         about="Change how many of a group run at once, and the priority of what is queued",
         handler=update, body=queries.GroupChange, problems=(*_ONE, "not-now"),
         answers={200: Answer("What it is now.", answers_more.UpdatedGroup)},

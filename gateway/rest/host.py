@@ -74,19 +74,19 @@ ROUTES: Final = (
         handler=queues, answers={200: Answer("The queues.", answers_more.Queues)},
     ),
     Route(
-        method="PATCH", path="/queues/{queue}", name="setQueue", tag="host",
+        method="PATCH", path="/queues/{queue}", name="setQueue", op="queue", tag="host",
         about="Pause a queue, or bound how many of its jobs run at once; for admins",
         handler=set_queue, body=queries.QueueChange, problems=("no-such-queue",),
         answers={200: Answer("What it is set to now.", answers_more.QueueSetting)},
     ),
     Route(
-        method="POST", path="/prune", name="prune", tag="host",
+        method="POST", path="/prune", name="prune", op="prune", tag="host",
         about="Remove ended jobs with their output; for admins",
         handler=prune, body=queries.Prune,
         answers={200: Answer("How many.", answers_more.Pruned)},
     ),
     Route(
-        method="POST", path="/drain", name="drain", tag="host",
+        method="POST", path="/drain", name="drain", op="drain", tag="host",
         about="Take and start no more jobs, or take them again; for admins",
         handler=drain, body=queries.Drain,
         answers={200: Answer("How it stands.", answers_more.Drained)},

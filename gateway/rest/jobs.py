@@ -171,7 +171,8 @@ _NEW: Final = (
 def _action(op: str, about: str, kind: type = answers.JobState) -> Route:
     """An operation on one job that needs nothing else."""
     return Route(
-        method="POST", path=f"/jobs/{{job}}/{op}", name=f"{op}Job", tag="jobs", about=about,
+        method="POST", path=f"/jobs/{{job}}/{op}", name=f"{op}Job", op=op, tag="jobs",
+        about=about,
         handler=_plain(op), body=queries.Nothing, body_may_be_missing=True,
         answers={200: Answer("The job after that.", kind)},
         problems=(*_IN_STATE, "quota-exceeded", "draining") if op == "retry" else _IN_STATE,
@@ -187,7 +188,7 @@ ROUTES: Final = (
         answers={200: Answer("A page of jobs.", answers.Jobs)}, problems=("no-such-queue",),
     ),
     Route(
-        method="POST", path="/jobs", name="submitJob", tag="jobs", is_also_plain=True,
+        method="POST", path="/jobs", name="submitJob", op="submit", tag="jobs", is_also_plain=True,
         about="Submit a job", has_key=True,
         more="It is on disk when the answer is sent. The same key gives the same job: then 200.",
         handler=submit, body=Submission, problems=_NEW,
@@ -227,7 +228,7 @@ ROUTES: Final = (
         },
     ),
     Route(
-        method="PATCH", path="/jobs/{job}", name="updateJob", tag="jobs",
+        method="PATCH", path="/jobs/{job}", name="updateJob", op="update", tag="jobs",
         about="Change limits of a job, and the priority of one that is queued",
         more="All of it or nothing. What is missing stays as it is, null lifts a limit.",
         handler=update, body=queries.JobChange, is_conditional=True,
@@ -264,7 +265,7 @@ ROUTES: Final = (
         answers={200: Answer("The offsets.", answers_output.Location)},
     ),
     Route(
-        method="POST", path="/jobs/{job}/move", name="moveJob", tag="jobs",
+        method="POST", path="/jobs/{job}/move", name="moveJob", op="move", tag="jobs",
         about="Change where a queued job waits",
         handler=move, body=queries.Move, problems=(*_IN_STATE, "no-such-queue"),
         answers={200: Answer("Where it waits now.", answers.Moved)},

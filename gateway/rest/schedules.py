@@ -53,6 +53,7 @@ _NEW: Final = (
 def _action(verb: str, about: str) -> Route:
     return Route(
         method="POST", path=f"/schedules/{{schedule}}/{verb}", name=f"{verb}Schedule",
+        op=f"schedule_{verb}",
         tag="schedules", about=about, handler=_plain(f"schedule_{verb}"), body=queries.Nothing,
         body_may_be_missing=True, problems=_ONE,
         answers={200: Answer("The schedule after that.", answers_more.Scheduled)},
@@ -67,7 +68,7 @@ ROUTES: Final = (
         answers={200: Answer("A page of schedules.", answers_more.Schedules)},
     ),
     Route(
-        method="POST", path="/schedules", name="makeSchedule", tag="schedules",
+        method="POST", path="/schedules", name="makeSchedule", op="schedule", tag="schedules",
         about="Submit a job again and again, at times of a calendar",
         more="What a run would be refused for now is refused at once.",
         handler=make, body=NewSchedule, problems=_NEW,
@@ -86,7 +87,8 @@ ROUTES: Final = (
         answers={200: Answer("It is gone.", answers_more.ScheduleRemoved)},
     ),
     Route(
-        method="POST", path="/schedules/{schedule}/run", name="runSchedule", tag="schedules",
+        method="POST", path="/schedules/{schedule}/run", name="runSchedule",
+        op="schedule_run", tag="schedules",
         about="Run a schedule once now, whatever its times are",
         handler=run, body=queries.Nothing, body_may_be_missing=True, problems=(*_ONE, *_NEW),
         answers={201: Answer("The job that it is run as.", answers_more.ScheduleRun)},

@@ -15,7 +15,6 @@ from msgspec import UNSET
 
 from client.protocol import to_wire
 from gateway.rest.kinds import Base64, Variable
-from gateway.surroundings import complete
 
 if TYPE_CHECKING:
     from client.protocol import Message
@@ -47,12 +46,9 @@ def sent(value: object, *, nulls: bool = False) -> Any:  # noqa: ANN401  any fie
     return value
 
 
-def flow(asked: FlowSubmission, user: str) -> Message:
-    """The fields of `submit_flow`, of which each step is encoded by itself, with its directory."""
+def flow(asked: FlowSubmission) -> Message:
+    """The fields of `submit_flow`, of which each step is encoded by itself."""
     fields = fields_of(asked)
-    for step in fields["steps"]:
-        work = step["submit"]
-        work["cwd"] = complete("submit", work, user)["cwd"]
     fields["steps"] = [msgpack.packb(step, use_bin_type=True) for step in fields["steps"]]
     return fields
 

@@ -160,7 +160,8 @@ def test_a_log_is_followed_through_restarts_of_the_gateway_and_of_runnerd(
         gateway.daemon.start()
         # In the job's own /tmp.
         ended = runctl("--context", "prod", "exec", job, "touch", "/tmp/end")
-        assert ended.returncode == 0, ended.stderr
+        # The job may have ended by then, and touch with it.
+        assert ended.returncode in (0, 137), ended.stderr
         numbers = rest(process).splitlines()
     assert process.returncode == 0
     assert numbers[-1] == "end"

@@ -365,3 +365,27 @@ def test_each_problem_has_a_page(tmp_path: Path) -> None:
         check(await here.get("/problems/none"), 404, "not-found")
 
     served(tmp_path, body)
+
+
+def test_who_may_not_ask_is_told_so_before_the_body_has_come(tmp_path: Path) -> None:
+    async def body(here: Served) -> None:
+        host, port = here.runner.addresses[0][:2]
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(
+            b"POST /v1/flows HTTP/1.1\r\nHost: x\r\nTest-Subject: eve\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 4000000\r\n\r\n"
+        )
+        assert b" 403 " in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+
+    served(tmp_path, body)
+
+
+@pytest.mark.parametrize("body", [b"[]" * 150_000, b'{"argv": ' + b"[" * 40 + b"]" * 40 + b"}"])
+def test_a_body_of_nothing_but_brackets_is_refused_soon(tmp_path: Path, body: bytes) -> None:
+    async def ask(here: Served) -> None:
+        headers = {"Content-Type": "application/json"}
+        check(await here.ask("POST", "/v1/jobs", data=body, headers=headers), 400, "bad-request")
+
+    served(tmp_path, ask)
