@@ -184,10 +184,21 @@ def _loaded(directory: str | None, file: str | None, flags: dict[str, str | None
     return config
 
 
+def run() -> NoReturn:
+    """The program: `main`, and for a defect one line; RUNNER_GATEWAY_DEBUG=1 shows where it is."""
+    try:
+        main()
+    except Exception as error:
+        if os.environ.get("RUNNER_GATEWAY_DEBUG") == "1":
+            raise
+        _fail(f"a defect: {type(error).__name__}: {error} (RUNNER_GATEWAY_DEBUG=1 shows where)")
+    sys.exit(0)
+
+
 def _fail(text: str) -> NoReturn:
     click.echo(f"runner-gateway: {text}", err=True)
     sys.exit(_FAILURE)
 
 
 if __name__ == "__main__":
-    main()
+    run()

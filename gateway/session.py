@@ -149,7 +149,9 @@ class Session:
     def who(self) -> Who:
         """Whom runnerd is asked for. Not where from: connections are shared by certificate."""
         caller = self.caller
-        origin = f"{caller.subject[:_ORIGIN_SUBJECT_CHARS]}, serial {caller.serial}"
+        # The serial first: whatever a name says of another one comes behind it.
+        subject = caller.subject.encode("ascii", "backslashreplace").decode("ascii")
+        origin = f"serial {caller.serial}, {subject[:_ORIGIN_SUBJECT_CHARS]}"
         return Who(caller.user, origin)
 
     def check(self) -> Caller:

@@ -224,5 +224,3 @@ def _after_init(directory: str, asked: _Init, made: set[Kind]) -> None:
         telling.then(telling.command(directory, "issue", "--server"))
     if not asked.users:
         telling.then(telling.command(directory, "issue", "--user", os.environ.get("USER", "alice")))
-    if len(made) == len(Kind):
-        telling.then("runner-gateway")

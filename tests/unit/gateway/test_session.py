@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from client.errors import ConnectionLost, DaemonUnavailable, RequestRefused
 from gateway import session as session_module
-from gateway.policy import Bounds, Policy
+from gateway.policy import Binding, Bounds, Policy
 from gateway.upstream import Who
 from gateway.verbs import ADMIN, ROLES, SUBMITTER, VERBS, VIEWER, Target, allowed_to
 from tests.unit.gateway.recording import ALICE, GROUP, JOB, Recorder, binding, run
@@ -85,8 +86,16 @@ def test_nobody_acts_for_a_user_that_is_not_his() -> None:
 def test_runnerd_is_asked_as_the_user_that_was_chosen() -> None:
     recorder = Recorder(binding(VIEWER, users=("nightly",)))
     run(ask(recorder.enter(user="nightly"), "queues"))
-    assert recorder.who == [Who("nightly", "CN=alice, serial 3f")]
+    assert recorder.who == [Who("nightly", "serial 3f, CN=alice")]
     assert recorder.lines[0]["user"] == "nightly"
+
+
+def test_runnerd_is_told_of_names_that_are_no_ascii_in_ascii() -> None:
+    recorder = Recorder(Binding(match="CN=Jürgen*", user="alice", roles=frozenset({VIEWER})))
+    named = msgspec.structs.replace(ALICE, common_name="Jürgen, serial 1f")
+    session = recorder.gate.enter(named, remote="192.0.2.7", api="rest")
+    run(ask(session, "queues"))
+    assert recorder.who[0].origin == r"serial 3f, CN=J\xfcrgen, serial 1f"
 
 
 def test_a_flood_of_those_who_are_turned_away_is_one_line_a_second() -> None:
