@@ -97,7 +97,7 @@ def serve(directory: str | None, file: str | None, *, check: bool, **flags: str 
             where += f", gRPC on {config.grpc_address.host}:{gateway.grpc_port}"
         _logger.info("serving: %s; runnerd at %s", where, config.socket)
         if check:
-            command = [sys.executable, "-m", "gateway.main", "check", "--dir", config.directory,
+            command = [sys.executable, "-m", "gateway.program", "check", "--dir", config.directory,
                        "--rest-port", str(gateway.rest_port),
                        "--grpc-port", str(gateway.grpc_port)]  # fmt: skip
             checking.append(subprocess.Popen(command))
@@ -184,21 +184,10 @@ def _loaded(directory: str | None, file: str | None, flags: dict[str, str | None
     return config
 
 
-def run() -> NoReturn:
-    """The program: `main`, and for a defect one line; RUNNER_GATEWAY_DEBUG=1 shows where it is."""
-    try:
-        main()
-    except Exception as error:
-        if os.environ.get("RUNNER_GATEWAY_DEBUG") == "1":
-            raise
-        _fail(f"a defect: {type(error).__name__}: {error} (RUNNER_GATEWAY_DEBUG=1 shows where)")
-    sys.exit(0)
-
-
 def _fail(text: str) -> NoReturn:
     click.echo(f"runner-gateway: {text}", err=True)
     sys.exit(_FAILURE)
 
 
 if __name__ == "__main__":
-    run()
+    main()

@@ -28,7 +28,7 @@ PREPARED_NETWORKS = 2
 
 # Programs of the machine that the tests call, and Debian's packages that have them.
 PROGRAMS = {
-    "dmsetup": "dmsetup", "ip": "iproute2", "losetup": "mount", "mkfs.ext4": "e2fsprogs",
+    "curl": "curl", "dmsetup": "dmsetup", "ip": "iproute2", "losetup": "mount", "mkfs.ext4": "e2fsprogs",
     "nft": "nftables", "ping": "iputils-ping", "ps": "procps", "sysctl": "procps",
     "unshare": "util-linux", "useradd": "passwd",
 }  # fmt: skip

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 ACCOUNT: Final = "daemon"
-_MAIN: Final = [sys.executable, "-m", "gateway.main"]
+_MAIN: Final = [sys.executable, "-m", "gateway.program"]
 _POLICY: Final = """
 [[binding]]
 match = "load:fast"

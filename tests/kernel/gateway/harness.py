@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ACCOUNT = "runner-gateway"
-GATEWAY = [sys.executable, "-m", "gateway.main"]
+GATEWAY = [sys.executable, "-m", "gateway.program"]
 
 
 class Answer:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.kernel.harness import Daemon
 
-PROGRAMS = {"runner-gateway": "gateway.main", "runctl": "client.cli"}
+PROGRAMS = {"runner-gateway": "gateway.program", "runctl": "client.cli"}
 READY = "Both work."
 
 

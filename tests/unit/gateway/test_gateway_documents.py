@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,3 +56,13 @@ def test_no_verb_shows_a_traceback_for_a_wrong_option() -> None:
     for name in ("serve", "init", "check"):
         with pytest.raises(click.UsageError):
             main.commands[name].make_context(name, ["--none"])
+
+
+def test_what_is_not_installed_is_said_and_where_it_is_to_be_had() -> None:
+    hide = "import sys; sys.modules['cryptography'] = None; from gateway.program import run; run()"
+    done = subprocess.run(
+        [sys.executable, "-c", hide], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 1
+    assert "cryptography is not installed" in done.stderr
+    assert "Traceback" not in done.stderr
