@@ -6,7 +6,12 @@ The announced length is checked before anything is kept; what a body holds is
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from client.protocol import HEADER, MAX_FRAME_BYTES, MAX_GREETING_BYTES, bad_length
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class FrameBuffer:
@@ -28,7 +33,16 @@ class FrameBuffer:
         """How much was not taken yet; when nothing more can be, that of a frame without its end."""
         return len(self._data)
 
-    def add(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> Iterator[bytearray]:
+        """Add bytes and yield the body of each frame that is whole now. Raises FrameError.
+
+        They are added when the first one is asked for.
+        """
+        self.add(data)
+        while (body := self.take()) is not None:
+            yield body
+
+    def add(self, data: bytes | memoryview) -> None:
         """Take what has come."""
         self._data += data
 

@@ -9,16 +9,15 @@ runs: what an admin changes of a queue is kept in the store and told the schedul
 from __future__ import annotations
 
 import copy
-import grp
 import logging
 import os
-import pwd
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from runner import policy
 from runner.config_queues import HOOKS_QUEUE
 from runner.rows import DEFAULT_QUEUE
 from runner.scheduling.kinds import Capacity, Needs, Queue, Quota
+from runner.users import group_id, uid_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -195,7 +194,7 @@ def _quotas(config: Config) -> dict[int, UserQuota]:
     general = _quota(config.quotas)
     found = {}
     for name, table in config.quotas.users.items():
-        uid = _uid(name)
+        uid = uid_named(name)
         if uid is None:
             _logger.warning("quotas.users.%s: there is no such user", name)
         else:
@@ -209,7 +208,7 @@ def _members(queue: str, names: Iterable[str]) -> Members:
     for name in names:
         is_group = name.startswith(_GROUP_MARK)
         bare = name.removeprefix(_GROUP_MARK)
-        number = _gid(bare) if is_group else _uid(bare)
+        number = _gid(bare) if is_group else uid_named(bare)
         if number is None:
             kind = "group" if is_group else "user"
             _logger.warning("queues.%s.allow: there is no %s %s", queue, kind, bare)
@@ -218,23 +217,9 @@ def _members(queue: str, names: Iterable[str]) -> Members:
     return policy.Members(frozenset(uids), frozenset(gids))
 
 
-def _uid(name: str) -> int | None:
-    """The number of a user; what is a number already needs no account."""
-    if name.isdecimal():
-        return int(name)
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        return None
-
-
 def _gid(name: str) -> int | None:
-    if name.isdecimal():
-        return int(name)
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        return None
+    """The number of a group; what is a number already needs no group."""
+    return int(name) if name.isdecimal() else group_id(name)
 
 
 def _millicpus(cpus: float) -> int:

@@ -13,13 +13,14 @@ import os
 import time
 from typing import TYPE_CHECKING, Final, cast
 
+from client.frames import FrameBuffer
 from client.protocol import FrameError
 from runner.event_loop import Loop
 from runner.parsing import SHORT_BYTES
 from runner.refusal import Refusal
 from runner.server.acting import who
 from runner.server.answering import Answering
-from runner.server.framing import FrameBuffer, only_body
+from runner.server.framing import only_body
 from runner.server.peers import is_in_a_job, peer_of
 from runner.server.writing import Writer
 

@@ -14,6 +14,7 @@ import msgpack
 
 from client import errors, protocol
 from client.api import Client
+from client.frames import FrameBuffer
 from client.protocol import FrameError, Message
 from runner import (
     message_schedules,
@@ -32,7 +33,6 @@ from runner.refusal import Refusal
 from runner.rows import Job
 from runner.scheduling import calendar
 from runner.scheduling.kinds import Capacity, Needs, Queue
-from runner.server.framing import FrameBuffer
 from runner.server.handlers import HANDLERS
 from runner.users import Account
 from tests.fuzz import groups

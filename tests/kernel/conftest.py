@@ -28,9 +28,9 @@ PREPARED_NETWORKS = 2
 
 # Programs of the machine that the tests call, and Debian's packages that have them.
 PROGRAMS = {
-    "curl": "curl", "dmsetup": "dmsetup", "ip": "iproute2", "losetup": "mount", "mkfs.ext4": "e2fsprogs",
-    "nft": "nftables", "ping": "iputils-ping", "ps": "procps", "sysctl": "procps",
-    "unshare": "util-linux", "useradd": "passwd",
+    "curl": "curl", "dmsetup": "dmsetup", "ip": "iproute2", "losetup": "mount",
+    "mkfs.ext4": "e2fsprogs", "nft": "nftables", "ping": "iputils-ping", "ps": "procps",
+    "sysctl": "procps", "unshare": "util-linux", "useradd": "passwd",
 }  # fmt: skip
 
 # alice and bob may connect, mallory may not.

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.frames import FrameBuffer
 from client.protocol import (
     HEADER,
     MAX_FRAME_BYTES,
@@ -18,7 +19,7 @@ from client.protocol import (
     decode_body,
     encode_frame,
 )
-from runner.server.framing import FrameBuffer, FramePacker
+from runner.server.framing import FramePacker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
