@@ -33,6 +33,7 @@ class Peer(msgspec.Struct, frozen=True):
 
     With an `origin` it is a user for whom the gateway acts: uid, gid and groups are what the user
     database says, `pid` is the gateway's, and `origin` who asks there, in the gateway's words.
+    `is_job`: it is a process of a job, or may be one.
     """
 
     uid: int
@@ -40,6 +41,7 @@ class Peer(msgspec.Struct, frozen=True):
     groups: frozenset[int]
     pid: int
     origin: str | None = None
+    is_job: bool = False
 
 
 class Members(msgspec.Struct, frozen=True):
@@ -207,6 +209,8 @@ def may_act(peer: Peer, gateway: Gateway | None) -> Decision:
             allowed=False,
             why="only gateway.user in the configuration of runnerd may act for others",
         )
+    if peer.is_job:
+        return Decision(allowed=False, why="a job acts for nobody, whoever it runs as")
     if peer.origin is not None:
         return Decision(allowed=False, why="it acts for somebody already")
     return Decision(allowed=True, why="it is the gateway")

@@ -13,6 +13,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Final, cast
 
+import msgspec
+
 from client.frames import FrameBuffer
 from client.protocol import FrameError
 from runner.event_loop import Loop
@@ -79,7 +81,9 @@ class Connection(asyncio.BufferedProtocol):
         sock = transport.get_extra_info("socket")
         try:
             peer = peer_of(sock)
-            self._service.clients.admit(self, peer.uid, is_job=is_in_a_job(sock, peer.pid))
+            if is_in_a_job(sock, peer.pid):
+                peer = msgspec.structs.replace(peer, is_job=True)
+            self._service.clients.admit(self, peer.uid, is_job=peer.is_job)
         except Refusal as refusal:
             self._turn_away(refusal)
         except OSError:

@@ -169,6 +169,8 @@ MEMBER = peer(groups=frozenset({1000, STAFF}))
         (peer(1000, 990, frozenset({990})), GATEWAY, False),
         # Who is acted for does not act for others, whoever it is.
         (msgspec.structs.replace(THE_GATEWAY, origin="CN=x"), GATEWAY, False),
+        # Nor does a job of its user, where jobs may connect.
+        (msgspec.structs.replace(THE_GATEWAY, is_job=True), GATEWAY, False),
     ],
 )
 def test_only_the_gateway_of_the_configuration_may_act_for_anybody(
