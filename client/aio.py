@@ -7,12 +7,14 @@ ids, not what the operations mean, and it bears no restart: whoever holds it ope
 from __future__ import annotations
 
 import asyncio
+import errno
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from client import __version__, protocol
-from client.connection import ANSWER_SECONDS, GREETING_SECONDS
-from client.errors import ConnectionLost, DaemonUnavailable, ProtocolError, RequestRefused
+from client.connection import ANSWER_SECONDS, GREETING_SECONDS, unavailable
+from client.errors import ConnectionLost, ProtocolError, RequestRefused
 from client.framing import encode_request
 
 if TYPE_CHECKING:
@@ -50,11 +52,9 @@ class AsyncConnection(asyncio.Protocol):
             async with asyncio.timeout(GREETING_SECONDS):
                 _, connection = await loop.create_unix_connection(cls, path)
         except TimeoutError:
-            text = f"runnerd does not accept connections on {path}"
-            raise DaemonUnavailable("silent", path, text, "it is overloaded or stuck") from None
-        except OSError as error:
-            text = f"runnerd cannot be reached at {path}: {error.strerror or error}"
-            raise DaemonUnavailable("other", path, text, "see whether it runs") from None
+            raise unavailable(path, OSError(errno.ETIMEDOUT, "no answer")) from None
+        except (OSError, ValueError) as error:
+            raise unavailable(path, error) from None
         args: protocol.Message = {
             "protocol": protocol.PROTOCOL_VERSION,
             "client": client or f"runnerd-client {__version__}",
@@ -110,10 +110,18 @@ class AsyncConnection(asyncio.Protocol):
         return answer
 
     def stream(
-        self, op: str, args: protocol.Message, *, window: int = WINDOW_EVENTS
+        self,
+        op: str,
+        args: protocol.Message,
+        *,
+        window: int = WINDOW_EVENTS,
+        allowed: float = math.inf,
     ) -> AsyncStream:
-        """The events of `logs`, `events` or `exec`: sent when it is entered."""
-        return AsyncStream(self, op, args, window)
+        """The events of `logs`, `events` or `exec`: sent when it is entered.
+
+        `allowed`: how many are asked for before `allow` says more; 0 still brings its end.
+        """
+        return AsyncStream(self, op, args, window, allowed)
 
     def notify(self, request_id: int, op: str, args: protocol.Message) -> None:
         """Send `credit`, `cancel` or `signal` for a request; they have no answer."""
@@ -222,21 +230,30 @@ class AsyncStream:
     """Iterates over the events of one request; then `answer` is its last word.
 
     An asynchronous context manager: entering sends the request, leaving before the end cancels it.
-    Credit is given for what was iterated over, so no more than `window` events are ever held.
+    Credit is given for what was iterated over, so no more than `window` events are ever held, and
+    none of those that were not allowed.
     Raises what `AsyncConnection.request` raises.
     """
 
     def __init__(
-        self, connection: AsyncConnection, op: str, args: protocol.Message, window: int
+        self,
+        connection: AsyncConnection,
+        op: str,
+        args: protocol.Message,
+        window: int,
+        allowed: float = math.inf,
     ) -> None:
         self.answer: protocol.Message = {}
         self._connection = connection
         self._op = op
-        self._args: protocol.Message = {**args, "credit": window}
+        # All that were granted, iterated over, and may ever be granted.
+        self._granted = int(min(window, allowed))
+        self._used = 0
+        self._allowed = allowed
+        self._args: protocol.Message = {**args, "credit": self._granted}
         self._window = window
         self._request_id = 0
         self._seq = 0
-        self._used = 0
         self._events: deque[protocol.Message] = deque()
         self._more = asyncio.Event()
         self._ended = False
@@ -264,10 +281,21 @@ class AsyncStream:
             await self._more.wait()
         event = self._events.popleft()
         self._used += 1
-        if self._used >= max(self._window // 2, 1) and not self._ended:
-            self._connection.notify(self._request_id, "credit", {"events": self._used})
-            self._used = 0
+        self._grant()
         return event
+
+    def allow(self, events: int) -> None:
+        """Let so many more come than were allowed so far."""
+        self._allowed += events
+        self._grant()
+
+    def _grant(self) -> None:
+        """Ask for as many as there is room for, in few messages."""
+        left = self._allowed - self._granted
+        room = int(min(self._window - (self._granted - self._used), left))
+        if room >= max(min(self._window // 2, left), 1) and not self._ended:
+            self._granted += room
+            self._connection.notify(self._request_id, "credit", {"events": room})
 
     def signal(self, number: int) -> None:
         """Send a signal to the command whose output this is; nothing when it has ended."""
@@ -282,7 +310,7 @@ class AsyncStream:
         event = message["event"]
         if message.get("seq") != self._seq or not isinstance(event, dict):
             raise ProtocolError(f"event {self._seq} of {self._op} was expected next")
-        if len(self._events) >= 2 * self._window:
+        if self._seq > self._granted:
             raise ProtocolError(f"runnerd sent more events of {self._op} than were asked for")
         self._events.append(event)
         self._more.set()

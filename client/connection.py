@@ -68,6 +68,12 @@ class Connection:
         try:
             args = _greeting(None if isinstance(target, str) else target.user)
             self.hello = self.request("hello", args, timeout=GREETING_SECONDS)
+        except RequestRefused as refused:
+            self.close()
+            if not isinstance(target, str) and refused.detail:
+                # Which of several gateways it was.
+                refused.detail = f"{target}: {refused.detail}"
+            raise
         except BaseException:
             self.close()
             raise
@@ -220,12 +226,12 @@ def _connect(path: str) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, 0))
     except (OSError, ValueError) as error:
         sock.close()
-        raise _unavailable(path, error) from None
+        raise unavailable(path, error) from None
     return sock
 
 
-def _unavailable(path: str, error: OSError | ValueError) -> DaemonUnavailable:
-    """Why nobody could be reached, and what to do about it."""
+def unavailable(path: str, error: OSError | ValueError) -> DaemonUnavailable:
+    """Why nobody could be reached at a socket, and what to do about it; `error` is connect(2)'s."""
     name = printable(path)
     code = error.errno if isinstance(error, OSError) else None
     if code in (errno.ENOENT, errno.ENOTDIR):

@@ -235,13 +235,17 @@ def add(context: Context, *, replace: bool = False) -> None:
         _write(_FILE, _as_toml({**contexts, context.name: context}))
 
 
-def remove(name: str) -> None:
-    """Forget a context; where it is the default there is none then. Raises ContextError."""
+def remove(name: str) -> bool:
+    """Forget a context; whether it was the default, which there is none then.
+
+    Raises ContextError.
+    """
     with _locked():
         named(name)
-        if default_name() == name:
+        if was_default := default_name() == name:
             _unlink(_DEFAULT_FILE)
         _write(_FILE, _as_toml({key: kept for key, kept in every().items() if key != name}))
+    return was_default
 
 
 def use(name: str | None) -> None:

@@ -138,7 +138,7 @@ def decode_body(
         raise FrameError(f"not msgpack: {type(error).__name__}: {error}") from None
     if not isinstance(message, dict):
         raise FrameError(f"a frame holds a map, not {type(message).__name__}")
-    if (size > _SHORT_BYTES or _may_be_deep(body)) and _is_too_deep(message):
+    if (size > _SHORT_BYTES or may_be_deep(body)) and _is_too_deep(message):
         raise FrameError(f"nested deeper than {MAX_DEPTH}")
     return message
 
@@ -148,7 +148,7 @@ def _counted(body: bytes | bytearray | memoryview, max_containers: int) -> objec
     return _unpack(body, object_hook=count, list_hook=count)
 
 
-def _may_be_deep(body: bytes | bytearray | memoryview) -> bool:
+def may_be_deep(body: bytes | bytearray | memoryview) -> bool:
     """Each level begins with a byte that text of ASCII has none of: most bodies have few."""
     if isinstance(body, memoryview):
         return True

@@ -7,8 +7,10 @@ longer to import than all of runctl.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+import stat
 import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -33,6 +35,9 @@ _TCP_OPTIONS: Final = (
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000),
 )
 _RECORDS_BYTES: Final = 64 * 1024
+# Of a key that is ours, and of root's, which a group may have been given to read.
+_OTHERS: Final = 0o077
+_OTHERS_THAN_A_GROUP: Final = 0o037
 
 
 class TlsSocket:
@@ -182,7 +187,7 @@ def client_tls(context: Context) -> ssl.SSLContext:
         (context.certificate, "the certificate"),
         (context.key, "the key"),
     ):
-        _check_readable(context, path, what)
+        _check_readable(context, path, what, is_secret=path == context.key)
     try:
         tls.load_verify_locations(cafile=context.ca)
     except (ssl.SSLError, OSError):
@@ -201,14 +206,21 @@ def _no_password() -> str:
     return ""
 
 
-def _check_readable(context: Context, path: str, what: str) -> None:
+def _check_readable(context: Context, path: str, what: str, *, is_secret: bool) -> None:
     try:
-        with open(path, "rb"):
-            pass
+        with open(path, "rb") as file:
+            found = os.fstat(file.fileno())
     except OSError as error:
         raise NotTrusted(
             f"{context}: cannot read {what}, {printable(path)}: {error.strerror}"
         ) from None
+    is_lent = found.st_uid == 0 and os.geteuid() != 0
+    if is_secret and found.st_mode & (_OTHERS_THAN_A_GROUP if is_lent else _OTHERS):
+        mode = stat.S_IMODE(found.st_mode)
+        raise NotTrusted(
+            f"{context}: {printable(path)} is a key that others can read (mode {mode:04o}); "
+            f"run chmod 600 {printable(path)}"
+        )
 
 
 # Connecting

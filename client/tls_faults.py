@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from typing import TYPE_CHECKING, Final
 
+from client.certificate_end import certificate_end
 from client.errors import ClientError, ConnectionLost, DaemonUnavailable, NotTrusted
 from client.text import printable
 
@@ -119,6 +121,13 @@ def refused_later(context: Context, error: ssl.SSLError) -> ClientError:
     """An alert: after the handshake was over for us, the gateway has looked at our certificate."""
     reason = error.reason or str(error)
     certificate = printable(context.certificate)
+    if reason.endswith("ALERT_CERTIFICATE_EXPIRED") and (still := _counts_until(context)):
+        # Of a revocation list that has ended OpenSSL says the same.
+        return NotTrusted(
+            f"{context}: the gateway says that the certificate {certificate} has expired, but by "
+            f"this machine's clock it counts until {still}: the gateway's revocation list may have "
+            f"ended (`runner-gateway pki crl` there signs the next), or a clock is wrong; {_ASK}"
+        )
     for alert, said in _ALERTS.items():
         if reason.endswith(f"ALERT_{alert}"):
             return NotTrusted(
@@ -130,6 +139,14 @@ def refused_later(context: Context, error: ssl.SSLError) -> ClientError:
         words = reason.rpartition("_ALERT_")[2].replace("_", " ").lower()
         return NotTrusted(f"{context}: the gateway refused the connection ({words}); {_ASK}")
     return ConnectionLost(f"the connection to {context.address} broke (TLS: {reason})")
+
+
+def _counts_until(context: Context) -> str | None:
+    """The end of our certificate, where it is still to come by our clock."""
+    end = certificate_end(context.certificate)
+    if end is None or end <= time.time():
+        return None
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(end))
 
 
 def said_nothing(context: Context) -> str:

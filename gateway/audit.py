@@ -3,20 +3,25 @@
 It writes what it is given and decides nothing. A line is one write(2) to a file opened with
 O_APPEND, so lines of several processes do not mix; it is ASCII, for JSON escapes the rest, and of
 bounded length. Nothing of an environment or of arguments but the first word ever comes here.
+That it cannot be written, and that it can again, is said once in the gateway's own log.
 Not fsync(2)'ed: a power cut may take the last seconds.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import stat
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_LINE_BYTES: Final = 16 * 1024
+# What whoever asks is told; where the log is concerns nobody outside.
+NO_AUDIT: Final = "the gateway's audit log cannot be written, and nothing is done without it"
 MODE: Final = 0o640
 _STDERR: Final = 2
 # At first as much as people want to see; where that is too long, what surely fits.
@@ -26,6 +31,7 @@ _WHO: Final = frozenset({"subject", "serial", "user"})
 _FLAGS: Final = (
     os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 )
+_logger: Final = logging.getLogger(__name__)
 
 
 class AuditError(Exception):
@@ -33,17 +39,45 @@ class AuditError(Exception):
 
 
 class Audit:
-    """The log at `path`; "-" is stderr. Raises AuditError."""
+    """The log at `path`; "-" is stderr. Raises AuditError.
+
+    `problem` says why the last line could not be written, and is None where it could.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._fd = _opened(path)
         # Whether the last line is there in part only.
         self._is_torn = False
+        self.problem: str | None = None
+        # How many lines it lacks.
+        self._lost = 0
 
     def write(self, entry: Mapping[str, Any]) -> None:
         """One line. Raises AuditError when it is not written whole."""
-        line = rendered(entry)
+        try:
+            self._write(rendered(entry))
+        except AuditError as error:
+            self._lost += 1
+            if self.problem is None:
+                _logger.error("nothing is done without the audit log: %s", error)  # noqa: TRY400
+            self.problem = str(error)
+            raise
+        if self.problem is not None:
+            _logger.info("%s can be written again; it lacks %d lines", self.path, self._lost)
+            self.problem, self._lost = None, 0
+
+    def retry(self) -> None:
+        """Where it could not be written: try a line that says so, and how many it lacks."""
+        if self.problem is None:
+            return
+        lost, why = self._lost, self.problem
+        try:
+            self.write({"time_ns": time.time_ns(), "verb": None, "why": why, "left_out": lost})
+        except AuditError:
+            self._lost = lost
+
+    def _write(self, line: bytes) -> None:
         data = b"\n" + line if self._is_torn else line
         try:
             written = os.write(self._fd, data)

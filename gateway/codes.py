@@ -1,7 +1,8 @@
 """What a refusal of runnerd is called in HTTP and in gRPC: one table for both. Pure.
 
 The codes are those of docs/PROTOCOL.md, and the gateway's own `unauthenticated`, `unavailable`,
-`not-found` and the like. Sources: RFC 9110 (status codes), RFC 6585 (429), google.rpc.Code.
+`audit-unavailable`, `not-found` and the like. Sources: RFC 9110 (status codes), RFC 6585 (429),
+google.rpc.Code.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ CODES: Final[Mapping[str, Code]] = {
     "slow-reader": Code(408, "RESOURCE_EXHAUSTED", "What was asked for was not read"),
     "cancelled": Code(499, "CANCELLED", "Cancelled"),
     "store-error": Code(503, "UNAVAILABLE", "runnerd cannot use its store"),
+    "audit-unavailable": Code(503, "UNAVAILABLE", "The gateway cannot write its audit log"),
     "internal": Code(500, "INTERNAL", "A defect"),
 }
 
@@ -64,6 +66,7 @@ RETRY_AFTER_SECONDS: Final[Mapping[str, int]] = {
     "shutting-down": 2,
     "unavailable": 2,
     "store-error": 10,
+    "audit-unavailable": 10,
 }
 
 

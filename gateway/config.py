@@ -7,6 +7,7 @@ itself: whether a certificate counts is `gateway.tls`'s to find out, who it stan
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import tomllib
@@ -120,10 +121,11 @@ def load(directory: str, file: str | None, flags: dict[str, Any]) -> Config:
     from the directory. Raises ConfigError.
     """
     path = file or os.path.join(directory, "config.toml")
-    table = _read(path) if file or os.path.lexists(path) else {}
+    text = _read(path) if file or os.path.lexists(path) else ""
+    table = _parsed(path, text)
     if "directory" in table:
         raise ConfigError(f"{path}: directory: where this file is says it; leave it out")
-    _checked(path, {**table, "directory": directory})
+    _checked(path, {**table, "directory": directory}, text)
     given = {**table, **_environment(), **{key: value for key, value in flags.items() if value}}
     config = _checked("the command line or the environment", {**given, "directory": directory})
     return msgspec.structs.replace(config, **_absolute(config))
@@ -138,7 +140,7 @@ def _absolute(config: Config) -> dict[str, str]:
     }
 
 
-def _read(path: str) -> dict[str, Any]:
+def _read(path: str) -> str:
     try:
         with open(path, "rb") as file:
             text = file.read(_MAX_FILE_BYTES + 1)
@@ -147,7 +149,14 @@ def _read(path: str) -> dict[str, Any]:
     if len(text) > _MAX_FILE_BYTES:
         raise ConfigError(f"{path}: longer than {_MAX_FILE_BYTES} bytes")
     try:
-        return tomllib.loads(text.decode("utf-8"))
+        return text.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8, which TOML is") from None
+
+
+def _parsed(path: str, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from None
 
@@ -162,13 +171,34 @@ def _environment() -> dict[str, Any]:
     return given
 
 
-def _checked(where: str, values: dict[str, Any]) -> Config:
+def _checked(where: str, values: dict[str, Any], text: str = "") -> Config:
     try:
         return msgspec.convert(values, Config)
     except msgspec.ValidationError as error:
         what, _, at = str(error).partition(" - at `$")
         key = at.rstrip("`").lstrip(".")
-        raise ConfigError(f"{where}: {key + ': ' if key else ''}{what}") from None
+        if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL):
+            key, what = ascii(unknown[1])[1:-1], f"an unknown key; {_near(unknown[1], table=key)}"
+        raise ConfigError(f"{where}{_line(text, key)}: {key + ': ' if key else ''}{what}") from None
+
+
+def _near(key: str, *, table: str) -> str:
+    """What may have been meant."""
+    known = LimitsConfig.__struct_fields__ if table == "limits" else Config.__struct_fields__
+    if near := difflib.get_close_matches(key, known, 1):
+        return f"did you mean {near[0]}?"
+    here = [each for each in known if each != "directory"]
+    elsewhere = key in LimitsConfig.__struct_fields__ and table != "limits"
+    return "it belongs into [limits]" if elsewhere else f"known here: {', '.join(here)}"
+
+
+def _line(text: str, key: str) -> str:
+    """`:7`, where the file says it; what a text means tomllib has said."""
+    name = re.escape(key.rpartition(".")[2])
+    for line, written in enumerate(text.split("\n") if name else (), start=1):
+        if re.match(rf"\s*\[?[\"']?{name}\b", written):
+            return f":{line}"
+    return ""
 
 
 def _address(key: str, text: str) -> Address:

@@ -1,9 +1,10 @@
 """The door: one listener for REST and for runnerd's own protocol, TLS before anything else.
 
-    accept ─► Turnstile (address) ─► handshake ─► identity, Trust ─► Turnstile (subject) ─► factory
+    accept ─► Turnstile (address) ─► handshake ─► identity, Trust ─► `connect` (policy) ─► factory
 
 Who comes in is known by certificate; `http` or `wire` makes what serves it, by what ALPN agreed on.
-What a client may do is decided for each of its requests by `session`, not here.
+Whether the policy knows it, and how many connections it has, is asked once for each connection;
+what it may do, for each of its requests: both by `session`, not here.
 """
 
 from __future__ import annotations
@@ -15,25 +16,31 @@ import resource
 import socket
 import ssl
 from asyncio.sslproto import SSLProtocol
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
 
+from client.errors import RequestRefused
+from gateway.codes import code_of
 from gateway.connection_guard import Guard
 from gateway.farewell import speaking_to
 from gateway.handshakes import Failure, failure
 from gateway.identity import Certificate, IdentityError, read_certificate
 from gateway.refusals import Refusals
 from gateway.tls import ALPN_WIRE
-from gateway.turnstile import DoorBounds, Turnstile
+from gateway.turnstile import SENTENCES, DoorBounds, Turnstile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from gateway.tls import Tls
 
-__all__ = ["Admitted", "Door", "DoorBounds", "http_settings", "who"]
+__all__ = [
+    "Admitted", "Door", "DoorBounds", "Entrance", "have_descriptors", "http_settings",
+    "watch_for_dead_peers", "who",
+]  # fmt: skip
 
 _LOG: Final = logging.getLogger(__name__)
 # asyncio takes so many from the queue in one turn of the loop, in which nobody else is served; the
@@ -47,12 +54,11 @@ _READ_BUFFER: Final = 32 * 1024
 _OTHER_DESCRIPTORS: Final = 1024
 _WRITE_BUFFER: Final = 64 * 1024
 _GOODBYE_SECONDS: Final = 2.0
-_SENTENCES: Final = {
-    "address-rate": "too many new connections from this address",
-    "address-busy": "too many handshakes at once from this address",
-    "busy": "too many connections in all",
-    "subject-busy": "too many connections of this identity",
-}
+# Words for metrics, of the codes of refusals.
+_REASONS: Final = {
+    "too-many-requests": "subject-busy", "not-permitted": "no-binding",
+    "unauthenticated": "certificate",
+}  # fmt: skip
 
 
 class Admitted(NamedTuple):
@@ -61,6 +67,19 @@ class Admitted(NamedTuple):
     certificate: Certificate
     remote: str  # the address alone
     alpn: str | None
+
+
+class Entrance(NamedTuple):
+    """Who counts an identity's connections, over all interfaces together.
+
+    `connect` raises RequestRefused: it may not come in, or not now; `disconnect` follows each
+    `connect` that did not raise, once. `last_word` is what a connection of runnerd's protocol is
+    told that is refused.
+    """
+
+    connect: Callable[[Admitted], None] = lambda _admitted: None
+    disconnect: Callable[[Admitted], None] = lambda _admitted: None
+    last_word: Callable[[RequestRefused], bytes] = lambda _refused: b""
 
 
 _ADMITTED: WeakKeyDictionary[asyncio.BaseTransport, Admitted] = WeakKeyDictionary()
@@ -93,7 +112,7 @@ class Door:
     """One listener. `http` and `wire` make the protocol of a connection; `count` hears of refusals.
 
     `count` is called with one of the few words of `handshakes` and `turnstile`, or "identity",
-    "certificate", "slow-reader".
+    "certificate", "no-binding", "subject-busy", "slow-reader".
     """
 
     def __init__(
@@ -103,16 +122,18 @@ class Door:
         wire: Callable[[Admitted], asyncio.Protocol] | None = None,
         *,
         bounds: DoorBounds | None = None,
+        entrance: Entrance | None = None,
         count: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         self._tls = tls
         self._http = http
         self._wire = wire
         self._bounds = bounds or DoorBounds()
-        self._turnstile = Turnstile(self._bounds)
+        self._entrance = entrance or Entrance()
+        self._turnstile = Turnstile(self._bounds, self._gives_way)
         self._refusals = Refusals(count)
         self._server: asyncio.Server | None = None
-        self._coming: set[asyncio.Task[None]] = set()
+        self._coming: dict[Hashable, tuple[asyncio.Task[bool], str]] = {}
         self._inside: dict[Guard, Admitted] = {}
 
     @property
@@ -130,7 +151,7 @@ class Door:
         """Begins to listen. Raises OSError: the address is taken, or none of this host."""
         loop = asyncio.get_running_loop()
         SSLProtocol.max_size = _READ_BUFFER
-        _have_descriptors(self._bounds.connections + _OTHER_DESCRIPTORS)
+        have_descriptors(self._bounds.connections + _OTHER_DESCRIPTORS)
         self._server = await loop.create_server(
             lambda: _Arrival(self._arrive), host, port, backlog=_ACCEPTS_AT_ONCE, reuse_address=True
         )
@@ -146,11 +167,12 @@ class Door:
     async def close(self) -> None:
         """The end: whoever is still inside is cut off."""
         self.shut()
-        for task in self._coming:
+        tasks = [task for task, _remote in self._coming.values()]
+        for task in tasks:
             task.cancel()
         for guard in list(self._inside):
             guard.abort()
-        await asyncio.gather(*self._coming, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._refusals.close()
 
     def sweep(self) -> int:
@@ -170,36 +192,45 @@ class Door:
 
     def _arrive(self, transport: asyncio.Transport) -> None:
         remote = _remote(transport)
-        now = asyncio.get_running_loop().time()
-        if (bound := self._turnstile.arrive(remote, now)) is not None:
-            self._refusals.add(bound, remote, _SENTENCES[bound])
-            transport.abort()
-            return
-        task = asyncio.create_task(self._let_in(transport, remote))
-        self._coming.add(task)
-        task.add_done_callback(self._came)
-
-    def _came(self, task: asyncio.Task[None]) -> None:
-        self._coming.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _LOG.error("a connection could not be let in", exc_info=error)
-
-    async def _let_in(self, raw: asyncio.Transport, remote: str) -> None:
-        """From an accepted connection to one that is served, or to none."""
         guard = Guard(
             self._bounds.stall_seconds, lambda: self._stalled(guard), lambda: self._leave(guard)
         )
-        entered = False
-        try:
-            transport = await self._shake_hands(raw, remote, guard)
-            if transport is not None and not guard.gone:
-                entered = self._enter(transport, remote, guard)
-        except BaseException:
+        now = asyncio.get_running_loop().time()
+        if (bound := self._turnstile.arrive(guard, remote, now)) is not None:
+            self._refusals.add(bound, remote, SENTENCES[bound])
+            transport.abort()
+            return
+        task = asyncio.create_task(self._let_in(transport, remote, guard))
+        self._coming[guard] = task, remote
+
+        def came(task: asyncio.Task[bool]) -> None:
+            self._came(guard, transport, task)
+
+        task.add_done_callback(came)
+
+    def _came(self, guard: Guard, raw: asyncio.Transport, task: asyncio.Task[bool]) -> None:
+        """Its way in is over. Here, because a task that is cancelled may never have begun."""
+        del self._coming[guard]
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _LOG.error("a connection could not be let in", exc_info=error)
+        if task.cancelled() or error is not None:
             raw.abort()
-            raise
-        finally:
-            if not entered:
-                self._turnstile.leave(None)
+        elif task.result():
+            return
+        self._turnstile.leave(guard)
+
+    def _gives_way(self, guard: Hashable) -> None:
+        task, remote = self._coming[guard]
+        self._refusals.add("gave-way", remote, SENTENCES["gave-way"])
+        task.cancel()
+
+    async def _let_in(self, raw: asyncio.Transport, remote: str, guard: Guard) -> bool:
+        """From an accepted connection to one that is served; whether it is."""
+        transport = await self._shake_hands(raw, remote, guard)
+        if transport is None or guard.gone:
+            return False
+        return self._enter(transport, remote, guard)
 
     async def _shake_hands(
         self, raw: asyncio.Transport, remote: str, guard: Guard
@@ -219,7 +250,7 @@ class Door:
             self._refuse(remote, failure(error))
             return None
         finally:
-            self._turnstile.settle(remote)
+            self._turnstile.settle(guard)
 
     def _enter(self, transport: asyncio.Transport, remote: str, guard: Guard) -> bool:
         """Whether it is served from now on. False: it was told why not, and closed."""
@@ -228,8 +259,14 @@ class Door:
         except IdentityError as error:
             self._turn_away(transport, remote, Failure("identity", str(error)))
             return False
-        if (why := self._objection(admitted)) is not None:
-            self._turn_away(transport, remote, why)
+        if (why := self._tls.trust.refusal(admitted.certificate)) is not None:
+            told = Failure("certificate", f"{_called(admitted)}: {why}")
+            self._turn_away(transport, remote, told)
+            return False
+        try:
+            self._entrance.connect(admitted)
+        except RequestRefused as refused:
+            self._not_now(transport, admitted, refused)
             return False
         self._inside[guard] = admitted
         _ADMITTED[transport] = admitted
@@ -241,19 +278,28 @@ class Door:
             transport.abort()
         return True
 
-    def _objection(self, admitted: Admitted) -> Failure | None:
-        """None: the identity's count has it now."""
-        if (why := self._tls.trust.refusal(admitted.certificate)) is not None:
-            return Failure("certificate", f"{_called(admitted)}: {why}")
-        if (bound := self._turnstile.enter(admitted.certificate.subject)) is not None:
-            return Failure(bound, f"{_called(admitted)}: {_SENTENCES[bound]}")
-        return None
+    def _not_now(
+        self, transport: asyncio.Transport, admitted: Admitted, refused: RequestRefused
+    ) -> None:
+        """Of an identity that is known, and may not come in."""
+        reason = _REASONS.get(refused.code, "certificate")
+        sentence = refused.detail or str(refused)
+        if admitted.alpn == ALPN_WIRE:
+            transport.write(self._entrance.last_word(refused))
+        told = Failure(reason, f"{_called(admitted)}: {sentence}")
+        self._turn_away(transport, admitted.remote, told, refused.code)
 
-    def _turn_away(self, transport: asyncio.Transport, remote: str, why: Failure) -> None:
+    def _turn_away(
+        self,
+        transport: asyncio.Transport,
+        remote: str,
+        why: Failure,
+        code: str = "unauthenticated",
+    ) -> None:
         """The handshake is over, so HTTP can be told; others see the end."""
         self._refuse(remote, why)
         if transport.get_extra_info("ssl_object").selected_alpn_protocol() != ALPN_WIRE:
-            transport.write(_last_answer(why))
+            transport.write(_last_answer(code, why.sentence))
         transport.close()
 
     def _known(self, transport: asyncio.Transport, remote: str) -> Admitted:
@@ -281,7 +327,8 @@ class Door:
         """A connection that had entered is gone."""
         admitted = self._inside.pop(guard, None)
         if admitted is not None:
-            self._turnstile.leave(admitted.certificate.subject)
+            self._turnstile.leave(guard)
+            self._entrance.disconnect(admitted)
 
 
 class _Arrival(asyncio.Protocol):
@@ -295,7 +342,7 @@ class _Arrival(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  a stream's
         self._transport = transport
         with contextlib.suppress(OSError):
-            _watch_for_dead_peers(transport.get_extra_info("socket"))
+            watch_for_dead_peers(transport.get_extra_info("socket"))
         self._arrive(transport)
 
     def data_received(self, _data: bytes) -> None:
@@ -304,7 +351,7 @@ class _Arrival(asyncio.Protocol):
             self._transport.abort()
 
 
-def _have_descriptors(wanted: int) -> None:
+def have_descriptors(wanted: int) -> None:
     """The usual soft limit of 1024 would end before the bounds do, with no word to anybody."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -314,7 +361,7 @@ def _have_descriptors(wanted: int) -> None:
             _LOG.warning("%d descriptors are allowed, %d may be needed (ulimit -Hn)", most, wanted)
 
 
-def _watch_for_dead_peers(connection: socket.socket) -> None:
+def watch_for_dead_peers(connection: socket.socket) -> None:
     """A peer that lost its power or its network is noticed in two minutes. tcp(7)."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
@@ -322,15 +369,17 @@ def _watch_for_dead_peers(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
 
 
-def _last_answer(why: Failure) -> bytes:
+def _last_answer(code: str, sentence: str) -> bytes:
     """For a connection that is closed before it asked anything."""
-    status = "429 Too Many Requests" if why.reason == "subject-busy" else "401 Unauthorized"
-    code = "too-many-requests" if why.reason == "subject-busy" else "unauthenticated"
+    known = code_of(code)
     body = msgspec.json.encode(
-        {"type": "about:blank", "status": int(status[:3]), "code": code, "detail": why.sentence}
-    )
+        {"type": "about:blank", "title": known.title, "status": known.http, "code": code,
+         "detail": sentence}
+    )  # fmt: skip
+    later = "Retry-After: 1\r\n" if code == "too-many-requests" else ""
     head = (
-        f"HTTP/1.1 {status}\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\n"
+        f"HTTP/1.1 {known.http} {HTTPStatus(known.http).phrase}\r\n"
+        f"Content-Type: application/problem+json\r\n{later}"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode("ascii") + body

@@ -51,6 +51,9 @@ class Events(Protocol):
     def signal(self, number: int) -> None:
         """Send a signal to the command of an exec."""
 
+    def allow(self, events: int) -> None:
+        """Let so many more come than were allowed so far."""
+
 
 class Asker(Protocol):
     """Asks runnerd on behalf of users (`gateway.upstream.Upstream`)."""
@@ -65,8 +68,10 @@ class Asker(Protocol):
     ) -> Message:
         """The answer to one request."""
 
-    def stream(self, who: Who, op: str, args: Message) -> AbstractAsyncContextManager[Events]:
-        """The events of one request."""
+    def stream(
+        self, who: Who, op: str, args: Message, *, allowed: float = ...
+    ) -> AbstractAsyncContextManager[Events]:
+        """The events of one request, so many until more are allowed."""
 
 
 class Meter(Protocol):

@@ -8,12 +8,13 @@ is for people.
 from __future__ import annotations
 
 import difflib
+import errno
 import logging
 import os
 import re
 import stat
 import tomllib
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -36,6 +37,7 @@ _Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 _Rate = Annotated[float, Meta(gt=0, le=1_000_000)]
 _Bytes = Annotated[int, Meta(ge=1, le=64 * 1024 * 1024)]
 _Role = Literal["viewer", "operator", "submitter", "admin"]
+ROLES: Final[tuple[str, ...]] = get_args(_Role)
 
 
 class PolicyError(Exception):
@@ -111,8 +113,8 @@ class PolicyFile:
             _logger.error("the policy stays as it was: %s", error)  # noqa: TRY400  all is said
             self._noted(False)  # noqa: FBT003
             return False
-        self.error = None
-        if policy.bindings != self._policy.bindings:
+        was_broken, self.error = self.error is not None, None
+        if was_broken or policy.bindings != self._policy.bindings:
             self._policy = policy
             _logger.info("%s: %d bindings are in force", self.path, len(policy.bindings))
         self._noted(True)  # noqa: FBT003
@@ -203,6 +205,10 @@ class _Source:
         found = re.search(r" - at `\$\.?([A-Za-z_.]*)", text)
         key = found[1].rstrip(".") if found else ""
         what = (text[: found.start()] if found else text).replace("`", "")
+        if wrong := re.match(r"Invalid enum value '(.*)'", what, re.DOTALL):
+            near = difflib.get_close_matches(wrong[1], ROLES, 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            what = f"no role {wrong[1]!a}; {hint}allowed are {', '.join(ROLES)}"
         self.fail(number, key or None, what[0].lower() + what[1:])
 
     def _line(self, number: int | None, key: str | None) -> int:
@@ -273,7 +279,7 @@ def _read(path: str) -> str:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise PolicyError(f"{path}: cannot be read: {error.strerror}") from None
+        raise PolicyError(f"{path}: cannot be read: {error.strerror}{_advice(error)}") from None
     try:
         _check_owner(path, os.fstat(fd))
         with open(fd, "rb", closefd=False) as file:
@@ -289,6 +295,15 @@ def _read(path: str) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise PolicyError(f"{path}:{line}: not UTF-8, which TOML is") from None
+
+
+def _advice(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return (
+            "; `runner-gateway init` makes what is missing, and docs/GATEWAY-POLICY.md says what"
+            " is in it"
+        )
+    return "; the gateway's user must be able to read it" if error.errno == errno.EACCES else ""
 
 
 def _check_owner(path: str, status: os.stat_result) -> None:

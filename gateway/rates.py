@@ -19,6 +19,8 @@ MOST_SUBJECTS: Final = 10_000
 # Of the longest unused ones, at each newcomer when there are too many.
 _LOOKED_AT: Final = 32
 _FULL_SECONDS: Final = 1.0
+# Of one subject, in requests that are read or in hand.
+HELD_BYTES: Final = 16 * 1024 * 1024
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -37,13 +39,17 @@ class Bucket:
         self._tokens = float(burst)
         self._at = now
 
-    def take(self, now: float, rate: float, burst: float) -> float:
-        """Take one. 0.0: it was there; else the seconds until it will be, and nothing is taken."""
+    def take(self, now: float, rate: float, burst: float, count: int = 1) -> float:
+        """Take so many. 0.0: they were there; else the seconds until they are, and none is taken.
+
+        Of more than fit in, as many have to be there as do, and the rest is owed.
+        """
         self._refill(now, rate, burst)
-        if self._tokens >= 1.0:
-            self._tokens -= 1.0
+        needed = min(float(count), float(burst))
+        if self._tokens >= needed:
+            self._tokens -= count
             return 0.0
-        return (1.0 - self._tokens) / rate
+        return (needed - self._tokens) / rate
 
     def is_full(self, now: float, rate: float, burst: float) -> bool:
         """Whether it is as it was at first."""
@@ -60,17 +66,17 @@ class Bucket:
 class _Account:
     """What one subject has taken."""
 
-    __slots__ = ("bounds", "connections", "in_flight", "requests", "streams", "submissions")
+    __slots__ = ("bounds", "connections", "held", "in_flight", "requests", "streams", "submissions")
 
     def __init__(self, bounds: Bounds, now: float) -> None:
         self.bounds = bounds
         self.requests = Bucket(bounds.burst, now)
         self.submissions = Bucket(bounds.submission_burst, now)
-        self.in_flight = self.streams = self.connections = 0
+        self.in_flight = self.streams = self.connections = self.held = 0
 
     def is_idle(self, now: float) -> bool:
         """Whether nothing would be different without it."""
-        if self.in_flight or self.streams or self.connections:
+        if self.in_flight or self.streams or self.connections or self.held:
             return False
         bounds = self.bounds
         return self.requests.is_full(
@@ -81,7 +87,7 @@ class _Account:
 class Rates:
     """The accounts of all subjects, at most `most`.
 
-    What `begin` and `connect` let in is to be ended by `end` and `disconnect`, once.
+    What `begin`, `connect` and `hold` let in is to be ended by `end`, `disconnect` and `release`.
     """
 
     def __init__(self, most: int = MOST_SUBJECTS) -> None:
@@ -135,13 +141,13 @@ class Rates:
         account.streams -= is_long
         account.in_flight -= not is_long
 
-    def submit(self, subject: str, bounds: Bounds, now: float) -> Refusal | None:
-        """One submission, besides the request that it is."""
+    def submit(self, subject: str, bounds: Bounds, now: float, cost: int = 1) -> Refusal | None:
+        """One submission, or one that is as much work as so many, besides the request it is."""
         account = self._account(subject, bounds, now)
         if account is None:
             return _crowded()
         rate = bounds.submissions_per_second
-        if wait := account.submissions.take(now, rate, bounds.submission_burst):
+        if wait := account.submissions.take(now, rate, bounds.submission_burst, cost):
             return Refusal(f"more than {rate:g} submissions a second", wait)
         return None
 
@@ -158,6 +164,23 @@ class Rates:
     def disconnect(self, subject: str) -> None:
         """A connection that was counted is closed."""
         self._accounts[subject].connections -= 1
+
+    def hold(
+        self, subject: str, bounds: Bounds, now: float, more: int, *, most: int = HELD_BYTES
+    ) -> Refusal | None:
+        """So many more bytes of requests. None: they count until `release`; else they do not."""
+        account = self._account(subject, bounds, now)
+        if account is None:
+            return _crowded()
+        if account.held + more > most:
+            return _too_many(most, "bytes of requests are in hand")
+        account.held += more
+        return None
+
+    def release(self, subject: str, size: int) -> None:
+        """Bytes that were held are not any more."""
+        if size:
+            self._accounts[subject].held -= size
 
     def open_streams(self, subject: str) -> int:
         """How many streams and waits of that subject are open."""

@@ -10,15 +10,15 @@ has happened has happened.
 from __future__ import annotations
 
 import asyncio
-import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import msgspec
 
 from client.errors import RequestRefused
 from gateway import filtering
-from gateway.asking import Asked
-from gateway.audit import AuditError
+from gateway.asking import MOST_STEPS, Asked
+from gateway.audit import NO_AUDIT, AuditError
 from gateway.codes import as_refusal
 from gateway.policy import Act, shown
 from gateway.resolving import Resolver
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 # Nothing that runnerd could be asked for is left for whom a scope bounds.
 _UNBOUNDED: Final = frozenset({"drain", "prune", "stats"})
-_logger: Final = logging.getLogger(__name__)
+# Of a flow, as much work as a submission: each is read, and encoded anew.
+_STEPS_OF_ONE: Final = 50
 
 
 class _LetIn(NamedTuple):
@@ -163,9 +164,14 @@ class Run:
             self._gate.metrics.stream_opened(self._session.api)
         verb = VERBS.get(self.op)
         if verb is not None and verb.target is Target.SUBMISSION:
-            no = rates.submit(subject, bounds, self._began)
+            no = rates.submit(subject, bounds, self._began, self._cost())
             if no is not None:
                 raise too_many(no)
+
+    def _cost(self) -> int:
+        """In submissions: a flow is a bit of work for each of its steps."""
+        steps = self._given.get("steps") if self.op == "submit_flow" else None
+        return 1 + min(len(steps), MOST_STEPS) // _STEPS_OF_ONE if isinstance(steps, list) else 1
 
     def _count_out(self) -> None:
         if self._counted is None:
@@ -285,11 +291,9 @@ class Run:
         if self._code == "too-many-requests":
             self._session.muffled({**line, "code": self._code})
             return
-        try:
+        # It has failed anyway; that there is no line the audit log itself says, once.
+        with suppress(AuditError):
             self._gate.audit.write({**line, "code": self._code})
-        except AuditError as failed:
-            # It has failed anyway.
-            _logger.error("%s", failed)  # noqa: TRY400  the text says it all
 
     def _line(self, phase: str, decision: str) -> dict[str, Any]:
         about = {} if self._asked is None else self._asked.about()
@@ -308,10 +312,8 @@ class Run:
     def _write(self, line: Message) -> None:
         try:
             self._gate.audit.write(line)
-        except AuditError as error:
-            _logger.error("%s", error)  # noqa: TRY400  the text says it all
-            detail = "the gateway's audit log cannot be written, and nothing is done without it"
-            raise RequestRefused("store-error", detail=detail) from None
+        except AuditError:
+            raise RequestRefused("audit-unavailable", detail=NO_AUDIT) from None
 
 
 def too_many(no: Refusal) -> RequestRefused:

@@ -7,6 +7,7 @@ Callers without a scope never come here: their requests cost one round trip.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from client.errors import ProtocolError, RequestRefused
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 MOST_REFERENCES: Final = 64
 _MEMBERS: Final = 1000
 _MOST_PAGES: Final = 20
+# As many as runnerd names of those that a prefix stands for; there may be more then.
+_MOST_CANDIDATES: Final = 20
+_TELLING: Final = frozenset(
+    {"no-such-job", "ambiguous-job", "no-such-schedule", "ambiguous-schedule", "is-group"}
+)
 
 
 class Resolver:
@@ -116,10 +122,24 @@ class Resolver:
         try:
             found = await self._ask("schedule_status", {"schedule": text})
         except RequestRefused as refused:
+            if refused.code == "ambiguous-schedule" and refused.candidates:
+                return await self._of_several_schedules(refused.candidates, text)
             raise _plain(refused, "schedule", text) from None
         if not self._scope.has_schedule(found):
             raise RequestRefused("no-such-schedule", field="schedule", given=shown(text))
         return found
+
+    async def _of_several_schedules(self, candidates: list[str], text: str) -> Message:
+        """The only one in the scope of those that are meant. Raises RequestRefused."""
+        found: list[Message] = []
+        for each in candidates[:_MOST_CANDIDATES]:
+            with suppress(RequestRefused):
+                found.append(await self._ask("schedule_status", {"schedule": each}))
+        found = [each for each in found if self._scope.has_schedule(each)]
+        if len(found) == 1 and len(candidates) < _MOST_CANDIDATES:
+            return found[0]
+        code = "ambiguous-schedule" if found else "no-such-schedule"
+        raise RequestRefused(code, field="schedule", given=shown(text))
 
     async def check_existing(self, answer: Message) -> None:
         """A key that was used for something outside of the scope tells nothing. Raises."""
@@ -135,9 +155,52 @@ class Resolver:
         try:
             return await self._ask(op, args)
         except RequestRefused as refused:
+            if refused.code == "ambiguous-job" and refused.candidates:
+                return await self._of_several(op, args, refused.candidates, (field, text))
             if refused.group is not None:
                 await self._check_group(refused.group.group, field, text)
             raise _plain(refused, field, text) from None
+
+    async def _of_several(
+        self, op: str, args: Message, candidates: list[str], named: tuple[str, str]
+    ) -> Message:
+        """The only one in the scope of those that are meant: others are as if they did not exist.
+
+        Raises RequestRefused; `named`: the field, and what it has.
+        """
+        (field, text), key = named, "job" if op == "status" else "group"
+        found: list[Message] = []
+        groups: list[RequestRefused] = []
+        for each in candidates[:_MOST_CANDIDATES]:
+            try:
+                one = await self._ask(op, {**args, key: each})
+            except RequestRefused as refused:
+                if refused.group is not None:
+                    await self._add_group(refused, groups, named)
+                elif refused.code not in _TELLING:
+                    raise
+            else:
+                fits = self._scope.has_job if key == "job" else self._scope.has_group
+                found += [one] if fits(one) else []
+        if len(candidates) >= _MOST_CANDIDATES or len(found) + len(groups) > 1:
+            # There may be more than were named.
+            code = "ambiguous-job" if found or groups else "no-such-job"
+            raise RequestRefused(code, field=field, given=shown(text))
+        if groups:
+            raise groups[0]
+        if not found:
+            raise _no_such_job(field, text)
+        return found[0]
+
+    async def _add_group(
+        self, refused: RequestRefused, groups: list[RequestRefused], named: tuple[str, str]
+    ) -> None:
+        """One that stands for a group, if that is in the scope."""
+        if refused.group is None:
+            return
+        with suppress(RequestRefused):
+            await self._check_group(refused.group.group, *named)
+            groups.append(_plain(refused, *named))
 
     async def _check_group(self, group: str, field: str, text: str) -> None:
         """What is said of a group that was named as a job is said only of one in the scope."""
@@ -148,8 +211,7 @@ class Resolver:
 
 def _plain(refused: RequestRefused, field: str, text: str) -> RequestRefused:
     """A refusal without what it tells of others: ids that match, steps that there are."""
-    if refused.code not in {"no-such-job", "ambiguous-job", "no-such-schedule",
-                            "ambiguous-schedule", "is-group"}:  # fmt: skip
+    if refused.code not in _TELLING:
         return refused
     plain = RequestRefused(refused.code, field=field, given=shown(text))
     plain.group = refused.group

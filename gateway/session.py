@@ -8,10 +8,10 @@ Interfaces translate and decide nothing; runnerd decides again.
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import math
 import secrets
 import time
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,26 +19,24 @@ from client.errors import RequestRefused
 from gateway import tracing
 from gateway.audit import AuditError
 from gateway.policy import Denied
-from gateway.rates import Muffler, Rates
+from gateway.rates import HELD_BYTES, Muffler, Rates
 from gateway.requests import Run, too_many
+from gateway.session_stream import SessionStream
 from gateway.upstream import Who
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from contextlib import AbstractAsyncContextManager
-    from types import TracebackType
-    from typing import Self
 
     from client.protocol import Message
     from gateway.identity import Certificate
-    from gateway.parts import Asker, Events, Log, Meter, PolicySource, TrustSource
+    from gateway.parts import Asker, Log, Meter, PolicySource, TrustSource
     from gateway.policy import Caller, Policy
+    from gateway.rates import Refusal
+
+__all__ = ["Gate", "Session", "SessionStream"]
 
 ANSWER_SECONDS: Final = 60.0
-# How long a stream on which nothing happens outlives a revocation.
-RECHECK_SECONDS: Final = 2.0
 _ORIGIN_SUBJECT_CHARS: Final = 160
-_logger: Final = logging.getLogger(__name__)
 
 
 class Gate:
@@ -91,7 +89,13 @@ class Gate:
         `unauthenticated` (the certificate does not count now), `not-permitted`.
         """
         session = Session(self, certificate, remote, api, user, trace)
-        session.check()
+        try:
+            session.check()
+        except RequestRefused as refused:
+            # One that is revoked takes nothing from that which has replaced it.
+            if refused.code == "not-permitted":
+                session.count()
+            raise
         return session
 
     def connect(self, certificate: Certificate) -> None:
@@ -158,14 +162,15 @@ class Session:
         """Ask again whether, and as whom, this may go on. Raises RequestRefused."""
         why = self.gate.trust.refusal(self.certificate)
         if why is not None:
-            raise self._turned_away("unauthenticated", why)
+            raise self._turned_away(RequestRefused("unauthenticated", detail=why))
         policy = self.gate.policies.policy
         if self._caller is None or policy is not self._policy:
             try:
                 self._caller, self._policy = policy.caller(self.certificate, self._user), policy
             except Denied as denied:
                 self._caller = None
-                raise self._turned_away("not-permitted", str(denied)) from None
+                refused = RequestRefused("not-permitted", detail=str(denied))
+                raise self._turned_away(refused) from None
         return self._caller
 
     def admit(self, op: str) -> None:
@@ -175,6 +180,35 @@ class Session:
         """
         Run(self, op, {}).knock()
         self._knocked += 1
+
+    def touch(self) -> None:
+        """Ask for the rate alone: for what is neither `request` nor `stream`.
+
+        It has no line in the audit log, unless it is refused. Raises RequestRefused.
+        """
+        self.check()
+        self.count()
+
+    def count(self) -> None:
+        """Count one request in the rate of the certificate, if the policy knows it."""
+        gate = self.gate
+        with suppress(Denied):
+            bounds = gate.policies.policy.bounds(self.certificate)
+            self._unless(gate.rates.knock(self.certificate.subject, bounds, gate.clock()))
+
+    def hold(self, more: int, most: int = HELD_BYTES) -> None:
+        """Count bytes of a body that is read until `release`. Raises RequestRefused."""
+        caller, gate = self.caller, self.gate
+        no = gate.rates.hold(caller.subject, caller.bounds, gate.clock(), more, most=most)
+        self._unless(no)
+
+    def release(self, size: int) -> None:
+        """So many bytes that were held are not any more."""
+        self.gate.rates.release(self.certificate.subject, size)
+
+    def _unless(self, no: Refusal | None) -> None:
+        if no is not None:
+            raise self._turned_away(too_many(no))
 
     def has_knocked(self) -> bool:
         """Whether a request that begins now was admitted before; for one of them only."""
@@ -226,9 +260,12 @@ class Session:
             await run.prepared()
             await run.answered({})
 
-    def stream(self, op: str, args: Message) -> SessionStream:
-        """The events of `logs`, `events` or `exec`: asked for when it is entered."""
-        return SessionStream(self, op, args)
+    def stream(self, op: str, args: Message, *, allowed: float = math.inf) -> SessionStream:
+        """The events of `logs`, `events` or `exec`: asked for when it is entered.
+
+        `allowed`: how many runnerd is asked for before `allow` says more.
+        """
+        return SessionStream(self, op, args, allowed)
 
     def entry(self) -> Message:
         """What each line of the audit log begins with."""
@@ -244,10 +281,11 @@ class Session:
             "trace": getattr(self.trace, "trace_id", None),
         }
 
-    def _turned_away(self, code: str, why: str) -> RequestRefused:
-        self.gate.metrics.refused(code)
-        self.muffled({"verb": None, "decision": "denied", "code": code, "why": why})
-        return RequestRefused(code, detail=why)
+    def _turned_away(self, refused: RequestRefused) -> RequestRefused:
+        self.gate.metrics.refused(refused.code)
+        why = {"code": refused.code, "why": refused.detail}
+        self.muffled({"verb": None, "decision": "denied", **why})
+        return refused
 
     def muffled(self, rest: Message) -> None:
         """A line on what was refused, one a second of its kind: a flood must not fill the disk."""
@@ -255,78 +293,6 @@ class Session:
         left_out = self.gate.muffler.say(kind, self.gate.clock())
         if left_out is None:
             return
-        try:
+        # It is refused already; that there is no line the audit log itself says, once.
+        with suppress(AuditError):
             self.gate.audit.write({**self.entry(), **rest, "left_out": left_out or None})
-        except AuditError as error:
-            # It is refused already.
-            _logger.error("%s", error)  # noqa: TRY400  the text says it all
-
-
-class SessionStream:
-    """One stream: `async with` opens it, `async for` gives its raw events, then `answer` is there.
-
-    Leaving it early cancels it. Raises what `Session.request` raises.
-    """
-
-    def __init__(self, session: Session, op: str, args: Message) -> None:
-        self._session = session
-        self._run = Run(session, op, args, is_stream=True)
-        self._opening: AbstractAsyncContextManager[Events] | None = None
-        self._events: Events | None = None
-
-    @property
-    def answer(self) -> Message:
-        """The last word of runnerd; empty before."""
-        return {} if self._events is None else self._events.answer
-
-    async def __aenter__(self) -> Self:
-        session, run = self._session, self._run
-        run.__enter__()
-        try:
-            args = await run.prepared()
-            self._opening = session.gate.upstream.stream(session.who, run.op, args)
-            self._events = await self._opening.__aenter__()
-        except BaseException as error:
-            run.__exit__(type(error), error, None)
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if self._opening is not None:
-                await self._opening.__aexit__(kind, error, trace)
-        finally:
-            if error is None:
-                self._run.ended()
-            self._run.__exit__(kind, error, None)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Message:
-        if self._events is None:
-            raise StopAsyncIteration
-        while True:
-            event = await self._next(self._events)
-            if await self._run.may_see(event):
-                return event
-
-    async def _next(self, events: Events) -> Message:
-        """The next event, however long it takes, for as long as the caller may go on."""
-        while True:
-            try:
-                async with asyncio.timeout(RECHECK_SECONDS):
-                    return await anext(events)
-            except TimeoutError:
-                self._run.still()
-
-    async def signal(self, number: int) -> None:
-        """Send a signal (1 to 64) to the command of an `exec`. Raises RequestRefused."""
-        self._run.still()
-        if self._events is not None:
-            self._events.signal(number)

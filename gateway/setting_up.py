@@ -1,8 +1,8 @@
 """What `runner-gateway init` leaves on the disk, so that a gateway can start.
 
-For a user, a gateway that acts for that user alone, which needs nobody's permission. For root, one
-for the machine, which runs as an account of its own and acts for those that runnerd's configuration
-lets it act for. The certificates are `gateway.pki`'s.
+What is there is kept, so it may be run again. For a user, a gateway that acts for that user alone,
+which needs nobody's permission. For root, one for the machine, which runs as an account of its own
+and acts for those that runnerd's configuration lets it act for. The certificates are `pki.first`'s.
 """
 
 from __future__ import annotations
@@ -13,12 +13,21 @@ import pwd
 import shutil
 import subprocess
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gateway.pki import files, first, naming, telling
+from gateway.pki.errors import PkiError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ACCOUNT: Final = "runner-gateway"
 AUDIT_DIRECTORY: Final = "/var/log/runner-gateway"
 SOCKET_GROUP: Final = "runnerd"
 _NOLOGIN: Final = "/usr/sbin/nologin"
+
+# Whoever revokes signs the next list at once; this only bounds how old one may be.
+_LIST_DAYS: Final = 90
 
 _POLICY: Final = """\
 # Who may do what through the gateway. The first binding that fits a certificate counts;
@@ -64,8 +73,6 @@ def planned(directory: str, user: str | None) -> Plan:
             f"--user: a gateway of your own acts for you alone, not for {name}; one for the "
             "machine is set up by root"
         )
-    if os.path.lexists(os.path.join(directory, "config.toml")):
-        raise SetUpError(f"{directory} has a config.toml already; remove it, or name another --dir")
     return Plan(directory, name, is_system)
 
 
@@ -88,6 +95,19 @@ def make_account() -> bool:
     return True
 
 
+def _outside_group() -> str | None:
+    """What to do where the account could not open runnerd's socket; None: it can."""
+    account = pwd.getpwnam(ACCOUNT)
+    if not _has_group(SOCKET_GROUP):
+        return (
+            f"there is no group {SOCKET_GROUP} yet: once runnerd has it, usermod -aG"
+            f" {SOCKET_GROUP} {ACCOUNT}"
+        )
+    if grp.getgrnam(SOCKET_GROUP).gr_gid in os.getgrouplist(ACCOUNT, account.pw_gid):
+        return None
+    return f"{ACCOUNT} cannot open runnerd's socket: usermod -aG {SOCKET_GROUP} {ACCOUNT}"
+
+
 def prepare(plan: Plan) -> None:
     """The directories. Raises SetUpError."""
     try:
@@ -102,29 +122,58 @@ def prepare(plan: Plan) -> None:
         raise SetUpError(f"cannot make {error.filename}: {error.strerror}") from None
 
 
-def write(plan: Plan) -> list[str]:
-    """Policy and configuration; their paths. Raises SetUpError: one is there already."""
+def make(plan: Plan, say: Callable[[str], object]) -> None:
+    """Certificates, policy and configuration, as far as they are missing: each told by a line.
+
+    The configuration is the last: where it is, all was there once. Raises SetUpError.
+    """
+    pki, config = (os.path.join(plan.directory, name) for name in ("pki", "config.toml"))
+    done = os.path.lexists(config)
     more = f'audit_log = "{AUDIT_DIRECTORY}/audit.log"\n' if plan.is_system else ""
-    texts = {
-        "policy.toml": _POLICY.format(user=plan.user),
-        "config.toml": _CONFIG.format(more=more),
-    }
-    gid = pwd.getpwnam(ACCOUNT).pw_gid if plan.is_system else -1
-    return [_write(os.path.join(plan.directory, name), text, gid) for name, text in texts.items()]
-
-
-def _write(path: str, text: str, gid: int) -> str:
+    gid = pwd.getpwnam(ACCOUNT).pw_gid if plan.is_system else None
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            if gid >= 0:
-                os.fchown(fd, 0, gid)
-            file.write(text)
-    except FileExistsError:
-        raise SetUpError(f"{path} is there already; remove it, or name another --dir") from None
-    except OSError as error:
-        raise SetUpError(f"cannot write {path}: {error.strerror}") from None
-    return path
+        first.make(first.First(pki, plan.user, _LIST_DAYS, handed_out=done), say)
+        _write(
+            os.path.join(plan.directory, "policy.toml"), _POLICY.format(user=plan.user), gid, say
+        )
+        _write(config, _CONFIG.format(more=more), gid, say)
+    except PkiError as error:
+        raise SetUpError(str(error)) from None
+
+
+def still_to_do(plan: Plan) -> list[str]:
+    """What a gateway that was set up needs besides being started: sentences."""
+    found = [_ends(plan), _unbound(plan), _outside_group() if plan.is_system else None]
+    return [text for text in found if text is not None]
+
+
+def _ends(plan: Plan) -> str | None:
+    """What has to be done before the revocation list ends, in a sentence."""
+    pki = os.path.join(plan.directory, "pki")
+    if (at := first.list_ends(pki)) is None:
+        return None
+    return (
+        f"The revocation list ends at {telling.day(at)}, and nobody is let in then; to be run"
+        f" before, best by a timer (docs/PKI.md): {telling.command(pki, 'crl')}"
+    )
+
+
+def _unbound(plan: Plan) -> str | None:
+    """A policy that was kept may not know the user: what to add."""
+    path = os.path.join(plan.directory, "policy.toml")
+    subject = f"{naming.USER_PREFIX}{plan.user}"
+    with suppress(OSError, UnicodeDecodeError), open(path, encoding="utf-8") as file:
+        if f'"{subject}"' not in file.read():
+            return f'{path} was kept, and has no binding with match = "{subject}"'
+    return None
+
+
+def _write(path: str, text: str, gid: int | None, say: Callable[[str], object]) -> None:
+    if os.path.lexists(path):
+        say(f"kept: {path}")
+        return
+    files.write(path, text.encode(), 0o640, gid=gid)
+    say(f"made: {path}")
 
 
 def _own_name() -> str:

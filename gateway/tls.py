@@ -1,9 +1,9 @@
 """TLS as this gateway speaks it, and its certificates, which are replaced while it runs.
 
-TLS 1.3 only, a client certificate always, no resumption. `Tls.look` reads the files again when
-they changed and puts the new ones in force for handshakes to come, and for `trust`, all or none:
-what is broken leaves the old in force, and `Tls.problem` says so. `door` uses the contexts, `rpc`
-the bytes.
+TLS 1.3 only, a client certificate always, no resumption. `Tls.look` reads files again when they
+changed: the server's pair (certificate, key) and the trust (authorities, lists), each by itself, so
+that a bad pair holds up no revocation. What is broken leaves the old in force, and `Tls.problem`
+says so. `door` uses the contexts, `rpc` the bytes.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gateway import tls_files
 from gateway.farewell import SpeakingContext
 from gateway.tls_files import TlsError, TlsFiles
-from gateway.trust import Trust, TrustError, older_list, read_anchors, stamp
+from gateway.trust import Trust, TrustError, ends_soon, older_list, read_anchors, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +35,10 @@ ALPN_WIRE: Final = "runnerd/1"
 ALPN_HTTP: Final = "http/1.1"
 
 _LOG: Final = logging.getLogger(__name__)
-_REPEAT_SECONDS: Final = 3600.0
+_ERROR_SECONDS: Final = 3600.0
+_WARNING_SECONDS: Final = 86_400.0
+_NEXT: Final = "`runner-gateway pki renew server` makes the next one"
+_SERVER: Final = ExtendedKeyUsageOID.SERVER_AUTH
 
 
 class Material(NamedTuple):
@@ -51,6 +55,13 @@ class Material(NamedTuple):
         return f"Material(version={self.version})"
 
 
+class _Period(NamedTuple):
+    """Of a certificate, in Unix seconds."""
+
+    begins: int
+    ends: int
+
+
 class Tls:
     """The files of one gateway, and what is made of them. Made in the event loop's thread.
 
@@ -61,16 +72,26 @@ class Tls:
     def __init__(self, files: TlsFiles, clock: Callable[[], float] = time.time) -> None:
         self._files = files
         self._clock = clock
-        self._mark = tls_files.mark(files)
-        self._material, self._context, anchors = _made(files, 1, clock())
+        self._marks = tls_files.mark_pair(files), tls_files.mark_trust(files)
+        read = tls_files.read(files)
+        anchors = _anchors(files, read)
+        self._period = _check_own(files, read, clock())
+        self._context = _context(files, read)
+        self._read = read
+        self._material = Material(1, *read)
         self.trust = Trust(anchors, clock)
-        self.problem: str | None = None
+        self._problems: dict[str, str] = {}
         self._said: dict[str, float] = {}
-        self._say_what_refuses()
+        self._say_what_ends()
 
     def context(self) -> ssl.SSLContext:
         """For the next handshake. Never kept longer than that."""
         return self._context
+
+    @property
+    def problem(self) -> str | None:
+        """Why the newest files are not in force; None: they are."""
+        return "; ".join(self._problems.values()) or None
 
     def material(self) -> Material:
         """The bytes in force, for whoever cannot use a context."""
@@ -78,25 +99,29 @@ class Tls:
 
     def ends(self) -> dict[str, int]:
         """When `certificate`, `ca`, `crl` end, in Unix seconds: nobody gets in after the first."""
-        return {"certificate": _ends(self._material.certificate_chain), **self.trust.ends()}
+        return {"certificate": self._period.ends, **self.trust.ends()}
 
     def look(self, *, again: bool = False) -> bool:
         """Puts changed files in force; True if it did. With `again` also what looks unchanged.
 
         Never raises: what is broken is logged once, and stands in `problem` until it is mended.
         """
-        self._say_what_refuses()
-        found = tls_files.mark(self._files)
-        if found == self._mark and not again:
-            return False
-        self._mark = found
+        self._say_what_ends()
+        marks = tls_files.mark_pair(self._files), tls_files.mark_trust(self._files)
+        pair, trust = (again or new != old for new, old in zip(marks, self._marks, strict=True))
+        self._marks = marks
+        before = self._read
         try:
-            self._put_in_force()
-        except TlsError as error:
-            self.problem = str(error)
-            _LOG.error("new certificates are not used, the old stay in force: %s", error)
+            # The lists first: nothing that is wrong with the pair may hold up a revocation.
+            if trust:
+                self._try("authorities and lists", self._take_trust)
+            if pair:
+                self._try("server's certificate and key", self._take_pair)
+        finally:  # at once, for whoever asks in another thread
+            if self._read is not before:
+                self._material = Material(self._material.version + 1, *self._read)
+        if self._read is before:
             return False
-        self.problem = None
         _LOG.info("certificates are in force, version %d", self._material.version)
         return True
 
@@ -110,20 +135,54 @@ class Tls:
                 except Exception:  # noqa: BLE001  a fault must not end the looking for good
                     _LOG.exception("looking at changed files failed")
 
-    def _put_in_force(self) -> None:
-        material, context, anchors = _made(self._files, self._material.version + 1, self._clock())
+    def _try(self, what: str, take: Callable[[], None]) -> None:
+        try:
+            take()
+        except TlsError as error:
+            self._problems[what] = str(error)
+            _LOG.error("the new %s are not used, the old stay in force: %s", what, error)
+        else:
+            self._problems.pop(what, None)
+
+    def _take_trust(self) -> None:
+        read = self._read._replace(**tls_files.read_trust(self._files))
+        anchors = _anchors(self._files, read)
         if (why := older_list(anchors, self.trust.anchors)) is not None:
             raise TlsError(f"{self._files.crl}: {why}")
-        self._material, self._context = material, context
+        self._use(read)
         self.trust.replace(anchors)
 
-    def _say_what_refuses(self) -> None:
-        """A list that ended refuses everybody: said when it happens, and each hour again."""
-        now = self._clock()
+    def _take_pair(self) -> None:
+        read = self._read._replace(**tls_files.read_pair(self._files))
+        period = _check_own(self._files, read, self._clock())
+        self._use(read)
+        self._period = period
+
+    def _use(self, read: tls_files.Read) -> None:
+        self._context = _context(self._files, read)
+        self._read = read
+
+    def _say_what_ends(self) -> None:
+        """What refuses everybody is said when it happens and each hour; what will, each day."""
         for complaint in self.trust.complaints():
-            if now - self._said.get(complaint, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
-                self._said[complaint] = now
-                _LOG.error("clients are refused: %s", complaint)
+            self._say(logging.ERROR, f"clients are refused: {complaint}")
+        for warning in self.trust.warnings():
+            self._say(logging.WARNING, warning)
+        where, now = self._files.certificate, self._clock()
+        at = stamp(self._period.ends)
+        if now > self._period.ends:
+            self._say(logging.ERROR, f"clients refuse this gateway: {where} ended at {at}; {_NEXT}")
+        elif ends_soon(self._period.begins, self._period.ends, now):
+            self._say(
+                logging.WARNING, f"{where} ends at {at}, and nobody can connect then; {_NEXT}"
+            )
+
+    def _say(self, level: int, text: str) -> None:
+        now = self._clock()
+        pause = _ERROR_SECONDS if level >= logging.ERROR else _WARNING_SECONDS
+        if now - self._said.get(text, -pause) >= pause:
+            self._said[text] = now
+            _LOG.log(level, "%s", text)
 
 
 def server_context(read: tls_files.Read) -> ssl.SSLContext:
@@ -146,15 +205,11 @@ def server_context(read: tls_files.Read) -> ssl.SSLContext:
     return context
 
 
-def _made(files: TlsFiles, version: int, now: float) -> tuple[Material, ssl.SSLContext, Anchors]:
-    read = tls_files.read(files)
-    anchors = _anchors(files, read)
-    _check_own(files, read, now)
+def _context(files: TlsFiles, read: tls_files.Read) -> ssl.SSLContext:
     try:
-        context = server_context(read)
+        return server_context(read)
     except (ssl.SSLError, ValueError) as error:
         raise TlsError(_unusable(files, error)) from None
-    return Material(version, read.certificate, read.key, read.ca, read.crl), context, anchors
 
 
 def _anchors(files: TlsFiles, read: tls_files.Read) -> Anchors:
@@ -170,20 +225,36 @@ def _anchors(files: TlsFiles, read: tls_files.Read) -> Anchors:
         raise TlsError(f"{files.crl}: {error}") from None
 
 
-def _check_own(files: TlsFiles, read: tls_files.Read, now: float) -> None:
+def _check_own(files: TlsFiles, read: tls_files.Read, now: float) -> _Period:
     try:
-        ends = _ends(read.certificate)
-    except ValueError as error:
-        raise TlsError(f"{files.certificate}: no certificate in PEM: {error}") from None
-    if now > ends:
-        raise TlsError(
-            f"{files.certificate} ended at {stamp(ends)}; `runner-gateway pki renew` makes"
-            " the next one"
-        )
+        own = x509.load_pem_x509_certificate(read.certificate)
+        why = _not_for_servers(own)
+    except (ValueError, x509.DuplicateExtension):  # the library's text is about its own manual
+        raise TlsError(f"{files.certificate}: no certificate in PEM that can be read") from None
+    if why is not None:
+        raise TlsError(f"{files.certificate} {why}; `runner-gateway pki issue --server` makes one")
+    period = _Period(
+        int(own.not_valid_before_utc.timestamp()), int(own.not_valid_after_utc.timestamp())
+    )
+    if now > period.ends:
+        raise TlsError(f"{files.certificate} ended at {stamp(period.ends)}; {_NEXT}")
+    return period
 
 
-def _ends(chain: bytes) -> int:
-    return int(x509.load_pem_x509_certificate(chain).not_valid_after_utc.timestamp())
+def _not_for_servers(own: x509.Certificate) -> str | None:
+    """Each client would refuse it, and only there one could see why."""
+    for extension in own.extensions:
+        match extension.value:
+            case x509.ExtendedKeyUsage() as usage:
+                if ExtendedKeyUsageOID.CLIENT_AUTH in usage and _SERVER not in usage:
+                    return "is a certificate for clients, and the gateway needs one for servers"
+                if _SERVER not in usage:
+                    return "is no certificate for servers (extended key usage serverAuth)"
+            case x509.BasicConstraints(ca=True):
+                return "is an authority's certificate, and the gateway needs one for servers"
+            case _:
+                pass
+    return None
 
 
 def _unusable(files: TlsFiles, error: Exception) -> str:

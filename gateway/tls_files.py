@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from gateway.config import default_directory
 
 MAX_PEM: Final = 1 << 20
 MAX_LIST: Final = 16 << 20
@@ -43,19 +45,40 @@ class Read(NamedTuple):
 Mark = tuple[tuple[int, int, int, int] | None, ...]
 
 
-def mark(files: TlsFiles) -> Mark:
-    """Something that differs once a file was replaced or written: four stat(2), no reading."""
-    return tuple(_mark(path) for path in files if path is not None)
+def mark_pair(files: TlsFiles) -> Mark:
+    """Something that differs once certificate or key was replaced or written; nothing is read."""
+    return _mark(files.certificate), _mark(files.key)
+
+
+def mark_trust(files: TlsFiles) -> Mark:
+    """The same of authorities and lists."""
+    return _mark(files.ca), None if files.crl is None else _mark(files.crl)
 
 
 def read(files: TlsFiles) -> Read:
     """All of them. Raises TlsError."""
-    return Read(
-        certificate=_read(files.certificate),
-        key=_read(files.key, secret=True),
-        ca=_read(files.ca),
-        crl=None if files.crl is None else _read(files.crl, most=MAX_LIST),
-    )
+    if not any(os.path.lexists(path) for path in (files.certificate, files.key, files.ca)):
+        raise TlsError(
+            f"there is no {files.certificate}, and no key and no authority either;"
+            f" `runner-gateway init{_option(os.path.dirname(files.ca), '')}` makes all that a"
+            " gateway needs"
+        )
+    return Read(**read_pair(files), **read_trust(files))
+
+
+def read_pair(files: TlsFiles) -> dict[str, Any]:
+    """The server's own, `certificate` and `key`. Raises TlsError."""
+    verb = "issue --server --force"
+    return {
+        "certificate": _read(files.certificate, verb),
+        "key": _read(files.key, verb, secret=True),
+    }
+
+
+def read_trust(files: TlsFiles) -> dict[str, Any]:
+    """Whom it trusts, `ca` and `crl`. Raises TlsError."""
+    crl = None if files.crl is None else _read(files.crl, "crl", most=MAX_LIST)
+    return {"ca": _read(files.ca, "crl"), "crl": crl}
 
 
 def _mark(path: str) -> tuple[int, int, int, int] | None:
@@ -66,12 +89,15 @@ def _mark(path: str) -> tuple[int, int, int, int] | None:
     return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
 
 
-def _read(path: str, *, secret: bool = False, most: int = MAX_PEM) -> bytes:
+def _read(path: str, verb: str, *, secret: bool = False, most: int = MAX_PEM) -> bytes:
+    """`verb` of `pki` makes it where it is missing."""
     try:
         # A FIFO would let us wait for ever.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise TlsError(f"cannot open {path}: {error.strerror}{_advice(error)}") from None
+        raise TlsError(
+            f"cannot open {path}: {error.strerror}{_advice(error, path, verb)}"
+        ) from None
     with os.fdopen(fd, "rb") as file:
         _check(path, os.fstat(fd), secret=secret)
         content = file.read(most + 1)
@@ -104,9 +130,20 @@ def _kept(found: os.stat_result) -> bool:
     return found.st_uid == 0 and ours and not found.st_mode & _BEYOND_GROUP_READ
 
 
-def _advice(error: OSError) -> str:
+def _advice(error: OSError, path: str, verb: str) -> str:
     if isinstance(error, FileNotFoundError):
-        return "; `runner-gateway pki init --server` makes what a gateway needs"
+        directory = os.path.dirname(path)
+        if os.path.isdir(os.path.join(directory, "authority")):
+            return f"; `runner-gateway pki {verb}{_option(directory, 'pki')}` makes it"
+        return f"; it comes from where the authority is: `runner-gateway pki {verb}` there makes it"
     if isinstance(error, PermissionError):
         return "; the gateway's user must be able to read it"
     return ""
+
+
+def _option(directory: str, within: str) -> str:
+    """`--dir`, where the command would look elsewhere without it."""
+    if not within:  # that of the whole gateway, which is above `pki`
+        directory = os.path.dirname(directory)
+    usual = os.path.join(default_directory(), within).rstrip("/")
+    return "" if directory == usual else f" --dir {directory}"

@@ -16,10 +16,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gateway.identity import Certificate
 
+_SOON_SECONDS: Final = 14 * 86_400
 _LIST: Final = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 _BROKEN: Final = (
     ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion,
@@ -44,6 +45,7 @@ class Authority(NamedTuple):
 
     name: str  # RFC 4514
     key_id: str  # hex
+    begins: int
     ends: int
     revoked: RevocationList | None
 
@@ -88,6 +90,11 @@ class Trust:
         found = (_state(one, now, lists=anchors.lists) for one in anchors.authorities)
         return [why for why in found if why is not None]
 
+    def warnings(self) -> list[str]:
+        """What will refuse everybody of an authority soon, for the log: with what prevents it."""
+        now, anchors = self._clock(), self._anchors
+        return [why for one in anchors.authorities for why in _warnings(one, now, anchors)]
+
     def ends(self) -> dict[str, int]:
         """When the first authority and the first list end, in Unix seconds, by `ca` and `crl`."""
         anchors = self._anchors
@@ -123,16 +130,49 @@ def older_list(new: Anchors, old: Anchors) -> str | None:
     before = {one.key_id: one.revoked for one in old.authorities}
     for one in new.authorities:
         was, now = before.get(one.key_id), one.revoked
-        if was is None or now is None or was.number is None or now.number is None:
-            continue
-        if now.number < was.number:
-            return f"the revocation list has number {now.number}, older than {was.number} in force"
+        if was is not None and now is not None and (why := _older(now, was)) is not None:
+            return why
     return None
+
+
+def ends_soon(begins: int, ends: int, now: float) -> bool:
+    """Whether to warn: 14 days before, or in the last third of what lasts less than six weeks.
+
+    A list that is signed each day for seven days is not always about to end.
+    """
+    return ends - min(_SOON_SECONDS, (ends - begins) / 3) <= now <= ends
 
 
 def stamp(seconds: int) -> str:
     """A time for people: 2026-11-23 10:00:00Z."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _older(now: RevocationList, was: RevocationList) -> str | None:
+    """By number (RFC 5280 5.2.3); by date where one has none, as lists of other tools."""
+    if was.number is not None and now.number is not None:
+        if now.number < was.number:
+            return f"the revocation list has number {now.number}, older than {was.number} in force"
+    elif now.begins < was.begins:
+        return (
+            f"the revocation list is of {stamp(now.begins)}, older than that of"
+            f" {stamp(was.begins)} in force"
+        )
+    return None
+
+
+def _warnings(authority: Authority, now: float, anchors: Anchors) -> Iterator[str]:
+    if ends_soon(authority.begins, authority.ends, now):
+        yield (
+            f"the certificate of the authority {authority.name} ends at {stamp(authority.ends)},"
+            " and whom it signed is refused then; a new one has to be in the file `ca` before"
+        )
+    revoked = authority.revoked
+    if anchors.lists and revoked is not None and ends_soon(revoked.begins, revoked.ends, now):
+        yield (
+            f"the revocation list ends at {stamp(revoked.ends)}, and nobody is let in then;"
+            " `runner-gateway pki crl` signs the next one"
+        )
 
 
 def _issued(authority: Authority, certificate: Certificate) -> bool:
@@ -177,7 +217,7 @@ def _authorities(ca: bytes) -> list[x509.Certificate]:
     except _BROKEN as error:
         if isinstance(error, TrustError):
             raise
-        raise TrustError(f"there is no certificate in PEM that can be read: {error}") from None
+        raise TrustError("there is no certificate in PEM that can be read") from None
     return certificates
 
 
@@ -200,6 +240,7 @@ def _authority(
     return Authority(
         name=certificate.subject.rfc4514_string(),
         key_id=_key_id(certificate),
+        begins=int(certificate.not_valid_before_utc.timestamp()),
         ends=int(certificate.not_valid_after_utc.timestamp()),
         revoked=None if newest is None else _revocations(newest),
     )
@@ -221,7 +262,7 @@ def _lists(crl: bytes) -> Sequence[x509.CertificateRevocationList]:
     except _BROKEN as error:
         if isinstance(error, TrustError):
             raise
-        raise TrustError(f"the revocation list cannot be read: {error}") from None
+        raise TrustError("the revocation list cannot be read") from None
     if not lists:
         raise TrustError("there is no revocation list in PEM")
     return lists

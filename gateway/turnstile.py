@@ -1,77 +1,117 @@
-"""How many may come in at once, and how fast: connections by address, by subject, in all.
+"""How many may come in at once, and how fast: connections and handshakes, by address and in all.
 
-Pure: the clock comes in, a word comes out. `door` counts with it; requests a second are `rates`'.
-Before the handshake nobody is known but by address, so there the bounds are small and short-lived:
-who sends a million connections is refused before TLS has cost anything, and nobody else is.
+Pure: the clock comes in, a word comes out. `door` and `relay` count with it; connections of an
+identity and requests a second are `rates`'. Before the handshake nobody is known but by address,
+so there the bounds are small and short-lived: who sends a million connections is refused before
+TLS has cost anything, and nobody else is.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from ipaddress import IPv6Address, ip_address
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
 
 # What is remembered of addresses that come and go. Beyond it the least recent is forgotten.
 _REMEMBERED: Final = 8192
 _V6_PREFIX: Final = 64
+
+# The words of `arrive`, and "gave-way" of whoever made room for another.
+SENTENCES: Final[Mapping[str, str]] = {
+    "address-rate": "too many new connections from this address",
+    "address-busy": "too many handshakes at once from this address",
+    "address-connections": "too many connections at once from this address",
+    "busy": "too many connections in all",
+    "gave-way": "its handshake was the oldest when there were too many in all",
+}
 
 
 class DoorBounds(NamedTuple):
     """How much a door takes. Seconds and counts."""
 
     connections: int = 1024  # in all, handshakes among them
+    connections_by_address: int = 128
     handshakes: int = 256  # at once
-    handshakes_by_address: int = 16  # at once
+    # At once. A client opens as many connections as it has requests to send: few would refuse it.
+    handshakes_by_address: int = 64
     rate_by_address: float = 50.0  # a second, after `burst_by_address`
     burst_by_address: int = 200
-    by_subject: int = 64  # connections of one identity
     handshake_seconds: float = 10.0
     stall_seconds: float = 60.0  # for which a peer may take nothing of what waits for it
 
 
 class Turnstile:
-    """Counts of one door."""
+    """Counts of one door, by connections, which are any objects.
 
-    def __init__(self, bounds: DoorBounds) -> None:
+    `give_way` is called with one whose handshake is to end at once, because it makes room for
+    another: it is counted no more then.
+    """
+
+    def __init__(
+        self, bounds: DoorBounds, give_way: Callable[[Hashable], None] = lambda _one: None
+    ) -> None:
         self._bounds = bounds
-        self.connections = 0
-        self.handshakes = 0
+        self._give_way = give_way
+        # Where each comes from; of handshakes the oldest is the first.
+        self._inside: dict[Hashable, str] = {}
+        self._shaking: OrderedDict[Hashable, str] = OrderedDict()
         self._by_address: Counter[str] = Counter()
-        self._by_subject: Counter[str] = Counter()
+        self._shaking_by_address: Counter[str] = Counter()
         # Token buckets: tokens left, and when.
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def arrive(self, address: str, now: float) -> str | None:
-        """Somebody wants a handshake: None lets it begin, a word says which bound is against it."""
+    @property
+    def connections(self) -> int:
+        """How many there are now, handshakes among them."""
+        return len(self._inside)
+
+    @property
+    def handshakes(self) -> int:
+        """How many are not over."""
+        return len(self._shaking)
+
+    def arrive(self, one: Hashable, address: str, now: float) -> str | None:
+        """Somebody wants a handshake: None lets it begin, a word says which bound is against it.
+
+        A handshake takes milliseconds. So where all places are taken, the oldest is the likeliest
+        that will never end, and gives way: a flood pushes out itself.
+        """
         bounds, where = self._bounds, neighbourhood(address)
         if not self._take(where, now):
             return "address-rate"
-        if self._by_address[where] >= bounds.handshakes_by_address:
+        if self._shaking_by_address[where] >= bounds.handshakes_by_address:
             return "address-busy"
+        if self._by_address[where] >= bounds.connections_by_address:
+            return "address-connections"
         if self.handshakes >= bounds.handshakes or self.connections >= bounds.connections:
-            return "busy"
-        self.connections += 1
-        self.handshakes += 1
+            if not self._shaking:
+                return "busy"
+            self._make_room()
+        self._inside[one] = self._shaking[one] = where
         self._by_address[where] += 1
+        self._shaking_by_address[where] += 1
         return None
 
-    def settle(self, address: str) -> None:
-        """A handshake is over, well or not. Its connection still counts."""
-        self.handshakes -= 1
-        _less(self._by_address, neighbourhood(address))
+    def settle(self, one: Hashable) -> None:
+        """A handshake is over, well or not; again is harmless. Its connection still counts."""
+        where = self._shaking.pop(one, None)
+        if where is not None:
+            _less(self._shaking_by_address, where)
 
-    def enter(self, subject: str) -> str | None:
-        """A connection turns out to be of that identity: None, or a word that is against it."""
-        if self._by_subject[subject] >= self._bounds.by_subject:
-            return "subject-busy"
-        self._by_subject[subject] += 1
-        return None
+    def leave(self, one: Hashable) -> None:
+        """A connection is gone; again is harmless."""
+        self.settle(one)
+        where = self._inside.pop(one, None)
+        if where is not None:
+            _less(self._by_address, where)
 
-    def leave(self, subject: str | None) -> None:
-        """A connection is gone; of `subject` if it had entered."""
-        self.connections -= 1
-        if subject is not None:
-            _less(self._by_subject, subject)
+    def _make_room(self) -> None:
+        oldest = next(iter(self._shaking))
+        self.leave(oldest)
+        self._give_way(oldest)
 
     def _take(self, where: str, now: float) -> bool:
         bounds = self._bounds

@@ -8,6 +8,8 @@ that nobody's streams take another one's places, and runnerd's log says whose re
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import os
 import pwd
 from collections import defaultdict
@@ -15,14 +17,15 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from client import __version__
-from client.aio import AsyncConnection
+from client.aio import WINDOW_EVENTS, AsyncConnection
 from client.connection import ANSWER_SECONDS
-from client.errors import RequestRefused
+from client.errors import ConnectionLost, DaemonUnavailable, ProtocolError, RequestRefused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from client.aio import AsyncStream
+    from client.errors import ClientError
     from client.protocol import Message
 
 # Of the 64 requests that runnerd lets be in flight on one; the rest is for answers still to come.
@@ -34,6 +37,11 @@ _CLIENT: Final = f"runner-gateway {__version__}"
 _ORIGIN_CHARS: Final = 256
 # Events in flight, at most 1 MiB each of output, next to nothing of what happened to jobs.
 _WINDOWS: Final = {"events": 128}
+_START_IT: Final = (
+    "start it with `sudo runnerd`, or name its socket: `socket` in config.toml, --socket, or "
+    "RUNNER_GATEWAY_SOCKET"
+)
+_logger: Final = logging.getLogger(__name__)
 
 
 class Who(NamedTuple):
@@ -64,6 +72,8 @@ class Upstream:
         self._until: dict[AsyncConnection, float] = {}
         self._count = 0
         self._name = _own_name()
+        # Why runnerd was not reached the last time: a word that is said when it changes.
+        self._away: str | None = None
 
     async def request(
         self,
@@ -78,10 +88,15 @@ class Upstream:
             return await connection.request(op, args, timeout=timeout)
 
     @asynccontextmanager
-    async def stream(self, who: Who, op: str, args: Message) -> AsyncIterator[AsyncStream]:
-        """The events of one request of that user."""
-        window = {"window": _WINDOWS[op]} if op in _WINDOWS else {}
-        async with self._one(who) as connection, connection.stream(op, args, **window) as events:
+    async def stream(
+        self, who: Who, op: str, args: Message, *, allowed: float = math.inf
+    ) -> AsyncIterator[AsyncStream]:
+        """The events of one request of that user; `allowed` as in `client.aio`."""
+        window = _WINDOWS.get(op, WINDOW_EVENTS)
+        async with (
+            self._one(who) as connection,
+            connection.stream(op, args, window=window, allowed=allowed) as events,
+        ):
             yield events
 
     async def greeting(self, who: Who = OURSELVES) -> Message:
@@ -138,15 +153,38 @@ class Upstream:
                 )
             self._count += 1
             try:
-                connection = await AsyncConnection.open(
-                    self.path, act_for=self._act_for(who), client=_CLIENT
-                )
+                connection = await self._greeted(who)
             except BaseException:
                 self._count -= 1
                 raise
             self._connections[who].append(connection)
             self._until[connection] = asyncio.get_running_loop().time() + AGE_SECONDS
             return connection
+
+    async def _greeted(self, who: Who) -> AsyncConnection:
+        try:
+            connection = await AsyncConnection.open(
+                self.path, act_for=self._act_for(who), client=_CLIENT
+            )
+        except (DaemonUnavailable, ConnectionLost, ProtocolError) as error:
+            self._say_away(error)
+            raise
+        except RequestRefused:
+            self._say_reached()
+            raise
+        self._say_reached()
+        return connection
+
+    def _say_away(self, error: ClientError) -> None:
+        kind = error.reason if isinstance(error, DaemonUnavailable) else type(error).__name__
+        if kind != self._away:
+            self._away = kind
+            _logger.error("runnerd cannot be reached: %s", _why_away(error))
+
+    def _say_reached(self) -> None:
+        if self._away is not None:
+            self._away = None
+            _logger.info("runnerd is reached again")
 
     def _act_for(self, who: Who) -> Message | None:
         """Nothing for our own account: whoever runs a gateway for himself needs no permission."""
@@ -203,6 +241,18 @@ class Upstream:
             # A lock that somebody waits for stays with them; the next one makes another.
             if who in self._opening and not self._opening[who].locked():
                 del self._opening[who]
+
+
+def _why_away(error: ClientError) -> str:
+    """The sentence of `client.connection`, with what to do here rather than in a shell."""
+    if not isinstance(error, DaemonUnavailable):
+        return str(error)
+    remedy = error.remedy
+    if error.reason == "denied":
+        remedy = f"{remedy.removesuffix(', then log in again')}, then start the gateway again"
+    elif error.reason != "silent":
+        remedy = _START_IT
+    return f"{error.text}; {remedy}"
 
 
 def _in_flight(connection: AsyncConnection) -> int:

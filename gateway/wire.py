@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.door import Admitted
     from gateway.session import Session
 
-__all__ = ["Services", "Wire"]
+__all__ = ["Services", "Wire", "last_word"]
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -87,6 +87,11 @@ class Wire:
             raise RequestRefused("too-many-requests", detail=detail)
 
 
+def last_word(refused: RequestRefused) -> bytes:
+    """What a connection is told that ends, or does not begin."""
+    return protocol.encode_frame({"id": 0, "error": error_of(refused)})
+
+
 class WireConnection(asyncio.Protocol):
     """One client: what comes from it and when it has its turn, and its end."""
 
@@ -98,7 +103,7 @@ class WireConnection(asyncio.Protocol):
         self._writable.set()
         self._buffer = FrameBuffer()
         self._held_bytes = self._in_hand = 0
-        self._is_behind = self._is_counted = False
+        self._is_behind = False
         self._deadline: asyncio.TimerHandle | None = None
         out = Outgoing(self._send, self._writable, self._hang_up)
         self._answers = Answers(wire.services, self._enter, out, self._done)
@@ -120,12 +125,6 @@ class WireConnection(asyncio.Protocol):
         """TLS stands, and whose it is is known."""
         self._transport = cast("asyncio.Transport", transport)
         self._wire.opened(self)
-        try:
-            self._wire.services.gate.connect(self._admitted.certificate)
-        except RequestRefused as refused:
-            self._turn_away(refused)
-            return
-        self._is_counted = True
         self._start_clock("no hello came")
 
     def data_received(self, data: bytes) -> None:
@@ -141,8 +140,6 @@ class WireConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's name
         """Nobody is there to answer any more."""
         self._wire.closed(self)
-        if self._is_counted:
-            self._wire.services.gate.disconnect(self._admitted.certificate)
         self._hold(0)
         self._stop_clock()
         self._answers.end()
@@ -236,7 +233,8 @@ class WireConnection(asyncio.Protocol):
         self._turn_away(refused)
 
     def _turn_away(self, refused: RequestRefused) -> None:
-        self._send({"id": 0, "error": error_of(refused)})
+        if not self._transport.is_closing():
+            self._transport.write(last_word(refused))
         self.close()
 
     def _hold(self, held_bytes: int) -> None:

@@ -1,8 +1,8 @@
 """What is asked on one connection of the wire, and its answers: requests in flight, and streams.
 
 How bytes come and when a client has its turn is `gateway.wire`'s; whether anything is allowed,
-`gateway.session`'s. Nothing is bought in advance: an event is asked of runnerd's stream and goes
-out when the client has granted it and reads.
+`gateway.session`'s. Nothing is bought in advance: an event is asked of runnerd when the client has
+granted it, and goes out when it reads.
 """
 
 from __future__ import annotations
@@ -56,22 +56,22 @@ class Events:
     """The events of one request, on their way to a client that said how many it takes."""
 
     def __init__(self, credit: int) -> None:
-        self._credit = credit
-        self._granted = asyncio.Event()
+        self.granted = credit
+        self._stream: SessionStream | None = None
         self._signals: list[int] = []
         self._signalled = asyncio.Event()
 
     def grant(self, events: int) -> None:
         """Let so many more go."""
-        self._credit = min(self._credit + events, protocol.MAX_REQUEST_ID)
-        self._granted.set()
+        self.granted += events
+        if self._stream is not None:
+            self._stream.allow(events)
 
-    async def paid(self) -> None:
-        """Wait until one more may go, which it does then."""
-        while self._credit == 0:
-            self._granted.clear()
-            await self._granted.wait()
-        self._credit -= 1
+    def come_from(self, stream: SessionStream, allowed: int) -> None:
+        """The stream that was opened with so many allowed; more may have been granted since."""
+        self._stream = stream
+        if self.granted > allowed:
+            stream.allow(self.granted - allowed)
 
     def signal(self, number: int) -> None:
         """The client sends a signal to the command whose output this is."""
@@ -211,9 +211,13 @@ class Answers:
     async def _stream(self, request_id: int, op: str, args: Message, events: Events) -> Message:
         session, seq = self._enter(self._user), 0
         asked = {key: value for key, value in args.items() if key != "credit"}
-        async with session.stream(op, asked) as stream, _alongside(events.pass_signals(stream)):
+        allowed = events.granted
+        async with (
+            session.stream(op, asked, allowed=allowed) as stream,
+            _alongside(events.pass_signals(stream)),
+        ):
+            events.come_from(stream, allowed)
             async for event in stream:
-                await events.paid()
                 await self._out.writable.wait()
                 seq += 1
                 self._out.send({"id": request_id, "seq": seq, "event": event})

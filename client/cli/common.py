@@ -39,13 +39,22 @@ def open_client(
     """A client that tells the user on stderr when it waits for the daemon to come back."""
     from client.api import RECONNECT_SECONDS, Client
 
-    def away(_error: Exception) -> None:
-        say(f"runnerd is away; waiting for it, at most {RECONNECT_SECONDS:g} s")
+    def away(error: Exception) -> None:
+        say(f"{who(target, error)} is away; waiting for it, at most {RECONNECT_SECONDS:g} s")
 
     def back() -> None:
-        say("runnerd is back")
+        say(f"{who(target)} is back")
 
     return Client(target, on_away=on_away or away, on_back=on_back or back, was_reached=was_reached)
+
+
+def who(target: Target | None, error: Exception | None = None) -> str:
+    """Who is away, as far as it is known, or who is there again: runnerd, or a gateway."""
+    if target is None or isinstance(target, str):
+        return "runnerd"
+    # A gateway that says so is there.
+    name = getattr(error, "code", None)
+    return f"the gateway {target}" if name is None else f"runnerd behind {target}"
 
 
 def say(text: str) -> None:

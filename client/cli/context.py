@@ -117,7 +117,12 @@ def use(name: str) -> None:
     """
     from client import contexts
 
-    contexts.use(None if name == contexts.LOCAL else name)
+    if name == contexts.LOCAL:
+        contexts.use(None)
+        say("this machine's runnerd is used from now on")
+    else:
+        contexts.use(name)
+        say(f"context {contexts.named(name)} is used from now on")
     for variable in ("RUNNERD_SOCKET", "RUNCTL_CONTEXT"):
         if os.environ.get(variable):
             say(f"{variable} is set, and counts more")
@@ -154,7 +159,8 @@ def rm(names: tuple[str, ...]) -> None:
     from client.contexts import remove
 
     for name in names:
-        remove(name)
+        if remove(name):
+            say(f"{name} was in use; from now on this machine's runnerd is used")
 
 
 @command.command()
@@ -165,7 +171,12 @@ def test(ctx: click.Context, *, name: str | None, as_json: bool) -> None:
     """Connect through a context, and show whom the gateway takes you for."""
     chosen = _meant(ctx, name)
     if chosen is None:
-        raise click.UsageError("no context is used; name one")
+        from client.contexts import ContextError
+
+        raise ContextError(
+            "no gateway is in use; name a context: `runctl context list` lists them, "
+            "`runctl context add` makes one"
+        )
     began = time.perf_counter()
     with open_client(chosen) as client:
         greeting = client.hello()

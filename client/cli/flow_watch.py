@@ -11,7 +11,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from client.cli.common import flush, naming, open_client, say, short, write
+from client.cli.common import flush, naming, open_client, say, short, who, write
 from client.cli.flow_tree import Look, fitting_rows, heading, leaf, rows, tree
 from client.cli.group_members import whole
 from client.errors import ClientError
@@ -55,7 +55,7 @@ def watch(target: Target | None, reference: str, *, is_there: bool = False) -> i
 
 
 def _patiently(client: Client, reference: str) -> GroupStatus:
-    patience = Patience(client.reconnect_seconds, lambda _error: _say_away(client))
+    patience = Patience(client.reconnect_seconds, lambda error: _say_away(client, error))
     while True:
         try:
             return whole(client, reference)
@@ -65,8 +65,9 @@ def _patiently(client: Client, reference: str) -> GroupStatus:
             patience.wait(error)
 
 
-def _say_away(client: Client) -> None:
-    say(f"runnerd is away; waiting for it, at most {client.reconnect_seconds:g} s")
+def _say_away(client: Client, error: Exception) -> None:
+    name, seconds = who(client.target, error), client.reconnect_seconds
+    say(f"{name} is away; waiting for it, at most {seconds:g} s")
 
 
 class _Watching:
@@ -105,9 +106,9 @@ class _Watching:
             self._status, self._read = whole(self._client, group), time.monotonic()
         return end
 
-    def _on_away(self, _error: Exception) -> None:
+    def _on_away(self, error: Exception) -> None:
         self._picture.leave()
-        _say_away(self._client)
+        _say_away(self._client, error)
 
 
 def _exit_status(end: GroupEnd) -> int:

@@ -14,7 +14,7 @@ import errno
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
-from client.cli.common import open_client, say, short
+from client.cli.common import open_client, say, short, who
 from client.cli.copy import Gaps, write_all, write_batch
 from client.cli.news import Attempts, LateStart, existing
 from client.cli.output import last_words
@@ -173,16 +173,17 @@ class Control:
             f"job {short(self.job)} was not stopped: `runctl logs -f {short(self.job)}` follows it"
         )
 
-    def on_away(self, _error: Exception) -> None:
+    def on_away(self, error: Exception) -> None:
         """The daemon went away while we follow."""
         self._away = True
         seconds = self._client.reconnect_seconds if self._client else 0
-        say(f"runnerd is away; the job goes on; waiting for runnerd, at most {seconds:g} s")
+        name = who(self._client.target if self._client else None, error)
+        say(f"{name} is away; the job goes on; waiting for it, at most {seconds:g} s")
 
     def on_back(self) -> None:
         """The daemon is there again."""
         self._away = False
-        say("runnerd is back")
+        say(f"{who(self._client.target if self._client else None)} is back")
         if self._wanted:
             self._ask()
 

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from client.api import RECONNECT_SECONDS
-from client.cli.common import short
+from client.cli.common import short, who
 from client.cli.log_lines import select
 from client.cli.log_members import labels
 from client.cursors import Cursor
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from client.cli.log_entries import Entry, EntryView
     from client.cli.log_members import Chosen
     from client.cli.log_views import View
+    from client.contexts import Target
     from client.logstream import LogChunk, LogGap
 
     Refused = Callable[[str, RequestRefused], None]
@@ -186,18 +187,20 @@ def _entries(log: Log, view: EntryView, refused: Refused) -> Iterator[Entry]:
 class Absence:
     """Says that runnerd is away, and back: once, however many streams notice."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], target: Target | None = None) -> None:
         self._say = say
+        self._target = target
         self._lock = Lock()
         self._is_away = False
 
-    def on_away(self, _error: Exception) -> None:
+    def on_away(self, error: Exception) -> None:
         """A stream lost runnerd."""
-        self._change(f"runnerd is away; waiting for it, at most {RECONNECT_SECONDS:g} s", away=True)
+        name = who(self._target, error)
+        self._change(f"{name} is away; waiting for it, at most {RECONNECT_SECONDS:g} s", away=True)
 
     def on_back(self) -> None:
         """A stream found it again."""
-        self._change("runnerd is back", away=False)
+        self._change(f"{who(self._target)} is back", away=False)
 
     def _change(self, text: str, *, away: bool) -> None:
         with self._lock:

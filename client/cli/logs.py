@@ -165,7 +165,7 @@ class _Logs:
 
         _refuse_contradictions(self._options, several=self._several)
         view = self._view()
-        absence = Absence(view.say)
+        absence = Absence(view.say, target)
         with open_client(target, absence.on_away, absence.on_back) as client, view:
             try:
                 self._show_jobs(client, view)

@@ -36,7 +36,7 @@ def pki() -> None:
 @options.passphrase_option
 @options.speaks
 def revoke(which: str, directory: str, reason: str, passphrase_file: str | None) -> None:
-    """Revoke WHICH: a serial, a certificate's file, or a name with all its certificates.
+    """Revoke WHICH: a serial, a file, or a name or subject with all its certificates.
 
     It takes effect when the gateway reads the new list: at once beside it, for who is connected
     too.
@@ -46,6 +46,7 @@ def revoke(which: str, directory: str, reason: str, passphrase_file: str | None)
         already = [one for one in found if one.revoked is not None]
         authority.revoke(found, reason)
         telling.revoked(found, already)
+        telling.still_counting(directory, finding.others(authority, found))
         ends = authority.index.list_days * 86_400 + authority.seconds
         telling.signed_list(authority.places.revocations, datetime.fromtimestamp(ends, UTC))
 

@@ -1,7 +1,9 @@
 """Files of the authority on the disk: whole or not at all, and never over one that is there.
 
 A file appears under its name when all of it is on the disk (temporary name, fsync, link or rename,
-fsync of the directory). Keys are 0600 from the first moment on. What is in them is not known here.
+fsync of the directory). Keys are 0600 from the first moment on. A file is made and put in its place
+by the descriptor of its directory, so nobody can lead it elsewhere meanwhile. What is in them is
+not known here.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.pki.errors import PkiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PRIVATE: Final = 0o600
 PUBLIC: Final = 0o644
@@ -34,7 +36,7 @@ def make_directory(path: str, mode: int = 0o700, gid: int | None = None) -> None
     try:
         if parent:
             os.makedirs(parent, 0o755, exist_ok=True)
-        os.mkdir(path, mode)
+        os.mkdir(path, 0o700)
         _give(path, mode, gid)
         _sync_directory(parent or ".")
     except FileExistsError:
@@ -53,32 +55,43 @@ def share_directory(path: str, gid: int) -> None:
 
 
 def write(
-    path: str, content: bytes, mode: int, *, replace: bool = False, gid: int | None = None
+    path: str,
+    content: bytes,
+    mode: int,
+    *,
+    replace: bool = False,
+    gid: int | None = None,
+    at: int | None = None,
 ) -> None:
     """A file, at once. Without `replace` one that is there is left alone.
 
-    Raises PkiError: it is there, or the disk or the rights say no.
+    `at`: the descriptor of its directory, which `path` then only names. Raises PkiError: it is
+    there, or the disk or the rights say no.
     """
-    directory = os.path.dirname(path) or "."
-    temporary = f"{path}.{secrets.token_hex(4)}.new"
+    name = os.path.basename(path)
+    temporary = f"{name}.{secrets.token_hex(4)}.new"
     try:
-        try:
-            _write_new(temporary, content, mode, gid)
-            _take_place(temporary, path, replace=replace)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-        _sync_directory(directory)
+        with _directory(path, at) as fd:
+            try:
+                _write_new(temporary, content, mode, gid, fd)
+                _take_place(temporary, name, fd, replace=replace)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=fd)
+            os.fsync(fd)
     except FileExistsError:
         raise PkiError(f"{path} is there already; --force replaces it") from None
     except OSError as error:
         raise PkiError(f"cannot write {path}: {error.strerror}") from None
 
 
-def read(path: str, *, secret: bool = False) -> bytes:
-    """Its content. Raises PkiError; also for a key that others than its owner can read."""
+def read(path: str, *, secret: bool = False, at: int | None = None) -> bytes:
+    """Its content. Raises PkiError; also for a key that others than its owner can read.
+
+    `at`: the descriptor of its directory; then no symbolic link is followed.
+    """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_opener(at)) as file:
             if secret:
                 _check_secret(path, os.fstat(file.fileno()))
             return file.read(_MAX_BYTES)
@@ -122,8 +135,28 @@ def _lock(fd: int, path: str) -> None:
             return
 
 
-def _write_new(path: str, content: bytes, mode: int, gid: int | None) -> None:
-    fd = os.open(path, _NEW, PRIVATE)
+def _opener(at: int | None) -> Callable[[str, int], int] | None:
+    if at is None:
+        return None
+    return lambda path, flags: os.open(
+        os.path.basename(path), flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at
+    )
+
+
+@contextlib.contextmanager
+def _directory(path: str, at: int | None) -> Iterator[int]:
+    if at is not None:
+        yield at
+        return
+    fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _write_new(path: str, content: bytes, mode: int, gid: int | None, at: int) -> None:
+    fd = os.open(path, _NEW, PRIVATE, dir_fd=at)
     with os.fdopen(fd, "wb") as file:
         if gid is not None:
             os.fchown(fd, -1, gid)
@@ -133,12 +166,12 @@ def _write_new(path: str, content: bytes, mode: int, gid: int | None) -> None:
         os.fsync(fd)
 
 
-def _take_place(temporary: str, path: str, *, replace: bool) -> None:
+def _take_place(temporary: str, path: str, at: int, *, replace: bool) -> None:
     """link(2) fails where a file is already, however late it came; rename(2) would not."""
     if replace:
-        os.replace(temporary, path)
+        os.replace(temporary, path, src_dir_fd=at, dst_dir_fd=at)
     else:
-        os.link(temporary, path, follow_symlinks=False)
+        os.link(temporary, path, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
 
 
 def _sync_directory(path: str) -> None:
@@ -150,9 +183,16 @@ def _sync_directory(path: str) -> None:
 
 
 def _give(path: str, mode: int, gid: int | None) -> None:
-    if gid is not None:
-        os.chown(path, -1, gid)
-    os.chmod(path, mode)
+    """By descriptor: in a directory of somebody else the name may be another's by now."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.fstat(fd).st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "it belongs to somebody else")
+        if gid is not None:
+            os.fchown(fd, -1, gid)
+        os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
 
 
 def _check_secret(path: str, found: os.stat_result) -> None:

@@ -44,17 +44,23 @@ def refuse_existing(where: Where) -> None:
 
 
 def write(
-    where: Where, parcel: Parcel, extras: Extras, *, replace: bool, gid: int | None = None
+    where: Where,
+    parcel: Parcel,
+    extras: Extras,
+    *,
+    replace: bool,
+    gid: int | None = None,
+    at: int | None = None,
 ) -> list[str]:
     """All the files of one holder; their paths. The key comes first: without it nothing is of use.
 
-    Raises PkiError.
+    `at`: the descriptor of the directory, as of `files.write`. Raises PkiError.
     """
     written = []
 
     def put(path: str, content: bytes, mode: int, *, over: bool = replace) -> None:
         group = gid if mode != files.PUBLIC else None
-        files.write(path, content, mode, replace=over, gid=group)
+        files.write(path, content, mode, replace=over, gid=group, at=at)
         written.append(path)
 
     base = os.path.join(where.directory, where.name)
@@ -64,17 +70,19 @@ def write(
     put(f"{base}.crt", keys.certificate_pem(parcel.certificate), files.PUBLIC)
     put(os.path.join(where.directory, "ca.crt"), keys.certificate_pem(parcel.ca), files.PUBLIC,
         over=True)  # fmt: skip
-    for path, content in _extras(where, parcel, extras):
+    for path, content in _extras(where, parcel, extras, at):
         put(path, content, files.PRIVATE, over=True)
     return written
 
 
-def _extras(where: Where, parcel: Parcel, extras: Extras) -> list[tuple[str, bytes]]:
+def _extras(
+    where: Where, parcel: Parcel, extras: Extras, at: int | None
+) -> list[tuple[str, bytes]]:
     base = os.path.join(where.directory, where.name)
     made: list[tuple[str, bytes]] = []
     if not extras.bundle and extras.pkcs12_passphrase is None:
         return made
-    key = parcel.key or _key_of(where)
+    key = parcel.key or _key_of(where, at)
     if extras.bundle:
         together = (keys.key_pem(key), *map(keys.certificate_pem, parcel[:2]))
         made.append((f"{base}.pem", b"".join(together)))
@@ -86,6 +94,6 @@ def _extras(where: Where, parcel: Parcel, extras: Extras) -> list[tuple[str, byt
     return made
 
 
-def _key_of(where: Where) -> ec.EllipticCurvePrivateKey:
+def _key_of(where: Where, at: int | None) -> ec.EllipticCurvePrivateKey:
     path = key_path(where)
-    return keys.read_key(path, files.read(path, secret=True), lambda: b"")
+    return keys.read_key(path, files.read(path, secret=True, at=at), lambda: b"")

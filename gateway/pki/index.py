@@ -53,6 +53,10 @@ class Index(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         """All of that name, oldest first."""
         return [one for one in self.certificates if one.name == name]
 
+    def by_subject(self, subject: str) -> list[Entry]:
+        """All of that subject, oldest first."""
+        return [one for one in self.certificates if one.subject == subject]
+
 
 def load(path: str) -> Index:
     """Raises PkiError: it cannot be read, or is not what this program writes."""

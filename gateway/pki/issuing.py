@@ -39,7 +39,7 @@ class Issued(NamedTuple):
 
 def issue(authority: Authority, wanted: Wanted) -> Issued:
     """Signs and writes. Raises PkiError; a certificate that could not be written is revocable."""
-    where = _where(authority.places, wanted)
+    where = place(authority.places, wanted)
     refuse_existing(authority.places, wanted)
     _make_place(authority, where, wanted)
     others = [one for one in authority.index.by_name(wanted.name) if one.counts(authority.seconds)]
@@ -55,10 +55,11 @@ def issue(authority: Authority, wanted: Wanted) -> Issued:
 def refuse_existing(places: Places, wanted: Wanted) -> None:
     """Raises PkiError when its files are there and shall not be replaced."""
     if not wanted.replace:
-        handing_out.refuse_existing(_where(places, wanted))
+        handing_out.refuse_existing(place(places, wanted))
 
 
-def _where(places: Places, wanted: Wanted) -> Where:
+def place(places: Places, wanted: Wanted) -> Where:
+    """Where its files go."""
     if wanted.directory is not None:
         return Where(wanted.name, os.path.abspath(wanted.directory))
     if wanted.kind is Kind.SERVER:

@@ -34,6 +34,11 @@ def client_names(user: str | None, uris: Sequence[str], common_name: str | None)
         if not _URI.fullmatch(uri):
             raise PkiError(f"{uri!r} is no URI: it has to be `scheme:…` in visible ASCII")
     if user is not None:
+        if user == "root":
+            raise PkiError(
+                "nobody acts for root through a gateway; --user names whose jobs they will be, and"
+                " the role `admin` of the policy lets somebody act on all of them"
+            )
         if not _USER.fullmatch(user):
             raise PkiError(f"{user!r} cannot be a user: letters, digits and _ . - up to 32")
         uris = (f"{USER_PREFIX}{user}", *uris)

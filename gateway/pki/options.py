@@ -91,14 +91,15 @@ def extras_options(command: Callable[_Given, _Result]) -> Callable[_Given, _Resu
 
 
 def speaks(command: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
-    """A verb whose PkiError is an `Error: …` and exit status 1."""
+    """A verb whose PkiError is a line `runner-gateway: …` and exit status 1."""
 
     @functools.wraps(command)
     def run(*args: _Given.args, **given: _Given.kwargs) -> _Result:
         try:
             return command(*args, **given)
         except PkiError as error:
-            raise click.ClickException(str(error)) from None
+            click.echo(f"runner-gateway: {error}", err=True)
+            sys.exit(1)
 
     return run
 

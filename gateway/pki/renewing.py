@@ -6,13 +6,14 @@ The earlier one stays valid until it ends, so nothing that has it loaded stops; 
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gateway.pki import certificates, finding, handing_out
+from gateway.pki import certificates, finding, handing_out, walking
 from gateway.pki.authority import Where
 from gateway.pki.certificates import Kind, Names
 from gateway.pki.errors import PkiError
@@ -47,18 +48,25 @@ def renew(authority: Authority, target: str, how: Renewal) -> Renewed:
     """Signs and writes. Raises PkiError."""
     before = _latest(authority, target)
     old = authority.copy_of(before.serial)
-    where = Where(before.name, _directory(before, how))
+    where = Where(before.name, os.path.abspath(how.directory_of_files or before.directory))
+    with walking.entered(where.directory) as at:
+        made, written = _renew(authority, before, old, where, how, at)
+    if how.revoke:
+        authority.revoke([before], "superseded")
+    return Renewed(made, before, written)
+
+
+def _renew(
+    authority: Authority, before: Entry, old: x509.Certificate, where: Where, how: Renewal, at: int
+) -> tuple[Made, list[str]]:
     key = certificates.new_key() if how.rekey else None
     public = key.public_key() if key is not None else _public(old)
     days = how.days or DAYS[before.kind]
     made = authority.sign(public, names_of(old), before.kind, days, where)
     parcel = Parcel(made.certificate, authority.issuer.certificate, key)
-    written = handing_out.write(
-        where, parcel, _extras(where, how.extras), replace=True, gid=_group(where)
-    )
-    if how.revoke:
-        authority.revoke([before], "superseded")
-    return Renewed(made, before, written)
+    extras = how.extras._replace(bundle=how.extras.bundle or _has_bundle(before, at))
+    written = handing_out.write(where, parcel, extras, replace=True, gid=_group(before, at), at=at)
+    return made, written
 
 
 def names_of(certificate: x509.Certificate) -> Names:
@@ -91,13 +99,6 @@ def _latest(authority: Authority, target: str) -> Entry:
     return latest
 
 
-def _directory(before: Entry, how: Renewal) -> str:
-    directory = os.path.abspath(how.directory_of_files or before.directory)
-    if not os.path.isdir(directory):
-        raise PkiError(f"there is no directory {directory}; --out says where the files go")
-    return directory
-
-
 def _public(old: x509.Certificate) -> ec.EllipticCurvePublicKey:
     public = old.public_key()
     if not isinstance(public, ec.EllipticCurvePublicKey):
@@ -105,16 +106,20 @@ def _public(old: x509.Certificate) -> ec.EllipticCurvePublicKey:
     return public
 
 
-def _extras(where: Where, wanted: Extras) -> Extras:
+def _has_bundle(before: Entry, at: int) -> bool:
     """A bundle that is there would be of the old certificate."""
-    there = os.path.exists(os.path.join(where.directory, f"{where.name}.pem"))
-    return wanted._replace(bundle=wanted.bundle or there)
+    return _stat(f"{before.name}.pem", at) is not None
 
 
-def _group(where: Where) -> int | None:
+def _group(before: Entry, at: int) -> int | None:
     """That of a key which a group may read, so that it still may."""
+    found = _stat(f"{before.name}.key", at)
+    return found.st_gid if found is not None and found.st_mode & 0o040 else None
+
+
+def _stat(name: str, at: int) -> os.stat_result | None:
     try:
-        found = os.stat(handing_out.key_path(where))
+        found = os.stat(name, dir_fd=at, follow_symlinks=False)
     except OSError:
         return None
-    return found.st_gid if found.st_mode & 0o040 else None
+    return found if stat.S_ISREG(found.st_mode) else None

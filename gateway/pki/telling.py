@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.pki import naming
 from gateway.pki.certificates import Kind
 from gateway.pki.options import default_directory
 
@@ -54,7 +55,18 @@ def issued(directory: str, result: Issued) -> None:
                    f" to end it: {command(directory, 'revoke', other.serial)}")  # fmt: skip
     if entry.kind is Kind.CLIENT:
         click.echo(f"  {entry.name} needs these files, over a channel that nobody else reads.")
+        binding(entry.subject)
         then(f"runctl context add NAME HOST --bundle {entry.directory}")
+
+
+def binding(subject: str) -> None:
+    """A certificate alone may do nothing."""
+    is_user = subject.startswith(naming.USER_PREFIX)
+    user = subject.removeprefix(naming.USER_PREFIX) if is_user else "USER"
+    about = "" if is_user else "   # whom its jobs run as"
+    click.echo("  What it may do, the gateway's policy.toml has to say (docs/GATEWAY-POLICY.md):")
+    click.echo(f'    [[binding]]\n    match = "{subject}"\n    user = "{user}"{about}\n'
+               '    roles = ["submitter"]')  # fmt: skip
 
 
 def renewed(result: Renewed) -> None:
@@ -72,6 +84,15 @@ def revoked(entries: Iterable[Entry], already: Sequence[Entry]) -> None:
     for entry in entries:
         again = ", as it was before" if entry in already else ""
         click.echo(f"Revoked{again}: {entry.subject}, serial {entry.serial} ({entry.name}).")
+
+
+def still_counting(directory: str, others: Sequence[Entry]) -> None:
+    """Whoever is locked out may have another certificate of the same subject."""
+    if not others:
+        return
+    serials = ", ".join(f"{one.serial} ({one.name})" for one in others)
+    click.echo(f"  Others of the same subject still count: {serials};"
+               f" to end all: {command(directory, 'revoke', others[0].subject)}")  # fmt: skip
 
 
 def signed_list(path: str, ends: datetime) -> None:

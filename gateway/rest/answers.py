@@ -222,7 +222,7 @@ class JobState(Open, frozen=True, kw_only=True):
 class Stopped(Open, frozen=True, kw_only=True):
     """`state` is what the job was found in: one that ran was asked to end, and ends soon."""
 
-    job: str
+    job: Id
     state: State
 
 

@@ -13,12 +13,17 @@ import msgspec
 from aiohttp import web
 
 from client.errors import RequestRefused
+from gateway.rates import HELD_BYTES
 from gateway.rest.problems import HttpRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import TracebackType
+    from typing import Self
 
     from multidict import MultiMapping
+
+    from gateway.session import Session
 
 _S = TypeVar("_S", bound=msgspec.Struct)
 _JSON_TYPE: Final = re.compile(r"application/(?:json|[a-z0-9.!#$&^_-]+\+json)", re.ASCII)
@@ -32,8 +37,36 @@ _MOST_DEPTH: Final = 32
 _MOST_CONTAINERS: Final = 100_000
 
 
-async def read_body(request: web.Request, most: int, seconds: float) -> bytes:
-    """The body, at most so many bytes, that has to come in so many seconds. Raises HttpRefusal."""
+class Held:
+    """The bytes of one body, counted for whoever sends it until it is answered."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _: TracebackType | None,
+    ) -> None:
+        self._session.release(self._size)
+
+    def add(self, more: int, most: int) -> None:
+        """So many have come of a body that may have `most`. Raises RequestRefused."""
+        # One body alone may always come.
+        self._session.hold(more, max(HELD_BYTES, most))
+        self._size += more
+
+
+async def read_body(request: web.Request, most: int, seconds: float, held: Held) -> bytes:
+    """The body, at most so many bytes, that has to come in so many seconds.
+
+    Raises HttpRefusal; RequestRefused when too much is in hand of all that the caller sends.
+    """
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise HttpRefusal(
             "unsupported-media-type",
@@ -44,7 +77,7 @@ async def read_body(request: web.Request, most: int, seconds: float) -> bytes:
         raise _too_large(most)
     try:
         async with asyncio.timeout(seconds):
-            return await _read(request, most)
+            return await _read(request, most, held)
     except TimeoutError:
         raise HttpRefusal(
             "request-timeout",
@@ -53,18 +86,22 @@ async def read_body(request: web.Request, most: int, seconds: float) -> bytes:
         ) from None
 
 
-async def _read(request: web.Request, most: int) -> bytes:
+async def _read(request: web.Request, most: int, held: Held) -> bytes:
     data = bytearray()
     try:
         async for chunk in request.content.iter_any():
-            data += chunk
-            if len(data) > most:
+            if len(data) + len(chunk) > most:
                 raise _too_large(most)
+            held.add(len(chunk), most)
+            data += chunk
+        return bytes(data)
     except web.RequestPayloadError:
         raise HttpRefusal(
             "bad-request", "the body could not be read", headers={"Connection": "close"}
         ) from None
-    return bytes(data)
+    finally:
+        # A refusal has this frame, and may be held back.
+        data.clear()
 
 
 def _too_large(most: int) -> HttpRefusal:

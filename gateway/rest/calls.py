@@ -42,6 +42,8 @@ class Reply(NamedTuple):
     headers: dict[str, str] = {}  # noqa: RUF012  never changed
     media: str = negotiating.JSON
     is_tagged: bool = False
+    # The same bytes again and again, which are packed once.
+    is_constant: bool = False
 
 
 class Call:
@@ -50,23 +52,16 @@ class Call:
     def __init__(
         self,
         request: web.Request,
-        session: Session | None,
+        session: Session,
         services: Services,
         query: msgspec.Struct,
         body: msgspec.Struct | None,
     ) -> None:
         self.request = request
-        self._session = session
+        self.session = session
         self.services = services
         self._query = query
         self._body = body
-
-    @property
-    def session(self) -> Session:
-        """Who asks. A route that is for anybody has none."""
-        if self._session is None:
-            raise TypeError("nobody was let in on this route")
-        return self._session
 
     def path(self, name: str) -> str:
         """A part of the path, decoded. Raises RequestRefused where it cannot name anything."""
@@ -117,8 +112,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     about: str
     handler: Handler
     answers: dict[int, Answer]
-    # What is asked of runnerd: with a body it is admitted before that is read.
-    op: str | None = None
+    # What is asked of runnerd: role and rate before anything of the request is read. None: what
+    # the gateway answers by itself, whatever the caller's roles, and the rate alone is asked.
+    op: str | None
     more: str = ""
     query: type[msgspec.Struct] = NoQuery
     body: type[msgspec.Struct] | None = None
@@ -130,8 +126,6 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     is_also_plain: bool = False
     is_only_plain: bool = False
-    # For each certificate that counts, whether or not the policy knows it.
-    is_for_anybody: bool = False
 
     @property
     def paths(self) -> list[str]:

@@ -7,6 +7,7 @@ a policy that forbids everything else.
 from __future__ import annotations
 
 import html
+import re
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -22,6 +23,8 @@ PAGE_POLICY: Final = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS: Final = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
+_CSS: Final = "text/css; charset=utf-8"
+_JS: Final = "text/javascript; charset=utf-8"
 
 
 @cache
@@ -32,22 +35,28 @@ def asset(name: str) -> bytes:
 
 async def openapi(call: Call) -> Reply:
     """The document."""
-    return Reply(call.services.document, headers={"Cache-Control": "no-cache"}, is_tagged=True)
+    headers = {"Cache-Control": "no-cache"}
+    return Reply(call.services.document, headers=headers, is_tagged=True, is_constant=True)
+
+
+async def home(_call: Call) -> Reply:
+    """Where to begin."""
+    return Reply(b"", status=302, headers={"Location": "/docs"}, media=_HTML)
 
 
 async def docs(_call: Call) -> Reply:
     """The page that shows it."""
-    return Reply(asset("docs.html"), headers=_HEADERS, media=_HTML)
+    return _page(asset("docs.html"), _HTML)
 
 
 async def style(_call: Call) -> Reply:
     """The page's style."""
-    return Reply(asset("docs.css"), headers=_HEADERS, media="text/css; charset=utf-8")
+    return _page(asset("docs.css"), _CSS)
 
 
 async def script(_call: Call) -> Reply:
     """The page's script."""
-    return Reply(asset("docs.js"), headers=_HEADERS, media="text/javascript; charset=utf-8")
+    return _page(asset("docs.js"), _JS)
 
 
 async def problem_page(call: Call) -> Reply:
@@ -55,12 +64,18 @@ async def problem_page(call: Call) -> Reply:
     code = call.path("code")
     if code not in all_codes():
         raise HttpRefusal("not-found", "there is no problem of that name")
-    return Reply(_problem_html(code), headers=_HEADERS, media=_HTML)
+    return _page(_problem_html(code), _HTML)
 
 
+def _page(body: bytes, media: str) -> Reply:
+    return Reply(body, headers=_HEADERS, media=media, is_constant=True)
+
+
+@cache
 def _problem_html(code: str) -> bytes:
     title, name = html.escape(title_of(code)), html.escape(code)
-    meaning = html.escape(MEANINGS.get(code, ""))
+    # In backticks are names of fields.
+    meaning = re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(MEANINGS.get(code, "")))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{title}</title>"
@@ -71,19 +86,26 @@ def _problem_html(code: str) -> bytes:
     ).encode()
 
 
-def _document(path: str, name: str, about: str, handler: object, media: str) -> Route:
+def _document(
+    path: str, name: str, about: str, handler: object, media: str, *problems: str
+) -> Route:
     return Route(
         method="GET", path=path, name=name, tag="gateway", is_only_plain=True, about=about,
-        handler=handler, is_for_anybody=True,  # type: ignore[arg-type]
+        handler=handler, op=None, problems=problems,  # type: ignore[arg-type]
         answers={200: Answer("It.", None, {media: about})},
     )  # fmt: skip
 
 
 ROUTES: Final = (
+    Route(
+        method="GET", path="/", name="getHome", tag="gateway", is_only_plain=True,
+        about="Leads to the page that shows this document", handler=home, op=None,
+        answers={302: Answer("See /docs.", None, {negotiating.HTML: "Nothing"})},
+    ),
     _document("/openapi.json", "getOpenApi", "This document", openapi, negotiating.JSON),
     _document("/docs", "getDocs", "A page that shows this document", docs, negotiating.HTML),
     _document("/docs/docs.css", "getDocsStyle", "The style of the page", style, "text/css"),
     _document("/docs/docs.js", "getDocsScript", "Its script", script, "text/javascript"),
     _document("/problems/{code}", "getProblem", "What a problem means", problem_page,
-              negotiating.HTML),
+              negotiating.HTML, "not-found"),
 )  # fmt: skip

@@ -124,19 +124,19 @@ ROUTES: Final = (
         handler=submit_flow, body=FlowSubmission, problems=_NEW, answers=_MADE,
     ),
     Route(
-        method="GET", path="/groups", name="listGroups", tag="groups",
+        method="GET", path="/groups", name="listGroups", op="list", tag="groups",
         about="Arrays and flows, newest first",
         handler=list_groups, query=queries.GroupsQuery, problems=("no-such-queue",),
         answers={200: Answer("A page of groups.", answers_more.Groups)},
     ),
     Route(
-        method="GET", path="/groups/{group}", name="getGroup", tag="groups",
+        method="GET", path="/groups/{group}", name="getGroup", op="group", tag="groups",
         about="An array or a flow with a page of its jobs",
         handler=show, query=queries.MembersQuery, problems=_ONE,
         answers={200: Answer("The group.", answers_more.GroupStatus)},
     ),
     Route(
-        method="DELETE", path="/groups/{group}", name="stopGroup", tag="groups",
+        method="DELETE", path="/groups/{group}", name="stopGroup", op="stop_group", tag="groups",
         about="End every job of a group", more="Its record stays.",
         handler=stop, query=queries.StopQuery, problems=_ONE,
         answers={
@@ -151,13 +151,15 @@ ROUTES: Final = (
         answers={200: Answer("What it is now.", answers_more.UpdatedGroup)},
     ),
     Route(
-        method="DELETE", path="/groups/{group}/record", name="removeGroup", tag="groups",
+        method="DELETE", path="/groups/{group}/record", name="removeGroup", op="remove_group",
+        tag="groups",
         about="Forget a group that has ended, its jobs and their output",
         handler=_plain("remove_group"), problems=(*_ONE, "not-now"),
         answers={200: Answer("How many jobs are gone.", answers_more.ChangedGroup)},
     ),
     Route(
-        method="GET", path="/groups/{group}/wait", name="waitForGroup", tag="groups",
+        method="GET", path="/groups/{group}/wait", name="waitForGroup", op="wait_group",
+        tag="groups",
         about="Wait until every job of a group has ended",
         handler=wait, query=queries.WaitQuery, problems=_ONE,
         answers={200: Answer("The group, ended or not.", answers_more.GroupEnd)},

@@ -115,7 +115,7 @@ def _said(body: BodyStream, kind: str, value: dict[str, Any], place: str | None)
 
 ROUTES: Final = (
     Route(
-        method="GET", path="/events", name="getEvents", tag="output",
+        method="GET", path="/events", name="getEvents", op="events", tag="output",
         about="What has happened to jobs since, and what happens",
         more="A page, or with `follow` a stream. The id of an event is its `seq`: Last-Event-ID "
         "resumes, and nothing is missed or sent twice.",

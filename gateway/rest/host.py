@@ -50,7 +50,7 @@ async def whoami(call: Call) -> Reply:
 
 
 async def health(call: Call) -> Reply:
-    """Whether runnerd can be reached."""
+    """Whether runnerd can be reached, and the audit log written."""
     try:
         await call.services.greeting()
     except (ClientError, TimeoutError) as error:
@@ -69,7 +69,7 @@ async def metrics(call: Call) -> Reply:
 
 ROUTES: Final = (
     Route(
-        method="GET", path="/queues", name="listQueues", tag="host",
+        method="GET", path="/queues", name="listQueues", op="queues", tag="host",
         about="The queues, what waits and runs, the capacity and the quota",
         handler=queues, answers={200: Answer("The queues.", answers_more.Queues)},
     ),
@@ -92,25 +92,27 @@ ROUTES: Final = (
         answers={200: Answer("How it stands.", answers_more.Drained)},
     ),
     Route(
-        method="GET", path="/doctor", name="doctor", tag="host",
+        method="GET", path="/doctor", name="doctor", op="doctor", tag="host",
         about="What the host can enforce, and what is wrong",
         handler=doctor, answers={200: Answer("The findings.", answers_more.Doctor)},
     ),
     Route(
-        method="GET", path="/whoami", name="whoAmI", tag="gateway",
+        method="GET", path="/whoami", name="whoAmI", op=None, tag="gateway",
         about="Whom the certificate stands for here, and what that may do",
         handler=whoami, answers={200: Answer("The identity.", answers_more.WhoAmI)},
     ),
     Route(
         method="GET", path="/healthz", name="health", tag="gateway", is_only_plain=True,
-        about="Whether the gateway reaches runnerd", handler=health, is_for_anybody=True,
+        about="Whether the gateway reaches runnerd, and can write its audit log",
+        handler=health, op=None,
         answers={
             200: Answer("It does.", answers_more.Health),
             503: Answer("It does not.", answers_more.Health),
         },
     ),
     Route(
-        method="GET", path="/metrics", name="metrics", tag="gateway", is_only_plain=True,
+        method="GET", path="/metrics", name="metrics", op="stats",
+        tag="gateway", is_only_plain=True,
         about="Metrics in Prometheus' text format, for whoever may ask for `stats`",
         handler=metrics,
         answers={200: Answer("The metrics.", None,

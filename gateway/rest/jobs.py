@@ -6,6 +6,7 @@ Each translates and asks; whether it may be is the session's. What a job wrote i
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # What a job uses changes at each look: it would give each answer another tag.
 _VOLATILE: Final = "usage"
+_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _WITHOUT_OUTPUT: Final = ("not-permitted", "too-many-requests")
 
 
@@ -98,6 +100,9 @@ async def stop(call: Call) -> Reply:
     """End a job. 202: it was asked to; else it has ended."""
     reference, query = call.path("job"), call.query(queries.StopQuery)
     await check_match(call, reference)
+    if not _ID.fullmatch(reference):
+        # The answer lacks the id, and a name may soon mean another job.
+        reference = (await call.ask("status", {"job": reference}))["job"]
     args = {"job": reference, "kill": query.kill, **given(query, "grace_seconds")}
     answer = await call.ask("stop", args)
     is_over = answer["state"] in ("queued", "ended")
@@ -181,7 +186,7 @@ def _action(op: str, about: str, kind: type = answers.JobState) -> Route:
 
 ROUTES: Final = (
     Route(
-        method="GET", path="/jobs", name="listJobs", tag="jobs", is_also_plain=True,
+        method="GET", path="/jobs", name="listJobs", op="list", tag="jobs", is_also_plain=True,
         about="Running and queued jobs, newest first",
         more="With `state` those in these states, ended ones too.",
         handler=list_jobs, query=queries.ListQuery,
@@ -198,7 +203,8 @@ ROUTES: Final = (
         },
     ),
     Route(
-        method="DELETE", path="/jobs", name="stopJobs", tag="jobs", is_also_plain=True,
+        method="DELETE", path="/jobs", name="stopJobs", op="stop_many",
+        tag="jobs", is_also_plain=True,
         about="End all jobs that are meant",
         more="Without a selection all that have not ended. An admin's request means everybody's "
         "unless it says `user`.",
@@ -206,19 +212,22 @@ ROUTES: Final = (
         answers={200: Answer("How many.", answers.StoppedMany)},
     ),
     Route(
-        method="GET", path="/jobs/logs", name="listAllJobs", tag="jobs", is_also_plain=True,
+        method="GET", path="/jobs/logs", name="listAllJobs", op="list",
+        tag="jobs", is_also_plain=True,
         about="Every job that is recorded, newest first",
         handler=list_all_jobs, query=queries.ListQuery,
         answers={200: Answer("A page of jobs.", answers.Jobs)}, problems=("no-such-queue",),
     ),
     Route(
-        method="GET", path="/jobs/{job}", name="getJob", tag="jobs", is_also_plain=True,
+        method="GET", path="/jobs/{job}", name="getJob", op="status",
+        tag="jobs", is_also_plain=True,
         about="One job; with its output once it has ended", is_conditional=True,
         handler=show, query=queries.JobQuery, problems=_ONE,
         answers={200: Answer("The job.", answers.JobStatus)},
     ),
     Route(
-        method="DELETE", path="/jobs/{job}", name="stopJob", tag="jobs", is_also_plain=True,
+        method="DELETE", path="/jobs/{job}", name="stopJob", op="stop",
+        tag="jobs", is_also_plain=True,
         about="End a job", is_conditional=True,
         more="SIGTERM, and SIGKILL after the grace; a queued job ends at once. Its record stays.",
         handler=stop, query=queries.StopQuery, problems=_ONE,
@@ -236,30 +245,30 @@ ROUTES: Final = (
         answers={200: Answer("The limits that apply now.", answers.Updated)},
     ),
     Route(
-        method="DELETE", path="/jobs/{job}/record", name="removeJob", tag="jobs",
+        method="DELETE", path="/jobs/{job}/record", name="removeJob", op="remove", tag="jobs",
         about="Forget an ended job and its output", is_conditional=True,
         handler=remove, problems=(*_ONE, "job-active"),
         answers={200: Answer("It is gone.", answers.Removed)},
     ),
     Route(
-        method="GET", path="/jobs/{job}/stats", name="getJobStats", tag="jobs",
+        method="GET", path="/jobs/{job}/stats", name="getJobStats", op="status", tag="jobs",
         about="What a job uses now, or has used",
         handler=stats, problems=_ONE, answers={200: Answer("The figures.", answers.Stats)},
     ),
     Route(
-        method="GET", path="/jobs/{job}/why", name="explainJob", tag="jobs",
+        method="GET", path="/jobs/{job}/why", name="explainJob", op="why", tag="jobs",
         about="What a job waits for, or why it ended",
         handler=_plain("why"), problems=_ONE, answers={200: Answer("The causes.", answers.Why)},
     ),
     Route(
-        method="GET", path="/jobs/{job}/wait", name="waitForJob", tag="jobs",
+        method="GET", path="/jobs/{job}/wait", name="waitForJob", op="wait", tag="jobs",
         about="Wait until a job has ended",
         more="Ask again while `state` is not `ended`.",
         handler=wait, query=queries.WaitQuery, problems=_ONE,
         answers={200: Answer("The job, ended or not.", answers.JobStatus)},
     ),
     Route(
-        method="GET", path="/jobs/{job}/locate", name="locateInJob", tag="output",
+        method="GET", path="/jobs/{job}/locate", name="locateInJob", op="locate", tag="output",
         about="Where in the output its last lines begin, or what was written since a time",
         handler=locate, query=queries.LocateQuery, problems=_ONE,
         answers={200: Answer("The offsets.", answers_output.Location)},

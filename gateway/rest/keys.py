@@ -1,4 +1,7 @@
-"""The header Idempotency-Key: in quotes (draft-ietf-httpapi-idempotency-key-header), or plain."""
+"""Headers that may be there once, and of them Idempotency-Key: in quotes, or plain.
+
+Source: draft-ietf-httpapi-idempotency-key-header.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from client.errors import RequestRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from multidict import MultiMapping
 
     from client.protocol import Message
 
@@ -19,12 +22,20 @@ _QUOTED: Final = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _KEY: Final = re.compile(r"[!-~]{1,128}", re.ASCII)
 
 
-def idempotency_key(headers: Mapping[str, str], args: Message) -> None:
+def only(headers: MultiMapping[str], name: str) -> str | None:
+    """A header that may be there once; None: it is not. Raises RequestRefused."""
+    given = headers.getall(name, [])
+    if len(given) > 1:
+        raise RequestRefused("invalid-argument", field=name, detail="it is given twice")
+    return given[0] if given else None
+
+
+def idempotency_key(headers: MultiMapping[str], args: Message) -> None:
     """Put the key of the header into the submission. Raises RequestRefused.
 
     A key in the body as well has to be the same.
     """
-    if (text := headers.get(HEADER)) is None:
+    if (text := only(headers, HEADER)) is None:
         return
     key = _key(text.strip())
     if args.setdefault(FIELD, key) != key:

@@ -56,8 +56,11 @@ class Variable(Closed, frozen=True, kw_only=True):
     value: Text
 
 
-_Values: TypeAlias = dict[str, Text]
-Environment: TypeAlias = _Values | list[Variable]
+# As many as a message to runnerd may have (`client.protocol.MAX_MAP_ITEMS`), less those of a login.
+_MOST_VARIABLES: Final = 4000
+_Values = Annotated[dict[str, Text], Meta(max_length=_MOST_VARIABLES)]
+_Variables = Annotated[list[Variable], Meta(max_length=_MOST_VARIABLES)]
+Environment: TypeAlias = _Values | _Variables
 
 _NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[

@@ -164,7 +164,7 @@ is the cursor behind it: Last-Event-ID resumes."""
 
 ROUTES: Final = (
     Route(
-        method="GET", path="/jobs/{job}/logs", name="getJobLogs", tag="output",
+        method="GET", path="/jobs/{job}/logs", name="getJobLogs", op="logs", tag="output",
         about="The output of a job, a page of it or as a stream", more=_MORE,
         handler=logs, query=queries.LogsQuery,
         problems=("no-such-job", "ambiguous-job", "is-group", "not-acceptable"),

@@ -25,7 +25,7 @@ _TEMPLATE: Final = "#/components/schemas/{name}"
 # What every route may answer.
 _ALWAYS: Final = (
     "invalid-argument", "unauthenticated", "not-permitted", "not-acceptable", "header-too-large",
-    "too-many-requests", "internal", "unavailable",
+    "too-many-requests", "internal", "unavailable", "audit-unavailable",
 )  # fmt: skip
 _WITH_BODY: Final = ("body-too-large", "request-timeout", "unsupported-media-type")
 _TAGS: Final = {
@@ -198,8 +198,7 @@ def _parameters(route: Route, schemas: _Schemas) -> list[dict[str, Any]]:
          "schema": {"type": "string"}}
         for name, about in route.headers.items()
     ]  # fmt: skip
-    references = [] if route.is_for_anybody else ["RunnerUser"]
-    references += ["IdempotencyKey"] if route.has_key else []
+    references = ["RunnerUser", *(["IdempotencyKey"] if route.has_key else [])]
     if route.is_conditional:
         references.append("IfNoneMatch" if route.method == "GET" else "IfMatch")
     return found + [{"$ref": f"#/components/parameters/{name}"} for name in references]
@@ -226,8 +225,6 @@ def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
     codes = (*_ALWAYS, *(_WITH_BODY if route.body is not None else ()), *route.problems)
     if route.is_conditional and route.method != "GET":
         codes = (*codes, "precondition-failed")
-    if route.is_for_anybody:
-        codes = ("invalid-argument", "unauthenticated", "not-acceptable", "not-found", "internal")
     found = schemas.refusals(list(dict.fromkeys(codes)))
     for status, answer in route.answers.items():
         found[str(status)] = _answer(route, status, answer, schemas)

@@ -11,6 +11,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "ambiguous-job": "The prefix or name stands for several jobs or groups: `candidates` has their "
     "ids. Give more of the id.",
     "ambiguous-schedule": "The prefix or name stands for several schedules. Give more of the id.",
+    "audit-unavailable": "The gateway cannot write its audit log, and nothing is done without it. "
+    "Its own log says why; it tries again by itself. Try again after the time in Retry-After.",
     "bad-frame": "What was sent could not be read.",
     "bad-request": "The body is not JSON, or not of the form that this address takes.",
     "body-too-large": "The body is larger than the gateway takes: `allowed` has the bound in "
@@ -50,7 +52,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "shutting-down": "runnerd is stopping or being restarted. Try again soon.",
     "slow-reader": "What was sent was not read for too long, and the stream was cut off. Come back "
     "with the cursor of the last record.",
-    "store-error": "runnerd cannot use its store, or the gateway its audit log: `detail` says why.",
+    "store-error": "runnerd cannot use its store: `detail` says why.",
     "too-many-jobs": "Too many jobs wait already. Try again when some have started.",
     "too-many-requests": "More requests than you may have in a second, or at once. Try again after "
     "the time in Retry-After.",

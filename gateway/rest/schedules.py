@@ -62,7 +62,7 @@ def _action(verb: str, about: str) -> Route:
 
 ROUTES: Final = (
     Route(
-        method="GET", path="/schedules", name="listSchedules", tag="schedules",
+        method="GET", path="/schedules", name="listSchedules", op="schedules", tag="schedules",
         about="Schedules, the oldest first",
         handler=list_schedules, query=queries.SchedulesQuery,
         answers={200: Answer("A page of schedules.", answers_more.Schedules)},
@@ -75,13 +75,15 @@ ROUTES: Final = (
         answers={201: Answer("The schedule is made.", answers_more.Scheduled)},
     ),
     Route(
-        method="GET", path="/schedules/{schedule}", name="getSchedule", tag="schedules",
+        method="GET", path="/schedules/{schedule}", name="getSchedule", op="schedule_status",
+        tag="schedules",
         about="One schedule, with its next times and what it submits",
         handler=_plain("schedule_status"), problems=_ONE,
         answers={200: Answer("The schedule.", answers_more.ScheduleStatus)},
     ),
     Route(
-        method="DELETE", path="/schedules/{schedule}", name="removeSchedule", tag="schedules",
+        method="DELETE", path="/schedules/{schedule}", name="removeSchedule", op="schedule_remove",
+        tag="schedules",
         about="Forget a schedule; its jobs stay",
         handler=_plain("schedule_remove"), problems=_ONE,
         answers={200: Answer("It is gone.", answers_more.ScheduleRemoved)},

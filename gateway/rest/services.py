@@ -13,21 +13,8 @@ if TYPE_CHECKING:
     from gateway.session import Session
 
 
-class Trusting(Protocol):
-    """As much of `gateway.trust.Trust` as REST needs."""
-
-    def refusal(self, certificate: Certificate) -> str | None:
-        """Why a certificate does not count now; None: it does."""
-        ...
-
-
 class Entrance(Protocol):
     """As much of `gateway.session.Gate` as REST needs."""
-
-    @property
-    def trust(self) -> Trusting:
-        """Which certificates count."""
-        ...
 
     def enter(
         self,

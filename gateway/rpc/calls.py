@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgpack
 
 from client.errors import RequestRefused
+from gateway.asking import MOST_STEPS
 from gateway.proto.runnerd.v1 import (
     groups_pb2,
     jobs_pb2,
@@ -19,7 +20,6 @@ from gateway.proto.runnerd.v1 import (
     system_pb2,
 )
 from gateway.rpc import convert
-from gateway.surroundings import complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -194,19 +194,24 @@ def methods() -> list[Method]:
     return [Method(path(each), CALLS[path(each)], each) for each in found]
 
 
-def arguments(call: Call, request: Any, user: str) -> Args:  # noqa: ANN401  any of the requests
-    """What is asked of the session for that user. Raises RequestRefused."""
-    args = complete(call.op, call.arguments(convert.to_args(request)), user)
+def arguments(call: Call, request: Any) -> Args:  # noqa: ANN401  any of the requests
+    """What is asked of the session. Raises RequestRefused."""
+    if call.op == "submit_flow" and len(request.steps) > MOST_STEPS:
+        raise RequestRefused(
+            "invalid-argument",
+            field="steps",
+            given=len(request.steps),
+            allowed=f"1 to {MOST_STEPS}",
+        )
+    args = call.arguments(convert.to_args(request))
     if call.op == "submit_flow":
-        args["steps"] = [_step(step, user) for step in args.get("steps", ())]
+        args["steps"] = [_step(step) for step in args.get("steps", ())]
     return args
 
 
-def _step(given: Args, user: str) -> bytes:
-    """A step as the protocol wants it, encoded by itself; its environment lies over the flow's."""
-    fields = given.get("submission", {})
-    directory = complete("submit", fields, user)["cwd"]
-    step = {**_without(given, "submission"), "submit": {**fields, "cwd": directory}}
+def _step(given: Args) -> bytes:
+    """A step as the protocol wants it, encoded by itself."""
+    step = {**_without(given, "submission"), "submit": given.get("submission", {})}
     packed: bytes = msgpack.packb(step, use_bin_type=True)
     return packed
 

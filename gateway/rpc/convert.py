@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 
 _ID_DIGITS: Final = len(str(2**32))
+# What is converted of one request: items of lists and maps, and messages, which are so many each.
+_MOST_ITEMS: Final = 100_000
+_MESSAGE_ITEMS: Final = 5
 
 
 class _Shape(Enum):
@@ -53,9 +56,7 @@ class _Names(NamedTuple):
 
 def to_args(message: Message) -> Any:  # noqa: ANN401  a map, but for the exceptions
     """What the protocol calls it: fields that were given. Raises RequestRefused."""
-    given = {field.name: _value(_field(field), value) for field, value in message.ListFields()}
-    special = _TO_ARGS.get(message.DESCRIPTOR.full_name)
-    return special(given) if special else given
+    return _Given().args(message)
 
 
 def id_or_name(text: str) -> str | int:
@@ -64,25 +65,47 @@ def id_or_name(text: str) -> str | int:
     return int(text) if is_number else text
 
 
-def _value(field: _Field, value: Any) -> Any:  # noqa: ANN401  as the field says
-    if field.shape is _Shape.MAP:
-        return {key: _single(field, value[key]) for key in value}
-    if field.shape is _Shape.LIST:
-        return [_single(field, each) for each in value]
-    return _single(field, value)
+class _Given:
+    """What one request has; in two bytes there may be a message that costs much more than that."""
 
+    def __init__(self) -> None:
+        self._left = _MOST_ITEMS
 
-def _single(field: _Field, value: Any) -> Any:  # noqa: ANN401  as the field says
-    if field.kind is not None:
-        return to_args(value)
-    if field.enum is None:
-        return value
-    if (text := field.enum.texts.get(value)) is None:
-        allowed = ", ".join(field.enum.numbers)
-        raise RequestRefused(
-            "invalid-argument", field=field.name, given=str(value), allowed=allowed
-        )
-    return text
+    def args(self, message: Message) -> Any:  # noqa: ANN401  a map, but for the exceptions
+        self._count(_MESSAGE_ITEMS)
+        given = {
+            field.name: self._value(_field(field), value) for field, value in message.ListFields()
+        }
+        special = _TO_ARGS.get(message.DESCRIPTOR.full_name)
+        return special(given) if special else given
+
+    def _count(self, items: int) -> None:
+        self._left -= items
+        if self._left < 0:
+            raise RequestRefused(
+                "invalid-argument", detail="the request has more parts than any job can have"
+            )
+
+    def _value(self, field: _Field, value: Any) -> Any:  # noqa: ANN401  as the field says
+        if field.shape is _Shape.MAP:
+            self._count(len(value))
+            return {key: self._single(field, value[key]) for key in value}
+        if field.shape is _Shape.LIST:
+            self._count(len(value))
+            return [self._single(field, each) for each in value]
+        return self._single(field, value)
+
+    def _single(self, field: _Field, value: Any) -> Any:  # noqa: ANN401  as the field says
+        if field.kind is not None:
+            return self.args(value)
+        if field.enum is None:
+            return value
+        if (text := field.enum.texts.get(value)) is None:
+            allowed = ", ".join(field.enum.numbers)
+            raise RequestRefused(
+                "invalid-argument", field=field.name, given=str(value), allowed=allowed
+            )
+        return text
 
 
 def _submission(given: dict[str, Any]) -> dict[str, Any]:

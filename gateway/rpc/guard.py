@@ -1,8 +1,10 @@
-"""Who calls, and whether they may come in: asked for each call, and while it goes on again.
+"""Who calls, and whether they may come in: asked before what they send is read, and again later.
 
-Handlers find their session in `SESSION`, and may raise whatever a session raises. What a caller
-may do is the session's to say (`gateway.session`); here are the certificate, the bounds of calls
-and connections in flight, and how a refusal is told.
+gRPC reads the message of a call with one before it asks anybody. So all methods are registered as
+those that are streamed to, which are called when the headers are there; on the wire it is the
+same. Handlers find their session in `SESSION`, and may raise whatever a session raises. What a
+caller may do is the session's to say (`gateway.session`); here are the certificate, the time that a
+message may take, and how a refusal is told; how many calls there are is `crowd`'s to count.
 """
 
 from __future__ import annotations
@@ -10,8 +12,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -23,11 +24,14 @@ from google.protobuf.message import DecodeError
 from client.errors import RequestRefused
 from gateway import identity
 from gateway.codes import as_refusal
+from gateway.relay import client_behind
+from gateway.rpc.crowd import Crowd
 from gateway.rpc.details import status_of
+from gateway.rpc.sending import unbroken
 from gateway.tracing import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from gateway.identity import Certificate
     from gateway.rpc.bounds import Bounds
@@ -38,16 +42,22 @@ SESSION: Final[ContextVar[Session]] = ContextVar("session")
 # Chosen among the users that the certificate may act for.
 _USER_KEY: Final = "runner-user"
 RECHECK_SECONDS = 15.0
+_SAID_BY_SESSIONS: Final = frozenset({"unauthenticated", "not-permitted", "too-many-requests"})
 _LOG: Final = logging.getLogger(__name__)
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Guard(grpc.aio.ServerInterceptor):
-    """Stands before every method, those of reflection and health too."""
+    """Stands before every method, those of reflection and health too.
 
-    def __init__(self, gate: Gate, bounds: Bounds) -> None:
+    `operations`: by a method's path what it asks for. Those that it lacks ask runnerd nothing.
+    """
+
+    def __init__(self, gate: Gate, bounds: Bounds, operations: Mapping[str, str]) -> None:
         self._gate = gate
-        self._crowd = _Crowd(gate, bounds.calls_each)
+        self._slow_seconds = bounds.slow_seconds
+        self._operations = operations
+        self._crowd = Crowd(gate, bounds)
         self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -61,53 +71,95 @@ class Guard(grpc.aio.ServerInterceptor):
             handler = await continuation(handler_call_details)
             if handler is None:
                 return None
-            known = self._guarded[name] = self._before(handler)
+            known = self._guarded[name] = self._before(handler, self._operations.get(name))
         return known
 
-    def _before(self, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
-        kind = "stream" if handler.request_streaming else "unary"
-        kind += "_stream" if handler.response_streaming else "_unary"
-        made: grpc.RpcMethodHandler[Any, Any] = getattr(grpc, f"{kind}_rpc_method_handler")(
-            self._outer(getattr(handler, kind)),
+    def _before(
+        self, handler: grpc.RpcMethodHandler[Any, Any], op: str | None
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        own = "stream" if handler.request_streaming else "unary"
+        answers = "stream" if handler.response_streaming else "unary"
+        inner = getattr(handler, f"{own}_{answers}")
+        make = getattr(grpc, f"stream_{answers}_rpc_method_handler")
+        made: grpc.RpcMethodHandler[Any, Any] = make(
+            self._outer(inner, op, is_streamed_to=handler.request_streaming),
             _reader(handler.request_deserializer),
             handler.response_serializer,
         )
         return made
 
-    def _outer(self, inner: Callable[[Any, _Context], Any]) -> Callable[[Any, _Context], Any]:
+    def _outer(
+        self, inner: Callable[[Any, _Context], Any], op: str | None, *, is_streamed_to: bool
+    ) -> Callable[[Any, _Context], Any]:
         """The same kind of function, which is how gRPC knows it."""
 
-        async def outer(request: Any, context: _Context) -> Any:  # noqa: ANN401  of any method
-            async with self._let_in(context):
-                if request is UNREADABLE:
-                    raise RequestRefused("bad-request", detail="the message cannot be read")
-                return await inner(request, context)
+        async def asked(call: _Call) -> Any:  # noqa: ANN401  what the method takes
+            return call.messages() if is_streamed_to else await call.message()
 
-        async def iterating(request: Any, context: _Context) -> AsyncIterator[Any]:  # noqa: ANN401
-            async with self._let_in(context):
-                async for each in inner(request, context):
+        async def outer(_requests: object, context: _Context) -> Any:  # noqa: ANN401  of any method
+            async with self._let_in(context, op) as call:
+                return await inner(await asked(call), context)
+
+        async def iterating(_requests: object, context: _Context) -> AsyncIterator[Any]:
+            async with self._let_in(context, op) as call:
+                async for each in inner(await asked(call), context):
                     yield each
 
         return iterating if inspect.isasyncgenfunction(inner) else outer
 
     @asynccontextmanager
-    async def _let_in(self, context: _Context) -> AsyncIterator[None]:
+    async def _let_in(self, context: _Context, op: str | None) -> AsyncIterator[_Call]:
         try:
-            certificate = certificate_of(context)
-            session = self._session(certificate, context)
-            self._crowd.join(certificate, context)
+            session = self._entered(context)
+            self._join(session, op, context)
+            if op is not None:
+                session.admit(op)
             SESSION.set(session)
-            with _Visit(session):
-                yield
+            reading = self._crowd.reading(session.certificate)
+            with _Visit(session), self._told(session, op):
+                yield _Call(context, session, reading, self._slow_seconds, is_asking=op is not None)
         except grpc.aio.AbortError:
             raise
         except Exception as error:  # noqa: BLE001  each is told, a defect logged
             await _refuse(context, error)
 
+    def _entered(self, context: _Context) -> Session:
+        try:
+            certificate = certificate_of(context)
+        except RequestRefused as refused:
+            # There is nobody to write down.
+            self._gate.metrics.refused(refused.code)
+            raise
+        return self._session(certificate, context)
+
+    def _join(self, session: Session, op: str | None, context: _Context) -> None:
+        try:
+            self._crowd.join(session.certificate, context)
+        except RequestRefused as refused:
+            self._tell(session, op, refused)
+            raise
+
+    @contextmanager
+    def _told(self, session: Session, op: str | None) -> Iterator[None]:
+        """Tell what was refused before any request of the session began, which tells its own."""
+        asked = session.request_id
+        try:
+            yield
+        except RequestRefused as refused:
+            if session.request_id == asked and refused.code not in _SAID_BY_SESSIONS:
+                self._tell(session, op, refused)
+            raise
+
+    def _tell(self, session: Session, op: str | None, refused: RequestRefused) -> None:
+        self._gate.metrics.refused(refused.code)
+        line = {"verb": op, "decision": "denied", "code": refused.code, "why": str(refused)}
+        session.muffled(line)
+
     def _session(self, certificate: Certificate, context: _Context) -> Session:
         metadata = context.invocation_metadata() or ()
         users = [value for key, value in metadata if key == _USER_KEY]
         if len(users) > 1 or not all(isinstance(user, str) for user in users):
+            self._gate.metrics.refused("invalid-argument")
             raise RequestRefused("invalid-argument", field=_USER_KEY, allowed="one name of a user")
         return self._gate.enter(
             certificate,
@@ -128,6 +180,54 @@ def _reader(read: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | Non
             return UNREADABLE
 
     return reading
+
+
+class _Call:
+    """What comes by one call. Raises RequestRefused: not readable, not in time, too often."""
+
+    def __init__(
+        self,
+        context: _Context,
+        session: Session,
+        reading: asyncio.Semaphore,
+        slow_seconds: float,
+        *,
+        is_asking: bool,
+    ) -> None:
+        self._context = context
+        self._session = session
+        self._reading = reading
+        self._slow_seconds = slow_seconds
+        self._is_asking = is_asking
+
+    async def message(self) -> Any:  # noqa: ANN401  of any method
+        """The one message of the call, or the first one."""
+        try:
+            async with asyncio.timeout(self._slow_seconds), self._reading:
+                found = await unbroken(self._context.read())
+        except TimeoutError:
+            raise RequestRefused(
+                "bad-request", detail=f"no whole message came in {self._slow_seconds:g} s"
+            ) from None
+        if found is grpc.aio.EOF:
+            raise RequestRefused("bad-request", detail="the call has no message")
+        return self._checked(found)
+
+    async def messages(self) -> AsyncIterator[Any]:
+        """All of them; the first one in time, the others whenever they come."""
+        found = await self.message()
+        while found is not grpc.aio.EOF:
+            yield found
+            found = await unbroken(self._context.read())
+            if found is not grpc.aio.EOF:
+                self._checked(found)
+
+    def _checked(self, message: Any) -> Any:  # noqa: ANN401  the same
+        if not self._is_asking:
+            self._session.touch()
+        if message is UNREADABLE:
+            raise RequestRefused("bad-request", detail="the message cannot be read")
+        return message
 
 
 class _Visit:
@@ -163,48 +263,6 @@ class _Visit:
             self._ask_later()
 
 
-class _Crowd:
-    """How many calls each certificate's bearer has, and by which connections.
-
-    A connection counts as long as it has a call: gRPC does not say when others come and go. A call
-    that was cut off for not being read counts until its caller has seen that, or is gone.
-    """
-
-    def __init__(self, gate: Gate, calls_each: int) -> None:
-        self._gate = gate
-        self._most = calls_each
-        self._calls: Counter[str] = Counter()
-        self._peers: Counter[str] = Counter()
-
-    def join(self, certificate: Certificate, context: _Context) -> None:
-        """A call more, until it is over for its caller too. Raises RequestRefused: too many."""
-        subject, peer = certificate.subject, context.peer()
-        if self._calls[subject] >= self._most:
-            detail = f"{self._most} calls at once are allowed to you"
-            raise RequestRefused("too-many-requests", allowed=self._most, detail=detail)
-        if not self._peers[peer]:
-            self._gate.connect(certificate)
-        self._calls[subject] += 1
-        self._peers[peer] += 1
-
-        def leave(_context: object) -> None:
-            self._leave(certificate, peer)
-
-        context.add_done_callback(leave)  # type: ignore[arg-type]  # its stubs want another context
-
-    def _leave(self, certificate: Certificate, peer: str) -> None:
-        _less(self._calls, certificate.subject)
-        _less(self._peers, peer)
-        if peer not in self._peers:
-            self._gate.disconnect(certificate)
-
-
-def _less(counter: Counter[str], name: str) -> None:
-    counter[name] -= 1
-    if not counter[name]:
-        del counter[name]
-
-
 def certificate_of(context: _Context) -> Certificate:
     """The peer's. Raises RequestRefused: not by TLS 1.3, or no certificate that can be read."""
     shown = {key: list(values) for key, values in context.auth_context().items()}
@@ -226,9 +284,10 @@ def _certificate(pem: bytes) -> Certificate:
 
 
 def remote_of(peer: str) -> str:
-    """The address in what gRPC calls a peer: `ipv4:192.0.2.7:5000`, `ipv6:%5B::1%5D:5000`."""
-    host = unquote(peer).partition(":")[2].rpartition(":")[0]
-    return host.strip("[]") or peer
+    """The address of the client behind what gRPC calls a peer: `ipv4:127.0.0.1:5000`."""
+    host, _, port = unquote(peer).partition(":")[2].rpartition(":")
+    host = host.strip("[]")
+    return client_behind(host, port) or host or peer
 
 
 async def _refuse(context: _Context, error: Exception) -> None:

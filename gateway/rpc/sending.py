@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from client.errors import RequestRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     import grpc
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -19,6 +21,23 @@ if TYPE_CHECKING:
 
 # Of output in one message: what is held for a reader who does not read.
 BATCH_BYTES: Final = 256 * 1024
+
+
+async def unbroken(doing: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  what it gives
+    """What gRPC does; whoever stops waiting for it does not stop it.
+
+    A read or write that is cancelled is forgotten with its message, whose memory nobody frees then.
+    Left alone it ends with its call.
+    """
+    task = asyncio.ensure_future(doing)
+    task.add_done_callback(_looked_at)
+    return await asyncio.shield(task)
+
+
+def _looked_at(task: asyncio.Future[Any]) -> None:
+    """Nobody may be there any more for an error of a call that is over."""
+    if not task.cancelled():
+        task.exception()
 
 
 class Sender:
@@ -32,7 +51,7 @@ class Sender:
         """Raises RequestRefused when it was not read in time."""
         try:
             async with asyncio.timeout(self._seconds):
-                await self._context.write(message)
+                await unbroken(self._context.write(message))
         except TimeoutError:
             raise RequestRefused(
                 "slow-reader",

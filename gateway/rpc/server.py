@@ -58,12 +58,8 @@ class Server:
     ) -> None:
         self._credentials = _credentials(material)
         self._reached = reached
-        self._guard = Guard(gate, bounds)
-        self._server = grpc.aio.server(
-            interceptors=[self._guard],
-            options=options(bounds),
-            maximum_concurrent_rpcs=bounds.calls,
-        )
+        self._guard = Guard(gate, bounds, operations())
+        self._server = grpc.aio.server(interceptors=[self._guard], options=options(bounds))
         self._health = health.aio.HealthServicer()
         self._names = _add_services(self._server, bounds.slow_seconds)
         _add_neighbours(self._server, self._names, self._health)
@@ -135,14 +131,29 @@ def _add_services(server: grpc.aio.Server, slow_seconds: float) -> list[str]:
         **streams.handlers(slow_seconds),
         **worker.handlers(slow_seconds),
     }
-    services = calls.services() + [
+    for service in _services():
+        _add(server, service, behaviours)
+    return [service.full_name for service in _services()]
+
+
+def _services() -> list[ServiceDescriptor]:
+    """Ours."""
+    return calls.services() + [
         service
         for module in (events_pb2, worker_pb2)
         for service in module.DESCRIPTOR.services_by_name.values()
     ]
-    for service in services:
-        _add(server, service, behaviours)
-    return [service.full_name for service in services]
+
+
+def operations() -> dict[str, str]:
+    """By a method's path on the wire what it asks for first. Raises KeyError for one without."""
+    ops = {name: call.op for name, call in calls.CALLS.items()}
+    ops |= streams.OPERATIONS | worker.OPERATIONS
+    return {
+        f"/{service.full_name}/{method.name}": ops[calls.path(method)]
+        for service in _services()
+        for method in service.methods
+    }
 
 
 def _add(
@@ -173,7 +184,7 @@ def _one_answer(method: calls.Method) -> Behaviour:
 
     async def behaviour(request: Any, _context: object) -> Any:  # noqa: ANN401  of that method
         session = SESSION.get()
-        args = calls.arguments(call, request, session.caller.user)
+        args = calls.arguments(call, request)
         timeout = {"timeout": None} if call.is_long else {}
         answer = await session.request(call.op, args, **timeout)
         response = response_class()

@@ -22,7 +22,7 @@ from gateway.rpc.guard import SESSION
 from gateway.rpc.sending import BATCH_BYTES, Sender
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from client.protocol import Message
     from gateway.following import Batch
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 _STREAMS: Final = {
     STDOUT: records_pb2.OUTPUT_STREAM_STDOUT,
     STDERR: records_pb2.OUTPUT_STREAM_STDERR,
+}
+# What is asked for first, of the session.
+OPERATIONS: Final = {
+    "JobService.StreamLogs": "logs",
+    "JobService.Exec": "exec",
+    "EventService.StreamEvents": "events",
 }
 # What a chunk takes beside its bytes, of which there may be one.
 _CHUNK_COST: Final = 32
@@ -65,12 +71,12 @@ class Streams:
             async for event in events:
                 await sender.send(_event(event))
 
-    async def exec(self, _requests: object, context: Context) -> None:
+    async def exec(self, requests: AsyncIterator[jobs_pb2.ExecRequest], context: Context) -> None:
         """JobService.Exec."""
         session, sender = SESSION.get(), Sender(context, self._slow_seconds)
-        start = await _start(context)
+        start = await _start(requests)
         async with session.stream("exec", convert.to_args(start)) as events:
-            signals = asyncio.create_task(_pass_signals(context, events))
+            signals = asyncio.create_task(_pass_signals(requests, events))
             try:
                 async for event in events:
                     message = jobs_pb2.ExecResponse()
@@ -211,16 +217,18 @@ def _filled(given: Message) -> events_pb2.StreamEventsResponse:
 # Commands in a job
 
 
-async def _start(context: Context) -> jobs_pb2.ExecStart:
-    first = await context.read()
-    if not isinstance(first, jobs_pb2.ExecRequest) or not first.HasField("start"):
+async def _start(requests: AsyncIterator[jobs_pb2.ExecRequest]) -> jobs_pb2.ExecStart:
+    first = await anext(requests)
+    if not first.HasField("start"):
         raise RequestRefused("invalid-argument", field="start", allowed="first of all")
     return first.start
 
 
-async def _pass_signals(context: Context, events: SessionStream) -> None:
+async def _pass_signals(
+    requests: AsyncIterator[jobs_pb2.ExecRequest], events: SessionStream
+) -> None:
     """Until the caller says that there will be no more."""
-    while isinstance(request := await context.read(), jobs_pb2.ExecRequest):
+    async for request in requests:
         await events.signal(request.signal)
 
 

@@ -19,7 +19,6 @@ from gateway.rpc import convert
 from gateway.rpc.guard import SESSION
 from gateway.rpc.lines import Lines
 from gateway.rpc.sending import BATCH_BYTES, Sender
-from gateway.surroundings import complete
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -34,6 +33,15 @@ if TYPE_CHECKING:
     Event = worker_pb2.RunStarted | worker_pb2.OutputLine | worker_pb2.RunResult
 
 MAX_RUNS: Final = 32
+# What is asked for first, of the session.
+OPERATIONS: Final = {
+    "Worker.Start": "submit",
+    "Worker.Stop": "stop",
+    "Worker.Status": "status",
+    "Worker.Output": "logs",
+    "Worker.Run": "submit",
+    "Worker.RunMany": "submit",
+}
 # How long `Stop` waits for the end: runnerd's usual grace and a little more.
 _STOP_SECONDS: Final = 12.0
 _DEADLINE_MARGIN: Final = 0.5
@@ -204,7 +212,7 @@ async def _or_refused(
 
 
 async def _submit(session: Session, args: Message) -> Message:
-    return await session.request("submit", complete("submit", args, session.caller.user))
+    return await session.request("submit", args)
 
 
 def _submission(request: worker_pb2.RunRequest) -> Message:

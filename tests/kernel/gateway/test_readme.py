@@ -29,8 +29,9 @@ def session() -> tuple[list[str], list[str]]:
     text = Path(PROJECT, "README.md").read_text(encoding="utf-8")
     part = text.partition("### From other machines\n")[2].partition("\n## ")[0]
     blocks = re.findall(r"(?:^    .*\n)+", part.replace("\\\n        ", ""), flags=re.MULTILINE)
-    first, then = ([line.strip() for line in block.splitlines()] for block in blocks[:2])
-    return first, then
+    lines = [[line.strip() for line in block.splitlines()] for block in blocks]
+    at = next(number for number, block in enumerate(lines) if "runner-gateway init" in block[0])
+    return lines[at], lines[at + 1]
 
 
 @pytest.fixture

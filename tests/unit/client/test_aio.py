@@ -102,6 +102,26 @@ def test_no_more_events_come_than_were_asked_for(tmp_path: Path) -> None:
     with_daemon(tmp_path, body)
 
 
+def test_nothing_is_asked_for_that_was_not_allowed(tmp_path: Path) -> None:
+    async def body(double: UpstreamDouble, connection: AsyncConnection) -> None:
+        job = (await connection.request("submit", JOB))["job"]
+        for number in range(9):
+            await double.write(job, b"%d\n" % number)
+        await double.end(job)
+        async with connection.stream("logs", {"job": job}, allowed=0) as events:
+            for allowed in (0, 1, 2):
+                events.allow(allowed)
+                for _ in range(5):
+                    await connection.request("status", {"job": job})
+                assert len(events._events) == allowed
+                for _ in range(allowed):
+                    await anext(events)
+            events.allow(100)
+            assert len([event async for event in events]) == 6
+
+    with_daemon(tmp_path, body)
+
+
 def test_leaving_a_stream_early_cancels_it_and_frees_its_place(tmp_path: Path) -> None:
     async def body(double: UpstreamDouble, connection: AsyncConnection) -> None:
         job = (await connection.request("submit", JOB))["job"]
@@ -178,7 +198,7 @@ def test_a_greeting_that_is_refused_is_the_refusal(tmp_path: Path) -> None:
 
 
 def test_nobody_at_the_socket_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(DaemonUnavailable, match="No such file"):
+    with pytest.raises(DaemonUnavailable, match="there is no socket"):
         asyncio.run(AsyncConnection.open(str(tmp_path / "none")))
 
 

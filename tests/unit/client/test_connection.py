@@ -167,7 +167,7 @@ def test_a_path_that_is_no_socket_says_so(tmp_path: Path, name: str) -> None:
 
 def test_denied_permission_names_the_group_and_how_to_join(daemon: FakeDaemon) -> None:
     os.chmod(daemon.path, 0o660)
-    error = connections._unavailable(daemon.path, PermissionError(13, "Permission denied"))
+    error = connections.unavailable(daemon.path, PermissionError(13, "Permission denied"))
     assert error.reason == "denied"
     # Whoever runs this test owns the socket, so the group is one of theirs.
     assert "is yours" in error.remedy

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
-from gateway.door import Admitted, Door, DoorBounds, http_settings, who
+from client.errors import RequestRefused
+from gateway.door import Admitted, Door, DoorBounds, Entrance, http_settings, who
 from gateway.tls import Tls, TlsFiles
 from tests.unit.gateway.certificates import Files, Pair, Town, client_context
 
@@ -35,6 +36,30 @@ class Echo(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
+
+
+class Counting:
+    """So many connections of an identity, of those that are not strangers."""
+
+    def __init__(self, most: int, strangers: frozenset[str] = frozenset()) -> None:
+        self.most = most
+        self.strangers = strangers
+        self.inside: Counter[str] = Counter()
+
+    @property
+    def entrance(self) -> Entrance:
+        return Entrance(self.connect, self.disconnect, lambda refused: f"{refused.code}\n".encode())
+
+    def connect(self, admitted: Admitted) -> None:
+        subject = admitted.certificate.subject
+        if subject in self.strangers:
+            raise RequestRefused("not-permitted", detail="nobody knows you")
+        if self.inside[subject] >= self.most:
+            raise RequestRefused("too-many-requests", detail="you are here already")
+        self.inside[subject] += 1
+
+    def disconnect(self, admitted: Admitted) -> None:
+        self.inside[admitted.certificate.subject] -= 1
 
 
 class House(NamedTuple):
@@ -110,6 +135,7 @@ async def house(
     revoked: Iterable[Pair] = (),
     town: Town | None = None,
     bounds: DoorBounds | None = None,
+    entrance: Entrance | None = None,
     idle_seconds: float = 30.0,
 ) -> AsyncIterator[House]:
     """One that is open. At its end everybody has left, and nothing is still counted."""
@@ -130,6 +156,7 @@ async def house(
         lambda _admitted: server(),
         Echo,
         bounds=bounds,
+        entrance=entrance,
         count=lambda reason: counted.update([reason]),
     )
     await door.open("127.0.0.1", 0)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
@@ -40,6 +41,7 @@ class Events:
     def __init__(self, events: list[Any], answer: Message) -> None:
         self._events, self.answer = list(events), {}
         self._last = answer
+        self.more_allowed = 0
         self.signals: list[int] = []
 
     def __aiter__(self) -> Self:
@@ -59,6 +61,9 @@ class Events:
 
     def signal(self, number: int) -> None:
         self.signals.append(number)
+
+    def allow(self, events: int) -> None:
+        self.more_allowed += events
 
 
 class Recorder:
@@ -115,7 +120,10 @@ class Recorder:
         return self._answer(op, args)
 
     @asynccontextmanager
-    async def stream(self, who: Who, op: str, args: Message) -> AsyncIterator[Events]:
+    async def stream(
+        self, who: Who, op: str, args: Message, *, allowed: float = math.inf
+    ) -> AsyncIterator[Events]:
+        self.allowed = allowed
         self.asked.append((op, args))
         self.who.append(who)
         self.stream_of = Events(self.events, self._answer(op, args))

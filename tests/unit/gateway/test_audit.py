@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -102,6 +103,31 @@ def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="No space left"):
         audit.write({"n": 1})
     audit.close()
+
+
+def test_that_it_cannot_be_written_is_said_once_and_that_it_can_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gateway.audit")
+    audit = Audit(str(tmp_path / "audit.log"))
+    audit.retry()
+    good, full = audit._fd, os.open("/dev/full", os.O_WRONLY)
+    audit._fd = full
+    for _ in range(3):
+        with pytest.raises(AuditError):
+            audit.write({"n": 1})
+        audit.retry()
+        assert "No space left" in (audit.problem or "")
+    audit._fd = good
+    audit.retry()
+    audit.write({"n": 2})
+    assert audit.problem is None
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+    gap, last = (json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines())
+    assert gap["left_out"] == 3
+    assert "No space left" in gap["why"]
+    assert last == {"n": 2}
+    os.close(full)
 
 
 def test_a_line_that_was_written_in_part_spoils_no_other(

@@ -75,7 +75,10 @@ def test_grpc_can_be_off(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("listn = 1", "listn"),
+        ("listn = 1", r"config\.toml:1: listn: an unknown key; did you mean listen\?"),
+        ("\nfoo = 1", r":2: foo: an unknown key; known here: socket, listen, "),
+        ("\n[limits]\nstrems = 1", r":3: strems: an unknown key; did you mean streams\?"),
+        ("burst = 1", r":1: burst: an unknown key; it belongs into \[limits\]"),
         ("[limits]\nconnections = 0", r"limits\.connections"),
         ("[limits]\nstream = 1", "stream"),
         ("listen = 7443", "listen"),

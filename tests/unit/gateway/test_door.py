@@ -21,10 +21,18 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from gateway import door
-from gateway.door import DoorBounds
+from gateway.door import DoorBounds, Entrance
 from gateway.pki.certificates import new_key
 from tests.unit.gateway.certificates import DAY, HOUR, Pair, Town, client_context, put
-from tests.unit.gateway.houses import PATIENCE, REQUEST, House, exchange, hang_up, house
+from tests.unit.gateway.houses import (
+    PATIENCE,
+    REQUEST,
+    Counting,
+    House,
+    exchange,
+    hang_up,
+    house,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,10 +48,13 @@ def run(
     body: Callable[[House], Awaitable[None]],
     *,
     bounds: DoorBounds | None = None,
+    entrance: Entrance | None = None,
     idle_seconds: float = 30.0,
 ) -> None:
     async def inside() -> None:
-        async with house(directory, bounds=bounds, idle_seconds=idle_seconds) as there:
+        async with house(
+            directory, bounds=bounds, entrance=entrance, idle_seconds=idle_seconds
+        ) as there:
             await body(there)
 
     asyncio.run(inside())
@@ -333,7 +344,73 @@ def test_one_identity_has_so_many_connections_and_others_have_theirs(tmp_path: P
         assert await there.ask(alice) == f"200 {ALICE}"
         assert there.counted == {"subject-busy": 1}
 
-    run(tmp_path, body, bounds=DoorBounds(by_subject=2))
+    counting = Counting(2)
+    run(tmp_path, body, entrance=counting.entrance)
+    assert not counting.inside.total()
+
+
+def test_who_may_not_come_in_is_told_so_in_its_own_protocol(tmp_path: Path) -> None:
+    async def body(there: House) -> None:
+        eve = there.town.client("runnerd:user:eve")
+        answer = await there.ask(eve)
+        assert answer.startswith("403 ")
+        assert "nobody knows you" in answer
+        reader, writer = await there.connect(eve, alpn="runnerd/1")
+        assert await reader.read() == b"not-permitted\n"
+        await hang_up(writer)
+        await there.empty()
+        assert there.counted == {"no-binding": 2}
+
+    counting = Counting(2, frozenset({"runnerd:user:eve"}))
+    run(tmp_path, body, entrance=counting.entrance)
+    assert not counting.inside.total()
+
+
+def test_a_flood_from_many_addresses_pushes_out_itself(tmp_path: Path) -> None:
+    """All places for handshakes are taken by silent ones, and one more is let in all the same."""
+
+    async def body(there: House) -> None:
+        flood = [
+            await asyncio.open_connection("127.0.0.1", there.port, local_addr=(f"127.0.0.{n}", 0))
+            for n in (2, 3, 4, 5)
+            for _ in range(4)
+        ]
+        await there.counts("gave-way", 8)
+        assert there.door.connections == 8
+        for _ in range(5):
+            assert await there.ask(there.town.client(ALICE)) == f"200 {ALICE}"
+        assert await flood[0][0].read() == b""
+        assert there.counted == {"gave-way": 9}
+        for _, writer in flood:
+            await hang_up(writer)
+
+    run(tmp_path, body, bounds=DoorBounds(handshakes_by_address=4, handshakes=8))
+
+
+def test_a_client_may_open_many_connections_at_once(tmp_path: Path) -> None:
+    async def body(there: House) -> None:
+        alice = there.town.client(ALICE)
+        context = client_context(there.town, alice, tmp_path)
+        asked = [there.ask(None, context=context) for _ in range(50)]
+        assert await asyncio.gather(*asked) == [f"200 {ALICE}"] * 50
+        assert not there.counted
+
+    run(tmp_path, body)
+
+
+def test_connections_of_one_address_are_counted(tmp_path: Path) -> None:
+    async def body(there: House) -> None:
+        alice = there.town.client(ALICE)
+        both = [await there.connect(alice), await there.connect(alice)]
+        assert [await exchange(*one) for one in both] == [f"200 {ALICE}"] * 2
+        assert await there.ask(alice) == "closed"
+        assert there.counted == {"address-connections": 1}
+        for _, writer in both:
+            await hang_up(writer)
+        await there.empty()
+        assert await there.ask(alice) == f"200 {ALICE}"
+
+    run(tmp_path, body, bounds=DoorBounds(connections_by_address=2))
 
 
 def test_a_flood_before_the_handshake_costs_its_own_address_alone(tmp_path: Path) -> None:
@@ -374,7 +451,7 @@ def test_descriptors_are_there_for_all_connections(
     limits = [before]
     monkeypatch.setattr(resource, "getrlimit", lambda _which: limits[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _which, pair: limits.append(pair))
-    door._have_descriptors(2048)
+    door.have_descriptors(2048)
     assert limits[1:] == ([] if after is None else [after])
 
 

@@ -83,7 +83,8 @@ def test_the_document_and_the_example_have_every_key(key: str) -> None:
         (ONE + "[binding.limits]\nburst = 0\n", "p.toml:6: limits.burst: expected int >= 1"),
         (ONE + '[binding.limits]\nburst = "1"\n', "p.toml:6: limits.burst: expected int, got str"),
         (ONE + "[binding.limits]\nrequests_per_second = nan\n", "p.toml:6: limits.requests_per_s"),
-        (ONE.replace('"viewer"', '"boss"'), "p.toml:4: roles: invalid enum value 'boss'"),
+        (ONE.replace("viewer", "submiter"), "no role 'submiter'; did you mean submitter? allowed"),
+        (ONE.replace('"viewer"', '"boss"'), "p.toml:4: roles: no role 'boss'; allowed are "),
         (ONE.replace('["viewer"]', '"viewer"'), "p.toml:4: roles: expected array, got str"),
         (ONE.replace('roles = ["viewer"]\n', ""), "p.toml:2: match: neither roles nor verbs"),
         (ONE.replace('user = "alice"\n', ""), "p.toml:1: object missing required field user"),
@@ -198,9 +199,11 @@ def test_a_broken_file_leaves_the_old_one_in_force_and_is_said_once(
     assert file.error is not None
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert noted == [False]
+    caplog.set_level("INFO", "gateway.policy_file")
     written(path, ONE)
     assert file.poll()
     assert file.error is None
+    assert caplog.records[-1].getMessage() == f"{path}: 1 bindings are in force"
 
 
 def test_without_a_policy_there_is_no_beginning(tmp_path: Path) -> None:

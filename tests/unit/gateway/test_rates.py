@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.policy import Bounds
-from gateway.rates import Bucket, Muffler, Rates
+from gateway.rates import HELD_BYTES, Bucket, Muffler, Rates
 
 SLOW = Bounds(requests_per_second=2.0, burst=3, in_flight=100)
 
@@ -100,12 +100,49 @@ def test_connections_are_counted() -> None:
     assert rates.connect("a", bounds, 0.0) is None
 
 
+def test_bytes_in_hand_are_counted_in_and_out() -> None:
+    rates, bounds = Rates(), Bounds()
+    assert rates.hold("a", bounds, 0.0, HELD_BYTES) is None
+    no = rates.hold("a", bounds, 0.0, 1)
+    assert no is not None
+    assert (no.retry_after_seconds, "bytes" in no.why) == (1.0, True)
+    assert rates.hold("b", bounds, 0.0, 1) is None
+    assert rates.hold("a", bounds, 0.0, 1, most=HELD_BYTES + 1) is None
+    rates.release("a", HELD_BYTES)
+    assert rates.hold("a", bounds, 0.0, HELD_BYTES) is not None
+    rates.release("a", 1)
+    assert rates.hold("a", bounds, 0.0, HELD_BYTES) is None
+    rates.release("nobody", 0)
+
+
+def test_a_subject_with_bytes_in_hand_is_not_forgotten() -> None:
+    rates, bounds = Rates(most=1), Bounds()
+    assert rates.hold("a", bounds, 0.0, 1) is None
+    assert rates.hold("b", bounds, 100.0, 1) is not None
+    rates.release("a", 1)
+    assert rates.hold("b", bounds, 100.0, 1) is None
+
+
 def test_submissions_have_a_rate_of_their_own() -> None:
     rates, bounds = Rates(), Bounds(submissions_per_second=0.5, submission_burst=1)
     assert rates.submit("a", bounds, 0.0) is None
     no = rates.submit("a", bounds, 0.0)
     assert no is not None
     assert no.retry_after_seconds == pytest.approx(2.0)
+
+
+def test_a_large_submission_takes_as_many_as_it_is_work() -> None:
+    rates, bounds = Rates(), Bounds(submissions_per_second=2.0, submission_burst=10)
+    assert rates.submit("a", bounds, 0.0) is None
+    no = rates.submit("a", bounds, 0.0, 10)
+    assert no is not None
+    assert no.retry_after_seconds == pytest.approx(0.5)
+    # More than there ever are: all of them, and the rest is owed.
+    assert rates.submit("a", bounds, 0.5, 20) is None
+    no = rates.submit("a", bounds, 0.5)
+    assert no is not None
+    assert no.retry_after_seconds == pytest.approx(5.5)
+    assert rates.submit("a", bounds, 6.0) is None
 
 
 def test_memory_is_bounded_however_many_subjects_come() -> None:

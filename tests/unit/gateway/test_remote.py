@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from client.api import Client
+from client.certificate_end import certificate_end
 from client.connection import Connection
 from client.errors import (
     ClientError,
@@ -28,6 +34,7 @@ from client.errors import (
 )
 from client.logstream import LogChunk
 from client.remote import client_tls
+from client.tls_faults import refused_later
 from gateway.pki.certificates import Kind
 from gateway.policy import Binding, Bounds, Policy
 from tests.unit.gateway.certificates import DAY, HOUR, Town, put
@@ -315,6 +322,49 @@ def test_an_expired_certificate_of_ours_is_said_to_be_expired(
     assert "renewed" in text
 
 
+def test_a_certificate_that_counts_here_and_not_there_is_not_said_to_need_renewal(
+    gateway: WireGateway, alice: Pair
+) -> None:
+    # OpenSSL's alert for a revocation list that has ended is this one.
+    error = ssl.SSLError(1, "x")
+    error.reason = "SSLV3_ALERT_CERTIFICATE_EXPIRED"
+    text = str(refused_later(gateway.context(alice), error))
+    assert "it counts until" in text
+    assert "revocation list may have ended" in text
+    assert "a clock is wrong; ask whoever runs it" in text
+
+
+@pytest.mark.parametrize("year", [1960, 2049, 2050, 2120])
+def test_the_end_of_a_certificate_is_read_from_its_file(
+    town: Town, tmp_path: Path, year: int
+) -> None:
+    ends = datetime(year, 2, 3, 4, 5, 6, tzinfo=UTC).timestamp() - time.time()
+    starts = min(-HOUR, ends - HOUR)
+    pair = town.client(ALICE, starts=starts, ends=ends)
+    certificate, key = pair.files(tmp_path, "x")
+    end = certificate_end(certificate)
+    assert end == int(pair.certificate.not_valid_after_utc.timestamp())
+    assert certificate_end(key) is None
+    assert certificate_end(str(tmp_path / "none")) is None
+
+
+@given(cut=st.integers(0, 400), byte=st.integers(0, 255))
+def test_what_is_no_certificate_has_no_end(town: Town, cut: int, byte: int) -> None:
+    der = bytearray(town.client(ALICE).der[:400])
+    der[cut % len(der)] = byte
+    pem = ssl.DER_cert_to_PEM_cert(bytes(der[: cut + 1]))
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(pem)
+        file.flush()
+        found = certificate_end(file.name)
+    assert found is None or isinstance(found, int)
+
+
+def test_a_refused_greeting_names_the_context(gateway: WireGateway, alice: Pair) -> None:
+    with pytest.raises(RequestRefused, match=r"prod \(localhost:[0-9]+\): .*may not act for"):
+        Connection(gateway.context(alice, user="bob"))
+
+
 def test_a_revoked_certificate_is_said_to_be_revoked(gateway: WireGateway, town: Town) -> None:
     gone = town.client(ALICE)
     put(Path(gateway.files.crl), town.crl([gone]))
@@ -363,8 +413,6 @@ def test_an_expired_certificate_of_the_gateway_is_said_to_be_its(tmp_path: Path)
 
 def _served_plainly(directory: Path, town: Town, server: Pair) -> Context:
     """At a listener that the gateway itself would not be: it refuses to start with that."""
-    import ssl
-
     from client.contexts import Context
 
     files = server.files(directory, "old")
@@ -434,6 +482,7 @@ def test_files_that_hold_something_else_are_named(
 ) -> None:
     rubbish = tmp_path / "rubbish"
     rubbish.write_text("rubbish")
+    rubbish.chmod(0o600)
     where = str(rubbish)
     assert "holds no certificate of an authority" in unusable(gateway.context(alice, ca=where))
     assert f"{where} holds no certificate" in unusable(gateway.context(alice, certificate=where))
@@ -453,7 +502,18 @@ def test_a_key_with_a_password_is_not_asked_for_at_the_terminal(
     locked.write_bytes(
         alice.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
     )
+    locked.chmod(0o600)
     assert "is encrypted" in unusable(gateway.context(alice, key=str(locked)))
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o620])
+def test_a_key_that_others_can_read_is_refused(
+    gateway: WireGateway, alice: Pair, mode: int
+) -> None:
+    context = gateway.context(alice)
+    os.chmod(context.key, mode)
+    said = f"{context.key} is a key that others can read (mode {mode:04o}); run chmod 600"
+    assert said in unusable(context)
 
 
 def test_one_file_may_hold_all_three(
@@ -461,6 +521,7 @@ def test_one_file_may_hold_all_three(
 ) -> None:
     bundle = tmp_path / "alice.pem"
     bundle.write_bytes(alice.key_pem + alice.certificate_pem + town.ca_pem)
+    bundle.chmod(0o600)
     path = str(bundle)
     with Client(gateway.context(alice, ca=path, certificate=path, key=path)) as client:
         assert client.hello()["gateway"]["user"] == "alice"

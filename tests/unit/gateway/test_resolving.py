@@ -23,6 +23,8 @@ from tests.unit.gateway.recording import (
 from tests.unit.gateway.test_session import ask, refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from client.protocol import Message
 
 CI = Scope(queues=("ci",), names=("ci-*",))
@@ -86,10 +88,41 @@ def test_the_log_says_which_one_it_was() -> None:
     refused_by(scoped(status=WRONG_NAME), "stop", {"job": "prod"})
 
 
-def test_which_others_match_is_not_told() -> None:
-    ambiguous = RequestRefused("ambiguous-job", given="x", candidates=[JOB, OTHER_JOB])
-    refused = refused_by(scoped(status=ambiguous), "stop", {"job": "3f2a"})
+def ambiguous(jobs: Mapping[str, Any]) -> Callable[[Message], Any]:
+    """What `3f2a` is that stands for those."""
+
+    def status(args: Message) -> Any:
+        if args["job"] in jobs:
+            return jobs[args["job"]]
+        return RequestRefused("ambiguous-job", given="x", candidates=list(jobs))
+
+    return status
+
+
+OUTSIDE = {**WRONG_QUEUE, "job": OTHER_JOB}
+
+
+def test_of_those_that_match_others_count_as_if_they_did_not_exist() -> None:
+    gone = RequestRefused("no-such-job")
+    for others in ({JOB: WRONG_QUEUE, OTHER_JOB: OUTSIDE}, {JOB: WRONG_NAME, OTHER_JOB: gone}):
+        refused = refused_by(scoped(status=ambiguous(others)), "stop", {"job": "3f2a"})
+        assert (refused.code, refused.given, refused.candidates) == ("no-such-job", "'3f2a'", [])
+    recorder = scoped(status=ambiguous({JOB: INSIDE, OTHER_JOB: OUTSIDE}))
+    run(ask(recorder.enter(), "stop", {"job": "3f2a"}))
+    assert recorder.asked[-1] == ("stop", {"job": JOB})
+
+
+def test_several_that_match_inside_are_ambiguous() -> None:
+    two = {JOB: INSIDE, OTHER_JOB: {**INSIDE, "job": OTHER_JOB}}
+    refused = refused_by(scoped(status=ambiguous(two)), "stop", {"job": "3f2a"})
     assert (refused.code, refused.candidates) == ("ambiguous-job", [])
+
+
+def test_one_inside_of_more_than_are_named_is_ambiguous() -> None:
+    many = {JOB: INSIDE} | {f"3f2a-{number}": OUTSIDE for number in range(19)}
+    assert refused_by(scoped(status=ambiguous(many)), "stop", {"job": "3f2a"}).code == (
+        "ambiguous-job"
+    )
 
 
 def test_a_group_outside_that_is_named_as_a_job_is_not_there() -> None:
@@ -389,6 +422,9 @@ def test_events_of_others_are_left_out_and_each_job_is_asked_about_once() -> Non
     seen, answer = run(ask(recorder.enter(), "events", {"since": 0}))
     assert seen == [event(JOB), gap, event(JOB, "finish")]
     assert answer == {"next": 9}
+    # What is left out takes nothing of what the caller has granted.
+    assert recorder.stream_of is not None
+    assert recorder.stream_of.more_allowed == 2
     assert asked(recorder) == ["events", "status", "status"]
 
 

@@ -17,7 +17,16 @@ from cryptography.hazmat.primitives import hashes
 from gateway.identity import read_certificate
 from gateway.pki.certificates import Period, new_key
 from gateway.tls import Tls, TlsError, TlsFiles
-from tests.unit.gateway.certificates import DAY, Files, Pair, Town, client_context, period, put
+from tests.unit.gateway.certificates import (
+    DAY,
+    HOUR,
+    Files,
+    Pair,
+    Town,
+    client_context,
+    period,
+    put,
+)
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -64,13 +73,52 @@ def test_without_a_list_none_is_asked_for(files: TlsFiles, town: Town) -> None:
     assert tls.trust.refusal(read_certificate(town.client("x:y").der)) is None
 
 
-@pytest.mark.parametrize("name", ["certificate", "key", "ca", "crl"])
-def test_a_missing_file_is_named_with_what_makes_it(files: TlsFiles, name: str) -> None:
+VERBS = {"certificate": "issue --server --force", "key": "issue --server --force", "ca": "crl",
+         "crl": "crl"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_a_missing_file_is_named_with_what_makes_it(
+    files: TlsFiles, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = getattr(files, name)
     os.unlink(path)
-    why = why_not(files)
-    assert f"cannot open {path}: No such file" in why
-    assert "runner-gateway pki init" in why
+    assert f"cannot open {path}: No such file" in why_not(files)
+    assert f"where the authority is: `runner-gateway pki {VERBS[name]}`" in why_not(files)
+    (tmp_path / "authority").mkdir()
+    assert f"; `runner-gateway pki {VERBS[name]} --dir {tmp_path}` makes it" in why_not(files)
+    monkeypatch.setattr("gateway.tls_files.default_directory", lambda: str(tmp_path.parent))
+    monkeypatch.setattr("gateway.tls_files.os.path.join", lambda *_parts: str(tmp_path))
+    assert "--dir" not in why_not(files)
+
+
+def test_where_nothing_is_init_makes_it(files: TlsFiles, tmp_path: Path) -> None:
+    for path in files[:3]:
+        assert path is not None
+        os.unlink(path)
+    assert f"`runner-gateway init --dir {tmp_path.parent}` makes all" in why_not(files)
+
+
+def test_a_clients_certificate_is_not_served(files: TlsFiles, town: Town, tmp_path: Path) -> None:
+    """Each client would refuse it, and only there one could see why."""
+    tls, before = Tls(files), os.stat(files.certificate)
+    town.client("runnerd:user:alice").files(tmp_path, "server")
+    assert os.stat(files.certificate).st_ino != before.st_ino
+    assert not tls.look()
+    assert "is a certificate for clients" in str(tls.problem)
+    assert tls.material().version == 1
+    assert "`runner-gateway pki issue --server` makes one" in why_not(files)
+
+
+def test_an_authority_is_not_served(files: TlsFiles, town: Town, tmp_path: Path) -> None:
+    town.pair.files(tmp_path, "server")
+    assert "is an authority's certificate" in why_not(files)
+
+
+@pytest.mark.parametrize("name", ["certificate", "ca", "crl"])
+def test_of_what_is_no_pem_the_librarys_text_is_left_out(files: TlsFiles, name: str) -> None:
+    rewrite(getattr(files, name), b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")
+    assert "cryptography" not in why_not(files)
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o620, 0o660, 0o644, 0o607])
@@ -127,7 +175,7 @@ def test_an_encrypted_key_is_refused_instead_of_asking_at_a_terminal(
 
 def test_a_server_certificate_that_has_ended_is_said_at_once(town: Town, tmp_path: Path) -> None:
     files = given(town.write(tmp_path, town.server(starts=-DAY, ends=-1)))
-    assert "`runner-gateway pki renew`" in why_not(files)
+    assert "`runner-gateway pki renew server`" in why_not(files)
 
 
 def test_a_list_of_a_stranger_is_refused(files: TlsFiles, tmp_path: Path) -> None:
@@ -217,6 +265,46 @@ def test_a_new_list_counts_for_handshakes_and_requests(
     assert "was revoked" in str(tls.trust.refusal(read_certificate(alice.der)))
 
 
+@pytest.mark.parametrize("harm", ["key gone", "key open", "certificate ended", "no certificate"])
+def test_a_revocation_counts_whatever_is_wrong_with_the_servers_pair(
+    files: TlsFiles, town: Town, tmp_path: Path, harm: str
+) -> None:
+    alice = town.client("runnerd:user:alice")
+    tls = Tls(files)
+    pair = tls.material()[1:3]
+    if harm == "key gone":
+        os.unlink(files.key)
+    elif harm == "key open":
+        os.chmod(files.key, 0o644)
+    elif harm == "certificate ended":
+        put(tmp_path / "server.crt", town.server(starts=-DAY, ends=-1).certificate_pem)
+    else:
+        rewrite(files.certificate, b"garbage")
+    put(tmp_path / "ca.crl", town.crl([alice]))
+    assert tls.look()
+    assert "was revoked" in str(tls.trust.refusal(read_certificate(alice.der)))
+    with pytest.raises(ssl.SSLError, match="revoked"):
+        shown(tls, client_context(town, alice, tmp_path))
+    assert tls.material()[1:3] == pair
+    assert files.key in str(tls.problem) or files.certificate in str(tls.problem)
+    assert tls.material().version == 2
+
+
+def test_a_new_pair_counts_while_the_list_is_broken(
+    files: TlsFiles, town: Town, tmp_path: Path
+) -> None:
+    tls = Tls(files)
+    rewrite(files.crl or "", b"garbage")
+    renewed = town.server()
+    renewed.files(tmp_path, "server")
+    assert tls.look()
+    assert tls.material().key == renewed.key_pem
+    assert str(files.crl) in str(tls.problem)
+    put(tmp_path / "ca.crl", town.crl())
+    assert tls.look()
+    assert tls.problem is None
+
+
 @pytest.mark.parametrize("name", ["certificate", "key", "ca", "crl"])
 @pytest.mark.parametrize("content", [b"", b"garbage", None])
 def test_broken_new_files_leave_the_old_in_force(
@@ -288,6 +376,56 @@ def test_that_everybody_is_refused_is_logged_once_an_hour(
     tls.look()
     tls.look()
     assert caplog.text.count("clients are refused") == 2
+
+
+@pytest.mark.parametrize("what", ["crl", "certificate", "ca"])
+def test_what_will_end_is_said_once_a_day_from_two_weeks_before(
+    what: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ends = dict.fromkeys(("crl", "certificate", "ca"), 400 * DAY) | {what: 90 * DAY}
+    town = Town(ends=ends["ca"])
+    files = given(town.write(tmp_path, town.server(ends=ends["certificate"])))
+    put(tmp_path / "ca.crl", town.crl(ends=ends["crl"]))
+    now = [os.stat(files.ca).st_mtime + 75 * DAY]
+    tls = Tls(files, lambda: now[0])
+    assert caplog.text == ""
+    now[0] += 2 * DAY
+    tls.look()
+    now[0] += 60
+    tls.look()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    makes = {"crl": "pki crl`", "certificate": "pki renew server`", "ca": "in the file `ca` before"}
+    assert makes[what] in caplog.text
+    now[0] += DAY
+    tls.look()
+    assert len(caplog.records) == 2
+
+
+def test_a_list_of_seven_days_that_is_signed_each_day_is_not_about_to_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    town = Town(ends=400 * DAY)
+    files = given(town.write(tmp_path, town.server(ends=90 * DAY)))
+    put(tmp_path / "ca.crl", town.crl(ends=7 * DAY))
+    now = os.stat(files.ca).st_mtime
+    assert Tls(files, lambda: now + 4 * DAY).trust.warnings() == []
+    assert caplog.text == ""
+    assert "the revocation list ends at" in Tls(files, lambda: now + 5 * DAY).trust.warnings()[0]
+
+
+def test_the_end_of_the_servers_certificate_is_an_error_each_hour(
+    files: TlsFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [os.stat(files.ca).st_mtime]
+    tls = Tls(files, lambda: now[0])
+    now[0] += 2 * HOUR
+    tls.look()
+    tls.look()
+    assert caplog.text.count("clients refuse this gateway") == 1
+    now[0] += HOUR
+    tls.look()
+    assert caplog.text.count("clients refuse this gateway") == 2
+    assert {r.levelname for r in caplog.records if "this gateway" in r.message} == {"ERROR"}
 
 
 def test_it_is_known_when_what_ends(files: TlsFiles) -> None:

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.identity import Certificate, read_certificate
-from gateway.trust import Trust, TrustError, older_list, read_anchors
+from gateway.trust import Anchors, Trust, TrustError, older_list, read_anchors
 from tests.unit.gateway.certificates import DAY, HOUR, Pair, Town, period
 
 TOWN = Town()
@@ -148,6 +148,28 @@ def test_an_older_list_does_not_take_the_place_of_a_newer() -> None:
     assert older_list(after, before) is None
     assert older_list(before, before) is None
     assert "number 1, older than 2" in str(older_list(before, after))
+
+
+def test_of_lists_without_a_number_the_date_counts() -> None:
+    """As tools of other authorities make them."""
+    day_before, today = (unnumbered(-DAY), unnumbered(-HOUR))
+    assert "older than that of" in str(older_list(day_before, today))
+    assert older_list(today, day_before) is None
+    assert older_list(today, today) is None
+    numbered = read_anchors(TOWN.ca_pem, TOWN.crl(starts=-DAY))
+    assert "older than that of" in str(older_list(numbered, today))
+
+
+def unnumbered(starts: float) -> Anchors:
+    span = period(starts, DAY)
+    made = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(TOWN.pair.certificate.subject)
+        .last_update(span.start)
+        .next_update(span.end)
+        .sign(TOWN.pair.key, hashes.SHA256())
+    )
+    return read_anchors(TOWN.ca_pem, made.public_bytes(Encoding.PEM))
 
 
 def test_lists_of_different_authorities_are_not_compared() -> None:

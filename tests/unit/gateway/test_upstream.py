@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -121,6 +124,76 @@ def test_a_daemon_that_is_there_again_is_found_again(tmp_path: Path) -> None:
         assert ours.connections == 1
 
     with_upstream(tmp_path, body)
+
+
+def test_why_runnerd_is_not_reached_is_said_once_and_that_it_is_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gateway.upstream")
+
+    async def body(double: UpstreamDouble, ours: Upstream) -> None:
+        await ours.greeting()
+        assert not caplog.records
+        await double.stop()
+        for _ in range(3):
+            with pytest.raises((ConnectionLost, DaemonUnavailable)):
+                await ours.request(ALICE, "queues", {})
+        await double.start()
+        double.refuse["hello"] = {"code": "not-permitted", "field": "act_for.user"}
+        for _ in range(2):
+            with pytest.raises(RequestRefused):
+                await ours.request(ALICE, "queues", {})
+        first, second = (record.getMessage() for record in caplog.records)
+        assert first.startswith("runnerd cannot be reached: runnerd is not running: ")
+        assert "RUNNER_GATEWAY_SOCKET" in first
+        assert second == "runnerd is reached again"
+
+    with_upstream(tmp_path, body)
+
+
+@pytest.mark.parametrize("kind", ["missing", "file", "refused", "denied"])
+def test_the_log_says_what_is_wrong_with_the_socket(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    path = str(tmp_path / "s")
+    said = {
+        "missing": "there is no socket", "file": "it is not a socket",
+        "refused": "nobody listens on", "denied": "permission denied on",
+    }  # fmt: skip
+    if kind == "file":
+        (tmp_path / "s").touch()
+    elif kind != "missing":
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(path)
+    if kind == "denied":
+        _deny(monkeypatch, path)
+
+    async def run() -> None:
+        with pytest.raises(DaemonUnavailable) as caught:
+            await Upstream(path).greeting()
+        assert caught.value.reason == ("other" if kind == "file" else kind)
+
+    asyncio.run(run())
+    (record,) = caplog.records
+    assert said[kind] in record.getMessage()
+    assert path in record.getMessage()
+    if kind == "denied":
+        assert record.getMessage().endswith(", then start the gateway again")
+        assert "usermod -aG" in record.getMessage()
+
+
+def _deny(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """As for somebody who is not in the socket's group; whoever tests may be root."""
+    os.chmod(path, 0o660)
+    group = os.stat(path).st_gid
+    monkeypatch.setattr(os, "getegid", lambda: group + 1)
+    monkeypatch.setattr(os, "getgroups", list)
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "sock_connect", refuse, raising=False)
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_connect", refuse)
 
 
 def test_what_is_idle_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

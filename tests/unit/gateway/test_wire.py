@@ -315,6 +315,24 @@ def test_no_more_events_come_than_were_granted(greeted: Raw, gateway: WireGatewa
     assert code(greeted.read()) == "cancelled"
 
 
+def test_nothing_is_read_ahead_for_who_grants_nothing(greeted: Raw, gateway: WireGateway) -> None:
+    greeted.send(1, "submit", {"argv": ["sleep"]})
+    answer = greeted.read()
+    assert answer is not None
+    job = answer["ok"]["job"]
+    gateway.do(gateway.double.write(job, b"x\n"))
+    greeted.send(2, "logs", {"job": job, "follow": True, "credit": 0})
+    until(lambda: bool(gateway.double.ops("logs")))
+    assert gateway.double.ops("logs")[0]["credit"] == 0
+    greeted.send(2, "credit", {"events": 1})
+    assert _seq(greeted.read()) == 1
+    # Its end comes without a credit.
+    gateway.do(gateway.double.end(job))
+    answer = greeted.read()
+    assert answer is not None
+    assert "ok" in answer
+
+
 def _seq(message: Message | None) -> int:
     assert message is not None
     assert "event" in message

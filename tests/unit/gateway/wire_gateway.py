@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from client.contexts import Context
 from gateway.door import Door
 from gateway.policy import Binding, Bounds, Policy
+from gateway.serve import entrance
 from gateway.session import Gate
 from gateway.tls import Tls, TlsFiles
 from gateway.upstream import Upstream
@@ -121,7 +122,9 @@ class WireGateway:
         )  # fmt: skip
         services = Services(gate, self.upstream.greeting)
         self.wire = Wire(services, frame_seconds=self._frame_seconds)
-        self.door = Door(self.tls, _no_http, self.wire, count=self.refused.append)
+        self.door = Door(
+            self.tls, _no_http, self.wire, entrance=entrance(gate), count=self.refused.append
+        )
         await self.door.open("127.0.0.1", self.port)
         self.port = self.door.ports[0]
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from client import contexts
+from client.cli.common import who
 from client.contexts import Context
+from client.errors import ConnectionLost, RequestRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,10 +75,12 @@ def test_the_default_is_used_until_local_is_chosen(
     monkeypatch.setattr("client.protocol.DEFAULT_SOCKET", daemon.path)
     daemon.answer("list", {"jobs": [], "next": None})
     assert runctl("ps")[0] == 0
-    assert runctl("context", "use", "prod") == (0, "", "")
+    said = "runctl: context prod (gone.invalid:7443) is used from now on\n"
+    assert runctl("context", "use", "prod") == (0, "", said)
     assert is_used(runctl("ps"))
     assert runctl("--context", "local", "ps")[0] == 0
-    assert runctl("context", "use", "local") == (0, "", "")
+    said = "runctl: this machine's runnerd is used from now on\n"
+    assert runctl("context", "use", "local") == (0, "", said)
     assert runctl("ps")[0] == 0
 
 
@@ -162,6 +166,21 @@ def test_one_is_shown(runctl: Runctl, prod: Context) -> None:
     assert json.loads(out)["certificate"] == prod.certificate
 
 
+def test_to_forget_the_one_in_use_says_what_is_used_then(runctl: Runctl, prod: Context) -> None:
+    del prod
+    runctl("context", "use", "prod")
+    said = "runctl: prod was in use; from now on this machine's runnerd is used\n"
+    assert runctl("context", "rm", "prod") == (0, "", said)
+
+
+def test_who_is_away_is_named_as_far_as_it_is_known() -> None:
+    refused = RequestRefused("unavailable")
+    assert who("/run/x.sock", refused) == "runnerd"
+    assert who(PROD, ConnectionLost("x")) == "the gateway prod (gone.invalid:7443)"
+    assert who(PROD, refused) == "runnerd behind prod (gone.invalid:7443)"
+    assert who(PROD) == "the gateway prod (gone.invalid:7443)"
+
+
 def test_one_is_forgotten(runctl: Runctl, prod: Context) -> None:
     del prod
     assert runctl("context", "rm", "prod") == (0, "", "")
@@ -198,7 +217,10 @@ def test_a_directory_with_several_keys_is_no_bundle(runctl: Runctl, tmp_path: Pa
 
 
 def test_to_test_none_is_refused(runctl: Runctl) -> None:
-    assert "no context is used; name one" in runctl("context", "test")[2]
+    status, _, err = runctl("context", "test")
+    assert status == 125
+    assert err.startswith("runctl: no gateway is in use; name a context")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_a_failure_leaves_the_old_one_and_no_rest(
     path = tmp_path / "index"
     path.write_bytes(b"old")
 
-    def full(*_args: object) -> None:
+    def full(*_args: object, **_given: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:

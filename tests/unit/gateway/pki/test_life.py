@@ -87,6 +87,75 @@ def test_revoking_again_changes_nothing_but_the_lists_number(office: Office) -> 
     assert office.entries("alice") == before
 
 
+def test_a_subject_means_all_its_certificates(office: Office) -> None:
+    office.do("issue", "--user", "alice", "--name", "laptop")
+    told = office.do("revoke", "runnerd:user:alice")
+    assert revoked_serials(office) == {fresh(office), fresh(office, "laptop")}
+    assert "still count" not in told
+
+
+def test_others_of_the_same_subject_are_said(office: Office) -> None:
+    """Who believes somebody locked out has to hear of the other laptop."""
+    office.do("issue", "--user", "alice", "--name", "laptop")
+    office.do("issue", "--user", "bob")
+    told = office.do("revoke", "alice")
+    assert f"still count: {fresh(office, 'laptop')} (laptop);" in told
+    assert "revoke --dir" in told
+    assert "runnerd:user:alice" in told.partition("to end all")[2]
+    assert fresh(office, "bob") not in told
+    assert "still count" not in office.do("revoke", "laptop")
+
+
+@pytest.mark.parametrize("part", [".", ".."])
+def test_nothing_is_renewed_where_others_could_lead_it_elsewhere(office: Office, part: str) -> None:
+    folder = office.path / "clients/alice"
+    before = folder.joinpath("alice.crt").read_bytes()
+    os.chmod(folder / part, 0o777)  # noqa: S103  what is to be refused
+    told = office.fail("renew", "alice")
+    assert "can be written by others (mode 0777)" in told
+    assert folder.joinpath("alice.crt").read_bytes() == before
+    assert len(office.entries("alice")) == 1
+
+
+def test_nothing_is_renewed_in_somebody_elses_directory(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose it is may put a link into its place: /etc/other/ca.crt would be replaced."""
+    if os.geteuid() == 0:
+        os.chown(office.path, 4000, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 4000)
+    told = office.fail("renew", "alice", "--rekey")
+    assert "belongs to somebody else" in told
+    assert "--out names a directory of your own" in told
+    assert len(office.entries("alice")) == 1
+
+
+def test_a_link_of_ours_is_followed_and_a_loop_ends(office: Office, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("pki/clients")
+    (tmp_path / "absolute").symlink_to(tmp_path / "link/../clients")
+    office.do("renew", "alice", "--out", str(tmp_path / "absolute/alice"))
+    (tmp_path / "loop").symlink_to("loop")
+    assert "too many" in office.fail("renew", "alice", "--out", str(tmp_path / "loop/x"))
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(
+    office: Office, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    for name in ("alice.crt", "ca.crt"):
+        os.unlink(office.path / "clients/alice" / name)
+        (office.path / "clients/alice" / name).symlink_to(precious)
+    office.do("renew", "alice")
+    assert precious.read_text() == "precious"
+    assert not (office.path / ALICE).is_symlink()
+    key = office.path / "clients/alice/alice.key"
+    os.rename(key, tmp_path / "key")
+    key.symlink_to(tmp_path / "key")
+    assert "cannot read" in office.fail("renew", "alice", "--bundle")
+
+
 def test_the_certificate_of_another_authority_is_not_ours_to_revoke(
     office: Office, tmp_path: Path
 ) -> None:

@@ -320,3 +320,22 @@ def test_the_next_command_is_told(empty: Office) -> None:
     told = empty.do("init")
     assert f"next: runner-gateway pki issue --dir {empty.path} --server" in told
     assert "next: runctl context add" in empty.do("issue", "--user", "alice")
+
+
+def test_nobody_is_root(empty: Office) -> None:
+    assert "nobody acts for root" in empty.fail("init", "--user", "root")
+    assert not empty.path.exists()
+    empty.do("init")
+    assert "nobody acts for root" in empty.fail("issue", "--user", "root")
+    assert empty.index().certificates == []
+
+
+def test_an_error_begins_as_all_of_this_program(office: Office) -> None:
+    assert office.fail("issue", "--user", "a b").startswith("runner-gateway: ")
+
+
+def test_what_the_policy_has_to_say_is_said(office: Office) -> None:
+    told = office.do("issue", "--user", "bob")
+    assert '    [[binding]]\n    match = "runnerd:user:bob"\n    user = "bob"\n' in told
+    told = office.do("issue", "--uri", "spiffe://example.org/ci", "--name", "ci")
+    assert 'match = "spiffe://example.org/ci"\n    user = "USER"   # whom its jobs' in told

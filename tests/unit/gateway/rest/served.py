@@ -4,8 +4,9 @@
         answer = await served.get("/v1/jobs")       # .status, .headers, .json, .body
 
 Without TLS: the subject is what the header `Test-Subject` says, "alice" without it. Bindings: alice
-and bob are submitters, root an admin, eve a viewer, op an operator; mallory's certificate was
-revoked, nobody else is known.
+and bob are submitters, chief an admin, eve a viewer, op an operator, none has no role; busy is an
+admin who may ask twice and then has to wait for long; mallory's certificate was revoked, nobody
+else is known.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ _MANY = Bounds(
     in_flight=1000,
     streams=1000,
 )
+_TWO = Bounds(requests_per_second=0.001, burst=2)
 GROUP_SUMMARY: dict[str, Any] = {
     "group": GROUP, "kind": "flow", "name": "release", "state": "running", "ok": None, "size": 2,
     "max_running": None, "submitted_by_uid": 1000, "user": "alice", "submitted_ns": 17,
@@ -95,7 +97,10 @@ class _Policies:
                     ("alice", "submitter", ("bob",)), ("bob", "submitter", ()),
                     ("eve", "viewer", ()), ("op", "operator", ()), ("chief", "admin", ("alice",)),
                 )
-            ] + [Binding(match="CN=none", user="none", bounds=_MANY)]
+            ] + [
+                Binding(match="CN=none", user="none", bounds=_MANY),
+                Binding(match="CN=busy", user="busy", roles=frozenset({"admin"}), bounds=_TWO),
+            ]
         )  # fmt: skip
 
 
@@ -130,8 +135,10 @@ class Served:
         runner: RestRunner,
         double: UpstreamDouble,
         audit: _Audit,
+        gate: Gate,
         http: aiohttp.ClientSession,
     ) -> None:
+        self.gate = gate
         self.runner = runner
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         self.double = double
@@ -176,7 +183,7 @@ async def serving(
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             async with aiohttp.ClientSession(auto_decompress=False) as http:
-                yield Served(runner, double, audit, http)
+                yield Served(runner, double, audit, gate, http)
         finally:
             await runner.cleanup()
             ours.close()

@@ -130,12 +130,17 @@ def test_a_certificate_that_does_not_count_gets_nowhere(tmp_path: Path, path: st
     served(tmp_path, body)
 
 
-def test_who_is_not_in_the_policy_sees_health_and_documents_alone(tmp_path: Path) -> None:
+def test_who_is_not_in_the_policy_sees_nothing_and_who_has_no_role_documents(
+    tmp_path: Path,
+) -> None:
     async def body(here: Served) -> None:
-        for path in ("/v1/jobs", "/metrics", "/v1/whoami"):
-            check(await here.get(path, Test_Subject="stranger"), 403, "not-permitted")
-        for path in ("/healthz", "/openapi.json", "/docs", "/problems/not-permitted"):
-            assert (await here.get(path, Test_Subject="stranger")).status == 200
+        own = ("/healthz", "/openapi.json", "/docs", "/problems/not-permitted", "/v1/whoami")
+        for path in (*own, "/v1/jobs", "/metrics", "/nothing"):
+            answer = await here.get(path, Test_Subject="stranger")
+            check(answer, 403, "not-permitted")
+            assert answer.headers["Connection"] == "close"
+        for path in own:
+            assert (await here.get(path, Test_Subject="none")).status == 200
         # Totals are of all users.
         for subject in ("none", "eve", "alice"):
             check(await here.get("/metrics", Test_Subject=subject), 403, "not-permitted")
@@ -378,6 +383,25 @@ def test_who_may_not_ask_is_told_so_before_the_body_has_come(tmp_path: Path) -> 
         assert b" 403 " in await reader.readline()
         writer.close()
         await writer.wait_closed()
+
+    served(tmp_path, body)
+
+
+def test_two_keys_and_more_variables_than_runnerd_is_told_are_refused(tmp_path: Path) -> None:
+    async def body(here: Served) -> None:
+        keys = [("Idempotency-Key", "a"), ("Idempotency-Key", "a")]
+        answer = await here.ask("POST", "/v1/jobs", json={"argv": ["x"]}, headers=keys)
+        check(answer, 400, "invalid-argument")
+        assert answer.json["field"] == "Idempotency-Key"
+        for env in (
+            {f"V{number}": "" for number in range(4001)},
+            [{"name": f"V{number}", "value": ""} for number in range(4001)],
+        ):
+            answer = await here.ask("POST", "/v1/jobs", json={"argv": ["x"], "env": env})
+            check(answer, 400, "invalid-argument")
+            assert answer.json["field"] == "env"
+        assert here.double.seen == []
+        await here.submit("x", env={f"V{number}": "" for number in range(4000)})
 
     served(tmp_path, body)
 

@@ -300,7 +300,7 @@ def test_any_request_is_arguments_that_can_be_sent_or_a_refusal(data: st.DataObj
     method = data.draw(st.sampled_from(REQUESTS))
     request = data.draw(messages(method.descriptor.input_type))
     try:
-        args = calls.arguments(method.call, request, "root")
+        args = calls.arguments(method.call, request)
     except RequestRefused as refused:
         assert refused.code == "invalid-argument"
         return
@@ -309,13 +309,13 @@ def test_any_request_is_arguments_that_can_be_sent_or_a_refusal(data: st.DataObj
 
 def test_a_page_begins_where_the_last_one_ended() -> None:
     call = calls.CALLS["JobService.ListJobs"]
-    assert calls.arguments(call, jobs_pb2.ListJobsRequest(), "root") == {"limit": 100}
+    assert calls.arguments(call, jobs_pb2.ListJobsRequest()) == {"limit": 100}
     asked = jobs_pb2.ListJobsRequest(page_size=7, page_token="42", ended=True)  # noqa: S106  no password
-    args = calls.arguments(call, asked, "root")
+    args = calls.arguments(call, asked)
     assert args == {"limit": 7, "before": 42, "ended": True}
     for token in ("x", "-1", "1" * 30, "٣"):
         with pytest.raises(RequestRefused):
-            calls.arguments(call, jobs_pb2.ListJobsRequest(page_token=token), "root")
+            calls.arguments(call, jobs_pb2.ListJobsRequest(page_token=token))
     answer = jobs_pb2.ListJobsResponse()
     calls.fill(call, answer, {"jobs": [{"job": "a"}, {"group_summary": {"group": "g"}}], "next": 9})
     assert [entry.WhichOneof("entry") for entry in answer.entries] == ["job", "group"]
@@ -360,7 +360,7 @@ def test_a_page_begins_where_the_last_one_ended() -> None:
     ],
 )  # fmt: skip
 def test_what_the_protocol_says_otherwise(name: str, request_: Message, args: Any) -> None:
-    assert calls.arguments(calls.CALLS[name], request_, "root") == args
+    assert calls.arguments(calls.CALLS[name], request_) == args
 
 
 def test_an_array_and_a_flow_are_put_together() -> None:
@@ -369,7 +369,7 @@ def test_an_array_and_a_flow_are_put_together() -> None:
         ranges=[groups_pb2.IndexRange(last=9, stride=3), groups_pb2.IndexRange(first=20, last=21)],
         max_running=2,
     )
-    args = calls.arguments(calls.CALLS["GroupService.SubmitArray"], array, "root")
+    args = calls.arguments(calls.CALLS["GroupService.SubmitArray"], array)
     assert args["array"] == {"ranges": [[0, 9, 3], [20, 21, 1]], "max_running": 2}
     assert args["submit"]["argv"] == ["a"]
     flow = groups_pb2.SubmitFlowRequest(
@@ -383,9 +383,32 @@ def test_an_array_and_a_flow_are_put_together() -> None:
             ),
         ],
     )
-    args = calls.arguments(calls.CALLS["GroupService.SubmitFlow"], flow, "nobody-of-that-name")
+    args = calls.arguments(calls.CALLS["GroupService.SubmitFlow"], flow)
     steps = [msgpack.unpackb(step) for step in args["steps"]]
     assert steps == [
         {"name": "a", "submit": {"argv": ["a"], "cwd": "/x"}},
-        {"name": "b", "submit": {"argv": ["b"], "cwd": "/"}, "needs": [{"step": "a", "on": "any"}]},
+        {"name": "b", "submit": {"argv": ["b"]}, "needs": [{"step": "a", "on": "any"}]},
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "request_"),
+    [
+        (
+            "GroupService.SubmitFlow",
+            groups_pb2.SubmitFlowRequest(steps=[groups_pb2.FlowStep()] * 50_000),
+        ),
+        (
+            "GroupService.SubmitArray",
+            groups_pb2.SubmitArrayRequest(ranges=[groups_pb2.IndexRange()] * 50_000),
+        ),
+        (
+            "JobService.LocateLogs",
+            jobs_pb2.LocateLogsRequest(streams=[records_pb2.OUTPUT_STREAM_STDERR] * 200_000),
+        ),
+    ],
+)
+def test_what_costs_more_than_it_is_long_is_refused(name: str, request_: Message) -> None:
+    with pytest.raises(RequestRefused) as caught:
+        calls.arguments(calls.CALLS[name], request_)
+    assert caught.value.code == "invalid-argument"

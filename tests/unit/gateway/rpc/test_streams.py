@@ -212,7 +212,7 @@ class Executing:
         self._plain = place.daemon.one
         place.gate.upstream.stream = self.stream  # type: ignore[method-assign]
 
-    def stream(self, _who: object, op: str, args: Any) -> Any:
+    def stream(self, _who: object, op: str, args: Any, **_: Any) -> Any:
         assert op == "exec"
         self.args = args
         return self
