@@ -75,7 +75,9 @@ def test_output_is_live_from_the_first_byte_to_the_end(alice: Caller) -> None:
     status = alice.Status(id=made.id)
     assert (status.status, status.pid > 1) == (worker_pb2.STATUS_RUNNING, True)
     start = jobs_pb2.ExecStart(job=made.id, argv=["touch", "/tmp/go"])
-    assert list(alice.Exec(iter([jobs_pb2.ExecRequest(start=start)])))[-1].result.exit_status == 0
+    result = list(alice.Exec(iter([jobs_pb2.ExecRequest(start=start)])))[-1].result
+    # The job may end, and everything in it, before touch(1) has.
+    assert result.exit_status == 0 or result.detail == "it ended with its job"
     assert b"".join(message.data for message in stream) == b"two"
     status = alice.Status(id=made.id)
     assert (status.status, status.exit_code) == (worker_pb2.STATUS_FAILED, 3)
