@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 import ssl
+import warnings
 from typing import Final, TypeVar
 
 import msgspec
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 MAX_DER: Final = 16 * 1024
@@ -24,7 +26,7 @@ _SHOWN: Final = 40
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
 _UNREADABLE: Final = (
     ValueError, TypeError, OverflowError, UnsupportedAlgorithm, x509.DuplicateExtension,
-    x509.InvalidVersion, x509.UnsupportedGeneralNameType,
+    x509.InvalidVersion, x509.UnsupportedGeneralNameType, CryptographyDeprecationWarning,
 )  # fmt: skip
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
@@ -87,10 +89,13 @@ def _parsed(der: bytes) -> x509.Certificate:
     if len(der) > MAX_DER:
         raise IdentityError(f"the certificate has {len(der)} bytes, more than {MAX_DER}")
     try:
-        certificate = x509.load_der_x509_certificate(der)
-        # Each is parsed when it is asked for.
-        _ = certificate.extensions, certificate.subject, certificate.issuer
-        _ = certificate.not_valid_after_utc, certificate.serial_number
+        # What the library only warns of, such as a serial below 1, RFC 5280 forbids.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", CryptographyDeprecationWarning)
+            certificate = x509.load_der_x509_certificate(der)
+            # Each is parsed when it is asked for.
+            _ = certificate.extensions, certificate.subject, certificate.issuer
+            _ = certificate.not_valid_after_utc, certificate.serial_number
     except _UNREADABLE as error:
         raise IdentityError(f"the certificate cannot be read: {error}") from None
     return certificate
