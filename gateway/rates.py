@@ -22,6 +22,9 @@ _FULL_SECONDS: Final = 1.0
 # Of one subject, in requests that are read or in hand.
 HELD_BYTES: Final = 16 * 1024 * 1024
 
+# Jobs and the like that an answer may list for the price of one request more.
+ENTRIES_A_REQUEST: Final = 50
+
 
 class Refusal(msgspec.Struct, frozen=True):
     """Not now: why, and after how many seconds asking again may be of use."""
@@ -50,6 +53,10 @@ class Bucket:
             self._tokens -= count
             return 0.0
         return (needed - self._tokens) / rate
+
+    def owe(self, count: float, burst: float) -> None:
+        """Take what was used already, be it there or not; at most twice the burst is ever owed."""
+        self._tokens = max(self._tokens - count, -2.0 * burst)
 
     def is_full(self, now: float, rate: float, burst: float) -> bool:
         """Whether it is as it was at first."""
@@ -107,6 +114,11 @@ class Rates:
         if wait := account.requests.take(now, rate, bounds.burst):
             return Refusal(f"more than {rate:g} requests a second", wait)
         return None
+
+    def answered(self, subject: str, entries: int) -> None:
+        """A request that was begun gave an answer with so many entries: a page is work, too."""
+        account = self._accounts[subject]
+        account.requests.owe(entries // ENTRIES_A_REQUEST, account.bounds.burst)
 
     def begin(
         self,

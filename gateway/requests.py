@@ -249,6 +249,8 @@ class Run:
             if answer.get("existing") is True:
                 await Resolver(caller.scope, self._ask).check_existing(answer)
             answer = filtering.shown(caller.scope, self.op, answer)
+        if self._counted is not None and (entries := _entries(answer)):
+            self._gate.rates.answered(self._counted.subject, entries)
         self._say_done(answer.get("job") or answer.get("group") if verb.writes else None)
         return answer
 
@@ -314,6 +316,11 @@ class Run:
             self._gate.audit.write(line)
         except AuditError:
             raise RequestRefused("audit-unavailable", detail=NO_AUDIT) from None
+
+
+def _entries(answer: Message) -> int:
+    """How many jobs, members or the like it lists."""
+    return sum(len(each) for each in answer.values() if isinstance(each, list))
 
 
 def too_many(no: Refusal) -> RequestRefused:

@@ -13,7 +13,7 @@ from gateway import session_stream
 from gateway.policy import Binding, Bounds, Policy
 from gateway.upstream import Who
 from gateway.verbs import ADMIN, ROLES, SUBMITTER, VERBS, VIEWER, Target, allowed_to
-from tests.unit.gateway.recording import ALICE, GROUP, JOB, Recorder, binding, run
+from tests.unit.gateway.recording import ALICE, GROUP, JOB, Recorder, binding, job, run
 
 if TYPE_CHECKING:
     from client.protocol import Message
@@ -612,3 +612,14 @@ def test_without_a_scope_nothing_more_is_asked_of_runnerd() -> None:
     given = {"job": "x", "before": "y"}
     run(ask(session, "move", given))
     assert recorder.asked == [("move", given)]
+
+
+def test_long_lists_count_as_the_work_that_they_are() -> None:
+    bounds = Bounds(requests_per_second=0.001, burst=10)
+    recorder = Recorder(binding(VIEWER, bounds=bounds))
+    recorder.answers["list"] = {"jobs": [job() for _ in range(500)], "next": None}
+    session = recorder.enter()
+    run(ask(session, "list", {}))
+    with pytest.raises(RequestRefused) as refused:
+        run(ask(session, "queues"))
+    assert refused.value.code == "too-many-requests"
