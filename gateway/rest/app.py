@@ -45,6 +45,8 @@ _THREAD_BYTES: Final = 65536
 _LARGE_BODY_FACTOR: Final = 4
 _SESSION: Final = web.RequestKey("session", Session)
 # Who asks too often waits for the answer: so long at most, so many at once; the rest wait for none.
+# A refusal is work as well: who floods is slowed down by it, on each connection.
+_LEAST_HELD_BACK_SECONDS: Final = 0.25
 _HELD_BACK_SECONDS: Final = 1.0
 _MOST_HELD_BACK: Final = 1024
 _HEADERS: Final = {
@@ -157,7 +159,8 @@ class _Desk:
             return
         self._held_back += 1
         try:
-            await asyncio.sleep(min(seconds, _HELD_BACK_SECONDS))
+            waited = max(seconds, _LEAST_HELD_BACK_SECONDS)
+            await asyncio.sleep(min(waited, _HELD_BACK_SECONDS))
         finally:
             self._held_back -= 1
 
