@@ -40,6 +40,7 @@ from runner.salvage import open_store
 from runner.schedules import Schedules
 from runner.server.handlers.submit import accept, check_log_bytes
 from runner.server.service import Service
+from runner.settling import Settling
 from runner.submission import Submissions
 from runner.supervisor import Supervisor
 from runner.users import account_for, group_id, with_group
@@ -72,6 +73,7 @@ class _Parts(NamedTuple):
 
     tree: CgroupTree
     store: Store
+    settling: Settling
     launchers: Launchers
     directories: JobDirectories
     pool: Executor
@@ -96,7 +98,7 @@ async def assemble(config: Config, ground: Ground, pulse: Pulse, stack: AsyncExi
     stack.callback(searches.close)
     await _recover(parts, supervisor)
     service = _service(config, parts, supervisor, watcher, searches)
-    service.launchers = parts.launchers
+    service.launchers, service.settling = parts.launchers, parts.settling
     service.schedules = _schedules(service)
     stack.push_async_callback(service.schedules.close)
     service.schedules.begin()
@@ -116,12 +118,15 @@ def _parts(config: Config, ground: Ground, stack: AsyncExitStack) -> _Parts:
     path = os.path.join(config.state_dir, "runnerd.sqlite3")
     store = open_store(path, directories, ground.tree, problems)
     stack.callback(store.close)
+    settling = Settling(store, loop)
+    stack.callback(settling.close)
     pool = stack.enter_context(ThreadPoolExecutor(_POOL_THREADS, "jobs"))
     paths = UserPaths()
     provisions = _provisioning(config, paths, ground.tree, directories, both, stack)
     return _Parts(
         tree=ground.tree,
         store=store,
+        settling=settling,
         launchers=both,
         directories=directories,
         pool=pool,
@@ -192,7 +197,7 @@ def _realm(parts: _Parts) -> Realm:
     )
     return Realm(
         parts.store, parts.directories, parts.tree, Changes(), Work(parts.pool), outside,
-        parts.problems,
+        parts.problems, parts.settling,
     )  # fmt: skip
 
 

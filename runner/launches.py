@@ -1,7 +1,9 @@
 """The launches that are under way: so many at a time, and what becomes of those that fail.
 
-In the event loop's thread. How a job is launched is `runner.launching`'s, when `runner.queueing`'s;
-where a job is whose launcher died is found out by `runner.restart`.
+In the event loop's thread. None begins before its submission is on disk, and all that was promised
+before it, so that a job that ran is known after a power cut (`runner.settling`). How a job is
+launched is `runner.launching`'s, when `runner.queueing`'s; where a job is whose launcher died is
+found out by `runner.restart`.
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ class Launches:
         shortage: Shortage,
     ) -> None:
         self._store, self._work = realm.store, realm.work
+        self._settling = realm.settling
         self._launching = launching
         self._running = running
         self._ending = ending
@@ -67,11 +70,12 @@ class Launches:
         self._closed = False
 
     def begin(self, job: Job) -> None:
-        """Launch a job that is committed as starting, now or when some others are through."""
-        if self._asked < AT_ONCE and not self._next:
-            self._begin(job)
-        else:
-            self._next.append(job)
+        """Launch a job that is committed as starting, when that is on disk: now or soon.
+
+        Or when some others are through.
+        """
+        self._next.append(job)
+        self._settling.then(self._go_on)
 
     async def close(self) -> None:
         """Let what is under way settle for a while; an answer after that is nobody's."""
@@ -121,7 +125,7 @@ class Launches:
     def _go_on_soon(self) -> None:
         """Not from within: whoever fails at once would come here again for each of the others."""
         if self._next or self._done is not None:
-            self._work.loop.call_soon(self._go_on)
+            self._work.loop.call_soon(self._settling.then, self._go_on)
 
     def _go_on(self) -> None:
         if self._next and self._asked < AT_ONCE and not self._closed:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from runner.jobdirs import JobDirectories
     from runner.outside import Outside
     from runner.problems import Problems
+    from runner.settling import Settling
     from runner.store import Store
     from runner.work import Work
 
@@ -27,3 +28,4 @@ class Realm(NamedTuple):
     work: Work
     outside: Outside
     problems: Problems
+    settling: Settling

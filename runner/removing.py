@@ -40,6 +40,8 @@ class Removing:
             raise Refusal(
                 "job-active", given=job.id[:8], detail=f"it is {state.value}; stop it first"
             )
+        # What is removed is not found again after a power cut.
+        self._store.settle()
         try:
             self._directories.doom(job.id)
         except OSError as error:
@@ -55,6 +57,7 @@ class Removing:
         What is of a group that goes on again since it was chosen stays.
         Raises StoreError: then some may have lost their output, and can be removed again.
         """
+        self._store.settle()
         jobs = {job_id: self._store.get(job_id) for job_id in ids}
         ended = [job_id for job_id, job in jobs.items() if job is None or self.is_over(job)]
         return await self._forget([job_id for job_id in ended if self._doomed(job_id)], uid)

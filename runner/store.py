@@ -1,12 +1,13 @@
 """The daemon's memory: jobs and what happened to them, in one SQLite file.
 
 A change is committed, its event with it, when the method that makes it returns; only then may
-anybody be told. What somebody is promised is on disk by then (`runner.store_commits`). The store
-asks `runner.lifecycle` whether a change is possible and decides nothing else; who may see a job is
-`runner.policy`'s. It belongs to one thread, the event loop's, and to one process: the lock of the
-state directory sees to that. Here is the life of a job; what waits is `runner.store_queue`'s,
-listing `runner.store_lists`', what happened `runner.store_events`', groups `runner.store_groups`',
-hooks `runner.store_hooks`', each a part of the store.
+anybody be told. What somebody is promised is on disk by then (`runner.store_commits`), or before
+anybody can hear of it (`runner.settling`). The store asks `runner.lifecycle` whether a change is
+possible and decides nothing else; who may see a job is `runner.policy`'s. It belongs to one thread,
+the event loop's, and to one process: the lock of the state directory sees to that. Here is the life
+of a job; what waits is `runner.store_queue`'s, listing `runner.store_lists`', what happened
+`runner.store_events`', groups `runner.store_groups`', hooks `runner.store_hooks`', each a part of
+the store.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
         """Close the database. Nothing is lost without it."""
         with contextlib.suppress(StoreError):
             self.commit_deferred()
+        self._close_log()
         self._connection.close()
 
     def insert(
@@ -95,7 +97,7 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
         it, and waits no more. With a `launch` it is starting, and never was queued for anybody: not
         for one that has anything to wait for.
         """
-        with self._transaction():
+        with self._transaction(promised=True):
             seq = self._insert_jobs([new], met, launch)
             self._insert_hooks(new.id, new.hooks)
             if call_seq is not None:
@@ -208,7 +210,7 @@ class Store(StoredQueue, StoredRetries, StoredLists, StoredSchedules, StoredEven
         late = self._deferred.get(job_id)
         if late is not None:
             values |= {name: late.values[name] for name in ("started_ns", "limits")}
-        with self._transaction(but=job_id):
+        with self._transaction(promised=True, but=job_id):
             if late is not None:
                 self._record(job_id, late.time_ns, late.kind, late.about, late.uid)
             self._begin_late(job_id, standing, started_ns)

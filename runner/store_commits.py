@@ -8,9 +8,21 @@ checkpoint are synced, so the file is as sound as in FULL (sqlite.org/wal.html;
 sqlite.org/pragma.html, "synchronous"). A kill of runnerd loses neither: what was written is the
 kernel's.
 
-So FULL is for what somebody is promised: a submission, an end, a removal, another attempt, a change
-of a queued job, of limits, of a queue, of a group or of a schedule. NORMAL is enough for these,
-each because something else says it after a power cut, or nobody needs it any more:
+So FULL is for what somebody is promised: a removal, another attempt, a change of a queued job, of
+limits, of a queue, of a group or of a schedule. Submissions and ends, of which there are many, are
+promised, too, and share a sync: they are committed in NORMAL, the store is not settled until the
+log was synced, by `settle` or by any commit in FULL, and until then nothing leaves the daemon
+(`runner.settling`). Where nobody sees to that they are committed in FULL.
+
+A sync that has failed is not tried again: the kernel may count as clean then what it could not
+write, and the next one succeeds (fsync(2); LWN, "PostgreSQL's fsync() surprise"). So the store
+stays unsettled, and every sync fails. The descriptor that is synced stays open, as the kernel tells
+each one that was open of an error once, whoever else has heard of it: SQLite, that says nothing of
+a checkpoint that failed. It is of the same file as SQLite's as long as that has it open: no other
+program removes the log of a database that is in use.
+
+NORMAL is enough for these, each because something else says it after a power cut, or nobody needs
+it any more:
 
 - `starting` of a job that had waited: a row that says `queued` while the log of that attempt was
   begun counts as `starting` (`runner.taking_up`); the monitor has synced the log's beginning before
@@ -53,6 +65,8 @@ if TYPE_CHECKING:
     from runner.rows import EventData, Value
 
 MOST_UNSYNCED: Final = 16
+# SQLite's name for a sync that failed (sqlite.org/rescode.html).
+_NOT_SYNCED: Final = "SQLITE_IOERR_FSYNC"
 
 # By whether a commit is to be on disk when it returns. Outside of a transaction only.
 _SYNCHRONOUS: Final = {True: "PRAGMA synchronous = FULL", False: "PRAGMA synchronous = NORMAL"}
@@ -76,6 +90,7 @@ class StoreCommits:
     It may only take note: the change may not have been counted yet. `on_deferred` is told that
     something waits for the next commit, and sees to it that `commit_deferred` is called soon;
     where there is none, or while somebody follows the events (`is_followed`), nothing waits.
+    `is_settled`: all that was promised is on disk.
     """
 
     def __init__(self, db: sqlite3.Connection, path: str) -> None:
@@ -90,6 +105,11 @@ class StoreCommits:
         # How it was set up: `runner.store_file`.
         self._is_full = True
         self._unsynced = 0
+        self.is_settled = True
+        self._on_promised: Callable[[], None] | None = None
+        # Of the log, once it was opened.
+        self._log_fd = -1
+        self._failure: StoreError | None = None
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -121,35 +141,86 @@ class StoreCommits:
         is_followed = self.is_followed is not None and self.is_followed()
         return self.on_deferred is not None and not is_followed
 
+    def share_syncs(self, on_promised: Callable[[], None] | None) -> None:
+        """From now on what is promised may share a sync; None: no more. Raises StoreError.
+
+        `on_promised` is called after each such commit, and sees to it that `settle` is called soon,
+        and that nobody hears of anything before.
+        """
+        # Later there may be no descriptor left.
+        self._open_log()
+        self._on_promised = on_promised
+
+    def settle(self) -> None:
+        """Have on disk what was promised. Raises StoreError: it never will be."""
+        if not self.is_settled:
+            self._sync_log()
+
     def sync(self) -> None:
         """Have all on disk that has happened: fdatasync(2) of the log. Raises StoreError."""
         self.commit_deferred()
-        if not self._unsynced:
+        if self._unsynced:
+            self._sync_log()
+
+    def _sync_log(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self._open_log()
+        try:
+            os.fdatasync(self._log_fd)
+        except OSError as error:
+            why = f"{self._log}: cannot be synced: {error.strerror}; look at the disk"
+            failure = StoreError(why)
+            self._fail(failure)
+            raise failure from error
+        self._unsynced, self.is_settled = 0, True
+
+    @property
+    def _log(self) -> str:
+        return f"{self.path}-wal"
+
+    def _open_log(self) -> None:
+        if self._log_fd >= 0:
             return
-        log = f"{self.path}-wal"
         try:
             # SQLite's own locks are on the other two files: closing this one drops none (fcntl(2)).
-            fd = os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                os.fdatasync(fd)
-            finally:
-                os.close(fd)
+            self._log_fd = os.open(self._log, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
-            why = f"{log}: cannot be synced: {error.strerror}; look at the disk"
-            raise StoreError(why) from error
-        self._unsynced = 0
+            raise StoreError(f"{self._log}: cannot be opened: {error.strerror}") from error
+
+    def _close_log(self) -> None:
+        """Before the database is closed, which may remove it."""
+        self._on_promised = None
+        if self._log_fd >= 0:
+            os.close(self._log_fd)
+            self._log_fd = -1
+
+    def _fail(self, failure: StoreError) -> None:
+        """What was not synced may never be."""
+        self._failure = failure
+        self._unsettle()
+
+    def _unsettle(self) -> None:
+        self.is_settled = False
+        if self._on_promised is not None:
+            self._on_promised()
 
     @contextlib.contextmanager
-    def _transaction(self, *, durable: bool = True, but: str | None = None) -> Iterator[None]:
+    def _transaction(
+        self, *, durable: bool = True, promised: bool = False, but: str | None = None
+    ) -> Iterator[None]:
         """All of the body committed, or nothing of it; on disk, unless that is not asked for.
 
-        Before it, what has waited for a commit, `but` that of a job which the body writes itself.
+        `promised`: before anybody hears of it is enough, where somebody sees to that. Before it,
+        what has waited for a commit, `but` that of a job which the body writes itself.
         """
         self._begin()
         db = self._connection
+        may_share = promised and self._on_promised is not None
+        is_full = durable and not may_share
         try:
             try:
-                self._set_synchronous(durable or self._unsynced >= MOST_UNSYNCED - 1)
+                self._set_synchronous(is_full or self._unsynced >= MOST_UNSYNCED - 1)
                 before = db.total_changes
                 db.execute("BEGIN IMMEDIATE")
                 self._write_deferred(but)
@@ -159,12 +230,30 @@ class StoreCommits:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
         except (sqlite3.Error, DamagedRowError) as error:
-            raise as_store_error(self.path, error) from error
+            raise self._refused(error) from error
         self._deferred.clear()
         # Where nothing was changed nothing was written, and nothing synced.
         if db.total_changes != before:
-            self._unsynced = 0 if self._is_full else self._unsynced + 1
+            self._has_written(is_promised=may_share)
         self._committed()
+
+    def _has_written(self, *, is_promised: bool) -> None:
+        """After a transaction that was committed, and changed something."""
+        if not self._is_full:
+            self._unsynced += 1
+            if is_promised:
+                self._unsettle()
+        elif self._failure is None:
+            self._unsynced, self.is_settled = 0, True
+
+    def _refused(self, error: sqlite3.Error | DamagedRowError) -> StoreError:
+        """Why a transaction was not committed."""
+        refused = as_store_error(self.path, error)
+        # It is overwritten by the next one. What was to be synced with it is not.
+        is_lost = self._unsynced and getattr(error, "sqlite_errorname", "") == _NOT_SYNCED
+        if is_lost and self._failure is None:
+            self._fail(refused)
+        return refused
 
     def _set_synchronous(self, is_full: bool) -> None:  # noqa: FBT001 - one of two
         if is_full is not self._is_full:

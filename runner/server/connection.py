@@ -77,7 +77,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask the kernel who it is, and whether there is room for one more."""
         self._transport = cast("asyncio.Transport", transport)
-        self._writer = Writer(self._transport, self, self._hold_events)
+        self._writer = Writer(self._transport, self, self._hold_events, self._service.settling)
         sock = transport.get_extra_info("socket")
         try:
             peer = peer_of(sock)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from runner.rows import Job
     from runner.schedules import Schedules
     from runner.server.stream import Stream
+    from runner.settling import Settling
     from runner.submission import Submissions
     from runner.supervisor import Supervisor
 
@@ -75,6 +76,7 @@ class Service:
     # Put here by `runner.assembly`; schedules because their runs are submitted through the service.
     schedules: Schedules
     launchers: Launchers
+    settling: Settling
 
     def __init__(  # noqa: PLR0913  what the handlers have at hand
         self,

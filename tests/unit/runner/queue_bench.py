@@ -59,7 +59,9 @@ class QueueBench:
         self.may_start = True
         nothing: Any = None
         self.work = Work(pool)
-        realm = Realm(self.store, nothing, nothing, self.changes, self.work, Outside(), Problems())
+        realm = Realm(
+            self.store, nothing, nothing, self.changes, self.work, Outside(), Problems(), nothing
+        )
         self.queueing = Queueing(
             realm, rules, launch=self._launch, may_start=lambda: self.may_start, on_end=self._on_end
         )

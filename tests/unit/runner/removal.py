@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isolation.cgroups.tree import CgroupTree
 from runner.changes import Changes
@@ -47,10 +47,11 @@ class Bench:
         # What of a job is held elsewhere, and which were released.
         self.held: set[str] = set()
         self.released: list[str] = []
+        nothing: Any = None
         outside = Outside(release=self._release, holds=self.held.__contains__)
         realm = Realm(
             self.store, self.directories, self.tree, self.changes, self.work, outside,
-            self.problems,
+            self.problems, nothing,
         )  # fmt: skip
         # How many have ended, and the attempts that were asked for.
         self.ends = 0

@@ -16,6 +16,7 @@ from runner.launches import AT_ONCE, Launches
 from runner.launching import CannotLaunchError, HostShortError, Started
 from runner.store_file import StoreError
 from runner.work import Work
+from tests.unit.runner.promising import Ground
 from tests.unit.runner.removal import until
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Host:
         parts: Any = self
         self.work = Work(pool)
         self.store = self
+        self.ground = Ground()
+        self.settling = self.ground.settling
         self.labels_of: dict[str, dict[str, str]] = {}
         self.labelled: list[dict[str, str]] = []
         self.asked: dict[str, Callable[[Begun], None]] = {}
@@ -291,5 +294,55 @@ def test_who_has_not_been_asked_for_at_the_end_is_queued_again(
         await host.launches.close()
         assert host.told == [("not asked for", str(AT_ONCE)), ("not asked for", str(AT_ONCE + 1))]
         assert len(host.asked) == AT_ONCE
+
+    play(test)
+
+
+def test_none_is_asked_for_before_what_was_promised_is_on_disk() -> None:
+    async def test(host: Host) -> None:
+        host.launches.begin(job(0))
+        host.ground.promise()
+        for number in range(1, AT_ONCE + 1):
+            host.launches.begin(job(number))
+        # Nor where another one has made room.
+        host.asked["0"](started())
+        await asyncio.sleep(0)
+        assert list(host.asked) == ["0"]
+        host.ground.rest()
+        assert list(host.asked) == [str(number) for number in range(AT_ONCE + 1)]
+        assert host.ground.done == ["sync"]
+        for number in range(1, AT_ONCE + 1):
+            host.asked[str(number)](started())
+        await host.launches.close()
+
+    play(test)
+
+
+def test_the_end_waits_for_those_that_wait_for_the_disk() -> None:
+    async def test(host: Host) -> None:
+        host.ground.promise()
+        host.launches.begin(job(1))
+        end = asyncio.ensure_future(host.launches.close())
+        await asyncio.sleep(0)
+        host.ground.rest()
+        host.asked["1"](started())
+        await end
+        assert host.told == [("runs", "1")]
+
+    play(test)
+
+
+def test_who_waits_for_a_disk_that_failed_is_asked_for_never(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launches, "_SETTLE_SECONDS", 0.01)
+
+    async def test(host: Host) -> None:
+        host.ground.promise()
+        host.ground.is_failing = True
+        host.launches.begin(job(1))
+        host.ground.rest()
+        await host.launches.close()
+        assert (host.asked, host.told) == ({}, [("not asked for", "1")])
 
     play(test)

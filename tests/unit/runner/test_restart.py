@@ -62,9 +62,11 @@ class Host:
     async def reconcile(self, act: Callable[[Restart], Any] | None = None) -> None:
         with ThreadPoolExecutor(1) as pool:
             work = Work(pool)
+            nothing: Any = None
             realm = Realm(
-                self.store, self.directories, self.tree, Changes(), work, Outside(), self.problems
-            )
+                self.store, self.directories, self.tree, Changes(), work, Outside(), self.problems,
+                nothing,
+            )  # fmt: skip
             running = Running(realm, lambda _job_id: None, lambda _job_id: None)
             stopping = Stopping(work.loop, self.directories, self.tree, running)
             ending = Ending(realm, lambda _job: None, self.again.append)

@@ -36,7 +36,9 @@ class Stopping:
 def stops_of(bench: QueueBench) -> tuple[StopRequests, Stopping]:
     nothing: Any = None
     stopping: Any = Stopping()
-    realm = Realm(bench.store, nothing, nothing, Changes(), bench.work, Outside(), Problems())
+    realm = Realm(
+        bench.store, nothing, nothing, Changes(), bench.work, Outside(), Problems(), nothing
+    )
     return StopRequests(realm, bench.queueing, stopping, nothing, nothing), stopping
 
 

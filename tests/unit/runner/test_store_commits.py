@@ -42,9 +42,13 @@ class Commit(NamedTuple):
 
 
 class Life:
-    """What a daemon commits and tells and its monitors leave, until the power is cut."""
+    """What a daemon commits and tells and its monitors leave, until the power is cut.
 
-    def __init__(self, base: Path) -> None:
+    `promised` is how each job is, `heard` how it was when somebody could hear of it last: all that
+    is promised may have to be settled first, and nothing is launched before.
+    """
+
+    def __init__(self, base: Path, *, is_shared: bool) -> None:
         self.host = Host(base)
         self.store = self.host.open()
         self.store.on_deferred = lambda: None
@@ -54,10 +58,13 @@ class Life:
         self.store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self.commits: list[Commit] = [Commit(0, is_synced=True)]
         self.promised: dict[str, Job | None] = {}
+        self.heard: dict[str, Job | None] = {}
         self.begun: dict[str, int] = {}
         self.told: list[StoredEvent] = []
         self.now = 10
         self.store.on_events = self._on_commit
+        if is_shared:
+            self.store.share_syncs(lambda: None)
 
     @property
     def log(self) -> str:
@@ -68,6 +75,22 @@ class Life:
 
     def act(self, chance: random.Random) -> str:
         """Something that is possible now, with a new job or any other; what it was."""
+        what = self._act(chance)
+        if chance.random() < 0.1:
+            self._settle()
+        if self.store.is_settled:
+            self.heard = dict(self.promised)
+        return what
+
+    def _settle(self) -> None:
+        if not self.store.is_settled:
+            self.store.settle()
+            self._synced()
+
+    def _synced(self) -> None:
+        self.commits[-1] = self.commits[-1]._replace(is_synced=self.store._unsynced == 0)
+
+    def _act(self, chance: random.Random) -> str:
         self.now += 1
         ids = [job_id for job_id, job in self.promised.items() if job is not None]
         number = chance.randrange(len(ids) + 1)
@@ -87,6 +110,7 @@ class Life:
         self.promised[job.id] = job
 
     def _launch(self, job_id: str) -> None:
+        self._settle()
         job = self.store.mark_starting(job_id, self.now, "boot")
         self.host.directories.create(job_id, b"spec", job.attempt).close()
 
@@ -95,6 +119,7 @@ class Life:
 
         But not where the launch is there since the submission, if the directory is.
         """
+        self._settle()
         attempt = self._attempt(job_id)
         self.begun[job_id] = attempt
         if self._now(job_id).at_once:
@@ -154,7 +179,7 @@ class Life:
     def _follow(self, _: str) -> None:
         seen = self.told[-1].seq if self.told else 0
         self.told += self.store.events_since(seen, 1000)
-        self.commits[-1] = self.commits[-1]._replace(is_synced=self.store._unsynced == 0)
+        self._synced()
 
     def _attempt(self, job_id: str) -> int:
         return self._now(job_id).attempt
@@ -195,16 +220,20 @@ TOLD = ("submit", "end", "stop", "hold", "move", "retry", "again", "remove", "fo
 
 
 @settings(max_examples=90, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(seed=st.integers(0, 2**32), last=st.sampled_from((*TOLD, "begin", "started")))
+@given(
+    seed=st.integers(0, 2**32),
+    last=st.sampled_from((*TOLD, "begin", "started")),
+    is_shared=st.booleans(),
+)
 def test_a_power_cut_takes_nothing_that_was_promised_and_runs_nothing_twice(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, last: str
+    tmp_path_factory: pytest.TempPathFactory, seed: int, last: str, *, is_shared: bool
 ) -> None:
     chance = random.Random(seed)
     with pytest.MonkeyPatch.context() as patch:
         # What is synced is counted; the disk is not waited for.
         off = dict.fromkeys((False, True), "PRAGMA synchronous = OFF")
         patch.setattr(store_commits, "_SYNCHRONOUS", off)
-        life = Life(tmp_path_factory.mktemp("life"))
+        life = Life(tmp_path_factory.mktemp("life"), is_shared=is_shared)
         for _ in range(chance.randrange(20)):
             life.act(chance)
         while life.act(chance) != last:
@@ -212,8 +241,8 @@ def test_a_power_cut_takes_nothing_that_was_promised_and_runs_nothing_twice(
         host = life.cut(chance)
     assert damage_of_log(life.log, time.time_ns() + 10**12) is None
     with contextlib.closing(host.open()) as store:
-        for job_id, promised in life.promised.items():
-            check_promise(store.get(job_id), promised)
+        for job_id, heard in life.heard.items():
+            check_promise(store.get(job_id), heard)
         told = {event.seq: event for event in life.told}
         stored = {event.seq: event for event in store.events_since(0, 10_000)}
         assert {seq: stored.get(seq) for seq in told} == told
@@ -243,6 +272,8 @@ def check_begun(life: Life, host: Host, store: Store) -> None:
     for job_id, attempt in life.begun.items():
         job = store.get(job_id)
         assert job_id not in queued or (job is not None and job.attempt > attempt)
+        # Who has run something is known, unless it is removed.
+        assert job is not None or life.promised[job_id] is None
     for job in store.launched():
         facts = reconcile.examine(job, host.tree, host.directories)
         verdict = reconcile.judge(job.state, facts)
@@ -466,6 +497,177 @@ def test_an_event_that_cannot_be_synced_is_not_told(
     for _ in range(2):
         with pytest.raises(StoreError, match="-wal: cannot be synced: Input/output error; look"):
             followed.store.events_since(0, 10)
+
+
+# What is promised, and shares a sync
+
+
+class Sharing:
+    """A store whose promises are seen to, and when it was said that there are any."""
+
+    def __init__(self, followed: Followed) -> None:
+        self.store, self.made = followed.store, followed.made
+        self.said = 0
+        self.store.share_syncs(self._say)
+
+    def _say(self) -> None:
+        assert not self.store.is_settled
+        self.said += 1
+
+    def submit(self, number: int) -> Job:
+        return self.store.insert(new_job(number))
+
+    def end(self, job: Job) -> None:
+        self.store.mark_ended(job.id, 5, "exit", RESULT, is_ok=True)
+
+
+@pytest.fixture
+def sharing(followed: Followed) -> Sharing:
+    return Sharing(followed)
+
+
+def test_submissions_and_ends_share_a_sync_where_somebody_sees_to_it(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = synced(monkeypatch)
+    store = sharing.store
+    one, two = sharing.submit(0), sharing.submit(1)
+    store.mark_starting(one.id, 1, "boot")
+    sharing.end(one)
+    sharing.end(two)
+    assert sharing.made() == [False] * 5
+    assert (sharing.said, found) == (4, [])
+    store.settle()
+    assert (store.is_settled, found) == (True, [f"{store.path}-wal"])
+    store.settle()
+    store.sync()
+    assert len(found) == 1
+    sharing.submit(2)
+    assert (store.is_settled, sharing.said) == (False, 5)
+
+
+def test_nothing_but_submissions_and_ends_shares_it_and_any_other_settles_them(
+    sharing: Sharing,
+) -> None:
+    store = sharing.store
+    job = sharing.submit(0)
+    store.measure({job.id: 1})
+    assert not store.is_settled
+    # Nothing is written, so nothing is synced.
+    assert store.delete_ended([job.id], 2, 0) == []
+    assert not store.is_settled
+    sharing.made()
+    store.set_queue_state("q", paused=True, max_running=None)
+    assert (store.is_settled, sharing.made()) == (True, [True])
+    sharing.end(job)
+    assert not store.is_settled
+    store.events_since(0, 9)
+    assert store.is_settled
+
+
+def test_nobody_is_told_to_see_to_what_was_never_promised(sharing: Sharing) -> None:
+    store = sharing.store
+    job = sharing.submit(0)
+    store.settle()
+    store.mark_starting(job.id, 1, "boot")
+    store.mark_requeued(job.id, 1)
+    assert (store.is_settled, sharing.said) == (True, 1)
+
+
+def test_of_what_is_promised_no_more_in_a_row_go_without_their_sync_either(
+    sharing: Sharing,
+) -> None:
+    for number in range(MOST_UNSYNCED - 1):
+        sharing.submit(number)
+    assert not sharing.store.is_settled
+    sharing.submit(MOST_UNSYNCED)
+    assert sharing.store.is_settled
+    assert sharing.made() == [False] * (MOST_UNSYNCED - 1) + [True]
+
+
+def test_when_nobody_sees_to_it_any_more_each_is_synced(sharing: Sharing) -> None:
+    sharing.store.share_syncs(None)
+    sharing.submit(0)
+    assert (sharing.store.is_settled, sharing.made(), sharing.said) == (True, [True], 0)
+
+
+def test_what_cannot_be_committed_is_promised_to_nobody(sharing: Sharing) -> None:
+    sharing.store._connection.execute("PRAGMA query_only = 1")
+    with pytest.raises(StoreError):
+        sharing.submit(0)
+    assert (sharing.store.is_settled, sharing.said) == (True, 0)
+
+
+@pytest.mark.parametrize("how", ["settle", "events"])
+def test_a_sync_that_failed_is_never_made_good(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """The kernel may have dropped what it could not write: the next sync would tell nothing."""
+    store = sharing.store
+    job = sharing.submit(0)
+    acts = {"settle": store.settle, "events": store.newest_event}
+    if how == "events":
+        store.settle()
+        store.mark_starting(job.id, 1, "boot")
+    with monkeypatch.context() as failing:
+        synced(failing, OSError(5, "Input/output error"))
+        with pytest.raises(StoreError, match="-wal: cannot be synced: Input/output error; look"):
+            acts[how]()
+    assert (store.is_settled, sharing.said) == (False, 2)
+    # Not by a commit in FULL, and not by another sync.
+    store.set_queue_state("q", paused=True, max_running=None)
+    for act in (store.settle, store.sync):
+        with pytest.raises(StoreError, match="cannot be synced"):
+            act()
+    assert not store.is_settled
+
+
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_a_sync_that_failed_in_sqlite_is_one_where_something_waited_for_it(
+    sharing: Sharing, *, is_alone: bool
+) -> None:
+    store = sharing.store
+    job = sharing.submit(0)
+    if is_alone:
+        store.settle()
+    failed = sqlite3.OperationalError("disk I/O error")
+    failed.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+    with pytest.raises(StoreError, match="disk I/O error"), store._transaction():
+        raise failed
+    assert store.get(job.id) == job
+    # Alone it was refused, and that is all.
+    assert store.is_settled is is_alone
+    if not is_alone:
+        with pytest.raises(StoreError, match="disk I/O error"):
+            store.settle()
+
+
+def test_a_log_that_cannot_be_opened_is_found_out_before_anything_is_promised(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as short:
+        short.setattr(os, "open", refuse)
+        with pytest.raises(StoreError, match="-wal: cannot be opened: Too many open files"):
+            followed.store.share_syncs(lambda: None)
+    followed.store.insert(new_job(0))
+    assert followed.made() == [True]
+
+
+def test_the_log_that_is_synced_is_the_one_that_is_written_after_checkpoints_too(
+    sharing: Sharing,
+) -> None:
+    store = sharing.store
+    for number, mode in enumerate(("PASSIVE", "RESTART", "TRUNCATE")):
+        sharing.submit(number)
+        store.settle()
+        store._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+        # Another that opens it and goes away takes nothing with it.
+        with contextlib.closing(sqlite3.connect(store.path)) as other:
+            other.execute("SELECT count(*) FROM jobs").fetchall()
+        assert os.fstat(store._log_fd) == os.stat(f"{store.path}-wal")
 
 
 def test_a_sync_of_the_log_takes_no_lock_away_from_sqlite(followed: Followed) -> None:

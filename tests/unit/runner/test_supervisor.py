@@ -24,6 +24,7 @@ from runner.rows import NewJob
 from runner.scheduling.kinds import Capacity, Needs
 from runner.supervisor import Supervisor
 from runner.work import Work
+from tests.unit.runner.promising import Ground
 from tests.unit.runner.removal import Bench, on_bench, until
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def supervisor_of(
         rules=rules or Rules(Capacity(0, Needs())), launching=nothing,
         realm=Realm(
             bench.store, bench.directories, nothing, Changes(), Work(pool), Outside(),
-            bench.problems,
+            bench.problems, Ground().settling,
         ),
         draining=Draining(str(base)), pulse=Pulse(),
     )  # fmt: skip

@@ -169,7 +169,7 @@ class Host:
                 cap_monitor=here.cap_monitor,
             )
         work = Work(ThreadPoolExecutor(1))
-        realm = Realm(self.store, here, here, Changes(), work, acts, Problems())
+        realm = Realm(self.store, here, here, Changes(), work, acts, Problems(), here)
         self.queueing = Queueing(
             realm, RULES, launch=lambda _job: None, may_start=lambda: False, on_end=lambda: None
         )

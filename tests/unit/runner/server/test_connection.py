@@ -24,6 +24,7 @@ from runner.server.outlet import FilePart
 from runner.server.stream import MAX_EARLY_SIGNALS, Stream
 from runner.store import StoreError
 from runner.store_file import DamagedStoreError
+from tests.unit.runner.promising import Ground
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -48,6 +49,7 @@ class StubService:
         self.handlers: dict[str, Handler] = {"echo": self.echo, "hang": self.hang}
         self.cancelled = 0
         self.held = 0
+        self.settling = Ground().settling
         self.may_hold = 2**40
         self.problems = Problems()
         self.refusals: Counter[str] = Counter()

@@ -11,9 +11,11 @@ from client.protocol import encode_frame
 from runner.server import writing
 from runner.server.outlet import FilePart
 from runner.server.writing import GATHERED_BYTES, Writer
+from tests.unit.runner.promising import Ground
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 class Transport:
@@ -29,6 +31,9 @@ class Transport:
     def write(self, data: bytes) -> None:
         self.writes.append(data)
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
 
 @pytest.fixture
 def transport() -> Transport:
@@ -36,8 +41,13 @@ def transport() -> Transport:
 
 
 @pytest.fixture
-def writer(transport: Any) -> Writer:
-    return Writer(transport, asyncio.Protocol(), lambda: None)
+def ground() -> Ground:
+    return Ground()
+
+
+@pytest.fixture
+def writer(transport: Any, ground: Ground) -> Writer:
+    return Writer(transport, asyncio.Protocol(), lambda: None, ground.settling)
 
 
 ONE, TWO = {"id": 1, "ok": {}}, {"id": 2, "ok": {}}
@@ -117,12 +127,11 @@ class HeldOutlet:
 
 
 def test_a_part_on_its_way_holds_events_and_pauses_who_is_answered_meanwhile(
-    transport: Any, monkeypatch: pytest.MonkeyPatch
+    transport: Any, ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "Outlet", HeldOutlet)
-    transport.get_write_buffer_size = lambda: 0
     protocol = Pausing()
-    writer = Writer(transport, protocol, lambda: protocol.told.append("held"))
+    writer = Writer(transport, protocol, lambda: protocol.told.append("held"), ground.settling)
     writer.send_part(b"head", FilePart(0, 0, 1))
     assert protocol.told == ["held"]
     writer.send(ONE)
@@ -130,4 +139,132 @@ def test_a_part_on_its_way_holds_events_and_pauses_who_is_answered_meanwhile(
     assert protocol.told == ["held", "paused"]
     HeldOutlet.let_go()
     assert protocol.told == ["held", "paused", "resumed"]
+    assert transport.writes == [encode_frame(ONE)]
+
+
+# Before what may be told of is on disk
+
+
+def test_nothing_is_written_before_all_is_settled_and_then_all_in_its_order(
+    transport: Transport, writer: Writer, ground: Ground
+) -> None:
+    writer.send(ONE)
+    ground.promise()
+    writer.send(TWO)
+    writer.gathers = True
+    writer.send(ONE)
+    writer.gathers = False
+    writer.flush()
+    assert transport.writes == [encode_frame(ONE)]
+    ground.rest()
+    assert transport.writes[1:] == [encode_frame(TWO) + encode_frame(ONE)]
+    writer.send(TWO)
+    assert transport.writes[2:] == [encode_frame(TWO)]
+
+
+def test_what_is_sent_when_all_is_settled_comes_after_what_still_waits(
+    transport: Transport, writer: Writer, ground: Ground
+) -> None:
+    ground.promise()
+    writer.send(ONE)
+    ground.settling.now()
+    writer.send(TWO)
+    ground.rest()
+    assert b"".join(transport.writes) == encode_frame(ONE) + encode_frame(TWO)
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+def test_what_becomes_long_is_synced_and_goes(
+    transport: Transport, writer: Writer, ground: Ground, *, gathers: bool
+) -> None:
+    ground.promise()
+    writer.gathers = gathers
+    long_one = {"data": bytes(GATHERED_BYTES // 2)}
+    writer.send(long_one)
+    assert transport.writes == []
+    writer.send(long_one)
+    assert ground.done == ["sync"]
+    assert len(transport.writes) == 1
+
+
+def test_who_is_closed_is_sent_what_waited_once_it_is_on_disk(
+    transport: Transport, writer: Writer, ground: Ground
+) -> None:
+    ground.promise()
+    writer.finish()
+    assert ground.done == []
+    writer.send(ONE)
+    writer.finish()
+    assert (ground.done, transport.writes) == (["sync"], [encode_frame(ONE)])
+    ground.rest()
+    assert len(transport.writes) == 1
+
+
+def test_who_is_lost_is_sent_nothing(transport: Transport, writer: Writer, ground: Ground) -> None:
+    ground.promise()
+    writer.send(ONE)
+    writer.close()
+    ground.rest()
+    assert transport.writes == []
+
+
+def test_a_sync_that_failed_sends_nothing_whatever_happens(
+    transport: Transport, writer: Writer, ground: Ground
+) -> None:
+    ground.promise()
+    writer.send(ONE)
+    ground.is_failing = True
+    ground.rest()
+    writer.send({"data": bytes(GATHERED_BYTES)})
+    writer.finish()
+    writer.flush()
+    assert transport.writes == []
+    assert ground.done == ["failed: it cannot be synced"]
+
+
+@pytest.mark.parametrize("length", [3, GATHERED_BYTES])
+def test_a_part_comes_after_what_waits_for_the_disk(
+    transport: Transport, writer: Writer, ground: Ground, tmp_path: Path, length: int
+) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(bytes(length))
+    with path.open("rb") as file:
+        ground.promise()
+        writer.send(ONE)
+        writer.send_part(b"head", FilePart(file.fileno(), 0, length))
+        assert len(transport.writes) == (length == GATHERED_BYTES)
+        writer.send(TWO)
+    ground.rest()
+    sent = encode_frame(ONE) + b"head" + bytes(length) + encode_frame(TWO)
+    assert b"".join(transport.writes) == sent
+
+
+def test_a_long_part_alone_goes_from_the_file_when_all_was_synced_for_it(
+    transport: Any, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "Outlet", HeldOutlet)
+    protocol = Pausing()
+    writer = Writer(transport, protocol, lambda: protocol.told.append("held"), ground.settling)
+    ground.promise()
+    writer.send_part(b"head", FilePart(0, 0, GATHERED_BYTES))
+    assert (ground.done, protocol.told) == (["sync"], ["held"])
+    ground.promise()
+    writer.send(ONE)
+    HeldOutlet.let_go()
+    assert transport.writes == []
+    ground.rest()
+    assert transport.writes == [encode_frame(ONE)]
+
+
+def test_what_is_settled_while_a_part_is_on_its_way_waits_for_that(
+    transport: Any, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "Outlet", HeldOutlet)
+    writer = Writer(transport, Pausing(), lambda: None, ground.settling)
+    writer.send_part(b"head", FilePart(0, 0, 1))
+    ground.promise()
+    writer.send(ONE)
+    ground.rest()
+    assert transport.writes == []
+    HeldOutlet.let_go()
     assert transport.writes == [encode_frame(ONE)]
