@@ -102,6 +102,12 @@ class Daemon:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def exit_status(self) -> int | None:
+        """Of one that has ended by itself."""
+        assert self._process is not None
+        return self._process.poll()
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
