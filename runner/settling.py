@@ -10,7 +10,8 @@ nobody, and may be ahead of the disk.
 
 A sync that fails ends the daemon at once, as kill -9 does, and what was kept back is never sent:
 the kernel may have dropped what it could not write, and nothing here can find out. The next start
-reads the log as it is on the disk.
+reads back what the kernel still has, writes it anew, and ends where that fails
+(`runner.store_file`).
 """
 
 from __future__ import annotations

@@ -147,8 +147,10 @@ class StoreCommits:
         `on_promised` is called after each such commit, and sees to it that `settle` is called soon,
         and that nobody hears of anything before.
         """
-        # Later there may be no descriptor left.
-        self._open_log()
+        # Later there may be no descriptor left. What a daemon that was killed has promised is read
+        # back, and was perhaps never synced.
+        if on_promised is not None:
+            self._sync_log()
         self._on_promised = on_promised
 
     def settle(self) -> None:
@@ -217,10 +219,13 @@ class StoreCommits:
         self._begin()
         db = self._connection
         may_share = promised and self._on_promised is not None
-        is_full = durable and not may_share
+        is_due = (durable and not may_share) or self._unsynced >= MOST_UNSYNCED - 1
+        # Of what was written before SQLite's own sync says nothing: a checkpoint within one of
+        # these commits may have been told of an error, once, and have kept it to itself.
+        is_ours = is_due and self._unsynced > 0 and self._on_promised is not None
         try:
             try:
-                self._set_synchronous(is_full or self._unsynced >= MOST_UNSYNCED - 1)
+                self._set_synchronous(is_due and not is_ours)
                 before = db.total_changes
                 db.execute("BEGIN IMMEDIATE")
                 self._write_deferred(but)
@@ -234,7 +239,9 @@ class StoreCommits:
         self._deferred.clear()
         # Where nothing was changed nothing was written, and nothing synced.
         if db.total_changes != before:
-            self._has_written(is_promised=may_share)
+            self._has_written(is_promised=may_share or is_ours)
+            if is_ours:
+                self._sync_log()
         self._committed()
 
     def _has_written(self, *, is_promised: bool) -> None:

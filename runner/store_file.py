@@ -31,6 +31,8 @@ _SETTINGS: Final = (
 # As long as the log gets before a checkpoint (1,000 pages), and a commit more: it is never made
 # longer then, so a sync of it writes data alone, and waits for no journal of the file system.
 _RESERVE_BYTES: Final = 1056 * 4096
+# A disk that did not write.
+_NOT_SYNCED: Final = frozenset({"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"})
 RESTART: Final = "Restart runnerd: it makes a new one of what can be read, and keeps this one"
 # By the beginning of SQLite's name for the error (sqlite.org/rescode.html).
 _REMEDIES: Final = {
@@ -38,6 +40,7 @@ _REMEDIES: Final = {
     "SQLITE_CORRUPT": RESTART,
     "SQLITE_IOERR_READ": RESTART,
     "SQLITE_IOERR_SHORT_READ": RESTART,
+    "SQLITE_IOERR_FSYNC": "Look at the disk",
     "SQLITE_BUSY": "Another program has it open and locked; end that one",
     "SQLITE_FULL": "Make room on its file system",
     "SQLITE_READONLY": "Make the file, its directory and its file system writable",
@@ -94,18 +97,28 @@ def _reserve_room(db: sqlite3.Connection, path: str) -> None:
     The end of a job, and the removal of jobs that makes room, are stored in pages that are
     there already: free ones of the database, and those of the write-ahead log, which SQLite
     writes over from its beginning after a checkpoint (sqlite.org/wal.html).
+
+    The checkpoint also writes anew what the last runnerd failed to sync: the kernel has that, and
+    counts it as clean (`runner.settling`). What is committed after it begins the log anew, so none
+    is read back that has a hole. Raises StoreError when it cannot be synced now either.
     """
     try:
         # Of a start that was killed.
         db.execute("DROP TABLE IF EXISTS reserve")
         db.execute("CREATE TABLE reserve (room BLOB)")
         db.execute("INSERT INTO reserve VALUES (zeroblob(?))", (_RESERVE_BYTES,))
+        (is_busy, _, _) = db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
         db.execute("DROP TABLE reserve")
-        db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
     except sqlite3.Error as error:
+        if _name_of(error) in _NOT_SYNCED:
+            raise as_store_error(path, error) from error
         _logger.warning("%s: no room can be kept back for a full disk: %s", path, error)
         with contextlib.suppress(sqlite3.Error):
             db.execute("DROP TABLE IF EXISTS reserve")
+    else:
+        if is_busy:
+            _logger.warning("%s: another program reads it, and keeps its log from being renewed; "
+                            "end that one and start runnerd again", path)  # fmt: skip
 
 
 def _check_wal(db: sqlite3.Connection, path: str) -> None:
@@ -136,10 +149,14 @@ def as_store_error(path: str, error: sqlite3.Error | DamagedRowError) -> StoreEr
     """The same of one."""
     if isinstance(error, DamagedRowError):
         return DamagedStoreError(f"{path}: {error}")
-    name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+    name = _name_of(error)
     remedies = [text for start, text in _REMEDIES.items() if name.startswith(start)]
     message = ". ".join([f"{path}: {error} ({name})", *remedies])
     return _kind(name, remedies)(message)
+
+
+def _name_of(error: sqlite3.Error) -> str:
+    return getattr(error, "sqlite_errorname", None) or type(error).__name__
 
 
 def _kind(name: str, remedies: list[str]) -> type[StoreError]:

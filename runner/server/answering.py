@@ -249,8 +249,8 @@ class Answering:
         self._writer.send({"id": request_id, "seq": seq, "event": event})
 
     def send_packed(self, request_id: int, seq: int, event: bytes) -> None:
-        """The same, of an event that is packed."""
-        self._writer.send_frame(event_head(request_id, seq, len(event)) + event)
+        """The same, of output of a job that is packed."""
+        self._writer.send_frame(event_head(request_id, seq, len(event)) + event, is_output=True)
 
     def send_part(self, request_id: int, seq: int, head: bytes, part: FilePart) -> None:
         """The same, of an event that is packed and ends with that. Raises OSError of pread(2)."""

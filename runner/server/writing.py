@@ -30,7 +30,9 @@ _packer: Final = FramePacker()
 class Writer:
     """Frames for one transport. What is sent while `gathers` is written by `flush`.
 
-    What is sent while all is not settled is written when it is, in its order.
+    What is sent while all is not settled is written when it is, in its order. What jobs write need
+    not wait, unless something before it does: it is there for anybody, and says nothing of what
+    was committed.
 
     While a part of a file is on its way events are to wait: `hold` is called then, and the
     protocol's `resume_writing` after it. What else is sent meanwhile pauses its writing.
@@ -63,11 +65,12 @@ class Writer:
         if not self._transport.is_closing():
             self.send_frame(_packer.frame(message))
 
-    def send_frame(self, frame: bytes) -> None:
-        """The same, of one that is packed."""
+    def send_frame(self, frame: bytes, *, is_output: bool = False) -> None:
+        """The same, of one that is packed. `is_output`: what a job wrote, and nothing else."""
         if self._transport.is_closing():
             return
-        if self._settling.is_settled and not (self.gathers or self._is_held or self._frames):
+        may_go = is_output or self._settling.is_settled
+        if may_go and not (self.gathers or self._is_held or self._frames):
             self._transport.write(frame)
             return
         if self._is_held:
@@ -88,12 +91,12 @@ class Writer:
         """One frame that ends with a part of a file. Raises OSError of pread(2)."""
         if self._transport.is_closing():
             return
-        if self._size + part.length >= GATHERED_BYTES:
-            self._settling.now()
-        is_free = self._settling.is_settled and not (self._is_held or self._frames)
-        if not is_free or self._transport.get_write_buffer_size():
+        if self._is_held or self._frames:
             self._keep(head + part.read())
             self.flush()
+            return
+        if self._transport.get_write_buffer_size():
+            self._transport.write(head + part.read())
             return
         if self._outlet is None:
             self._outlet = Outlet(self._transport, self._let_go)

@@ -8,6 +8,7 @@ import random
 import shutil
 import sqlite3
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -547,8 +548,9 @@ def test_submissions_and_ends_share_a_sync_where_somebody_sees_to_it(
 
 
 def test_nothing_but_submissions_and_ends_shares_it_and_any_other_settles_them(
-    sharing: Sharing,
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    found = synced(monkeypatch)
     store = sharing.store
     job = sharing.submit(0)
     store.measure({job.id: 1})
@@ -557,8 +559,12 @@ def test_nothing_but_submissions_and_ends_shares_it_and_any_other_settles_them(
     assert store.delete_ended([job.id], 2, 0) == []
     assert not store.is_settled
     sharing.made()
+    # With a sync of ours: it tells of what was written before, too.
     store.set_queue_state("q", paused=True, max_running=None)
-    assert (store.is_settled, sharing.made()) == (True, [True])
+    assert (store.is_settled, sharing.made(), len(found)) == (True, [False], 1)
+    # Nothing was before: with SQLite's.
+    store.set_queue_state("q", paused=False, max_running=None)
+    assert (store.is_settled, sharing.made(), len(found)) == (True, [True], 1)
     sharing.end(job)
     assert not store.is_settled
     store.events_since(0, 9)
@@ -575,14 +581,36 @@ def test_nobody_is_told_to_see_to_what_was_never_promised(sharing: Sharing) -> N
 
 
 def test_of_what_is_promised_no_more_in_a_row_go_without_their_sync_either(
-    sharing: Sharing,
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    found = synced(monkeypatch)
     for number in range(MOST_UNSYNCED - 1):
         sharing.submit(number)
     assert not sharing.store.is_settled
     sharing.submit(MOST_UNSYNCED)
     assert sharing.store.is_settled
-    assert sharing.made() == [False] * (MOST_UNSYNCED - 1) + [True]
+    assert found == [f"{sharing.store.path}-wal"]
+
+
+def test_an_error_that_a_checkpoint_kept_to_itself_is_found_by_the_next_commit_in_full(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's descriptor was told, once, and says nothing any more; ours still does."""
+    store = sharing.store
+    sharing.submit(0)
+    with monkeypatch.context() as failing:
+        synced(failing, OSError(5, "Input/output error"))
+        with pytest.raises(StoreError, match="cannot be synced"):
+            store.set_queue_state("q", paused=True, max_running=None)
+    assert not store.is_settled
+
+
+def test_what_a_daemon_that_was_killed_has_promised_is_synced_before_anybody_hears_of_it(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = synced(monkeypatch)
+    followed.store.share_syncs(lambda: None)
+    assert found == [f"{followed.store.path}-wal"]
 
 
 def test_when_nobody_sees_to_it_any_more_each_is_synced(sharing: Sharing) -> None:
@@ -615,8 +643,8 @@ def test_a_sync_that_failed_is_never_made_good(
             acts[how]()
     assert (store.is_settled, sharing.said) == (False, 2)
     # Not by a commit in FULL, and not by another sync.
-    store.set_queue_state("q", paused=True, max_running=None)
-    for act in (store.settle, store.sync):
+    commit = partial(store.set_queue_state, "q", paused=True, max_running=None)
+    for act in (commit, store.settle, store.sync):
         with pytest.raises(StoreError, match="cannot be synced"):
             act()
     assert not store.is_settled

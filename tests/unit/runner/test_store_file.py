@@ -9,13 +9,14 @@ import sqlite3
 import subprocess
 import sys
 import uuid
+from typing import Any
 
 import pytest
 
 from runner.lifecycle import State
 from runner.migrations import SCRIPTS
 from runner.store import NewJob, Store, StoreError
-from runner.store_file import FullStoreError
+from runner.store_file import FullStoreError, set_up
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -217,3 +218,40 @@ def test_what_a_start_that_was_killed_has_left_of_its_room_is_no_obstacle(
     with contextlib.closing(Store.open(str(path))) as store:
         assert store._db.execute("PRAGMA freelist_count").fetchone()[0] * 4096 >= 1024 * 1024
     assert not caplog.records
+
+
+class Failing(sqlite3.Connection):
+    """On a disk that does not write: a checkpoint finds out."""
+
+    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        if "wal_checkpoint" in sql:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+            raise error
+        return super().execute(sql, *args)
+
+
+def test_a_start_that_cannot_write_anew_what_the_last_one_failed_to_sync_is_none(
+    tmp_path: pathlib.Path,
+) -> None:
+    path = str(tmp_path / "db")
+    Store.open(path).close()
+    with (
+        contextlib.closing(sqlite3.connect(path, isolation_level=None, factory=Failing)) as db,
+        pytest.raises(StoreError, match="Look at the disk"),
+    ):
+        set_up(db, path)
+
+
+def test_whoever_keeps_the_log_from_being_renewed_is_told_of(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = str(tmp_path / "db")
+    with contextlib.closing(Store.open(path)) as store:
+        store.insert(new_job("job"))
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN")
+            other.execute("SELECT count(*) FROM jobs").fetchall()
+            with contextlib.closing(Store.open(path)) as again:
+                assert again.get("job") is not None
+    assert ["another program reads it" in record.message for record in caplog.records] == [True]

@@ -47,7 +47,7 @@ class Wire:
     def send(self, message: Message) -> None:
         self.sent.append(message)
 
-    def send_frame(self, frame: bytes) -> None:
+    def send_frame(self, frame: bytes, *, is_output: bool = False) -> None:  # noqa: ARG002
         self.events.append(frame)
 
     def send_part(self, head: bytes, part: FilePart) -> None:

@@ -239,16 +239,29 @@ def test_a_part_comes_after_what_waits_for_the_disk(
     assert b"".join(transport.writes) == sent
 
 
-def test_a_long_part_alone_goes_from_the_file_when_all_was_synced_for_it(
-    transport: Any, ground: Ground, monkeypatch: pytest.MonkeyPatch
+def test_what_a_job_wrote_waits_for_no_disk_when_nothing_before_it_does(
+    transport: Any, writer: Writer, ground: Ground
+) -> None:
+    ground.promise()
+    writer.send_frame(b"output", is_output=True)
+    assert transport.writes == [b"output"]
+    writer.send(ONE)
+    writer.send_frame(b"more", is_output=True)
+    assert (transport.writes, ground.done) == ([b"output"], [])
+    ground.rest()
+    assert transport.writes[1:] == [encode_frame(ONE) + b"more"]
+
+
+@pytest.mark.parametrize("length", [1, GATHERED_BYTES])
+def test_a_part_alone_goes_from_the_file_and_waits_for_no_disk(
+    transport: Any, ground: Ground, monkeypatch: pytest.MonkeyPatch, length: int
 ) -> None:
     monkeypatch.setattr(writing, "Outlet", HeldOutlet)
     protocol = Pausing()
     writer = Writer(transport, protocol, lambda: protocol.told.append("held"), ground.settling)
     ground.promise()
-    writer.send_part(b"head", FilePart(0, 0, GATHERED_BYTES))
-    assert (ground.done, protocol.told) == (["sync"], ["held"])
-    ground.promise()
+    writer.send_part(b"head", FilePart(0, 0, length))
+    assert (ground.done, protocol.told) == ([], ["held"])
     writer.send(ONE)
     HeldOutlet.let_go()
     assert transport.writes == []
