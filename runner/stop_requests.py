@@ -101,11 +101,10 @@ class StopRequests:
 
     async def _begun(self, job: Job) -> Job | None:
         """The job once it is not starting any more; None when it is gone."""
-        now: Job | None = job
-        while now is not None and now.state is State.STARTING:
+        # As it is now: it may have begun since it was listed, and nothing more is heard of it then.
+        while (now := self._store.get(job.id)) is not None and now.state is State.STARTING:
             # Its monitor is being made; a moment later it can be told.
             await self._changes.next(job.id)
-            now = self._store.get(job.id)
         return now
 
     async def _stop_begun(

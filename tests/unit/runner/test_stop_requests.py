@@ -187,3 +187,25 @@ def test_others_have_their_turn_between_those_that_are_asked(
         await stops.close()
 
     on_queue(tmp_path, test)
+
+
+def test_a_job_that_begins_between_its_listing_and_its_turn_is_asked_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(bench: QueueBench) -> None:
+        stops, stopping = stops_of(bench)
+        group = await bench.array(2)
+        job_id = bench.of(group)[0]
+        starting = bench.job(job_id)
+        assert starting.state is State.STARTING
+        spawned: list[Any] = []
+        monkeypatch.setattr(bench.work, "spawn", spawned.append)
+        await stops.many(lambda: [(job_id, State.STARTING)], ALICE.uid, 1.0)
+        # Its launcher answers before the task has its first turn.
+        bench.run(job_id)
+        async with asyncio.timeout(5):
+            await asyncio.gather(*spawned)
+        assert stopping.asked == [(job_id, ALICE.uid, 1.0)]
+        await stops.close()
+
+    on_queue(tmp_path, test)
