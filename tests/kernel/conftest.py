@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel import harness, traces
+from tests.kernel import harness, programs, traces
 from tests.kernel.harness import PROJECT, Daemon, wait_until
 
 if TYPE_CHECKING:
@@ -25,13 +25,6 @@ LANE = os.environ.get("RUNNERD_LANE")
 IS_FULL_KERNEL = os.environ.get("RUNNERD_LANE_KERNEL") == "full"
 
 PREPARED_NETWORKS = 2
-
-# Programs of the machine that the tests call, and Debian's packages that have them.
-PROGRAMS = {
-    "curl": "curl", "dmsetup": "dmsetup", "ip": "iproute2", "losetup": "mount",
-    "mkfs.ext4": "e2fsprogs", "nft": "nftables", "ping": "iputils-ping", "ps": "procps",
-    "sysctl": "procps", "unshare": "util-linux", "useradd": "passwd",
-}  # fmt: skip
 
 # alice and bob may connect, mallory may not.
 USERS = {"alice": 4001, "bob": 4002, "mallory": 4003}
@@ -63,8 +56,7 @@ def _is_guest() -> bool:
 def pytest_sessionstart() -> None:
     if not _is_guest():
         pytest.exit("the kernel tests run in a guest: scripts/test, or scripts/vm run", 2)
-    missing = sorted({package for name, package in PROGRAMS.items() if not shutil.which(name)})
-    if missing:
+    if missing := programs.missing():
         pytest.exit(f"the kernel tests need more programs: apt-get install {' '.join(missing)}", 2)
     # The guest's /tmp is the machine's, as it changes, unless it gets one of its own.
     if not any(path.startswith("/tmp/") for path in (PROJECT, sys.executable)):
