@@ -33,6 +33,7 @@ _PAUSE_USEC: Final = 5000
 _ALL: Final = "with index and rotation, all of it kept and synced; from submission to the end"
 # What conmon does: of the rest nothing stays.
 _AS_CONMON: Final[Logs] = {"keep_segments": 2}
+_LESS: Final = "32 MiB kept"
 _PART: Final = "runnerd that keeps the last 16 to 32 MiB, as conmon the last 0 to 16"
 _SILENCE_SECONDS: Final = 20.0
 
@@ -62,7 +63,7 @@ def _our_bandwidth(
         return [size / _MIB / took]
 
     if logs:
-        return Contender("32 MiB kept", turn, _PART, is_peer=False)
+        return Contender(_LESS, turn, _PART, is_peer=False)
     return Contender(OURS, turn, _ALL)
 
 
@@ -119,7 +120,8 @@ BANDWIDTH: Final = Figure(
     "log of 100-byte lines to the disk, rotation on",
     "MiB/s",
     _bandwidth,
-    (Target(5, "conmon"), Target(0.8, "cat")),
+    # Both: what costs the same as what conmon does, and all of it kept, which conmon never does.
+    (Target(5, "conmon", _LESS), Target(5, "conmon"), Target(0.8, "cat")),
     full=Sizes(rounds=9, batch=1, load=900 * _MIB),
     quick=Sizes(rounds=2, batch=1, load=64 * _MIB),
     better="higher",

@@ -112,8 +112,7 @@ def daemon(shared_daemon: Daemon) -> Iterator[Daemon]:
     shared_daemon.forget_all_jobs()
     wait_until(
         lambda: traces.take(shared_daemon) == before,
-        10,
-        lambda: traces.difference(before, shared_daemon),
+        explain=lambda: traces.difference(before, shared_daemon),
     )
 
 
@@ -129,4 +128,4 @@ def own_daemon(
         if daemon.running:
             daemon.forget_all_jobs()
             daemon.stop()
-    wait_until(lambda: traces.take(None) == before, 10, lambda: traces.difference(before, None))
+    wait_until(lambda: traces.take(None) == before, explain=lambda: traces.difference(before, None))

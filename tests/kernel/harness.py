@@ -30,7 +30,7 @@ _numbers = itertools.count(1)
 
 
 def wait_until(
-    condition: Callable[[], bool], seconds: float = 10, explain: Callable[[], object] = str
+    condition: Callable[[], bool], seconds: float = 60, explain: Callable[[], object] = str
 ) -> None:
     """Return when the condition holds; fail with the explanation when it does not in time."""
     deadline = time.monotonic() + seconds
@@ -85,7 +85,7 @@ class Daemon:
                 path = f"{self.cgroup_root}/{name}/cgroup.kill"
                 with contextlib.suppress(OSError), open(path, "w", encoding="ascii") as file:
                     file.write("1")
-        wait_until(self._remove_cgroups, 10, lambda: os.listdir(self.cgroup_root))
+        wait_until(self._remove_cgroups, explain=lambda: os.listdir(self.cgroup_root))
         shutil.rmtree(self.state_dir, ignore_errors=True)
         shutil.rmtree(os.path.dirname(self.socket), ignore_errors=True)
 
@@ -130,7 +130,7 @@ class Daemon:
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(self.command(), cwd=PROJECT, stderr=log, stdout=log)
         # Hearing the end of the log would not do: the last start's line is in it, too.
-        wait_until(self._answers, 20, self.log_text)
+        wait_until(self._answers, explain=self.log_text)
         with self.client() as client:
             found = client.doctor()["launcher"]
         assert found["kind"] == (used or wanted), found

@@ -144,7 +144,7 @@ def wait_for_pids(cgroup: str, count: int) -> list[int]:
         found[:] = pids(cgroup)
         return len(found) == count
 
-    wait_until(look, 10, lambda: found)
+    wait_until(look, explain=lambda: found)
     return found
 
 

@@ -59,7 +59,7 @@ def wait_for(wire: Wire, job: str, state: str, attempt: int = 1) -> None:
         found = status_of(wire, job)
         return (found["state"], found["attempt"]) == (state, attempt)
 
-    wait_until(is_there, 20, lambda: status_of(wire, job))
+    wait_until(is_there, explain=lambda: status_of(wire, job))
 
 
 def output_of(wire: Wire, job: str, **which: Any) -> bytes:
@@ -373,7 +373,7 @@ def test_a_deadline_holds_while_runnerd_is_away(own_daemon: Daemon, *, paused: b
         if paused:
             alice.ok("pause", job=job)
     own_daemon.kill()
-    wait_until(partial(os.path.exists, f"{attempt_directory(own_daemon, job, 1)}/exit"), 15)
+    wait_until(partial(os.path.exists, f"{attempt_directory(own_daemon, job, 1)}/exit"))
     own_daemon.start()
     assert result_of(own_daemon, job)["reason"] == "deadline"
 
@@ -473,7 +473,7 @@ def test_who_follows_misses_and_repeats_nothing_when_runnerd_is_killed(
     gate.touch()
     for attempt in (1, 3, 4):
         log = Path(attempt_directory(own_daemon, job, attempt), "log", f"{0:020}.log")
-        wait_until(partial(is_longer, log, 50), 20)
+        wait_until(partial(is_longer, log, 50))
         own_daemon.kill()
         own_daemon.start()
     stdout, stderr = follower.communicate(timeout=60)

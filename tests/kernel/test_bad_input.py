@@ -271,7 +271,7 @@ def test_2000_idle_connections_of_one_user_leave_room_for_the_others(
         try:
             for wire in idle:
                 wire.socket.settimeout(0)
-            wait_until(lambda: _count_ends(idle, turned_away) == 2000 - 128, 20)
+            wait_until(lambda: _count_ends(idle, turned_away) == 2000 - 128)
             assert {error["error"]["code"] for error in turned_away} == {"too-many-requests"}
             assert {error["error"]["allowed"] for error in turned_away} == {
                 "128 connections of one user"
@@ -399,7 +399,7 @@ def test_a_client_that_ends_its_side_and_goes_leaves_no_connection(daemon: Daemo
             wire.send({"id": 2, "op": "doctor", "args": {}})
             wire.socket.shutdown(socket.SHUT_WR)
             wire.last_words()
-    wait_until(lambda: descriptors(daemon.pid) == before, 5, lambda: descriptors(daemon.pid))
+    wait_until(lambda: descriptors(daemon.pid) == before, explain=lambda: descriptors(daemon.pid))
 
 
 def test_clients_that_vanish_while_they_wait_leave_nothing(daemon: Daemon) -> None:
@@ -413,7 +413,9 @@ def test_clients_that_vanish_while_they_wait_leave_nothing(daemon: Daemon) -> No
                 other.send({"id": 3, "op": "logs", "args": {"job": job, "follow": True}})
                 other.send({"id": 4, "op": "submit", "args": {"argv": []}})
                 other.receive()
-        wait_until(lambda: descriptors(daemon.pid) == before, 5, lambda: descriptors(daemon.pid))
+        wait_until(
+            lambda: descriptors(daemon.pid) == before, explain=lambda: descriptors(daemon.pid)
+        )
 
 
 def test_descriptors_that_a_client_sends_along_are_not_kept(daemon: Daemon) -> None:

@@ -403,7 +403,7 @@ def test_files_that_are_damaged_at_random_cost_their_jobs_alone(
     own_daemon.start()
     with Wire(own_daemon) as alice:
         ended = [alice.ok("submit", counting(9, "0", n))["job"] for n in range(14)]
-        before = {job: alice.ok("wait", job=job, timeout_seconds=30) for job in ended}
+        before = {job: alice.ok("wait", job=job, timeout_seconds=60) for job in ended}
         running = [alice.ok("submit", gated(gate, 120))["job"] for _ in range(6)]
         for job in running:
             wait_until(partial(has_written, own_daemon, job))
@@ -427,7 +427,7 @@ def test_files_that_are_damaged_at_random_cost_their_jobs_alone(
             assert alice.ok("status", job=job)["result"] == before[job]["result"], done[job]
         for job in hit & set(running):
             alice.ok("stop", job=job, kill=True)
-            ended_job = alice.ok("wait", job=job, timeout_seconds=20)
+            ended_job = alice.ok("wait", job=job, timeout_seconds=60)
             assert ended_job["state"] == "ended", (done[job], ended_job)
         _write(b"", gate)
         for job in set(running) - hit:
@@ -435,8 +435,8 @@ def test_files_that_are_damaged_at_random_cost_their_jobs_alone(
             assert result_of(own_daemon, job)["exit_code"] == 7
         for job in queued:
             assert output_of(alice, job) == b"q\n"
-        wait_until(lambda: len(traces.descriptors(own_daemon.pid)) <= opened, 10,
-                   lambda: traces.descriptors(own_daemon.pid))  # fmt: skip
+        wait_until(lambda: len(traces.descriptors(own_daemon.pid)) <= opened,
+                   explain=lambda: traces.descriptors(own_daemon.pid))  # fmt: skip
         for job in (*ended, *running, *queued):
             assert alice.ok("remove", job=job) == {"job": job}, done.get(job)
     assert os.listdir(f"{own_daemon.state_dir}/jobs") == []
@@ -470,7 +470,7 @@ def test_what_a_log_lost_at_its_end_is_a_gap_of_as_many_bytes(
     """After a power cut: an index that points beyond the data, data that no index covers."""
     with Wire(daemon) as alice:
         job = alice.ok("submit", counting(200, "0", 0))["job"]
-        assert alice.ok("wait", job=job, timeout_seconds=30)["result"]["log_bytes"] == 692
+        assert alice.ok("wait", job=job, timeout_seconds=60)["result"]["log_bytes"] == 692
         FILE_DAMAGE[kind](job_file(daemon, job, name))
         message, data = _log(alice, job)
         assert "ok" in message, message
@@ -509,7 +509,7 @@ def test_a_job_whose_control_is_damaged_runs_on_and_can_be_stopped(own_daemon: D
             assert "cannot be told" in refused["detail"]
             assert alice.ok("stop", job=job, kill=True) == {"state": "running"}
         for job in jobs.values():
-            result = alice.ok("wait", job=job, timeout_seconds=30)["result"]
+            result = alice.ok("wait", job=job, timeout_seconds=60)["result"]
             assert result["signal"] == signal.SIGKILL
             alice.ok("remove", job=job)
     assert problems(own_daemon) == []
@@ -531,7 +531,7 @@ def test_an_update_that_meets_damaged_files_is_refused_and_hangs_nobody(
             assert "ok" in answer or answer["error"]["code"] != "internal", answer
             assert alice.ok("status", job=job)["state"] == "running"
             alice.ok("stop", job=job, kill=True)
-            alice.ok("wait", job=job, timeout_seconds=20)
+            alice.ok("wait", job=job, timeout_seconds=60)
             alice.ok("remove", job=job)
 
 
@@ -563,7 +563,7 @@ def test_a_stored_pid_that_is_an_innocents_is_never_signalled(own_daemon: Daemon
             alice.ok("pause", job=running)
             alice.ok("resume", job=running)
             alice.ok("stop", job=running, grace_seconds=1)
-            assert alice.ok("wait", job=running, timeout_seconds=20)["state"] == "ended"
+            assert alice.ok("wait", job=running, timeout_seconds=60)["state"] == "ended"
             for job in (lost, running):
                 alice.ok("remove", job=job)
         own_daemon.stop()

@@ -371,7 +371,7 @@ def test_jobs_that_were_stopped_and_still_run_at_the_end_are_left_and_end_all_th
     own_daemon.stop()
     assert "1 job goes on without me" in own_daemon.log_text()
     assert not has_ended(own_daemon, deaf)
-    wait_until(lambda: has_ended(own_daemon, deaf), 20)
+    wait_until(lambda: has_ended(own_daemon, deaf))
     own_daemon.start()
     result = result_of(own_daemon, deaf)
     assert (result["reason"], result["signal"]) == ("stopped", signal.SIGKILL)

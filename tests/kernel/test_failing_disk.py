@@ -78,7 +78,7 @@ def test_nobody_hears_of_a_job_that_is_not_on_the_disk(own_daemon: Daemon) -> No
 
         assert refused.returncode != 0, refused
         assert not refused.stdout, "it was given an id"
-        wait_until(lambda: not daemon.running, 10, daemon.log_text)
+        wait_until(lambda: not daemon.running, explain=daemon.log_text)
         assert daemon.exit_status == 1
         last = daemon.log_text().splitlines()[-1]
         assert "runnerd.sqlite3-wal" in last, last

@@ -55,7 +55,7 @@ def flow(wire: Wire, *steps: bytes, **more: Any) -> str:
 
 def ended(wire: Wire, group: str) -> dict[str, Any]:
     """The group once it has ended."""
-    shown: dict[str, Any] = wire.ok("wait_group", group=group, timeout_seconds=40)
+    shown: dict[str, Any] = wire.ok("wait_group", group=group, timeout_seconds=60)
     assert shown["state"] == "ended", shown
     return shown
 
@@ -208,7 +208,7 @@ def test_an_array_outlives_its_daemon_at_any_moment(own_daemon: Daemon) -> None:
             group = array(alice, f"{NOTED}; sleep 0.05", [0, 39, 1], cap=4)
         for _ in range(4):
             done = len(order())
-            wait_until(lambda done=done: len(order()) > done or done == 40, 20)  # type: ignore[misc]
+            wait_until(lambda done=done: len(order()) > done or done == 40)  # type: ignore[misc]
             own_daemon.kill()
             own_daemon.start()
             with Wire(own_daemon) as alice:
@@ -240,7 +240,7 @@ def test_another_cap_counts_at_once_and_what_is_held_stays(own_daemon: Daemon) -
         shown = members(alice, group)[9]
         assert (shown["priority"], shown["waits_for"]) == (-7, "held")
         assert root.ok("hold_group", group=group, held=False)["jobs"] == 7
-        wait_until(lambda: counts_of(alice, group) == {"running": 10}, 20)
+        wait_until(lambda: counts_of(alice, group) == {"running": 10})
         alice.ok("stop_group", group=group, kill=True)
 
 

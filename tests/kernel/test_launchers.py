@@ -71,8 +71,7 @@ def test_while_plain_jobs_alone_run_the_daemon_makes_no_network(own_daemon: Daem
     # From now on some are kept ready.
     wait_until(
         lambda: traces.descriptors(own_daemon.pid).count("net") == PREPARED_NETWORKS,
-        10,
-        lambda: traces.descriptors(own_daemon.pid),
+        explain=lambda: traces.descriptors(own_daemon.pid),
     )
     with open(f"/proc/{own_daemon.pid}/status", encoding="ascii") as file:
         assert int(inside.status_fields(file.read())["Threads"]) > threads
@@ -134,7 +133,7 @@ def test_one_that_crashes_when_it_is_started_again_is_given_up_and_no_job_notice
         wait_until(lambda: "native" in own_daemon.launchers())
         os.kill(own_daemon.launchers()["native"], signal.SIGKILL)
         jobs = [inside.submit(client, "sh", "-c", "exit 7") for _ in range(4)]
-        wait_until(lambda: client.doctor()["launcher"]["kind"] == "python", 20)
+        wait_until(lambda: client.doctor()["launcher"]["kind"] == "python")
         jobs += [inside.submit(client, "sh", "-c", "exit 7") for _ in range(2)]
         for job in jobs:
             result = client.wait(job)["result"]

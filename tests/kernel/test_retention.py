@@ -41,7 +41,7 @@ def run_some(wire: Wire, count: int, *argv: str) -> list[str]:
     ids = []
     for _ in range(count):
         ids.append(wire.ok("submit", submission(*argv))["job"])
-        assert wire.ok("wait", job=ids[-1], timeout_seconds=20)["state"] == "ended"
+        assert wire.ok("wait", job=ids[-1], timeout_seconds=60)["state"] == "ended"
     return ids
 
 
@@ -128,7 +128,7 @@ def test_what_is_beyond_a_bound_goes_oldest_first_and_what_has_not_ended_stays(
         ids = run_some(alice, 6, "head", "-c", "400000", "/dev/zero")
         going = Going(alice)
         ended = set(ids[len(ids) - stay :])
-        wait_until(lambda: jobs_of(alice) == ended | going.all, 20, lambda: jobs_of(alice))
+        wait_until(lambda: jobs_of(alice) == ended | going.all, explain=lambda: jobs_of(alice))
         wait_until(lambda: directories(own_daemon) == ended | going.all - {going.queued})
         for job in ended:
             assert output_of(alice, job) == bytes(400_000)
@@ -142,7 +142,7 @@ def test_a_bound_for_each_user_leaves_the_others_alone(own_daemon: Daemon) -> No
     with Wire(own_daemon) as alice, Wire(own_daemon, "bob") as bob:
         of_bob = run_some(bob, 2)
         of_alice = run_some(alice, 5)
-        wait_until(lambda: jobs_of(alice) == set(of_alice[-2:]), 20)
+        wait_until(lambda: jobs_of(alice) == set(of_alice[-2:]))
         assert jobs_of(bob) == set(of_bob)
 
 
@@ -156,7 +156,7 @@ def test_bounds_hold_for_what_ended_before_the_daemon_was_started(own_daemon: Da
     configure(own_daemon, "[retention]", f"max_bytes = {taken // 2}")
     own_daemon.start()
     with Wire(own_daemon) as alice:
-        wait_until(lambda: disk_of(alice)["jobs_bytes"] <= taken // 2, 20)
+        wait_until(lambda: disk_of(alice)["jobs_bytes"] <= taken // 2)
         left = jobs_of(alice)
         assert left == set(ids[-len(left) :]) != set()
 
@@ -186,7 +186,7 @@ def test_events_are_trimmed(own_daemon: Daemon) -> None:
             ).fetchone()
         return found
 
-    wait_until(lambda: events() == (1000, 5000), 20, events)
+    wait_until(lambda: events() == (1000, 5000), explain=events)
 
 
 def make_older(path: str, version: int) -> None:
@@ -217,7 +217,7 @@ def test_jobs_of_an_older_database_are_measured(own_daemon: Daemon) -> None:
     make_older(f"{own_daemon.state_dir}/runnerd.sqlite3", 2)
     own_daemon.start()
     with Wire(own_daemon) as alice:
-        wait_until(lambda: disk_of(alice)["jobs_bytes"] == taken, 20, lambda: disk_of(alice))
+        wait_until(lambda: disk_of(alice)["jobs_bytes"] == taken, explain=lambda: disk_of(alice))
 
 
 # --- when somebody asks ---

@@ -303,7 +303,7 @@ def test_private_directories_have_the_size_that_was_asked_for_and_can_be_resized
         inside.wait_for_output(client, job, b"full")
         refused = daemon.runctl("update", job, "--scratch", "1M")
         updated = daemon.runctl("update", job, "--scratch", "16M")
-        result = client.wait(job, timeout_seconds=20)["result"]
+        result = client.wait(job, timeout_seconds=60)["result"]
     assert updated.returncode == 0, updated.stderr
     assert refused.returncode == 125
     assert "--scratch" in refused.stderr
@@ -366,7 +366,7 @@ def test_a_published_port_leads_to_the_job(daemon: Daemon) -> None:
             assert connection.recv(100) == b"hello from the job"
         address = client.status(job)["net"]["address"]
         assert address.startswith("10.213.")
-        assert client.wait(job, timeout_seconds=10)["state"] == "ended"
+        assert client.wait(job, timeout_seconds=60)["state"] == "ended"
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), 2)
 

@@ -159,7 +159,7 @@ def test_an_upgrade_costs_no_job_no_follower_and_no_waiter(
         assert follower.stdout.read(2) == b"1\n"
         _end(versioned, end)
         shutil.rmtree(today)
-        wait_until(lambda: has_ended(versioned, brief), 20)
+        wait_until(lambda: has_ended(versioned, brief))
         versioned.packages = tomorrow
         versioned.start()
         assert TOMORROW in server_of(versioned)

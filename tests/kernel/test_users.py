@@ -466,7 +466,7 @@ def test_whoever_holds_a_jobs_output_from_outside_cannot_keep_it_from_ending(
     os.close(outside)
     try:
         alice.ok("stop", job=job, kill=True)
-        ended = alice.ok("wait", job=job, timeout_seconds=10)
+        ended = alice.ok("wait", job=job, timeout_seconds=60)
         assert ended["state"] == "ended"
         assert ended["result"]["reason"] == "stopped"
     finally:

@@ -60,4 +60,4 @@ def gateway(
         daemon.forget_all_jobs()
         daemon.stop()
     shutil.rmtree("/var/log/runner-gateway", ignore_errors=True)
-    wait_until(lambda: traces.take(None) == before, 10, lambda: traces.difference(before, None))
+    wait_until(lambda: traces.take(None) == before, explain=lambda: traces.difference(before, None))

@@ -71,7 +71,7 @@ class RunningGateway:
                  "--socket", self.daemon.socket, *words],
                 **self._as(self.account), stderr=log, stdout=log,
             )  # fmt: skip
-        wait_until(lambda: self._found_ports(begins), 30, self.log_text)
+        wait_until(lambda: self._found_ports(begins), explain=self.log_text)
 
     def _found_ports(self, begins: int) -> bool:
         assert self._process is not None

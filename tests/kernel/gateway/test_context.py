@@ -207,4 +207,4 @@ def test_a_revoked_certificate_is_said_to_be_revoked(
         told[:] = [runctl("context", "test", "trudys").stderr]
         return "it was revoked; ask whoever runs it" in told[0]
 
-    wait_until(is_said, 20, lambda: told)
+    wait_until(is_said, explain=lambda: told)

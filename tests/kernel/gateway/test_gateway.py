@@ -23,7 +23,7 @@ def ended(gateway: RunningGateway, job: str) -> dict[str, object]:
         found.update(gateway.rest("alice", "GET", f"/jobs/{job}").json)
         return found["state"] == "ended"
 
-    wait_until(has_ended, 20)
+    wait_until(has_ended)
     return found
 
 
@@ -77,7 +77,7 @@ def test_a_revoked_certificate_is_turned_away_within_seconds(gateway: RunningGat
         except OSError:
             return True
 
-    wait_until(is_turned_away, 10)
+    wait_until(is_turned_away)
 
 
 def test_a_restart_of_runnerd_is_an_absence_and_loses_no_job(gateway: RunningGateway) -> None:

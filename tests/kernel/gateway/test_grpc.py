@@ -164,7 +164,7 @@ def test_a_command_in_a_job_takes_signals(alice: Caller) -> None:
     requests: queue.Queue[jobs_pb2.ExecRequest | None] = queue.Queue()
     script = "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.05; done"
     start = jobs_pb2.ExecStart(job=job, argv=["sh", "-c", script])
-    wait_until(lambda: alice.Status(id=job).status == worker_pb2.STATUS_RUNNING, 20)
+    wait_until(lambda: alice.Status(id=job).status == worker_pb2.STATUS_RUNNING)
     requests.put(jobs_pb2.ExecRequest(start=start))
     call = alice.Exec(iter(requests.get, None))
     assert next(call).output.data == b"ready\n"

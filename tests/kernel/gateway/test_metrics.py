@@ -38,7 +38,7 @@ def run(gateway: RunningGateway, *argv: str, **headers: str) -> str:
     def has_ended() -> bool:
         return bool(gateway.rest("alice", "GET", f"/jobs/{job}").json["state"] == "ended")
 
-    wait_until(has_ended, 20)
+    wait_until(has_ended)
     return job
 
 

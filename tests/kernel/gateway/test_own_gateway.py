@@ -27,7 +27,7 @@ def test_a_user_has_a_gateway_of_his_own_with_two_commands(daemon: Daemon, tmp_p
         made = own.command("init", user="alice")
         assert made.returncode == 0, made.stderr
         own.start("--check")
-        wait_until(lambda: "Both work." in own.log_text(), 30, own.log_text)
+        wait_until(lambda: "Both work." in own.log_text(), explain=own.log_text)
         job = own.rest("alice", "POST", "/jobs", {"argv": ["id", "-un"]}).json["job"]
         wait_until(lambda: daemon.runctl("logs", job, user="alice").stdout == "alice\n")
         assert own.rest("alice", "POST", "/jobs", {"argv": ["true"], "user": "bob"}).status == 403

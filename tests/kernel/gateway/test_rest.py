@@ -46,7 +46,7 @@ def ask(
 
 
 def ended(gateway: RunningGateway, path: str, kind: Any) -> Any:
-    wait_until(lambda: get(gateway, path, kind)["state"] == "ended", 30)
+    wait_until(lambda: get(gateway, path, kind)["state"] == "ended")
     return get(gateway, path, kind)
 
 
@@ -76,7 +76,7 @@ def test_a_job_with_most_options_is_as_its_type_says(gateway: RunningGateway) ->
 def test_verbs_answer_as_their_types_say(gateway: RunningGateway) -> None:
     job = ask(gateway, "POST", "/jobs", answers.Submitted, {"argv": ["sleep", "99"]}, 201)["job"]
     path = f"/v1/jobs/{job}"
-    wait_until(lambda: get(gateway, path, answers.JobStatus)["state"] == "running", 20)
+    wait_until(lambda: get(gateway, path, answers.JobStatus)["state"] == "running")
     assert get(gateway, f"{path}/stats", answers.Stats)["usage"]["pids"] == 1
     change = {"limits": {"pids_max": 5}}
     assert ask(gateway, "PATCH", path, answers.Updated, change)["limits"]["pids_max"] == 5
@@ -123,7 +123,6 @@ def test_groups_and_schedules_answer_as_their_types_say(gateway: RunningGateway)
                 get(gateway, f"{p}/wait?timeout_seconds=5", answers_more.GroupEnd)["state"]
                 == "ended"
             ),
-            30,
         )
     shown = get(gateway, f"/v1/groups/{group}?limit=1", answers_more.GroupStatus)
     rest = f"/v1/groups/{group}?page_token={shown['next_page_token']}"
