@@ -42,16 +42,19 @@ _OPTIONS: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 1
 
 
 class LogFile(Protocol):
-    """One file of a segment. Its methods raise OSError when the disk fails."""
+    """One file of a segment. Its methods raise OSError when the disk fails.
+
+    `plain_fd` is what it is open as, when its bytes lie there as they are; else None.
+    """
+
+    @property
+    def plain_fd(self) -> int | None: ...  # noqa: D102  see above
 
     def size(self) -> int:
         """How many plain bytes there are now."""
 
     def read_at(self, count: int, position: int) -> bytes:
         """At most `count` bytes from `position` on; fewer at the end, or before damage."""
-
-    def plain_fd(self) -> int | None:
-        """What it is open as, when its bytes lie there as they are."""
 
     def resumes_at(self, position: int) -> int:
         """The first position after `position`, which could not be read, that may be read."""
@@ -70,7 +73,7 @@ class PlainFile:
     """The file that is open as `fd`, which belongs to this object from now on."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self._fd = self.plain_fd = fd
 
     def size(self) -> int:
         """How many bytes there are now."""
@@ -79,10 +82,6 @@ class PlainFile:
     def read_at(self, count: int, position: int) -> bytes:
         """At most `count` bytes from `position` on. Raises OSError of pread(2)."""
         return os.pread(self._fd, count, position)
-
-    def plain_fd(self) -> int | None:
-        """What it is open as."""
-        return self._fd
 
     def resumes_at(self, position: int) -> int:  # noqa: ARG002 - as a compressed file is asked
         """Nowhere but at the end: what is missing was cut off there."""
@@ -111,6 +110,8 @@ class CompressedFile:
 
     Raises OSError of pread(2), after closing `fd`.
     """
+
+    plain_fd = None
 
     def __init__(self, fd: int, report: Callable[[str], None]) -> None:
         self._fd = fd
@@ -141,10 +142,6 @@ class CompressedFile:
             parts.append(frame[begin : begin + stop - position])
             position += len(parts[-1])
         return b"".join(parts)
-
-    def plain_fd(self) -> int | None:
-        """None: its bytes are nowhere as they are."""
-        return None
 
     def resumes_at(self, position: int) -> int:
         """Where the frame after the one of `position` begins."""

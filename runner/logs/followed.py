@@ -59,6 +59,8 @@ class Watch:
         self._serve: Serve | None = None
         self._failure: Exception | None = None
         self._closed = False
+        # Whether its follower waits to be called.
+        self.is_served = False
         # What each append ends with; None: any file.
         self.file: str | None = None
 
@@ -85,13 +87,14 @@ class Watch:
         if self._closed:
             raise RuntimeError("the watch is closed")
         self._serve, self.file = serve, file
+        self.is_served = serve is not None and not self._grown.is_set()
         try:
             if self._grown.is_set() or self._directory.arm(self):
                 await self._grown.wait()
             else:
                 await self._poll()
         finally:
-            self._serve = None
+            self._serve, self.is_served = None, False
         self._grown.clear()
         failure, self._failure = self._failure, None
         if failure is not None:
@@ -104,14 +107,9 @@ class Watch:
             self._directory.leave(self)
             self.wake()
 
-    @property
-    def is_served(self) -> bool:
-        """Whether its follower waits to be called."""
-        return self._serve is not None and not self._grown.is_set()
-
     def look(self, *, names: bool) -> None:
         """Call the follower, else wake it."""
-        if self._serve is None or self._grown.is_set():
+        if self._serve is None or not self.is_served:
             self.wake()
             return
         try:
@@ -123,6 +121,7 @@ class Watch:
 
     def wake(self) -> None:
         """Let changed() return: now, or when it is next called."""
+        self.is_served = False
         self._grown.set()
 
     def __enter__(self) -> Self:
@@ -205,23 +204,31 @@ class Followed:
         self._has_names |= has_names
         if self._later is not None:
             return
-        early = self._due - self._watcher.now()
-        if early <= 0:
-            self._round()
+        now = self._watcher.now()
+        if now >= self._due:
+            self._round(now)
         else:
             self._drop_all_but(())
-            self._later = self._watcher.later(early, self._round)
+            self._later = self._watcher.later(self._due - now, self._on_time)
 
-    def _round(self) -> None:
+    def _on_time(self) -> None:
         self._later = None
-        began = self._watcher.now()
+        self._round(self._watcher.now())
+
+    def _round(self, began: float) -> None:
+        # In few calls: until the followers have been called a line waits.
         names, self._has_names = self._has_names, False
-        served = [watch for watch in self._watches if watch.is_served]
-        files = {watch.file for watch in served}
+        served, files, is_set = [], set(), True
+        for watch in self._watches:
+            if watch.is_served:
+                served.append(watch)
+                files.add(watch.file)
         if not files:
             # They set it again when they have read everything.
             self._drop_all_but(())
-        is_set = all(list(map(self._set_for, files)))
+        for file in files:
+            if not (_ITSELF in self._set and file in self._set):
+                is_set = self._set_for(file) and is_set
         self._look(names=names)
         if not is_set:
             for watch in self._watches:

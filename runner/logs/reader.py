@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from runner.logs.cuts import Cut
+    from runner.logs.segment import Pack
 
 __all__ = [
     "MAX_CHUNK_BYTES",
@@ -142,13 +143,12 @@ class LogReader:
             return None
         return here or self._read_elsewhere(cursor, limit)
 
-    def appended(self, cursor: int) -> tuple[Chunk, Cut] | None:
-        """All that has come since nothing was left to read at `cursor`, and how it is cut.
+    def appended(self, cursor: int, pack: Pack) -> Cut | None:
+        """All that has come since nothing was left to read at `cursor`, cut and packed.
 
-        Fast, and blind to new names. Nothing is a Chunk without runs; None: read() has to find
-        out. Raises OSError when the disk fails.
+        Blind to new names. Of nothing the length is 0; None: read() finds out. Raises OSError.
         """
-        return None if self._segment is None else self._segment.appended(cursor)
+        return None if self._segment is None else self._segment.appended(cursor, pack)
 
     @property
     def index_name(self) -> str | None:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
     from runner.logs.compressed import LogFile
 
+    # Offset, runs and data of a chunk, as they are sent.
+    Pack = Callable[[int, list[Run], bytes], bytes]
+
 _SIZE: Final = INDEX_RECORD.size
 # The records fetched at once: some 4 KiB, a page of the index.
 _BATCH: Final = 170
@@ -87,7 +90,7 @@ class Segment:
         """
         if not self._seek(cursor):
             return None
-        fd = None if least_in_place is None else self._log.plain_fd()
+        fd = None if least_in_place is None else self._log.plain_fd
         most = max_bytes if fd is not None else min(max_bytes, MAX_CHUNK_BYTES)
         runs, length = self._cut(cursor, cursor + most)
         if not runs:
@@ -100,18 +103,18 @@ class Segment:
             return Chunk(cursor, runs, data)
         return self.read(cursor, len(data)) if data else self._gap(cursor)
 
-    def appended(self, cursor: int) -> tuple[Chunk, Cut] | None:
-        """All that has come at `cursor`, where reading stopped, and how it is cut.
+    def appended(self, cursor: int, pack: Pack) -> Cut | None:
+        """All that has come at `cursor`, where reading stopped, and how it is cut and packed.
 
-        In two system calls; nothing is a Chunk without runs. None when that is not the way: it
+        In two system calls; of nothing the length is 0. None when that is not the way: it
         is much, or not plain, or not sane, and read() finds it. Raises OSError of pread(2).
         """
-        index_fd, fd = self._index.plain_fd(), self._log.plain_fd()
+        index_fd, fd = self._index.plain_fd, self._log.plain_fd
         if index_fd is None or fd is None or self._offset != cursor or self._length:
             return None
         index = os.pread(index_fd, _BATCH * _SIZE, self._number * _SIZE)
         if not index:
-            return Chunk(cursor, [], b""), Cut(self.start, 0, (self._number, cursor, 0), b"")
+            return Cut(self.start, 0, (self._number, cursor, 0), b"")
         runs = whole_runs(index, cursor)
         if not runs or len(runs) == _BATCH:
             return None
@@ -122,14 +125,14 @@ class Segment:
         self._number += len(runs)
         self._offset += length
         place = (self._number, self._offset, 0)
-        return Chunk(cursor, runs, data), Cut(self.start, length, place, b"")
+        return Cut(self.start, length, place, pack(cursor, runs, data))
 
     def take(self, cursor: int, cut: Cut) -> tuple[int, int] | None:
         """The descriptor and position of a piece that another reader of the segment has cut.
 
         Goes on after it. None when it is not there as it is.
         """
-        fd = self._log.plain_fd()
+        fd = self._log.plain_fd
         if fd is None or cut.segment != self.start:
             return None
         self._number, self._offset, self._length = cut.place

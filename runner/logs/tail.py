@@ -56,6 +56,8 @@ class LogWatcher:
         self._armed: dict[int, list[tuple[Followed, str]]] = {}
         self._complained = False
         self._closed = False
+        # Seconds, by the loop's clock.
+        self.now = loop.time
         # Now rather than when first used: inotify_simple looks for the C library by running
         # ldconfig, and the daemon must not fork later.
         try:
@@ -111,10 +113,6 @@ class LogWatcher:
     def later(self, seconds: float, look: Callable[[], None]) -> asyncio.TimerHandle:
         """Have followers called after a while."""
         return self._loop.call_later(seconds, look)
-
-    def now(self) -> float:
-        """Seconds, by the loop's clock."""
-        return self._loop.time()
 
     def forget(self, directory: Followed, descriptors: Iterable[int]) -> None:
         """Nobody follows `directory` any more; these are its watches that are set."""

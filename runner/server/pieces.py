@@ -14,6 +14,7 @@ from client.protocol import HEADER
 from runner.logs.reader import Chunk, Extent, Gap
 
 if TYPE_CHECKING:
+    from runner.logs.chunks import Run
     from runner.server.outlet import FilePart
 
 # For one thread; of pieces that are small, or without their bytes.
@@ -35,9 +36,9 @@ def end_of(piece: Chunk | Packed | Gap) -> int:
     return piece.offset + (piece.part.length if isinstance(piece, Packed) else len(piece.data))
 
 
-def packed_event(piece: Chunk) -> bytes:
-    """The event as `event_of`, packed."""
-    packed: bytes = _pack(piece._asdict())
+def packed_event(offset: int, runs: list[Run], data: bytes) -> bytes:
+    """The event of a Chunk as `event_of`, packed."""
+    packed: bytes = _pack({"offset": offset, "runs": runs, "data": data})
     return packed
 
 

@@ -285,16 +285,12 @@ class _Sending:
             if reader.take(self._cursor, cut) is not None:
                 return cut
         try:
-            found = reader.appended(self._cursor)
+            found = reader.appended(self._cursor, packed_event)
         except OSError as error:
             raise unreadable(error) from error
-        if found is None:
-            return None
-        chunk, cut = found
-        if chunk.runs:
-            cut = cut._replace(packed=packed_event(chunk))
-        self._cuts.newest = self._cursor, cut
-        return cut
+        if found is not None:
+            self._cuts.newest = self._cursor, found
+        return found
 
     def _result(self) -> dict[str, Any] | None:
         """How the attempt ended; None when it has not."""

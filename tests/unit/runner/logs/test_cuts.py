@@ -12,7 +12,13 @@ from runner.logs.reader import Chunk, Extent, LogReader
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from runner.logs.chunks import Run
+
 OpenWriter = Any
+
+
+def _pack(offset: int, runs: list[Run], data: bytes) -> bytes:
+    return repr((offset, runs, data)).encode()
 
 
 def _cut(extent: Extent) -> Cut:
@@ -93,21 +99,18 @@ def test_what_was_appended_is_found_at_once_and_by_the_next_as_it_was_cut(
         assert first.index_name == f"{0:020}.idx"
         writer.append(1, b"one", 11)
         writer.append(2, b"two", 12)
-        found = first.appended(0)
-        assert found is not None
-        chunk, cut = found
-        assert chunk == Chunk(0, [(1, 3, 11), (2, 3, 12)], b"onetwo")
+        cut = first.appended(0, _pack)
+        assert cut is not None
+        assert cut.packed == _pack(0, [(1, 3, 11), (2, 3, 12)], b"onetwo")
         assert cut.length == 6
         assert second.take(0, cut) is not None
         for reader in (first, second):
-            nothing = reader.appended(6)
-            assert nothing is not None
-            assert nothing == (Chunk(6, [], b""), cut._replace(length=0))
+            assert reader.appended(6, _pack) == cut._replace(length=0, packed=b"")
         writer.append(1, b"three", 13)
         assert first.read(6) == Chunk(6, [(1, 5, 13)], b"three")
-        more = second.appended(6)
+        more = second.appended(6, _pack)
         assert more is not None
-        assert more[0] == Chunk(6, [(1, 5, 13)], b"three")
+        assert more.packed == _pack(6, [(1, 5, 13)], b"three")
 
 
 def test_what_is_much_or_not_sane_or_elsewhere_is_not_found_at_once(
@@ -115,23 +118,23 @@ def test_what_is_much_or_not_sane_or_elsewhere_is_not_found_at_once(
 ) -> None:
     with open_writer(log_dir) as writer, LogReader(log_dir) as reader:
         # Nothing is open yet.
-        assert reader.appended(0) is None
+        assert reader.appended(0, _pack) is None
         assert reader.index_name is None
         assert reader.read(0) is None
         for number in range(170):
             writer.append(1, b"x", number)
         # There may be more than that.
-        assert reader.appended(0) is None
+        assert reader.appended(0, _pack) is None
         piece = reader.read(0)
         assert isinstance(piece, Chunk)
         assert len(piece.data) == 170
-        assert reader.appended(3) is None
+        assert reader.appended(3, _pack) is None
         writer.append(1, b"x" * 100_000, 1)
-        assert reader.appended(170) is None
+        assert reader.appended(170, _pack) is None
         assert isinstance(reader.read(170), Chunk)
         with (log_dir / f"{0:020}.idx").open("ab") as index:
             index.write(b"torn")
-        assert reader.appended(100_170) is None
+        assert reader.appended(100_170, _pack) is None
         assert reader.read(100_170) is None
 
 
@@ -140,7 +143,7 @@ def test_data_that_is_missing_is_not_found_at_once(log_dir: Path, open_writer: O
         assert reader.read(0) is None
         writer.append(1, b"one", 11)
         os.truncate(log_dir / f"{0:020}.log", 2)
-        assert reader.appended(0) is None
+        assert reader.appended(0, _pack) is None
         assert reader.read(0) is None
 
 

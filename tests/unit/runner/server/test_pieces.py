@@ -28,7 +28,7 @@ def test_a_packed_event_is_what_packing_would_make(
     offset: int, runs: list[tuple[int, int, int]], data: bytes
 ) -> None:
     chunk = Chunk(offset, runs, data)
-    assert packed_event(chunk) == msgpack.packb(event_of(chunk))
+    assert packed_event(*chunk) == msgpack.packb(event_of(chunk))
 
 
 def test_a_piece_ends_where_the_next_one_begins() -> None:
