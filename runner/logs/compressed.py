@@ -73,15 +73,15 @@ class PlainFile:
     """The file that is open as `fd`, which belongs to this object from now on."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = self.plain_fd = fd
+        self.plain_fd = fd
 
     def size(self) -> int:
         """How many bytes there are now."""
-        return os.fstat(self._fd).st_size
+        return os.fstat(self.plain_fd).st_size
 
     def read_at(self, count: int, position: int) -> bytes:
         """At most `count` bytes from `position` on. Raises OSError of pread(2)."""
-        return os.pread(self._fd, count, position)
+        return os.pread(self.plain_fd, count, position)
 
     def resumes_at(self, position: int) -> int:  # noqa: ARG002 - as a compressed file is asked
         """Nowhere but at the end: what is missing was cut off there."""
@@ -89,7 +89,7 @@ class PlainFile:
 
     def is_final(self) -> bool:
         """Its writer takes the right to write away before it begins another, or removes it."""
-        found = os.fstat(self._fd)
+        found = os.fstat(self.plain_fd)
         return found.st_nlink == 0 or not found.st_mode & stat.S_IWUSR
 
     def rest(self) -> None:
@@ -97,7 +97,7 @@ class PlainFile:
 
     def close(self) -> None:
         """Close the descriptor. Once only."""
-        os.close(self._fd)
+        os.close(self.plain_fd)
 
 
 class CompressedFile:

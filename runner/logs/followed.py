@@ -216,7 +216,6 @@ class Followed:
         self._round(self._watcher.now())
 
     def _round(self, began: float) -> None:
-        # In few calls: until the followers have been called a line waits.
         names, self._has_names = self._has_names, False
         served, files, is_set = [], set(), True
         for watch in self._watches:
@@ -227,8 +226,7 @@ class Followed:
             # They set it again when they have read everything.
             self._drop_all_but(())
         for file in files:
-            if not (_ITSELF in self._set and file in self._set):
-                is_set = self._set_for(file) and is_set
+            is_set = self._set_for(file) and is_set
         self._look(names=names)
         if not is_set:
             for watch in self._watches:

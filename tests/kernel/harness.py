@@ -30,9 +30,12 @@ _numbers = itertools.count(1)
 
 
 def wait_until(
-    condition: Callable[[], bool], seconds: float = 60, explain: Callable[[], object] = str
+    condition: Callable[[], bool], seconds: float = 30, explain: Callable[[], object] = str
 ) -> None:
-    """Return when the condition holds; fail with the explanation when it does not in time."""
+    """Return when the condition holds; fail with the explanation when it does not in time.
+
+    In less than a minute: the daemon looks at much once a minute, whether it was told or not.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -395,10 +395,8 @@ def test_a_clock_that_is_set_counts_for_a_deadline(own_daemon: Daemon) -> None:
         job = submit(alice, "sleep 1000", deadline_ns=in_seconds(3600))
         wait_for(alice, job, "running")
         own_daemon.kill()
-        began = time.monotonic()
         with clock_set_forward(7200):
             wait_until(partial(os.path.exists, f"{attempt_directory(own_daemon, job, 1)}/exit"))
-        assert time.monotonic() - began < 60
     own_daemon.start()
     assert result_of(own_daemon, job)["reason"] == "deadline"
 

@@ -77,7 +77,7 @@ def test_a_revoked_certificate_is_turned_away_within_seconds(gateway: RunningGat
         except OSError:
             return True
 
-    wait_until(is_turned_away)
+    wait_until(is_turned_away, 10)
 
 
 def test_a_restart_of_runnerd_is_an_absence_and_loses_no_job(gateway: RunningGateway) -> None:

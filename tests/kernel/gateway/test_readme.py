@@ -87,7 +87,7 @@ def test_two_commands_set_it_up_and_run_a_job_through_both_and_then_curl_and_run
     made = shell.run(init)
     assert made.returncode == 0, made.stderr
     shell.serve(serve.partition("#")[0])
-    wait_until(lambda: READY in shell.said.read_text(), explain=shell.said.read_text)
+    wait_until(lambda: READY in shell.said.read_text(), 50, explain=shell.said.read_text)
     # The client of gRPC comes from the network: tests/unit/gateway/rpc types that line.
     typed = [line for line in then if "buf" not in line]
     assert len(typed) == len(then) - 1
